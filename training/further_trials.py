@@ -30,9 +30,8 @@ class TimeBudget:
         self.trial_started = time.monotonic()
         self.end = self.trial_started + (recipe.seconds or 0.0)
         self.longest = 0.0
-        self.final_fit = (
-            1.25 / recipe.folds if recipe.refit else 0.0
-        )  # the duration of the final fit, relative to a trial's
+        # The duration of the final fit, relative to the duration of a trial.
+        self.final_fit = 1.25 / recipe.folds if recipe.refit else 0.0
 
     def end_trial(self) -> None:
         now = time.monotonic()

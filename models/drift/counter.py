@@ -61,7 +61,7 @@ class CategoryCells:
 
 
 class CountedColumn(NamedTuple):
-    """The counts of one column: rows by cell, and of numbers the rows outside the range seen."""
+    """The counts of one column: rows by cell and, for numbers, the rows outside the range seen."""
 
     cells: Counts
     outside: int

@@ -25,9 +25,8 @@ GENERATED, SECONDS = "<generated>", "<seconds>"
 COUNTED_S = 60.0
 REQUESTS = "tabserve_requests_total"
 VERSION_LABEL = re.compile(r',version="[^"]*"')  # a label that did not exist when the answers were recorded
-COUNTERS = re.compile(
-    r"^(tabserve_(?!row_errors_)\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE
-)  # row_errors did not exist either
+# The counter row_errors did not exist either when the answers were recorded.
+COUNTERS = re.compile(r"^(tabserve_(?!row_errors_)\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)
 
 
 def send(case: Case, server: Server) -> Answer:

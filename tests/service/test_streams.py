@@ -277,7 +277,7 @@ def test_http_1_0_gets_a_response_with_its_length(asgi_app: Application) -> None
 
 
 def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
-    """The same, but no more messages arrive after this number."""
+    """The same receive, except that no message arrives after the first ``after`` ones."""
     left = after
 
     async def slow() -> Any:
