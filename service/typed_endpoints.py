@@ -14,7 +14,7 @@ from service.registry import Snapshot
 
 
 def typed_endpoint(model: TabularModel, plane: DataPlane) -> Any:
-    """The endpoint of a model. It predicts with the champion."""
+    """The typed endpoint of a model, which predicts with the champion."""
     return bentoml.api(route=f"/predict/{model.name}")(predict_function(model, plane))
 
 

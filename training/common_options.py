@@ -1,4 +1,4 @@
-"""The options that several commands have: the traceback of errors, the signature, and what is served."""
+"""Options that several commands share: tracebacks of errors, signatures, and which versions are served."""
 
 import argparse
 

@@ -124,7 +124,7 @@ def has_blanks_before_quotes(head: str, delimiter: str) -> bool:
 
 
 def without_blanks_before_quotes(chunks: Iterable[bytes], delimiter: str, where: str) -> Iterator[bytes]:
-    """The same table without blanks after delimiters. chunks: end at the ends of lines. Raises UsageError."""
+    """The same table without blanks after delimiters. Each chunk ends at the end of a line. Raises UsageError."""
     lines = (line for chunk in chunks for line in io.StringIO(chunk.decode(), newline=""))
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     written = io.StringIO()

@@ -48,7 +48,7 @@ def _isolated_targets(dataset: Dataset) -> Mask:
 
 
 def _isolated(values: Vector) -> Mask:
-    """(n,): the isolated values of a column, which may have gaps."""
+    """(n,): whether each value of a column is isolated. The column may have missing values (NaN)."""
     known = ~np.isnan(values)
     return known & ~common_range(values[known]).contains(values) if known.any() else known
 

@@ -74,7 +74,7 @@ def _value_score(column: Vector, target: Vector, train: Indices, test: Indices) 
 
 
 def _linear_score(column: Vector, target: Vector) -> float:
-    """R² of the straight line through the rows where the column is not missing, times their share."""
+    """R² of a straight line, fitted to the rows in which the column is not missing, times the share of these rows."""
     present = ~np.isnan(column)
     if not present.any() or np.ptp(column[present]) == 0 or np.ptp(target[present]) == 0:
         return 0.0

@@ -98,7 +98,7 @@ class Recipe:
         return self.network == "ensemble" or self.patience > 0
 
     def as_linear(self, network: Literal["linear", "constant"], penalty: float) -> Self:
-        """The recipe of the linear model, or of the constant, that is served in place of the network."""
+        """The recipe of the linear or constant model that is served instead of the network."""
         return replace(
             self,
             network=network,

@@ -29,8 +29,8 @@ def add_scale(
     learned: Indices,
     report: Report,
 ) -> tuple[ScaleHead, TabularModel]:
-    """The scale, and the model with it. pooled, validation, learned: numbers of rows; pooled are the train rows, then
-    the validation rows."""
+    """The fitted scale, and the model with this scale. pooled, validation and learned are row indices; pooled has the
+    train rows first, then the validation rows."""
     held_out = held_out_errors(model, fitted, rows, pooled, validation)
     whole = len(validation if fitted.held_out is None else fitted.held_out.rows)
     if len(held_out[1]) < whole:

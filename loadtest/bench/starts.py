@@ -62,7 +62,7 @@ def decisions_alone(store: Path, home: Path, workers: int) -> Decisions:
 
 
 def wait_for_decisions(server: BenchServer, workers: int) -> Decisions:
-    """The decision of each worker, when the last one has made it."""
+    """Waits until every worker has made its decision, and returns all of them."""
     server.wait()
     while any(len(read_log(server.log).get(model, ())) < workers for model in MODELS):
         time.sleep(POLL_S)

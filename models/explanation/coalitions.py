@@ -31,7 +31,8 @@ def all_coalitions(players: int) -> Mask:
 def _steps(players: int) -> tuple[npt.NDArray[np.intp], Payoffs]:
     """The coalitions without each player (players, 2**(players - 1)), and the share of orders that pass through each.
 
-    A coalition of s of the n players is what the next player joins in s! (n - s - 1)! / n! of the orders.
+    Of all orders of the n players, the share in which a certain player comes directly after a certain coalition of s
+    players is s! (n - s - 1)! / n!.
     """
     mask = all_coalitions(players)
     without = np.array([np.flatnonzero(~mask[:, player]) for player in range(players)])

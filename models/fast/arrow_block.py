@@ -38,8 +38,8 @@ class Layout(NamedTuple):
 
 
 def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
-    """The rows of the common case, one batch of numbers without nulls, as views of the body. None for every other body,
-    valid or not: the decoder reads it."""
+    """The rows of the common case, one batch of numbers without nulls, as views of the body. Returns None if the body
+    is of any other kind, valid or not: then the decoder reads it."""
     if len(body) < 16 or not body.endswith(END):
         return None
     opening = 8 + int.from_bytes(body[4:8], "little")

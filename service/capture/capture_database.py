@@ -194,7 +194,7 @@ class CaptureDatabase:
             return [PlannedFile(*row) for row in connection.execute(query)]
 
     def complete_file(self, file: PlannedFile) -> None:
-        """The file is written. From now on the file is the only place of its feedback."""
+        """Record that the file is written. From now on its feedback is stored in the file only."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE files SET complete = 1 WHERE name = ?", (file.name,))
             connection.execute(

@@ -58,7 +58,8 @@ def predict(model: TabularModel, settings: Settings) -> Schema:
 
 
 def predict_table(models: Sequence[TabularModel], settings: Settings) -> Schema:
-    """The operation of all models for tables: with more than one content type, clients of the JSON API lose types."""
+    """The operation that predicts tables with any model. It is separate from the JSON operations because generated
+    clients lose their types if an operation has more than one content type."""
     names = [model.name for model in models]
     schema = {"title": "Model", "type": "string", "enum": names, "default": names[0]}
     lines = b"\n".join(json_text.dumps(row) for row in example_rows(models[0])).decode()

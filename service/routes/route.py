@@ -73,7 +73,7 @@ class RouteGroup(Protocol):
         """The routes of the common paths, known from the served models."""
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
-        """The route of any other path, or None if the path does not belong to this protocol.
+        """The route of a path that is not listed, or None if the path does not belong to this protocol.
 
         An unknown path or model of this protocol gets a route that responds with an error.
         """

@@ -32,7 +32,7 @@ WAIT_S = 300
 
 
 def body_of(row: str, size: int) -> bytes:
-    """A body of about this size: ROWS times the same row, with blanks in it."""
+    """A JSON body of about this size: the same row ROWS times, padded with blanks."""
     padded = "{" + " " * (size // ROWS - len(row) - 2) + row[1:]
     return ('{"rows": [' + ", ".join([padded] * ROWS) + "]}").encode()
 

@@ -97,7 +97,7 @@ def test_a_worker_is_replaced_when_the_store_is_gone_and_the_clock_jumps(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
+    """A folder on a file system with a capacity of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]

@@ -57,7 +57,7 @@ def expected(home: Path) -> dict[str, float]:
 
 
 def change(home: Path, function: Callable[..., ModelState], *arguments: Any, **named: Any) -> int:
-    """Change serving.json as the commands do. Returns its generation."""
+    """Change serving.json in the same way as the commands. Returns the new generation."""
     done = ServingChange("small", function.__name__, lambda state: function(state, *arguments, **named), "test")
     return ServingFile(home).apply(done)[1].generation
 

@@ -231,7 +231,7 @@ async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture(scope="session")
 def make_app() -> Callable[..., Application]:
     def make(models: list[TabularModel], settings: Settings) -> Application:
-        """A started data plane. Its batcher belongs to the event loop of the first request."""
+        """A started data plane. The batcher of the plane belongs to the event loop of the first request."""
         if settings.timeout_s == Settings.timeout_s:
             settings = replace(settings, timeout_s=PATIENT_S)
         plane = DataPlane(models, settings)

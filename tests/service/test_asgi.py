@@ -495,7 +495,7 @@ def test_settings_reach_the_limits(
 
 
 class SlowAndPoisoned:
-    """An engine that takes its time, and fails for a batch in which `class` is 4.25 somewhere."""
+    """A slow engine that fails for every batch in which the `class` of a row is 4.25."""
 
     name = "numpy"
     reason = "slow"

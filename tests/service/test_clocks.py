@@ -6,7 +6,7 @@ from pathlib import Path
 SERVICE = Path(__file__).resolve().parents[2] / "service"
 WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow"}
 DATES = {
-    ("server/supervisor.py", "time.time"),  # the age of a folder, whose server also has a lock
+    ("server/supervisor.py", "time.time"),  # the age of a folder; a lock also shows whether its server runs
     ("exchange.py", "time.time_ns"),  # the start of a span
     ("access/keys_file.py", "datetime.now"),  # when a key was created or revoked
     ("access/key_ring.py", "time.time"),  # whether a key has expired

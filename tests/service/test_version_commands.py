@@ -206,6 +206,6 @@ def test_interrupted_wait_is_one_line(root: Path, command: Command, monkeypatch:
 
 
 def test_killed_command_leaves_the_old_or_the_new_state(root: Path) -> None:
-    """The long form with 50 kills is `make kills`."""
+    """Kill a few commands. `make kills` runs the same check with 50 kills."""
     found = kill_commands(root, 4, random.Random(0))
     assert found["old"] + found["new"] == 4

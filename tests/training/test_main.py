@@ -41,7 +41,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def exit_code(arguments: Sequence[str]) -> int:
-    """The exit code of a command line; the parser exits by itself."""
+    """Returns the exit code of main, also if the command-line parser raises SystemExit."""
     try:
         return main([*arguments])
     except SystemExit as stopped:

@@ -39,7 +39,7 @@ NOTHING = (
 
 
 def to_network(rebuilt: RebuiltModel) -> Network:
-    """The network with the same outputs. Raises CannotExport with the layer that has no counterpart."""
+    """A NumPy network with the same outputs. Raises CannotExport, which names a layer that has no counterpart."""
     width = int(rebuilt.model.inputs[0].shape[1])
     translation = _Translation(width, rebuilt.tensors)
     for number, call in enumerate(rebuilt.graph.calls):

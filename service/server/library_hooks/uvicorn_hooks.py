@@ -152,7 +152,7 @@ def _check_tls() -> str | None:
 
 
 def _check_event_loop() -> str | None:
-    import uvloop  # not in the supervisor, which has no event loop: saves 2 MB
+    import uvloop  # imported here: the supervisor does not need it and saves 2 MB
 
     return first_problem(
         has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
