@@ -131,5 +131,5 @@ def repeated_columns(schema: pa.Schema) -> list[str]:
 
 
 def plain(value: object) -> object:
-    """A value of a kept column as JSON has it: other types than those of JSON as text."""
+    """The value of a kept column as a JSON value. A type that JSON does not have becomes text."""
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -115,7 +115,7 @@ class WorkerRecords:
 
     @property
     def lost_series(self) -> int:
-        """The lost time series of all workers."""
+        """The number of time series that all living workers together have lost."""
         losing = (slot for slot in self._slots() if self._memory[slot + LOST])
         return sum(self._memory[slot + LOST] for slot in losing if is_alive(self._memory[slot]))
 

@@ -1,7 +1,7 @@
 """The direction of imports: training -> models <- service, scoring and loadtest -> models, and layers inside each of
 them except loadtest; no circles; heavy libraries where they belong.
 
-Over 400 lines: the layers of all modules are one table.
+This file has more than 400 lines: the layers of all modules are one table.
 """
 
 import ast

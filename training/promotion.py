@@ -67,7 +67,7 @@ def run(
 def promote(
     stored: StoredVersion, result: TrainingResult, data: DataOptions, options: PromotionOptions, report: Report
 ) -> None:
-    """Make a stored version the champion or the challenger, or do neither."""
+    """Make a stored version the champion or the challenger, or leave both unchanged, as the options say."""
     versions = VersionStore()
     state = versions.serving.read().model(stored.name)
     present = present_champion(versions, state, stored)

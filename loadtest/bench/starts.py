@@ -80,7 +80,7 @@ def read_log(log: Path) -> Decisions:
 
 
 def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> int:
-    """Print the decisions. Returns 1 if a busy start differs by MOST_RATIO or decides for 0."""
+    """Print the decisions. Returns 1 if the decision of a busy start is 0 rows or differs by the factor MOST_RATIO."""
     with tempfile.TemporaryDirectory(prefix="tabserve-starts-") as folder:
         home = Path(folder)
         print("training the models", file=sys.stderr)

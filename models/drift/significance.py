@@ -72,7 +72,7 @@ def exact_p(x: int, total: int, draws: int, population: int) -> float:
     expected = total * draws / population
     if x > expected:
         return min(1.0, 2 * hypergeometric_tail(x, total, draws, population))
-    # At most x marked rows among the draws: at least total - x among the others
+    # With at most x marked rows among the draws, there are at least total - x among the other rows.
     return min(1.0, 2 * hypergeometric_tail(total - x, total, population - draws, population))
 
 

@@ -15,7 +15,7 @@ class LineEnds:
         self._follows = np.zeros(256, dtype=bool)  # an opening or closing quote may follow these bytes
         self._follows[[*self._before, *b'"']] = True  # a doubled one closes and opens again
         self._quoted = False  # whether the text so far ends inside of quotes
-        self._fresh = True  # whether the next quote would open a cell
+        self._fresh = True  # whether a quote as the next byte would open a cell
 
     def last(self, chunk: bytes) -> int:
         """The end of the last complete line in the next chunk, outside of quoted cells; 0 if there is none."""

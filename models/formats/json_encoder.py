@@ -52,7 +52,7 @@ class JsonWriter:
         return b"%s%s]}" % (self.head, self._joined(outputs))
 
     def one_value(self, value: float) -> bytes:
-        """The same for one row of a regression without further columns."""
+        """The answer to one valid row of a regression that has no further columns."""
         return b'%s{"value":%s}]}' % (self.head, orjson.dumps(value))
 
 

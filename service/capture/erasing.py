@@ -21,7 +21,7 @@ class Erased:
 
 
 def erase(destination: FileDestination, state: Path | None, ids: Collection[str], where: Mapping[str, str]) -> Erased:
-    """Erase rows with one of the ids, and rows whose columns have these values as text, all of them.
+    """Erase the rows with one of the ids, and the rows in which all columns of `where` have the given values as text.
 
     state: the folder of the database, if there is one. Raises OSError, sqlite3.Error and errors of libraries.
     """

@@ -51,7 +51,7 @@ LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
 LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
 COMMON_BYTES = 256 * 1024  # the same limit for `common_block`
 QUEUE_POLL_S = 0.02  # interval between two checks of a full queue
-MIN_ROW_BYTES = 32  # about the fewest bytes of a row in JSON
+MIN_ROW_BYTES = 32  # roughly the size of the smallest row in JSON
 T = TypeVar("T")
 Reserve = Callable[[int], None]
 

@@ -1,6 +1,6 @@
 """The image of `make image`: its contents, that it serves the trained models, and that it survives failures.
 
-Over 400 lines: tests of one image, which takes minutes to build, and their helpers.
+This file has more than 400 lines: tests of one image, which takes minutes to build, and their helpers.
 """
 
 import json

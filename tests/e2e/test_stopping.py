@@ -56,7 +56,8 @@ def is_free(port: int) -> bool:
 class ReconnectingClient(threading.Thread):
     """Opens a connection for each request, whatever /readyz says, until connections are refused.
 
-    A server that stops waits FIRST_REQUEST_S for a request; a client that got no processor time for that long is LATE.
+    A server that is stopping waits FIRST_REQUEST_S for a request on an open connection. The result LATE means that this
+    client got no processor time for longer than that.
     """
 
     def __init__(self, port: int) -> None:

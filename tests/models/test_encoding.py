@@ -1,6 +1,6 @@
 """Each part of the encoder compared with hand-calculated values; the network's inputs are finite for any values.
 
-Over 400 lines: the properties at its end run over the parts that the tests before them build.
+This file has more than 400 lines: the properties at its end run over the parts that the tests before them build.
 """
 
 import math

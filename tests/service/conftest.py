@@ -1,6 +1,6 @@
 """Tiny real models, and ways to query them: the data plane, the ASGI application in process, and real servers.
 
-Over 400 lines: the fixtures of all tests of the service, which share their models and servers.
+This file has more than 400 lines: the fixtures of all tests of the service, which share their models and servers.
 """
 
 import asyncio

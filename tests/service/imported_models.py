@@ -2,7 +2,7 @@
 
 Their weights are random, so that an error of a layer shows in the predictions.
 
-Over 400 lines: one function for each model.
+This file has more than 400 lines: one function for each model.
 """
 
 from collections.abc import Callable

@@ -46,7 +46,7 @@ def classes(keys: list[str]) -> dict[str, Callable[[], bytes]]:
     """Functions that make a wrong key of each class. All have the same length and are new objects."""
 
     def maker(right: int) -> Callable[[], bytes]:
-        def make() -> bytes:  # the same steps for all classes, because they influence the address of a key in memory
+        def make() -> bytes:  # each class uses the same steps, because the steps influence a key's address in memory
             wrong = "".join(random.choices("abcdefghijkmnpqrstuvwxyz", k=60))
             return f"{random.choice(keys)[:right]}{wrong[right:]}".encode()
 

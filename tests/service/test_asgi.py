@@ -1,6 +1,6 @@
 """Properties of every request to the application: routes, methods, content types, limits, request ids, draining.
 
-Over 400 lines: the tests share two servers, one in this process and one in its own.
+This file has more than 400 lines: the tests share two servers, one in this process and one in its own.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Table bodies: the same rows get the same predictions, errors and warnings in every format.
 
-Over 400 lines: every test runs over all formats, by the writers and readers of each at the top of this file.
+This file has more than 400 lines: every test runs over all formats, by the writers and readers of each at the top of
+this file.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Capture: sampled rows become Parquet files, and no request waits for them, even if the disk stalls.
 
-Over 400 lines: the tests share an application with capture.
+This file has more than 400 lines: the tests share an application with capture.
 """
 
 import asyncio

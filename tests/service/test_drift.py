@@ -1,6 +1,6 @@
 """Rows are counted for drift on every path, and `/drift` and `/metrics` say what has changed since training.
 
-Over 400 lines: the tests share a model with a reference and a client.
+This file has more than 400 lines: the tests share a model with a reference and a client.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Feedback: the truth about predictions becomes live metrics of each version, and is kept for training.
 
-Over 400 lines: the tests share an application with models that have intervals.
+This file has more than 400 lines: the tests share an application with models that have intervals.
 """
 
 import asyncio

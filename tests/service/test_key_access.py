@@ -3,7 +3,7 @@
 The routes are enumerated from the code: a new route fails here until it declares what it requires and has an address
 in this file.
 
-Over 400 lines: the tests share the keys for each way to be refused.
+This file has more than 400 lines: the tests share the keys for each way to be refused.
 """
 
 import asyncio

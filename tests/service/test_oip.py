@@ -1,6 +1,6 @@
 """The Open Inference Protocol in JSON and binary: Triton's client with a real server, formats and errors.
 
-Over 400 lines: JSON and binary requests share their cases, so that both are tested with each.
+This file has more than 400 lines: JSON and binary requests share their cases, so that both are tested with each.
 """
 
 import asyncio

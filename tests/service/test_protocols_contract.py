@@ -2,7 +2,8 @@
 rejected with row and field, in the format of each protocol, and no input causes a 500. An adapter is the client of a
 protocol. A new protocol needs an adapter.
 
-Over 400 lines: the adapters of all protocols and the one suite that runs over them are read together.
+This file has more than 400 lines: the adapters of all protocols and the one suite that runs over them are read
+together.
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Streamed bodies: clients that only send, are slow, disconnect or exceed a limit.
 
-Over 400 lines: the tests share one client and one application.
+This file has more than 400 lines: the tests share one client and one application.
 """
 
 import asyncio

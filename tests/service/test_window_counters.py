@@ -116,7 +116,7 @@ def test_a_worker_continues_the_file_of_one_that_has_ended(tmp_path: Path) -> No
     assert len([*tmp_path.iterdir()]) == 2
     assert second.total(HOUR).counts.tolist() == third.total(HOUR).counts.tolist() == [3, 3, 3]
     first.close()  # a second call has no effect
-    first.add(ones())  # counts after the end are lost, and damage nothing
+    first.add(ones())  # counts added after close() are lost and do no damage
     assert second.total(HOUR).counts.tolist() == [3, 3, 3]
 
 

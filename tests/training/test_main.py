@@ -1,6 +1,6 @@
 """The command line: exit codes, errors of one line, and a store that contains only complete versions.
 
-Over 400 lines: the exit codes and messages of one command line are read together.
+This file has more than 400 lines: the exit codes and messages of one command line are read together.
 """
 
 import io

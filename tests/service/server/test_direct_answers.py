@@ -296,7 +296,7 @@ def test_a_connection_stays_open_between_direct_answers(apps: Apps, monkeypatch:
 
     async def pass_time(seconds: float) -> None:
         passed[0] += seconds
-        for _ in range(10):  # so that a timer that is due runs
+        for _ in range(10):  # lets timers that are due run
             await asyncio.sleep(0)
 
     async def ask() -> None:
@@ -318,7 +318,7 @@ def test_a_connection_stays_open_between_direct_answers(apps: Apps, monkeypatch:
 
 
 def test_only_known_headers_are_answered_directly() -> None:
-    """Each of them is in the decision record; a new one has to keep its meaning without the application."""
+    """The decision record lists all known headers. A new header must mean the same without the application."""
     assert sorted(direct_answers.KNOWN_HEADERS) == [
         b"accept",
         b"accept-encoding",

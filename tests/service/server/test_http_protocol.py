@@ -1,6 +1,6 @@
 """Upgrades, limits of heads, invalid HTTP and responses in flight: raw bytes to a real server.
 
-Over 400 lines: the tests share one raw server and the readers of its bytes.
+This file has more than 400 lines: the tests share one raw server and the readers of its bytes.
 """
 
 import asyncio
