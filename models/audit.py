@@ -48,7 +48,7 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """The entry of a line, None if it is not one."""
+    """The entry in a line, or None if the line is not a valid entry."""
     try:
         entry = json.loads(line)
     except ValueError:

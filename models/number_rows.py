@@ -147,7 +147,7 @@ def follows(characters: Bytes, positions: Positions, character: int) -> bool:
 
 
 def rows_follow(characters: Bytes, positions: Positions, separator: Separator) -> bool:
-    """Whether a separator is at each position, and the end of a row before it."""
+    """Whether there is a separator at every position, and the end of a row before each separator."""
     if separator == b"\n":
         return bool((characters[positions] == NEWLINE).all() and (characters[positions - 1] == CLOSE).all())
     if (characters[positions] == SPACE).all():

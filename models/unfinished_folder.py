@@ -53,7 +53,7 @@ def _create(store: Path) -> tuple[Path, int]:
         folder.mkdir(parents=True)
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # `remove_leftovers` of another process was faster
+        except FileNotFoundError:  # another process removed the folder with `remove_leftovers`
             continue
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)

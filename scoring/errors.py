@@ -14,7 +14,7 @@ class UnreadableInput(ScoringError):  # noqa: N818 - the name describes the erro
 
 
 class ChangedInput(ScoringError):  # noqa: N818 - the name describes the error
-    """An input that is no longer the file with which the job started."""
+    """Raised if an input file has changed since the job started."""
 
 
 class OutputFailed(ScoringError):  # noqa: N818 - the name describes the error

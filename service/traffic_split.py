@@ -15,7 +15,8 @@ ROW_LISTS = ("rows", "instances", "dataframe_records", "examples")  # the rows o
 class TrafficSplit:
     """Assigns keys to versions.
 
-    The champion has the lowest buckets. So a client of the challenger keeps its version when the challenger gets more.
+    The lowest buckets belong to the champion. So a client of the challenger keeps its version when the challenger's
+    share grows.
     """
 
     def __init__(self, model: str, champion: str, shares: Mapping[str, float]) -> None:

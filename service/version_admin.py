@@ -49,7 +49,7 @@ class RequestedChange:
 
 
 class VersionAdmin:
-    """Makes one change at a time, over all workers."""
+    """Makes changes that all workers follow, one change at a time."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower

@@ -24,7 +24,9 @@ from training.streaming.stored_matrix import Matrix
 
 LEVEL = 0.9  # level of the coverage in the card
 MIN_TEST_ROWS = 20  # with fewer rows a model gets no scores
-MIN_DEVIATIONS = 4.0  # standard deviations from the level, beyond which a category's levels get their own scores
+# If the coverage of a level of a category is further from LEVEL than this number of standard deviations, the levels of
+# this category get their own scores.
+MIN_DEVIATIONS = 4.0
 Vector = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 

@@ -33,7 +33,7 @@ def gain_of(before: NetworkFit, after: NetworkFit) -> Gain:
 
 
 def mean_gain(differences: Vector) -> Gain:
-    """differences: (rows,) of the losses."""
+    """The gain from the differences (rows,) of the losses of two networks."""
     return Gain(float(differences.mean()), float(differences.std(ddof=1)) / len(differences) ** 0.5)
 
 

@@ -184,7 +184,7 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="tabserve-tls-") as folder:
         home = Path(folder)
-        home.chmod(0o755)  # nginx's worker may be another user
+        home.chmod(0o755)  # nginx's worker process may run as another user
         print("training the model", file=sys.stderr)
         store = train(home, {MODEL})
         with running(store, home) as ways:

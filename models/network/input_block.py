@@ -39,8 +39,8 @@ class EmbeddingLookup:
 class PeriodicFeatures:
     """A periodic layer: (rows, d) -> (rows, d + columns · embedding).
 
-    For few rows all its columns are one product, with block-diagonal matrices. These have one frequency more, 0: its
-    cos(0) = 1 multiplies the bias, which is the last row of the matrix.
+    For few rows all columns are computed as one product, with block-diagonal matrices. These have one frequency more,
+    0: its cos(0) = 1 multiplies the bias, which is the last row of the matrix.
     """
 
     def __init__(self, layer: Periodic) -> None:

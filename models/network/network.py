@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imported by training only
 
 
 class DivergenceError(ArithmeticError):
-    """The loss is no longer a finite number: training diverged, and the settings must change."""
+    """Raised when the loss is no longer a finite number: training diverged and needs other settings."""
 
     def __init__(self, epoch: int, loss: float) -> None:
         super().__init__(

@@ -124,7 +124,7 @@ class FeedbackDesk:
         for version, served in entry.versions.items():
             try:
                 errors, covered, outputs = judge_version(served, rows)
-            except Exception:  # an error of one engine; the other versions are judged nevertheless
+            except Exception:  # if one engine fails, the other versions are still judged
                 log.exception("a version cannot be judged", extra={"model": served.model.tag, "request_id": None})
                 continue
             by_version[version] = errors

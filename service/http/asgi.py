@@ -89,7 +89,7 @@ class Application:
                 exchange.record(response.status)
         finally:
             context.state.request_finished()
-            exchange.failed = None  # its traceback refers to the exchange: a reference cycle
+            exchange.failed = None  # avoids a reference cycle: the traceback of the error refers to the exchange
             if exchange.body.reservation:
                 exchange.body.reservation.close()
 

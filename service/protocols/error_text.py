@@ -29,7 +29,7 @@ def warnings_header(
     validated: ValidatedRows, name: bytes = WARNINGS_HEADER, max_bytes: int = MAX_HEADER_BYTES
 ) -> list[tuple[bytes, bytes]]:
     """`{"warnings": [{"row", "field", "code", "message"}], "omitted": 0}` with the first warnings that fit into
-    `max_bytes`; no header without warnings. `row` is the position in the request."""
+    `max_bytes`. Returns no header if there are no warnings. `row` is the position in the request."""
     if not validated.warnings:
         return []
     listed: list[str] = []

@@ -38,7 +38,7 @@ def read_feedback(schema: FeatureSchema, body: bytes, max_rows: int) -> RowFeedb
 
 
 def read_entries(document: object, max_rows: int) -> tuple[str, list[Any]]:
-    """The key of the form, and its list."""
+    """The key that the body uses (rows or feedback), and the list under this key."""
     if not isinstance(document, dict):
         raise invalid_request([error_entry("wrong_type", f"the body is not an object, {EXPECTED}")])
     for name in document:

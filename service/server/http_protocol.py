@@ -305,7 +305,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _in_head(self) -> bool:
         """Whether a head has started and is not complete."""
-        cycle = self.cycle  # the request of the last complete head
+        cycle = self.cycle  # the request whose head was the last complete one
         return self.scope is not None and (cycle is None or cycle.scope is not self.scope)
 
     def _in_body(self) -> bool:

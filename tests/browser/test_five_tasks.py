@@ -18,7 +18,7 @@ MAX_ACTIONS = 10
 
 
 class Person:
-    """Uses the page and counts its actions. Reading does not count."""
+    """Uses the page and counts its own actions. Reading the page is not an action."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

@@ -4,8 +4,8 @@
 the recorded answers, one a line, and `test_recorded.py` sends every request to the current code and compares. Bodies
 are equal when all their text is and their predictions are equal as docs/api.md defines it under "Equal means".
 
-The recording was made of commit a9ab621; messages have been reworded since. It has the answers that clients get, so a
-difference is an error: fix the code.
+The answers were recorded with commit a9ab621, and reworded messages were updated since. They are what clients get, so a
+difference is an error in the code.
 
 - An answer that changes on purpose: name the request in `changes.py` with the reason, then write its new answer with
   `python -m tests.recorded.record --changed`. `answers.jsonl` is not changed, so the change can be seen in review.

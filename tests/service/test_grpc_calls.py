@@ -168,7 +168,7 @@ def test_a_message_that_does_not_arrive_takes_memory_and_no_other_call_waits_for
         stalled = [method(nothing(), timeout=LONG_S) for _ in range(3 * MAX_UNRESERVED_READS)]
         await setup.infer()
         codes = [asyncio.ensure_future(call.code()) for call in stalled]
-        while sum(code.done() for code in codes) < len(codes) - 1:  # one call has the memory
+        while sum(code.done() for code in codes) < len(codes) - 1:  # one call keeps the reserved memory
             await asyncio.sleep(0.005)
         assert {code.result() for code in codes if code.done()} == {grpc.StatusCode.UNAVAILABLE}
         assert memory.reserved == memory.limit

@@ -299,7 +299,7 @@ def test_generators_find_what_they_need(document: Any) -> None:
 
 
 def every_schema(value: Any) -> Iterator[Any]:
-    """All objects in the document that may be schemas."""
+    """Yields every object in the document that could be a schema; examples and defaults are left out."""
     if isinstance(value, dict):
         yield value
         value = [inner for key, inner in value.items() if key not in ("example", "examples", "default")]

@@ -50,7 +50,7 @@ class PeakBySteps:
                 self.peaks[step] = found
 
     def _step(self) -> str:
-        """The outermost module of the list that the main thread is in."""
+        """The outermost module on the main thread's stack that is in MODULES, or "other"."""
         frame, step = sys._current_frames().get(self._main), "other"
         while frame is not None:
             module = Path(frame.f_code.co_filename).stem
