@@ -1,7 +1,7 @@
 """Text cells of a table, parsed as values of their column. Only this module defines how text becomes a value.
 
-Training reads by the same `CellFormat`. CSV has nothing but text; in JSON, Arrow and tensors a value may be text where
-the table that trained the model had text.
+Training reads by the same `CellFormat`. CSV contains text only. In JSON, Arrow and tensors a value may be text if the
+training table had text in this column.
 """
 
 import math

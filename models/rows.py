@@ -157,7 +157,7 @@ def unknown_field(number: int, name: str, hint: str) -> RowError:
 
 
 def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
-    """Rows that were validated block by block, as one."""
+    """Joins blocks of validated rows to one."""
     frame = Frame(*(np.concatenate(matrices) for matrices in zip(*(block.frame for block in blocks), strict=True)))
     valid, warnings, first, position = list[int](), dict[int, Sequence[RowWarning]](), 0, 0
     for block in blocks:

@@ -116,7 +116,7 @@ class TabularModel:
         return self.outputs_of(self.engine.outputs(x))
 
     def outputs_of(self, outputs: Float32Matrix) -> Outputs:
-        """The same for outputs of the engine."""
+        """Convert outputs of the engine to predictions."""
         if self.schema.task == "regression":
             target = self.encoder.target
             if self.wants_scale and self.scaled_engine is not None:

@@ -42,7 +42,7 @@ class Baselines:
         self.task: Task = schema.task
         self.classes = len(schema.classes or ())
         train, validation, test = sets
-        self.train_rows = len(train)  # the baselines may use fewer
+        self.train_rows = len(train)  # the baselines may learn from fewer rows
         chosen = [_random_rows(train, MAX_ROWS), _random_rows(validation, MAX_ROWS // 5), test]
         rows = np.concatenate(chosen)
         self.schema, self.frame, self.target = schema, frame.take(rows).load(), y[rows]

@@ -187,7 +187,7 @@ def possible_marks(cores: Sequence[str], decimal: Decimal | None, thousands: Tho
 
 
 def fitting_share(column: FactorizedColumn, cells: CellFormat) -> float:
-    """The share of the cells that a format reads as numbers."""
+    """The share of the column's cells that are numbers in the given format."""
     pattern = NUMBER[cells.decimal]
     reads = [bool(pattern.fullmatch(text)) or cells.parse_number(text) is not None for text in column.values]
     return column.share(np.array(reads, dtype=bool))

@@ -29,7 +29,8 @@ Predict = Callable[[Any], Any]
 
 
 def main() -> int:
-    """Run one loop. Its last line has the seconds, those of the CPU, and a note; import and loading are left out."""
+    """Run one loop. The last line of its output has the duration and the CPU time in seconds, without imports and
+    loading, and a note."""
     parser = argparse.ArgumentParser()
     parser.add_argument("loop", choices=LOOPS)
     parser.add_argument("--batch", type=int, default=32)

@@ -147,7 +147,8 @@ class Encoder(StoredDocument):
 
     @cached_property
     def sources(self) -> Indices:
-        """(width,): the column of the frame that each column of the matrix comes from; codes count after numbers."""
+        """(width,): for each column of the matrix the index of the frame's column. Indices of codes follow those of
+        numbers."""
         quantiles, scaled = self._quantiles, self._scaled
         flags = [(column, len(part.encode(np.zeros(1)))) for column, part in self._flags_and_dates]
         levels = [(len(self.numbers) + column, part.width) for column, part in self.ordered]

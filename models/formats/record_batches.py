@@ -64,7 +64,7 @@ class RecordBatchWriter:
         return before + outputs.primary.astype(np.float64, copy=False).tobytes() + after
 
     def _split_message(self, rows: int) -> tuple[bytes, bytes]:
-        """The bytes before and after the values of `count` rows without warnings and errors."""
+        """The bytes of a message before and after the values, for a number of `rows` without warnings and errors."""
         import pyarrow as pa
 
         values = np.zeros((rows, 1))

@@ -98,7 +98,7 @@ def steps_of(layers: Sequence[Layer]) -> list[Step]:
     def next_if(kind: type[L]) -> L | None:
         return rest.pop(0) if rest and isinstance(rest[0], kind) else None  # type: ignore[return-value]
 
-    one_row_each = True  # until each member has its own row
+    one_row_each = True  # becomes False once each member has its own row
     while rest:
         if one_row_each and isinstance(rest[0], Tabular | Embedding | Periodic | Members | SharedDense | Dense):
             embedding, periodic = next_if(Tabular) or next_if(Embedding), next_if(Periodic)

@@ -1,5 +1,5 @@
-"""A server counts rows for drift: counts of workers are added, a killed worker loses no counts, another unit raises an
-alarm."""
+"""A server counts rows for drift: the counts of all workers are added up, a killed worker loses no counts, and a column
+whose unit changes raises an alarm."""
 
 from collections.abc import Callable
 from pathlib import Path

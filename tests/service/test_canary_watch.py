@@ -56,7 +56,7 @@ def counts(answers: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> 
 
 
 def looks(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, times: int) -> str | None:
-    """The first reason to roll back in this many checks; each adds these counts."""
+    """The first reason to roll back in a number of checks. Before each check these counts are added once more."""
     first, second = AnswerCounts(), AnswerCounts()
     for _ in range(times):
         first.add(champion)

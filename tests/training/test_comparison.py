@@ -24,7 +24,7 @@ def test_regression_is_compared_by_its_squared_errors(factor: float, expected: b
 
 
 def test_doubtful_difference_is_not_enough() -> None:
-    """Independent errors of equal size: 200 rows are too few to decide."""
+    """Both models have independent errors of equal size, so 200 rows are too few to decide."""
     rows = slice(200)
     comparison = compare_regressions(TARGET[rows], (TARGET + NOISE[1])[rows], (TARGET + NOISE[2])[rows])
     assert not comparison.is_not_worse

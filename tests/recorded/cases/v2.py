@@ -66,7 +66,7 @@ def inferred(make: Maker) -> None:
 
 
 def tensors(make: Maker) -> None:
-    """Ways to write tensors: that of the only feature of `single`, and those of `homes`."""
+    """Tensors in all data types and shapes: for the only feature of `single`, and for the features of `homes`."""
     for name, tensor in {
         "fp32": ("FP32", [2], [1.5, 2]),
         "fp16": ("FP16", [2], [1.5, 2]),
