@@ -61,7 +61,8 @@ class CellReader:
         return text if value is None else value
 
     def read_value(self, text: str) -> Any:
-        """The same for text in JSON, an Arrow array or a tensor; the text itself if only a CSV may have it."""
+        """The value of a text in JSON, an Arrow array or a tensor. Returns the text itself if only a CSV may have text
+        here."""
         cell = text.strip() if self._reads_text or self._cells.trimmed else text
         if cell in self.missing_values:
             return None
@@ -115,7 +116,7 @@ def read_rows(readers: Mapping[str, CellReader], rows: Sequence[object]) -> Sequ
 
 
 def read_row(readers: Mapping[str, CellReader], row: Row) -> Row:
-    """The same for one row; the same object if nothing was parsed."""
+    """A row of JSON values with parsed texts. Returns the same object if nothing was parsed."""
     read: dict[str, Any] | None = None
     for name, reader in readers.items():
         text = row.get(name)

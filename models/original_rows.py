@@ -23,7 +23,8 @@ def original_rows(rows: Sequence[Row]) -> OriginalRows:
 
 
 def original_columns(columns: Columns, count: int, valid: Sequence[int] | None = None) -> OriginalRows:
-    """The same for columns; the rows are created when they are read. valid: the positions of the valid ones."""
+    """At most MAX_SAMPLED_ROWS of the valid rows of columns. The rows are created when they are read. valid: positions
+    of the valid rows."""
     positions = spaced(count if valid is None else len(valid))
     return OriginalRows(positions, ColumnRows(columns, count, [at if valid is None else valid[at] for at in positions]))
 

@@ -160,7 +160,7 @@ class OutputSpec:
         return cls([label, probabilities], "classes")
 
     def with_columns(self, *columns: OutputColumn) -> "OutputSpec":
-        """The same with more columns after the others."""
+        """The specification with more columns at the end."""
         return OutputSpec([*self.columns, *columns])
 
     def json_entries(self, outputs: Outputs) -> list[bytes]:

@@ -112,7 +112,7 @@ class TabularModel:
         return replace(self, engine=self.scaled_engine, wants_scale=True)
 
     def predict_encoded(self, x: Float32Matrix) -> Outputs:
-        """The same for encoded rows (rows, width)."""
+        """Predict encoded rows (rows, width)."""
         return self.outputs_of(self.engine.outputs(x))
 
     def outputs_of(self, outputs: Float32Matrix) -> Outputs:
@@ -134,7 +134,7 @@ class TabularModel:
         return Outputs(target.unscale(outputs[:, :1]), {SCALE: target.scale * scales(outputs[:, 1], self.scale_limits)})
 
     def predict_rows(self, rows: Sequence[Row]) -> Outputs:
-        """The same for rows as JSON objects that are known to be valid."""
+        """Predict rows that are JSON objects and known to be valid."""
         return self.predict(self.schema.frames.from_rows(rows))
 
     def present(self, outputs: Outputs) -> list[Prediction]:

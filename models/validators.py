@@ -66,7 +66,7 @@ class RowValidators:
         return None if may_repeat(b"".join(lines), sum(map(len, valid))) else valid
 
     def validate_values(self, rows: Sequence[object]) -> ValidRows | None:
-        """The same for rows that are JSON values already."""
+        """The rows of a list of JSON values."""
         most = len(self._features) + len(self._unused)
         if any(isinstance(row, dict) and len(row) > most for row in rows):
             return None

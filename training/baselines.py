@@ -147,7 +147,8 @@ class Baselines:
         return self._evaluate(self._all_classes(model.classes_.astype(int), model.predict_proba(x_test)))
 
     def trees_unlimited(self) -> EvaluationMetrics:
-        """The same without limits of time or rows, for comparisons: stopped long after the smallest validation loss.
+        """Boosted trees without limits of time or rows, for comparisons: stopped long after the smallest validation
+        loss.
 
         The round with the smallest validation loss predicts.
         """

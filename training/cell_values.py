@@ -31,8 +31,8 @@ def parse_numbers(column: FactorizedColumn) -> Vector:
 
 
 def _plain_numbers(column: FactorizedColumn) -> Vector | None:
-    """The same with float() alone, which is faster; None if a text is not a plain number, as `nan` and `1_000` are
-    not."""
+    """Parses the numbers with float() alone, which is faster. Returns None if a text is not a plain number, such as
+    `nan` or `1_000`."""
     if not column.cells.plain or "_" in "".join(column.values):
         return None
     try:

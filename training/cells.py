@@ -146,7 +146,7 @@ def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any, bool]:
 
 
 def _typed_column(column: Any) -> tuple[CellType, Any]:
-    """The same for a column of a typed table."""
+    """The type of the cells of a column of a typed table, and the column cast to a type that JSON has."""
     kind, is_a = column.type, pa.types
     if is_a.is_null(kind):
         return "text", column.cast(pa.string())

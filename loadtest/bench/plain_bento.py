@@ -49,7 +49,7 @@ class Plain:
 
 @bentoml.service(workers=1)
 class Batched:
-    """The same with `batchable=True`: rows of several requests are predicted in one call."""
+    """The service with `batchable=True`: rows of several requests are predicted in one call."""
 
     @bentoml.api(route="/predict", batchable=True, max_batch_size=1000, max_latency_ms=10_000)  # type: ignore[untyped-decorator]
     def predict(self, rows: list[Row]) -> list[Prediction]:

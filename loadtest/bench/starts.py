@@ -51,7 +51,7 @@ def decisions(store: Path, home: Path, workers: int, at_once: int = 1) -> list[D
 
 
 def decisions_alone(store: Path, home: Path, workers: int) -> Decisions:
-    """The same for the part of the workers that decides, in processes that share a folder: a quarter of the cost."""
+    """Runs only the part of the workers that decides, in processes that share a folder: this costs a quarter."""
     shared = Path(tempfile.mkdtemp(dir=home))
     command = [sys.executable, "-m", "loadtest.bench.start_decision", str(store), str(shared), *MODELS]
     threads = environment(home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")

@@ -139,7 +139,7 @@ class DriftReference(StoredDocument):
         return cls(rows=frame.rows, columns=[*numbers, *categories])
 
     def with_predictions(self, schema: FeatureSchema, outputs: Outputs, estimate: QualityEstimate | None) -> Self:
-        """The same with the outputs for test rows."""
+        """The reference with the outputs for test rows added."""
         values = predicted(schema, outputs)
         prediction: NumberReference | CategoryReference
         if schema.task == "multiclass":

@@ -68,7 +68,7 @@ class TargetScaling(BaseModel):
         return values
 
     def unscale_one(self, output: float) -> float:
-        """The same for one output, by the same operations."""
+        """Unscale one output by the same operations as `unscale`."""
         value = output * self.scale + self.mean
         if not math.isfinite(value):
             return value

@@ -16,7 +16,7 @@ class Entries(Protocol):
     def __call__(self, outputs: Outputs) -> list[bytes]: ...
 
     def joined(self, outputs: Outputs) -> bytes:
-        """The same with commas between them."""
+        """The JSON objects of all rows, joined with commas."""
         ...
 
 

@@ -19,8 +19,8 @@ ScalarEncoder = tuple[float, float, Callable[[float], float], float]
 """Encodes one number within the range that gets no warning: lowest and highest number, function, and the encoded value
 of a missing number. A plain tuple: Python unpacks it faster than a named one."""
 LinearEncoder = tuple[float, float, float, float]
-"""The same for a number that is never missing and encoded to (number - mean) · inverse: lowest and highest number, mean
-and inverse."""
+"""Encodes one number that is never missing as (number - mean) · inverse: lowest and highest number, mean and
+inverse."""
 Pick = Callable[[Row], Sequence[object]]
 
 

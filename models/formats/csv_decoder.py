@@ -209,7 +209,7 @@ def known_names(text: str, schema: FeatureSchema) -> int:
 
 
 def names_between(delimiter: str, text: str, schema: FeatureSchema) -> int:
-    """The same with this delimiter."""
+    """How many names of the table's columns the first line has if this is its delimiter."""
     line = io.StringIO(text, newline="").readline()
     names = {name.strip().strip('"') for name in line.split(delimiter)}
     return len(names & (schema.by_name.keys() | schema.unused))

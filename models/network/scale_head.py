@@ -55,7 +55,7 @@ def scales(log_scales: npt.NDArray[np.float32], limits: Limits) -> npt.NDArray[n
 
 
 def one_scale(log_scale: float, limits: Limits) -> float:
-    """The same for one row."""
+    """The scale of one row: exp of its log scale within the limits."""
     low, high = limits
     return math.exp(min(max(log_scale, low), high))
 

@@ -20,7 +20,8 @@ PREFIX = "page/"
 PLACEHOLDER = b"{files}"
 """The placeholder in the index for the address of the files, relative to that of the page."""
 STYLE_PLACEHOLDER = b"{style}"
-"""The same for the common style sheet, which is part of the index: a separate file would delay the first view."""
+"""The placeholder for the common style sheet, which is part of the index: a separate file would delay the first
+view."""
 DIGEST_CHARACTERS = 16
 CONTENT_TYPES = {
     ".css": b"text/css; charset=utf-8",

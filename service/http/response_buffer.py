@@ -30,9 +30,8 @@ class ResponseBuffer:
         self._body = exchange.body
         self._headers = headers
         self._send_timeout_s = seconds
-        self._whole = (
-            exchange.scope.get("http_version") == "1.0"
-        )  # in HTTP/1.0 the end of a stream looks like a lost connection
+        # In HTTP/1.0 the end of a stream looks like a lost connection.
+        self._whole = exchange.scope.get("http_version") == "1.0"
         self._chunks: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
         self._written = self._read = self._bytes = 0

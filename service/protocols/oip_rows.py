@@ -54,7 +54,7 @@ def fast_matrix(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int)
 
 
 def fast_columns(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int) -> ValidatedRows | None:
-    """The same for one binary tensor per feature."""
+    """The rows of one binary tensor per feature if all are valid and have no warnings, else None."""
     if not inputs or len(inputs) != len(schema.features):
         return None
     count = inputs[0].shape[0]

@@ -179,6 +179,6 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 
 @pytest.fixture(scope="module")
 def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """The same, stopped after the tests of the file."""
+    """Like `serve`, but the server is stopped after the last test of the file."""
     with starting(tmp_path_factory) as start:
         yield start

@@ -422,7 +422,7 @@ class V2(Http):
 
 
 class V2Binary(V2):
-    """The same with binary tensors."""
+    """The `/v2` protocol with binary tensors."""
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         inputs, raws = [], []
@@ -494,7 +494,7 @@ class GrpcRaw(V2):
 
 
 class GrpcTyped(GrpcRaw):
-    """The same without generated code, by the contents that the datatypes have."""
+    """gRPC without generated code. The values are in the typed contents of the tensors."""
 
     def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         request = MESSAGES["ModelInferRequest"](model_name=model.name)
