@@ -227,7 +227,7 @@ def _by_distinct(column: Column) -> _Distinct:
     positions = []
     for cell in cells:
         key = (type(cell), cell if isinstance(cell, str | bool | int | float | None) else id(cell))
-        if cell == 0 and isinstance(cell, float):  # 0.0 and -0.0 are equal, and messages repeat them as they were sent
+        if cell == 0 and isinstance(cell, float):  # messages must tell -0.0 from 0.0, although they are equal
             key = (float, repr(cell))
         if key not in known:
             known[key] = len(listed)

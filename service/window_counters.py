@@ -38,7 +38,7 @@ log = logging.getLogger("tabserve.counters")
 
 
 class CountedWindow(NamedTuple):
-    """The counts between two times, in seconds since 1970."""
+    """The counts between two times. `start` and `end` are in seconds since 1970."""
 
     start: float
     end: float

@@ -37,9 +37,9 @@ def table_start(first: bytes, rest: Iterable[bytes], where: str, skip_rows: int)
 
 
 class CommentBlanks:
-    """Replaces comments by blank lines, so that line numbers stay the same. found: whether there was one.
+    """Replaces comments by blank lines, so that line numbers stay the same. `found` says whether there were comments.
 
-    comment: the text that comments begin with, None without comments. Raises UsageError.
+    comment: the text that comments begin with, or None if the file has no comments. Raises UsageError.
     """
 
     def __init__(self, comment: str | None) -> None:

@@ -47,7 +47,7 @@ class Shares:
 def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
     """The same network with a linear part, if the table is small and the validation loss falls by it.
 
-    run: that of the network, with its encoded rows.
+    run: the training run of the network; it has the encoded rows.
     """
     held_out, loss, outputs = fitted.member_outputs, fitted.validation_loss, run.architecture.outputs
     too_wide = run.architecture.members * outputs > MAX_UNITS

@@ -26,7 +26,7 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def limit_rows(table: RawTable, options: DataOptions) -> RawTable:
-    """The table, or some of its rows drawn by `--seed`, with a notice. Raises UsageError."""
+    """The table, or a random sample of its rows (by `--seed`) with a notice. Raises UsageError."""
     wanted = parse_rows(options.rows)
     if wanted is None:
         return table

@@ -67,7 +67,7 @@ def name_of_tables(data: str) -> str:
 
 
 def matching(pattern: str) -> list[str]:
-    """The local files that match a pattern. Raises UsageError without any."""
+    """The local files that match a pattern. Raises UsageError if there are none."""
     found = sorted(glob.glob(pattern, recursive=True))
     if not found:
         raise UsageError(f"no file matches {pattern}")

@@ -86,7 +86,8 @@ def burst_of(per_second: float, burst: int | None) -> int:
 
 
 class SharedRates:
-    """The numbers of all keys. Keys of one name share one: a key that replaces another does not double the rate."""
+    """The state of the rate limits of all keys. Keys of the same name share one state: a key that replaces another does
+    not double the rate."""
 
     def __init__(self, folder: Path | None) -> None:
         """folder: shared by the workers; None if there is only one."""
