@@ -73,7 +73,8 @@ class BatchScorer:
     # The schema of the output
 
     def output_schema(self, kept: pa.Schema | None = None, **metadata: str) -> pa.Schema:
-        """The schema of the output. kept: the fields of the kept columns. metadata: in addition to the version's."""
+        """The schema of the output. kept: the fields of the kept columns. metadata: entries to add to those of the
+        version."""
         fields = [*(kept or ()), *self._writer.schema]
         version = {"model": self.model.name, "version": self.model.version, "manifest": self._digest}
         return pa.schema(fields, metadata={**version, **metadata})

@@ -28,7 +28,7 @@ from service.worker_files import WorkerFiles
 LOOK_S = 1.0
 ALPHA = 0.001 / 3  # error probability of each of the three tests
 ENGINE_ERRORS = 5
-CHAMPION_ANSWERS = 500  # answers from which its 99th percentile is determined
+CHAMPION_ANSWERS = 500  # the champion's 99th percentile is determined from so many answers
 SLOW_SHARE = 0.01
 FAILURES = (500, 504)  # without 503, which does not depend on the version
 log = logging.getLogger("tabserve.canary")

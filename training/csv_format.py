@@ -113,7 +113,8 @@ def _blanks_hint(lines: list[str]) -> str:
 
 
 def has_blanks_before_quotes(head: str, delimiter: str) -> bool:
-    """Whether cells in quotes follow a blank, as in `"a", "b"`: the quotes are not part of the cells."""
+    """Whether quoted cells have a blank before the opening quote, as in `"a", "b"`. The quotes are not part of the
+    cells."""
     if delimiter == " " or re.search(rf'{re.escape(delimiter)} +"', head) is None:
         return False
     try:  # the same signs may be inside of a cell, as in `"a, ""b"""`

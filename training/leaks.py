@@ -58,7 +58,7 @@ def _encode_levels(column: npt.NDArray[Any], target: npt.NDArray[Any], train: In
 
 
 def _standardize(column: Vector) -> Vector:
-    """(n,): on the column's own scale; scikit-learn accepts no number above 1e38."""
+    """(n,): the column with mean 0 and deviation 1, because scikit-learn accepts no number above 1e38."""
     mean, deviation = stable_moments(column[~np.isnan(column)])
     return column / deviation - mean / deviation
 

@@ -2,7 +2,8 @@
 
 `folding` leaves fewer layers, `input_block` makes one step of those at the input, and `inference_steps` one of each
 other. Ensemble members, too, start in the input block: ((x·rₖ)·W)·sₖ is x·Wₖ, with the rows of W multiplied by rₖ and
-its columns by sₖ, and all Wₖ side by side are one matrix. From there on members are further rows.
+its columns by sₖ, and all Wₖ side by side are one matrix. After the input block the members are treated as further
+rows.
 
 Rows go through all layers in blocks, so that their activations stay in the processor's cache (100,000 rows, 256-128-1:
 0.6 of the time of one large product for each layer). Buffers kept for each thread were never faster than new arrays.

@@ -29,7 +29,7 @@ class RunsCode:
 
 
 def npy(array: npt.NDArray[Any], **changes: Any) -> bytes:
-    """The content of a .npy file. changes: of its header."""
+    """The content of a .npy file. changes: entries of the header to change."""
     stream = io.BytesIO()
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
     np.lib.format.write_array_header_1_0(stream, header | changes)

@@ -180,7 +180,7 @@ def test_schemas_are_compared_by_what_clients_may_send() -> None:
 def test_a_change_waits_for_another_one_for_a_limited_time(
     admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other change may be one of the same worker or of another one."""
+    """The change that is waited for may belong to the same worker or to another one."""
     monkeypatch.setattr(version_admin, "PREPARE_S", 0.0)
     admin.worker.follower.files.folder = tmp_path
     changes = admin.application.context.admin

@@ -134,7 +134,9 @@ def test_tabular_layer_embeds_the_category_columns() -> None:
     np.testing.assert_array_equal(y[1], [-1.0, *layer.tables[0][1], *layer.tables[1][2]])
     check_layer(layer, CATEGORIES.copy(), inputs=False)
     d_x = layer.backward(np.ones((4, 6)))
-    np.testing.assert_array_equal(d_x, [[1, 0, 0]] * 4)  # numbers pass through, level numbers are names
+    np.testing.assert_array_equal(
+        d_x, [[1, 0, 0]] * 4
+    )  # gradients pass through numbers only, not through level numbers
 
 
 def test_unseen_level_stays_zero_during_training() -> None:
