@@ -33,9 +33,7 @@ class CellFormat(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     decimal: Decimal = "."
     thousands: Thousands | None = None
-    units: Annotated[
-        list[Text], Field(max_length=8)
-    ] = []  # all spellings of the column's unit, before or after a number
+    units: Annotated[list[Text], Field(max_length=8)] = []  # spellings of the column's unit, before or after a number
     scales: bool = False  # whether `57k` is 57,000, see models.number_words
     parentheses: bool = False  # whether `(5)` is -5
     trailing_minus: bool = False  # whether `5-` is -5

@@ -165,7 +165,8 @@ class Batcher:
                 disconnection.cancel()
 
     def _has_room(self, client: str, rows: int) -> bool:
-        """Whether a request fits into the queue. A client below its share takes the place of one above its share."""
+        """Whether a request fits into the queue. If the queue is full, a client with fewer rows than its share replaces
+        a client with more."""
         while (waiting := self.tally.queue_rows) and waiting + rows > self.queue_rows:
             share = self.queue_rows / len({*self._waiting_rows, client})
             if self._waiting_rows.get(client, 0) + rows > share:

@@ -205,7 +205,7 @@ def processor_seconds(container: Container) -> float:
 
 
 def wait_idle(container: Container) -> None:
-    """Wait until the last worker has started: no processor time is used for a second."""
+    """Wait until the last worker has started, i.e. until the container uses no processor time for a second."""
 
     def idle() -> bool:
         before = processor_seconds(container)
