@@ -73,11 +73,10 @@ class ValidBlock:
 
 
 @dataclass(frozen=True)
-class InputsBlock:
-    """A block, and all columns of the table that it was read from, also those that the model does not use."""
+class OuterBlock:
+    """A block with further columns of the table that it was read from."""
 
     block: Block
-    inputs: Columns
 
     @property
     def count(self) -> int:
@@ -87,6 +86,13 @@ class InputsBlock:
         self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
     ) -> ValidatedRows:
         return self.block.validate(schema, first_row=first_row, max_errors=max_errors)
+
+
+@dataclass(frozen=True)
+class InputsBlock(OuterBlock):
+    """inputs: all columns of the table, also those that the model does not use."""
+
+    inputs: Columns
 
 
 class TableDecoder(Protocol):

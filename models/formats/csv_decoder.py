@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.columns import UNREAD, Column, ColumnRows
-from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, RowBlock, first_repeated
+from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, OuterBlock, RowBlock, first_repeated
 from models.formats.csv_extra_lines import CommentLines, TitleLines, first_line
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
 from models.formats.index_columns import is_unnamed_index
 from models.formats.text_encoding import ToUtf8
-from models.rows import MAX_LISTED_ERRORS, UndecodableRow, ValidatedRows, is_unknown
+from models.rows import UndecodableRow, is_unknown
 from models.schema import FeatureSchema
 from models.text import truncate
 
@@ -20,20 +20,10 @@ DELIMITERS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True)
-class KeptBlock:
-    """A block, and the texts of the kept columns; None in a row that could not be decoded."""
+class KeptBlock(OuterBlock):
+    """kept: the texts of the kept columns; None in a row that could not be decoded."""
 
-    block: Block
     kept: Mapping[str, Sequence[str | None]]
-
-    @property
-    def count(self) -> int:
-        return self.block.count
-
-    def validate(
-        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
-    ) -> ValidatedRows:
-        return self.block.validate(schema, first_row=first_row, max_errors=max_errors)
 
 
 class CsvDecoder:
