@@ -19,7 +19,6 @@ from tests.e2e.server_processes import workers
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = {"a": 1.5, "b": 2.5}
-DRAIN_S = 3
 Serve = Callable[..., Any]
 Command = Callable[..., str]
 
@@ -94,7 +93,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     also in a container; loses no request while it drains; and ends with 0."""
     (home / "models/foreign/1").mkdir(parents=True)
     (home / "models/foreign/1/model.yaml").write_text("name: foreign\nversion: '1'\n")
-    server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S=str(DRAIN_S), BENTOML_CONTAINERIZED="true")
+    server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S="3", BENTOML_CONTAINERIZED="true")
     assert predict(server)["version"] == "1"
     assert "foreign:1" in server.log.read_text()
     for worker in workers(server):
@@ -111,7 +110,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     assert {w.pid for w in workers(server)} - {w.pid for w in first}
     assert {predict(server)["version"] for _ in range(20)} == {"1"}
 
-    failures, stopped_at = list[str](), list[float]()
+    failures: list[str] = []
     answered = [0]
 
     def load() -> None:
@@ -126,8 +125,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
                     if reply.status_code != 200:
                         failures.append(reply.text)
                 except httpx.TransportError as error:
-                    if not stopped_at or time.monotonic() < stopped_at[0] + DRAIN_S / 2:  # a slow client came too late
-                        failures.append(repr(error))
+                    failures.append(repr(error))
                     return
 
     clients = [threading.Thread(target=load) for _ in range(4)]
@@ -136,7 +134,6 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     until = time.monotonic() + 300
     while answered[0] < 20 and time.monotonic() < until:
         time.sleep(0.05)
-    stopped_at.append(time.monotonic())
     server.process.send_signal(signal.SIGTERM)
     for client in clients:
         client.join(60)

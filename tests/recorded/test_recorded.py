@@ -10,10 +10,7 @@ from tests.recorded.case import Case
 from tests.recorded.cases.every import CASES
 from tests.recorded.changes import CHANGES
 from tests.recorded.client import Answer
-from tests.recorded.servers import ROOT, SETTINGS, STORE, Server, Servers, running
-
-TIMED_OUT = 504
-TRIES = 5
+from tests.recorded.servers import ROOT, SETTINGS, STORE, Servers, running
 
 
 @pytest.fixture(scope="session")
@@ -40,15 +37,6 @@ def scales() -> dict[str, float]:
     return {name: float(encoder["target"]["scale"]) for name, encoder in encoders.items() if encoder["target"]}
 
 
-def send_in_time(case: Case, server: Server, expected: Answer) -> Answer:
-    """The response. A request that misses its deadline on a slow machine is sent again."""
-    for _ in range(TRIES):
-        answer = client.send(case, server)
-        if answer.get("status") != TIMED_OUT or expected.get("status") == TIMED_OUT:
-            break
-    return answer
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_request_is_answered_as_recorded(
     case: Case,
@@ -57,8 +45,7 @@ def test_a_request_is_answered_as_recorded(
     changed: dict[str, Answer],
     scales: dict[str, float],
 ) -> None:
-    expected = recorded[case.name]
-    actual = send_in_time(case, servers[case.server], expected)
+    expected, actual = recorded[case.name], client.send(case, servers[case.server])
     scale = scales.get(case.model or "", 1.0)
     if (pattern := recording.change_of(case.name, CHANGES)) is not None:
         assert compare.differences(expected, actual, scale), f"the change {pattern!r} is no longer a change"
