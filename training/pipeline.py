@@ -264,7 +264,8 @@ def better_baseline_notices(result: TrainingResult, baselines: dict[str, Evaluat
     metric = MAIN_METRIC[result.dataset.schema.task]
     errors = {name: error(metric, metrics[metric]) for name, metrics in baselines.items()}
     name = min(errors, key=lambda name: errors[name], default="")
-    if not name or errors[name] > (1 - BETTER) * error(metric, result.metrics[metric]):
+    own = error(metric, result.metrics[metric])
+    if not name or own == 0 or errors[name] > (1 - BETTER) * own:
         return []
     ours, theirs = (f"{metrics[metric]:.4g}" for metrics in (result.metrics, baselines[name]))
     return [

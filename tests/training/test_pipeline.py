@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -204,3 +205,13 @@ def test_a_baseline_that_is_clearly_better_is_noticed(
         notice = "the baseline 'linear' is better than this model on the 30 test rows"
         assert any(notice in message for message in messages) == noticed
         assert (notice in (stored.path / "card.md").read_text("utf-8")) == noticed
+
+
+def test_no_baseline_is_better_than_a_model_without_errors() -> None:
+    schema = SimpleNamespace(task="multiclass")
+    result: Any = SimpleNamespace(
+        dataset=SimpleNamespace(schema=schema), split=SimpleNamespace(test=range(69)), metrics={"accuracy": 1.0}
+    )
+    assert pipeline.better_baseline_notices(result, {"linear": {"accuracy": 1.0}}) == []
+    result.metrics = {"accuracy": 0.9}
+    assert len(pipeline.better_baseline_notices(result, {"linear": {"accuracy": 1.0}})) == 1
