@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import logging
 import os
-import threading
+import time
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:  # imported for versions that have a reference
     from models.drift.reference import DriftReference
 
 DEFAULT_WINDOWS = (HOUR, DAY, WEEK)
+FLUSH_LIMIT_S = 1.0  # then a disk that stalls does not delay the caller any longer
+STOP_S = 5.0
 log = logging.getLogger("tabserve.drift")
 
 
@@ -43,11 +47,16 @@ class WatchedVersion:
         self._windows = WindowCounters(folder, f"drift-{subject}-{digest}", self._counter.width)
         self.refused = RefusedRows(folder, subject, served.error_columns)
 
-    def count(self, sampled: Sequence[SampledRows], answered: int) -> None:
-        """Add sampled rows, which represent `answered` rows, to the counters."""
-        if answered:
-            frame, outputs = joined(self.model, sampled)
-            self._windows.add(self._counter.count(frame, outputs, answered))
+    def take(self) -> "TakenRows":
+        """The rows sampled or refused since the last call."""
+        return TakenRows(self, *self.sample.take(), self.refused.take())
+
+    def count(self, taken: "TakenRows") -> None:
+        """Add rows to the counters."""
+        if taken.answered:
+            frame, outputs = joined(self.model, taken.sampled)
+            self._windows.add(self._counter.count(frame, outputs, taken.answered))
+        self.refused.count(taken.refused)
 
     def window(self, seconds: float | None) -> tuple[float, CountedWindow, "DriftCounts"]:
         """The seconds of the window, and the counts of all workers in it.
@@ -68,13 +77,27 @@ class WatchedVersion:
         self.refused.close()
 
 
+class TakenRows(NamedTuple):
+    """Rows of a version that are not counted yet. sampled: they represent `answered` rows. refused: its counters."""
+
+    watched: WatchedVersion
+    sampled: Sequence[SampledRows]
+    answered: int
+    refused: Sequence[int]
+
+
 class DriftMonitor:
-    """folder: shared by the workers, or one that also outlives the server; None for a single process."""
+    """The counters of the served versions. Only its thread writes them, so that no request waits for the disk.
+
+    folder: shared by the workers, or one that also outlives the server; None for a single process.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # protects the counters
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="drift")
+        self._counting: asyncio.Future[None] | None = None
         self._watched: dict[RowSample, WatchedVersion] = {}
+        self._retired: deque[TakenRows] = deque()
         if folder is not None:
             remove_old_files(folder)
 
@@ -87,26 +110,32 @@ class DriftMonitor:
                 version.sample, version.refused = watched.sample, watched.refused
                 self._watched[watched.sample] = watched
         for sample in self._watched.keys() - {version.sample for version in served}:
-            watched = self._watched.pop(sample)
-            with self._lock:
-                watched.count(*sample.take())
-                watched.refused.count(watched.refused.take())
-                watched.close()
+            self._retired.append(self._watched.pop(sample).take())
 
     async def flush(self) -> None:
-        """Count the rows sampled or refused since the last call, in a thread."""
-        taken = [(watched, *watched.sample.take(), watched.refused.take()) for watched in self._watched.values()]
-        await asyncio.to_thread(self._count, taken)
+        """Count the rows sampled or refused since the last call. If the disk stalls, they are counted later."""
+        end = time.monotonic() + FLUSH_LIMIT_S
+        while self._counting is not None and not self._counting.done():
+            if not await done(self._counting, end):
+                return
+        taken = [watched.take() for watched in self._watched.values()]
+        self._counting = asyncio.get_running_loop().run_in_executor(self._thread, self._count, taken)
+        if await done(self._counting, end):
+            self._counting.result()
 
     def close(self) -> None:
         """Count the remaining sampled rows."""
         self.follow(())
+        wait([self._thread.submit(self._count, ())], STOP_S)
+        self._thread.shutdown(wait=False)
 
-    def _count(self, taken: Sequence[tuple[WatchedVersion, Sequence[SampledRows], int, Sequence[int]]]) -> None:
-        with self._lock:
-            for watched, sampled, answered, refused in taken:
-                watched.count(sampled, answered)
-                watched.refused.count(refused)
+    def _count(self, taken: Sequence[TakenRows]) -> None:
+        for rows in taken:
+            rows.watched.count(rows)
+        while self._retired:
+            rows = self._retired.popleft()
+            rows.watched.count(rows)
+            rows.watched.close()
 
     def report(self, served: ServedModel, seconds: float | None = None, histograms: bool = False) -> dict[str, Any]:
         """The answer to `GET /drift` for a version, which reads files."""
@@ -130,6 +159,12 @@ class DriftMonitor:
 
             add_histograms(report, watched.model.schema, watched.reference, counts)
         return head | {"window": span, "refused": watched.refused.report(seconds)} | report
+
+
+async def done(future: "asyncio.Future[None]", end: float) -> bool:
+    """Wait for it until a time of the monotonic clock. Returns whether it is done."""
+    await asyncio.wait({future}, timeout=max(end - time.monotonic(), 0.0))
+    return future.done()
 
 
 def state_folder(state: Path | None, shared: Path | None) -> Path | None:

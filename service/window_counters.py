@@ -1,8 +1,11 @@
 """Counters by windows of time, summed over the workers of a server: minutes of an hour, hours of a day, days of a week.
 
-Each worker adds to a file of its own that all workers map or read, so nothing is lost when one dies; the worker that
-replaces it continues the file. A worker locks its file, which the system unlocks when it ends. With a folder that
-outlives the server, counters survive a restart.
+Each worker adds to a file of its own that all workers read, so nothing is lost when one dies; the worker that replaces
+it continues the file. A worker locks its file, which the system unlocks when it ends. With a folder that outlives the
+server, counters survive a restart.
+
+The file is written by system calls, not mapped: if the disk stalls, a call blocks only its thread, but a page fault
+would also block the threads that wait for Python's lock.
 
     file    int64             format
             int64[94]         the start of each window, 0 if it has none: 61 minutes, 25 hours, 8 days
@@ -11,7 +14,6 @@ outlives the server, counters survive a restart.
 
 import contextlib
 import logging
-import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -46,7 +48,10 @@ class CountedWindow(NamedTuple):
 
 
 class WindowCounters:
-    """`width` counters of one subject, such as a model version. Integers, so that sums do not depend on their order."""
+    """`width` counters of one subject, such as a model version. Integers, so that sums do not depend on their order.
+
+    All methods except `close` may wait for the disk.
+    """
 
     def __init__(self, folder: Path | None, subject: str, width: int, clock: Callable[[], float] = time.time) -> None:
         """folder: None for a single process, whose counters are in memory, as those of a worker without disk space.
@@ -57,23 +62,31 @@ class WindowCounters:
         self._prefix = f"{subject}.{width}."
         self._width = width
         self._clock = clock
-        self._lock: int | None = None
+        self._file: int | None = None
         self._path: Path | None = None
-        self._map: mmap.mmap | None = None
+        self._opened = folder is None
+        self._failing = False
         self._own = np.zeros(HEAD + WINDOWS * width, dtype=np.int64)
-        if folder is not None:
-            try:
-                self._open(folder)
-            except OSError as error:
-                log.warning("counters are in memory", extra={"subject": subject, "reason": str(error)})
 
     @property
     def is_shared(self) -> bool:
         """Whether other workers see what this one counts."""
-        return self._map is not None
+        return self._file is not None
+
+    def open(self) -> None:
+        """Continue the file of a worker that has ended, or create one. Counts stay in memory if there is no space."""
+        if self._opened:
+            return
+        self._opened = True
+        assert self._folder is not None
+        try:
+            self._open(self._folder)
+        except OSError as error:
+            log.warning("counters are in memory", extra={"subject": self._prefix, "reason": str(error)})
 
     def add(self, counts: Counts) -> None:
         """Add to the present minute, hour and day. counts: (width,)."""
+        self.open()
         now = int(self._clock())
         starts, rows = self._parts(self._own)
         first = 0
@@ -82,9 +95,13 @@ class WindowCounters:
             if starts[place] != start:
                 # In this order a reader, or a worker that continues after a kill, sees no old counts
                 starts[place] = 0
+                self._write(1 + place, 1)
                 rows[place] = 0
-                starts[place] = start
             rows[place] += counts
+            self._write(HEAD + place * self._width, self._width)
+            if starts[place] != start:
+                starts[place] = start
+                self._write(1 + place, 1)
             first += size
 
     def total(self, seconds: float) -> CountedWindow:
@@ -103,11 +120,11 @@ class WindowCounters:
 
     def close(self) -> None:
         """Leave the file to another worker."""
-        if self._lock is not None:
+        self._opened = True
+        if self._file is not None:
             self._own = np.zeros_like(self._own)  # the counts are in the file, which another worker may continue
-            self._map = self._path = None  # unmapped when no array refers to it any more
-            os.close(self._lock)
-            self._lock = None
+            os.close(self._file)
+            self._file = self._path = None
 
     def _parts(self, content: Counts) -> tuple[Counts, Counts]:
         """The starts (WINDOWS,) and the counts (WINDOWS, width) of a file."""
@@ -134,23 +151,38 @@ class WindowCounters:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 if try_lock(descriptor) and os.fstat(descriptor).st_nlink:  # 0: `remove_old_files` was faster
-                    self._map_file(descriptor)
-                    self._lock, self._path = descriptor, path
+                    self._read(descriptor)
+                    self._file, self._path = descriptor, path
                     return
             finally:
-                if self._lock is None:
+                if self._file is None:
                     os.close(descriptor)
         raise OSError(f"all {MAX_SLOTS} files are in use")
 
-    def _map_file(self, descriptor: int) -> None:
+    def _read(self, descriptor: int) -> None:
+        """Read the counts of a file, and give it its size."""
         size = self._own.nbytes
         reserve_space(descriptor, size)
         os.ftruncate(descriptor, size)
-        self._map = mmap.mmap(descriptor, size)
-        self._own = np.frombuffer(self._map, dtype=np.int64)
-        if self._own[0] != FORMAT:
-            self._own[1:] = 0
-            self._own[0] = FORMAT
+        content = np.frombuffer(bytearray(os.pread(descriptor, size, 0)), dtype=np.int64)
+        if len(content) == len(self._own) and content[0] == FORMAT:
+            self._own = content
+            return
+        self._own[0] = FORMAT
+        os.pwrite(descriptor, self._own.tobytes(), 0)
+
+    def _write(self, first: int, count: int) -> None:
+        """Write some of the own numbers to the file. If that fails, they are written when they change again."""
+        if self._file is None:
+            return
+        try:
+            os.pwrite(self._file, self._own[first : first + count].tobytes(), first * 8)
+        except OSError as error:
+            if not self._failing:
+                log.warning("counters cannot be written", extra={"subject": self._prefix, "reason": str(error)})
+            self._failing = True
+        else:
+            self._failing = False
 
 
 def remove_old_files(folder: Path, now: float | None = None) -> None:

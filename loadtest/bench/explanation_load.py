@@ -1,8 +1,9 @@
 """Predictions while explanations are computed: their latency without, and with a client that requests explanations.
 
-An open loop sends single rows at shares of the saturating rate. In a third run another process of the lowest priority
-computes meanwhile: on a machine without a free core that process alone delays predictions, and only the additional
-delay is caused by explanations.
+An open loop sends requests at shares of the saturating rate, with so many rows that the client is not the limit. In
+a third run another process of the lowest priority computes meanwhile: on a machine without a free core that process
+alone delays predictions, and only the additional delay is caused by explanations. The clients have a core of their own,
+so that explanations delay only the server.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import numpy as np
 import psutil
 
 from loadtest import open_loop, request_plan
+from loadtest.bench import cpu_affinity
 from loadtest.bench.clients import JSON, load
 from loadtest.bench.paired_ratios import ratio
 from loadtest.bench.server_process import BenchServer
@@ -30,6 +32,7 @@ from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL = "housing"
+ROWS = 50  # of a request
 SHARES = (0.3, 0.7)  # of the saturating rate
 CONNECTIONS = 32
 START_S = 1.0  # time for a client or another process to start
@@ -72,7 +75,8 @@ def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterato
 
 @contextlib.contextmanager
 def another_process() -> Iterator[list[float]]:
-    process = subprocess.Popen([sys.executable, "-c", SPIN])
+    with cpu_affinity.on(cpu_affinity.divided()[1]):
+        process = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
         time.sleep(START_S)
         yield []
@@ -83,12 +87,15 @@ def another_process() -> Iterator[list[float]]:
 
 def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[float, dict[str, list[LatencyFigures]]]:
     """The figures of each round, by the rate of predictions per second."""
-    request = body(store, MODEL, 1)
-    server = BenchServer(tabserve_server("tabserve", MODEL), store, home, request)
+    request, explained = (body(store, MODEL, rows) for rows in (ROWS, 1))
     rng = np.random.default_rng(0)
-    try:
+    client_core, server_cores = cpu_affinity.divided()
+    with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
+        with cpu_affinity.on(server_cores):
+            server = BenchServer(tabserve_server("tabserve", MODEL), store, home, request)
+        stack.callback(server.stop)
         server.wait()
-        with explanations(server, request, 0.0):
+        with explanations(server, explained, 0.0):
             pass  # the first request starts the process of explanations
         saturating = load(server.url, request, CONNECTIONS, seconds).per_second
         found: dict[float, dict[str, list[LatencyFigures]]] = {
@@ -97,22 +104,20 @@ def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[float,
         for _ in range(rounds):
             for rate, runs in found.items():
                 for name, figures in runs.items():
-                    figures.append(measure_run(name, server, rate, seconds, rng))
+                    figures.append(measure_run(name, server, explained, rate, seconds, rng))
         return found
-    finally:
-        server.stop()
 
 
 def measure_run(
-    name: str, server: BenchServer, rate: float, seconds: float, rng: np.random.Generator
+    name: str, server: BenchServer, explained: bytes, rate: float, seconds: float, rng: np.random.Generator
 ) -> LatencyFigures:
-    """The figures of one of RUNS."""
+    """The figures of one of RUNS. explained: the request whose row is explained."""
     url = f"http://127.0.0.1:{server.port}"
-    plan = request_plan.make(url, RequestMix(one=1, many=0, invalid=0, rows=1))
+    plan = request_plan.make(url, RequestMix(one=0, many=1, invalid=0, rows=ROWS))
     due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
     beside: contextlib.AbstractContextManager[list[float]] = contextlib.nullcontext([])
     if name == RUNS[1]:
-        beside = explanations(server, server.request, seconds)
+        beside = explanations(server, explained, seconds)
     elif name == RUNS[2]:
         beside = another_process()
     with beside as rates:
@@ -133,8 +138,8 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     for share, (rate, found) in zip(SHARES, by_rate.items(), strict=True):
         lines = table(found)
         with_explanations, with_another = (p99_ratio(found, name) for name in RUNS[1:])
-        title = f"{rate:,.0f} single rows of {MODEL} per second ({share:.0%} of the saturating rate), one worker, "
-        title += f"median of {rounds} rounds"
+        title = f"{rate:,.0f} requests with {ROWS} rows of {MODEL} per second ({share:.0%} of the saturating rate), "
+        title += f"one worker, median of {rounds} rounds"
         outcome = f"p99 with explanations: {with_explanations:.2f} times that without (goal: at most {GOAL:g}); "
         outcome += f"with another process at nice 19: {with_another:.2f} times"
         print(f"\n{title}\n\n{text_tables.aligned(lines)}\n\n{outcome}", flush=True)

@@ -2,7 +2,7 @@
 
 An open loop sends requests at a share of the saturating rate. Two versions take turns as the champion: each promotion
 loads a version, checks it, and frees the other one. A separate process makes the changes, so that it does not delay the
-load generator. `python -m loadtest.bench.version_swaps URL` is that process.
+load generator. `python -m loadtest.bench.version_swaps URL` is that process. The clients have a core of their own.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ import numpy as np
 
 from loadtest import open_loop, request_plan
 from loadtest.answer_check import WRONG
+from loadtest.bench import cpu_affinity
 from loadtest.bench.clients import load
 from loadtest.bench.overload import CONNECTIONS, ROWS
 from loadtest.bench.paired_ratios import ratio
@@ -109,10 +110,13 @@ def swap_until_stdin_ends(url: str) -> int:
 def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -> dict[str, list[SwapFigures]]:
     """The figures of each round."""
     contender = tabserve_server(f"tabserve, {engine}", MODEL, engine=engine)
-    server = BenchServer(contender, store, home, body(store, MODEL, ROWS[engine]))
     found: dict[str, list[SwapFigures]] = {name: [] for name in RUNS}
     rng = np.random.default_rng(0)
-    try:
+    client_core, server_cores = cpu_affinity.divided()
+    with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
+        with cpu_affinity.on(server_cores):
+            server = BenchServer(contender, store, home, body(store, MODEL, ROWS[engine]))
+        stack.callback(server.stop)
         server.wait()
         url = f"http://127.0.0.1:{server.port}"
         versions = Versions(url)
@@ -136,8 +140,6 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
                 failed = int((~answered).sum())
                 figures.append(SwapFigures(float(p50), float(p99), used / len(due), sum(swaps), failed))
         return found
-    finally:
-        server.stop()
 
 
 def table(found: Mapping[str, Sequence[SwapFigures]]) -> list[list[str]]:

@@ -31,7 +31,9 @@ class Clock:
 
 
 def counters(folder: Path | None, clock: Callable[[], float], width: int = 3) -> WindowCounters:
-    return WindowCounters(folder, "drift-fares-1", width, clock)
+    found = WindowCounters(folder, "drift-fares-1", width, clock)
+    found.open()
+    return found
 
 
 def ones(width: int = 3) -> np.ndarray:
