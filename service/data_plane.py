@@ -96,7 +96,7 @@ class DataPlane:
         self.registry = Registry(Snapshot(loading={model.name: model for model in models}))
         self.observer: PredictionObserver | None = None
         self.following = FollowingStatus()
-        self.shadows = ShadowQueue(self.metrics)
+        self.shadows = ShadowQueue(self.metrics, settings.trusted_keys)
         self.drift = DriftMonitor()
         self.capture: Capture | None = None
         self.live = LiveMetrics(None)

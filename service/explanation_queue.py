@@ -12,8 +12,8 @@ from typing import TypeVar
 from models.frame import Frame
 from models.output_options import ExplanationArrays, ExtendedModel
 from models.outputs import Outputs
+from service.background_client import BackgroundClient, Fields, ProcessEnded, ProcessUnavailable, describe
 from service.errors import DeadlinePassed, NotReady, QueueFull, TooManyEvaluations
-from service.explanation_client import ExplanationClient, ExplanationProcessEnded, NoExplanationProcess
 from service.fair_lock import FairLock
 
 BLOCK_EVALUATIONS = 8192  # evaluations between two checks of the deadline and before the next request's turn
@@ -34,7 +34,7 @@ class ExplanationQueue:
         self._waiting_of: Counter[str] = Counter()  # by client
         self._lock = FairLock()
         self._rate = 0.0  # evaluations per second
-        self._client = ExplanationClient(trusted_keys)
+        self._client = BackgroundClient("explanation", trusted_keys)
         self._in_worker: dict[str, float] = {}  # the versions that are explained here, and until when
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._idle: asyncio.TimerHandle | None = None
@@ -107,13 +107,19 @@ class ExplanationQueue:
         return future.result()
 
     def _count(self, model: ExtendedModel, frame: Frame) -> int:
-        return self._here_or_there(model, self._client.count_evaluations, ExtendedModel.count_evaluations, frame)
+        return self._here_or_there(model, self._count_there, ExtendedModel.count_evaluations, frame)
 
     def _explain(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
         started = time.monotonic()
-        explained = self._here_or_there(model, self._client.explain, ExtendedModel.explain, frame)
+        explained = self._here_or_there(model, self._explain_there, ExtendedModel.explain, frame)
         self._rate = explained.evaluations / max(time.monotonic() - started, 1e-6)
         return explained
+
+    def _count_there(self, model: ExtendedModel, frame: Frame) -> int:
+        return int(self._client.request("count", describe_extended(model), frame).fields["evaluations"])
+
+    def _explain_there(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
+        return ExplanationArrays(*self._client.request("explain", describe_extended(model), frame).arrays)
 
     def _here_or_there(
         self,
@@ -131,11 +137,11 @@ class ExplanationQueue:
             return here(model, frame)
         try:
             return there(model, frame)
-        except NoExplanationProcess as error:
+        except ProcessUnavailable as error:
             log.warning("explained by the worker itself", extra={"model": tag, "reason": str(error)})
             self._in_worker[tag] = time.monotonic() + RETRY_S
             return here(model, frame)
-        except ExplanationProcessEnded:
+        except ProcessEnded:
             raise NotReady("the process of explanations has ended; the next request starts another one") from None
 
     def _stop_when_idle(self) -> None:
@@ -149,3 +155,8 @@ class ExplanationQueue:
         self._client.close()
         self._thread.submit(self._client.stop)
         self._thread.shutdown(wait=False)
+
+
+def describe_extended(model: ExtendedModel) -> Fields:
+    """What the process needs to explain predictions of this version. Raises ProcessUnavailable."""
+    return describe(model.model) | {"explain": model.options.explain}

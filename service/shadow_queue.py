@@ -1,6 +1,7 @@
 """Shadows: copies of rows are predicted by a second version, and compared. No request waits for them.
 
-The queue is bounded; rows that do not fit are dropped. One thread of low priority works on it.
+The queue is bounded; rows that do not fit are dropped. The predictions are made in a process of the lowest priority, so
+that they delay no request; those of a version without files in a thread of the worker.
 """
 
 import contextlib
@@ -8,23 +9,27 @@ import logging
 import queue
 import random
 import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from models.aliases import CHAMPION
+from models.differences import differences
 from models.frame import Frame, Row
 from models.frame_translation import FrameTranslation
-from models.outputs import Outputs
+from models.outputs import Array, Outputs
 from models.tabular_model import TabularModel
+from service.background_client import BackgroundClient, ProcessUnavailable, describe
 from service.metrics import DIFFERENCES, HistogramBuckets, Metrics
 from service.registry import Snapshot
 from service.served_model import ServedModel
-from service.thread_priority import lower_priority
 
 MAX_WAITING = 200  # requests in the queue
 MAX_ROWS = 1000  # limit for one request: further rows are dropped
+RETRY_S = 600.0  # delay before the process tries again to load a version
 log = logging.getLogger("tabserve.shadow")
 
 
@@ -47,12 +52,12 @@ class ShadowJob(NamedTuple):
 class ShadowQueue:
     """active: whether any model has a shadow. `samples` and `put` are called on the event loop."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, trusted_keys: Sequence[Path] = ()) -> None:
+        """trusted_keys: of which one must have signed a version."""
         self.active = False
-        self._metrics = metrics
+        self._metrics, self._trusted_keys = metrics, trusted_keys
         self._targets: dict[str, ShadowTarget] = {}
-        self._jobs: queue.Queue[ShadowJob | None] = queue.Queue(MAX_WAITING)
-        self._thread: threading.Thread | None = None
+        self._worker: ShadowWorker | None = None
 
     def follow(self, snapshot: Snapshot) -> None:
         """Copy rows according to this snapshot."""
@@ -67,10 +72,11 @@ class ShadowQueue:
                 log.warning("no shadow", extra={"model": shadow.tag, "reason": str(error)})
                 continue
             targets[name] = ShadowTarget(entry.champion.version, shadow, entry.shadow.share, translation)
+        if not targets:
+            self.close()
+        elif self._worker is None:
+            self._worker = ShadowWorker(self._metrics, self._trusted_keys)
         self._targets, self.active = targets, bool(targets)
-        if targets and self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
-            self._thread.start()
 
     def samples(self, served: ServedModel) -> bool:
         """Whether to copy the rows of a request to this version."""
@@ -80,44 +86,78 @@ class ShadowQueue:
     def put(self, served: ServedModel, rows: Frame | Sequence[Row], outputs: Outputs) -> None:
         """Queue rows and the champion's predictions. Drops them if the queue is full."""
         target = self._targets[served.name]
-        try:
-            if len(outputs) > MAX_ROWS:
-                raise queue.Full
-            self._jobs.put_nowait(ShadowJob(target, served.model, rows, outputs))
-        except queue.Full:
+        job = ShadowJob(target, served.model, rows, outputs)
+        if self._worker is None or len(outputs) > MAX_ROWS or not self._worker.put(job):
             self._metrics.shadow_dropped(served.name, target.model.version, len(outputs))
 
     def close(self) -> None:
-        """End the thread."""
+        """Copy no rows any more."""
         self.active = False
-        if self._thread is not None:
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._jobs.get_nowait()
-            self._jobs.put(None)
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+
+class ShadowWorker:
+    """Works on the queue: a thread, and the process that predicts."""
+
+    def __init__(self, metrics: Metrics, trusted_keys: Sequence[Path]) -> None:
+        self._metrics = metrics
+        self._jobs: queue.Queue[ShadowJob | None] = queue.Queue(MAX_WAITING)
+        self._process = BackgroundClient("shadow", trusted_keys)
+        self._in_worker: dict[str, float] = {}  # the versions that predict here, and until when
+        threading.Thread(target=self._work, name="shadow", daemon=True).start()
+
+    def put(self, job: ShadowJob) -> bool:
+        """Returns whether there was room."""
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the thread and the process. Waiting jobs are dropped."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+        self._jobs.put(None)
+        self._process.close()
 
     def _work(self) -> None:
-        lower_priority()
         while (job := self._jobs.get()) is not None:
             try:
-                differences = compare(job)
+                found = self._differences(job)
             except Exception:
                 # With the field of lines about requests, whose rate is limited
                 log.exception("a shadow failed", extra={"model": job.target.model.tag, "request_id": None})
                 self._metrics.shadow_dropped(job.source.name, job.target.model.version, len(job.outputs))
             else:
-                self._metrics.shadow(job.source.name, job.target.model.version, differences)
+                self._metrics.shadow(job.source.name, job.target.model.version, histogram(found, job.source))
             del job  # the version may be freed while the thread waits
+        self._process.stop()
+
+    def _differences(self, job: ShadowJob) -> Array:
+        """The difference of each row (rows,). Raises ProcessEnded, ValueError or RuntimeError."""
+        model = job.target.model
+        frame = job.rows if isinstance(job.rows, Frame) else job.source.schema.frames.from_rows(job.rows)
+        frame, outputs = job.target.translation.translate(frame), job.outputs.primary
+        if model.folder is None or self._in_worker.get(model.tag, 0.0) > time.monotonic():
+            return differences(model, frame, outputs)
+        try:
+            (found,) = self._process.request("compare", describe(model), [*frame, outputs]).arrays
+        except ProcessUnavailable as error:
+            log.warning("the shadow predicts in the worker", extra={"model": model.tag, "reason": str(error)})
+            self._in_worker[model.tag] = time.monotonic() + RETRY_S
+            return differences(model, frame, outputs)
+        return found
 
 
-def compare(job: ShadowJob) -> HistogramBuckets:
-    """The difference of each row: of values in standard deviations of the target, of probabilities the largest one."""
-    frame = job.rows if isinstance(job.rows, Frame) else job.source.schema.frames.from_rows(job.rows)
-    predicted = job.target.model.predict(job.target.translation.translate(frame)).primary
+def histogram(found: Array, source: TabularModel) -> HistogramBuckets:
+    """Differences (rows,) in standard deviations of the target, or of probabilities."""
     buckets = HistogramBuckets(DIFFERENCES)
-    champion = job.outputs.primary
-    if predicted.shape != champion.shape:
-        raise ValueError("the versions have other classes")
-    for difference in np.abs(predicted - champion).max(axis=1) / job.source.tolerance():
-        buckets.observe(float(difference))
+    scaled = found / source.tolerance()
+    places = np.searchsorted(DIFFERENCES, scaled)
+    buckets.counts = np.bincount(places, minlength=len(buckets.counts)).tolist()
+    buckets.total = float(scaled.sum())
     return buckets

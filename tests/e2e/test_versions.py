@@ -281,7 +281,7 @@ def test_explanations_are_those_of_the_version_that_answers(server: Server, home
         explanation = explanation_of(server)
         assert explanation["baseline"] == pytest.approx(expected.baseline, rel=1e-5)
         assert [*explanation["contributions"].values()] == pytest.approx(expected.contributions.tolist(), rel=1e-4)
-        explaining = running(server, "service.explanation_process")
+        explaining = running(server, "service.background_process")
         assert explaining
         for process in explaining:
             process.kill()

@@ -2,12 +2,12 @@
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from models import audit, serving_changes
@@ -149,7 +149,7 @@ def start_shadow(worker: Worker, change: Any, version: int) -> None:
 
 def shadow_metrics(worker: Worker) -> dict[str, float]:
     lines = worker.plane.metrics.page().decode().splitlines()
-    found = (line.rpartition(" ") for line in lines if line.startswith("tabserve_shadow"))
+    found = (line.rpartition(" ") for line in lines if line.startswith("tabserve_shadow") and "_created" not in line)
     return {name: float(value) for name, _, value in found}
 
 
@@ -177,34 +177,77 @@ def test_shadows_are_compared_and_only_the_champion_answers(worker: Worker, chan
     assert shadow_metrics(worker)[COUNT] == 20
 
 
+def shadow_process(worker: Worker) -> psutil.Process:
+    """The process that predicts for shadows, after its first prediction."""
+    shadows = worker.plane.shadows._worker
+    assert shadows is not None
+    assert shadows._process._running is not None
+    return psutil.Process(shadows._process._running.process.pid)
+
+
+def test_the_process_of_shadows_is_replaced_when_it_was_killed_and_ends_with_the_last_shadow(
+    worker: Worker, change: Any, predict: Any
+) -> None:
+    start_shadow(worker, change, 2)
+    predict(0)
+    before = wait_for_shadows(worker, 1)
+    killed = shadow_process(worker)
+    killed.kill()
+    predict(0)
+    found = wait_for_shadows(worker, 2)
+    assert [2 * before[name] for name in before] == [found[name] for name in before]
+    replaced = shadow_process(worker)
+    assert replaced.pid != killed.pid
+    change(serving_changes.set_shadow, None)
+    worker.look()
+    replaced.wait(WAIT_S)
+
+
+def test_a_version_without_files_is_a_shadow_in_the_worker(
+    worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_shadow(worker, change, 2)
+    predict(1)
+    by_process = wait_for_shadows(worker, 1)
+    monkeypatch.setattr(worker.plane.snapshot.find("homes", "2").model, "folder", None)
+    predict(1)
+    in_worker = wait_for_shadows(worker, 2)
+    assert [2 * by_process[name] for name in by_process] == [in_worker[name] for name in by_process]
+
+
 def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_shadow(worker, change, 2)
-    free = threading.Event()
-    shadow: Any = worker.plane.snapshot.find("homes", "2").model
-    outputs = shadow.engine.outputs
-
-    def wait(x: Any) -> Any:
-        free.wait(WAIT_S)
-        return outputs(x)
-
-    monkeypatch.setattr(shadow.engine, "outputs", wait)
-    monkeypatch.setattr("service.shadow_queue.MAX_ROWS", 1)
-    worker.plane.shadows._jobs.maxsize = 3
+    predict(0)
+    wait_for_shadows(worker, 1)
+    assert worker.plane.shadows._worker is not None
+    worker.plane.shadows._worker._jobs.maxsize = 3
+    process = shadow_process(worker)
+    process.suspend()
     for number in range(10):
-        assert predict(number).status == 200  # while the shadow is blocked
+        assert predict(number).status == 200
     dropped = 'tabserve_shadow_dropped_rows_total{model="homes",version="2"}'
     assert shadow_metrics(worker)[dropped] >= 6
-    free.set()
-    found = wait_for_shadows(worker, 3)
-    assert found[COUNT] + found[dropped] >= 9
+    process.resume()
+    found = wait_for_shadows(worker, 4)
+    assert found[COUNT] + found[dropped] >= 10
+
+
+def test_a_request_with_many_rows_is_not_copied(
+    worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.shadow_queue.MAX_ROWS", 0)
+    start_shadow(worker, change, 2)
+    predict(0)
+    assert shadow_metrics(worker)['tabserve_shadow_dropped_rows_total{model="homes",version="2"}'] == 1
 
 
 def test_a_shadow_that_fails_is_counted_and_cannot_fill_the_log(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_shadow(worker, change, 2)
+    monkeypatch.setattr(worker.plane.snapshot.find("homes", "2").model, "folder", None)  # predicts in the worker
     break_challenger(worker, monkeypatch)
     assert {predict(number).status for number in range(20)} == {200}
     until = time.monotonic() + WAIT_S

@@ -28,10 +28,9 @@ from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
 from service import array_messages, explanation_queue
 from service.array_messages import ArrayMessage
+from service.background_process import LoadedVersions
 from service.errors import DeadlinePassed, NotReady, TooManyEvaluations
-from service.explanation_client import describe
-from service.explanation_process import LoadedVersions
-from service.explanation_queue import ExplanationQueue
+from service.explanation_queue import ExplanationQueue, describe_extended
 from tests.service.conftest import ROOT, rows_of, schemas, trained
 from tests.signing_keys import write_keys
 
@@ -129,11 +128,11 @@ def test_both_ways_to_explain_share_one_load_of_a_version(folder: Path, monkeypa
     store_load = store.load
     monkeypatch.setattr(store, "load", load)
     versions = LoadedVersions()
-    fields = describe(explained(folder)) | {"trusted_keys": []}
+    fields = describe_extended(explained(folder)) | {"trusted_keys": []}
     loaded.clear()
-    full, fast = (versions.get(fields | {"explain": explain}) for explain in ("full", "fast"))
+    full, fast = (versions.get(fields).extended(explain) for explain in ("full", "fast"))
     assert [full.options.explain, fast.options.explain] == ["full", "fast"]
-    assert versions.get(fields) is full, "with the explainer that it has made"
+    assert versions.get(fields).extended("full") is full, "with the explainer that it has made"
     assert len(loaded) == 1
 
 
@@ -294,11 +293,12 @@ from pathlib import Path
 from models import store
 from models.output_options import OutputOptions, with_options
 from models.version_files import StoredVersion
-from service.explanation_client import ExplanationClient, describe
+from service.background_client import BackgroundClient
+from service.explanation_queue import describe_extended
 
 model = with_options(store.load(StoredVersion("homes", 1, Path(sys.argv[1]))), OutputOptions(explain="full"))
-client = ExplanationClient()
-client._load(describe(model) | {"trusted_keys": []})
+client = BackgroundClient("explanation")
+client._load(describe_extended(model) | {"trusted_keys": []})
 print(client._running.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

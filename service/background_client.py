@@ -1,4 +1,4 @@
-"""The worker's side of `service.explanation_process`: starts it when it is needed, sends it work, and replaces it."""
+"""The worker's side of `service.background_process`: starts it when it is needed, sends it work, and replaces it."""
 
 import logging
 import os
@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.frame import Frame
-from models.output_options import ExplanationArrays, ExtendedModel
 from models.outputs import Array
+from models.tabular_model import TabularModel
 from service import array_messages
 from service.array_messages import ArrayMessage
 
@@ -19,15 +18,16 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_WAIT_S = 120.0  # without a reply for this time the process counts as hung
 TRIES = 2
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
-log = logging.getLogger("tabserve.explanations")
+log = logging.getLogger("tabserve.background")
+Fields = dict[str, Any]
 
 
-class NoExplanationProcess(Exception):  # noqa: N818 - the name describes the error
+class ProcessUnavailable(Exception):  # noqa: N818 - the name describes the error
     """The process cannot be started, or cannot load this version. The message is the reason."""
 
 
-class ExplanationProcessEnded(Exception):  # noqa: N818 - the name describes the error
-    """The process ended during an explanation, also at the second attempt."""
+class ProcessEnded(Exception):  # noqa: N818 - the name describes the error
+    """The process ended during the work, also at the second attempt."""
 
 
 class RunningProcess(NamedTuple):
@@ -36,54 +36,51 @@ class RunningProcess(NamedTuple):
     loaded: set[str]  # the versions that it could load
 
 
-class ExplanationClient:
+class BackgroundClient:
     """All methods but `close` are called by one thread."""
 
-    def __init__(self, trusted_keys: Sequence[Path] = ()) -> None:
-        """trusted_keys: of which one must have signed a version."""
+    def __init__(self, purpose: str, trusted_keys: Sequence[Path] = ()) -> None:
+        """purpose: of the process, for the log. trusted_keys: of which one must have signed a version."""
+        self._purpose = purpose
         self._trusted_keys = [str(path.resolve()) for path in trusted_keys]  # the process has another working directory
         self._running: RunningProcess | None = None
         self._closed = False
 
-    def count_evaluations(self, model: ExtendedModel, frame: Frame) -> int:
-        """Raises NoExplanationProcess or ExplanationProcessEnded."""
-        return int(self._request("count", model, frame).fields["evaluations"])
+    def request(self, work: str, version: Fields, arrays: Sequence[Array]) -> ArrayMessage:
+        """Let the process work with a version. A process that ended meanwhile is replaced once.
 
-    def explain(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
-        """Raises NoExplanationProcess or ExplanationProcessEnded."""
-        return ExplanationArrays(*self._request("explain", model, frame).arrays)
-
-    def _request(self, work: str, model: ExtendedModel, frame: Frame) -> ArrayMessage:
-        """Let the process explain rows. A process that ended meanwhile is replaced once."""
-        version = describe(model) | {"trusted_keys": self._trusted_keys}
+        version: as from `describe`, with more fields for this work. Raises ProcessUnavailable, ProcessEnded or
+        RuntimeError.
+        """
+        version = version | {"trusted_keys": self._trusted_keys}
         for _ in range(TRIES):
             loaded = False
             try:
                 self._load(version)
                 loaded = True
-                return self._exchange({"work": work, **version}, frame)
+                return self._exchange({"work": work, **version}, arrays)
             except OSError as error:
                 self._ended(error)
                 reason = str(error)
         if not loaded:
-            raise NoExplanationProcess(f"it ended while it started or loaded the version: {reason}")
-        raise ExplanationProcessEnded
+            raise ProcessUnavailable(f"it ended while it started or loaded the version: {reason}")
+        raise ProcessEnded
 
-    def _load(self, version: dict[str, Any]) -> None:
-        """Let the process load a version. Raises NoExplanationProcess or OSError."""
+    def _load(self, version: Fields) -> None:
+        """Let the process load a version. Raises ProcessUnavailable or OSError."""
         if version["folder"] not in self._start().loaded:
             self._exchange({"work": "load", **version})
             self._start().loaded.add(version["folder"])
 
-    def _exchange(self, fields: dict[str, Any], arrays: Sequence[Array] = ()) -> ArrayMessage:
-        """Send a message and receive the reply. Raises NoExplanationProcess, OSError or RuntimeError."""
+    def _exchange(self, fields: Fields, arrays: Sequence[Array] = ()) -> ArrayMessage:
+        """Send a message and receive the reply. Raises ProcessUnavailable, OSError or RuntimeError."""
         connection = self._start().connection
         array_messages.send(connection, fields, arrays)
         reply = array_messages.receive(connection)
         if (reason := reply.fields.get("unavailable")) is not None:
-            raise NoExplanationProcess(reason)
+            raise ProcessUnavailable(reason)
         if (reason := reply.fields.get("failed")) is not None:
-            raise RuntimeError(f"the explanation failed: {reason}")
+            raise RuntimeError(f"the {self._purpose} failed: {reason}")
         return reply
 
     def _start(self) -> RunningProcess:
@@ -95,7 +92,7 @@ class ExplanationClient:
             own.settimeout(MAX_WAIT_S)
             with other:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "service.explanation_process", str(other.fileno())],
+                    [sys.executable, "-m", "service.background_process", str(other.fileno())],
                     cwd=ROOT,
                     env={**os.environ, **ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"},
                     stdin=subprocess.DEVNULL,
@@ -104,16 +101,16 @@ class ExplanationClient:
                     pass_fds=[other.fileno()],
                 )
             self._running = RunningProcess(process, own, set())
-            log.info("process of explanations started", extra={"pid": process.pid})
+            log.info("background process started", extra={"purpose": self._purpose, "pid": process.pid})
         return self._running
 
     def _ended(self, error: OSError) -> None:
         if not self._closed:
-            log.warning("process of explanations ended", extra={"reason": str(error)})
+            log.warning("background process ended", extra={"purpose": self._purpose, "reason": str(error)})
         self.stop()
 
     def stop(self) -> None:
-        """End the process; the next explanation starts another one."""
+        """End the process; the next request starts another one."""
         if self._running is not None:
             process, connection, _ = self._running
             self._running = None
@@ -122,22 +119,20 @@ class ExplanationClient:
             process.wait()
 
     def close(self) -> None:
-        """End the process and start no other one. Called by any thread; the thread of explanations calls `stop`
+        """End the process and start no other one. Called by any thread; the thread of the requests calls `stop`
         afterwards."""
         self._closed = True
         if (running := self._running) is not None:
             running.process.kill()
 
 
-def describe(model: ExtendedModel) -> dict[str, Any]:
-    """What the process needs to load this version. Raises NoExplanationProcess for a version without files."""
-    plain = model.model
-    if plain.folder is None:
-        raise NoExplanationProcess(f"{plain.tag} has no files")
+def describe(model: TabularModel) -> Fields:
+    """What the process needs to load this version. Raises ProcessUnavailable for a version without files."""
+    if model.folder is None:
+        raise ProcessUnavailable(f"{model.tag} has no files")
     return {
-        "name": plain.name,
-        "version": int(plain.version),
-        "folder": str(plain.folder.resolve()),  # the process has another working directory
-        "engine": plain.engine.name,
-        "explain": model.options.explain,
+        "name": model.name,
+        "version": int(model.version),
+        "folder": str(model.folder.resolve()),  # the process has another working directory
+        "engine": model.engine.name,
     }

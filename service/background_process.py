@@ -1,7 +1,8 @@
-"""The process that explains predictions for one worker: `python -m service.explanation_process SOCKET`.
+"""The process that explains predictions, or predicts as a shadow, for one worker:
+`python -m service.background_process SOCKET`.
 
-In the worker itself explanations would delay predictions: both would need Python's lock, and the system may take the
-core from the one that holds it. This process loads versions from their files when the worker names them, has the lowest
+In the worker itself this work would delay requests: both would need Python's lock, and the system may take the core
+from the one that holds it. This process loads versions from their files when the worker names them, has the lowest
 priority, and ends when its worker does.
 """
 
@@ -11,11 +12,12 @@ import signal
 import socket
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from models import store
+from models.differences import differences
 from models.frame import Frame
 from models.freed_memory import keep_freed_memory
 from models.output_options import Explain, ExtendedModel, OptionError, OutputOptions, with_options
@@ -27,31 +29,32 @@ from service.thread_priority import PRIORITY, be_idle
 
 MAX_VERSIONS = 8  # limit of loaded versions
 OUT_OF_MEMORY_SCORE = "1000"  # if memory is short, the system ends this process before its worker
-Reply = tuple[dict[str, Any], Sequence[Array]]
+Fields = dict[str, Any]
+Reply = tuple[Fields, Sequence[Array]]
 
 
 class LoadedVersion:
     """A version with its explainers: one for each value of `explain`."""
 
     def __init__(self, model: TabularModel) -> None:
-        self._model = model
+        self.model = model
         self._extended: dict[Explain, ExtendedModel] = {}
 
     def extended(self, explain: Explain) -> ExtendedModel:
         """Raises OptionError."""
         if explain not in self._extended:
-            self._extended[explain] = with_options(self._model, OutputOptions(explain=explain))
+            self._extended[explain] = with_options(self.model, OutputOptions(explain=explain))
         return self._extended[explain]
 
 
 class LoadedVersions:
-    """The versions that were explained last."""
+    """The versions that were used last."""
 
     def __init__(self) -> None:
         self._versions: OrderedDict[tuple[Any, ...], LoadedVersion] = OrderedDict()
 
-    def get(self, fields: dict[str, Any]) -> ExtendedModel:
-        """Raises StoreError or OptionError."""
+    def get(self, fields: dict[str, Any]) -> LoadedVersion:
+        """Raises StoreError."""
         folder = Path(fields["folder"])
         stored = StoredVersion(fields["name"], fields["version"], folder)
         key = (stored, fields["engine"], modified(folder))
@@ -61,7 +64,7 @@ class LoadedVersions:
             if len(self._versions) > MAX_VERSIONS:
                 self._versions.popitem(last=False)
         self._versions.move_to_end(key)
-        return self._versions[key].extended(fields["explain"])
+        return self._versions[key]
 
 
 def modified(folder: Path) -> int:
@@ -71,18 +74,37 @@ def modified(folder: Path) -> int:
     return 0
 
 
+def load(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> Reply:
+    if "explain" in fields:
+        _ = version.extended(fields["explain"]).explainer  # imported before the priority is lowered
+    return {}, ()
+
+
+def count(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> Reply:
+    """The evaluations of the model that an explanation of these rows takes."""
+    return {"evaluations": version.extended(fields["explain"]).count_evaluations(Frame(*arrays))}, ()
+
+
+def explain(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> Reply:
+    return {}, version.extended(fields["explain"]).explain(Frame(*arrays))
+
+
+def compare(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> Reply:
+    """The differences of this version's predictions to those of another one, the last array."""
+    *frame, other = arrays
+    return {}, [differences(version.model, Frame(*frame), other)]
+
+
+Work = Callable[[LoadedVersion, Fields, Sequence[Array]], Reply]
+WORK: dict[str, Work] = {"load": load, "count": count, "explain": explain, "compare": compare}
+
+
 def reply_to(message: array_messages.ArrayMessage, versions: LoadedVersions) -> Reply:
     """The fields and arrays of a reply. `unavailable`: the version cannot be loaded here. `failed`: any other error."""
     fields = message.fields
     try:
-        model = versions.get(fields)
-        if fields["work"] == "load":
-            _ = model.explainer  # imported before the priority is lowered
-            return {}, ()
-        frame = Frame(*message.arrays)
-        if fields["work"] == "count":
-            return {"evaluations": model.count_evaluations(frame)}, ()
-        return {}, model.explain(frame)
+        version = versions.get(fields)
+        return WORK[fields["work"]](version, fields, message.arrays)
     except (StoreError, OptionError) as error:
         return {"unavailable": str(error)}, ()
     except Exception as error:  # the worker logs it
