@@ -222,6 +222,7 @@ class OpenLoopGenerator:
             names=[request.name for request in requests],
             cpu=self.cpu,
             seconds=seconds,
+            start=self.start,
         )
 
 

@@ -21,7 +21,7 @@ class RequestRecords:
     due: when the request was scheduled. processed: when the generator processed it. sent: when a connection was free
     for it. done: when the answer was complete, or the request had failed. kind: index into `kinds`. request: index into
     `names`.
-    cpu: (time, CPU seconds of the generator so far), about once per second.
+    cpu: (time, CPU seconds of the generator so far), about once per second. start: on the clock of time.monotonic.
     """
 
     due: Seconds
@@ -35,6 +35,7 @@ class RequestRecords:
     names: Sequence[str]
     cpu: Sequence[tuple[float, float]]
     seconds: float
+    start: float = 0.0
 
     @cached_property
     def latency(self) -> Seconds:
@@ -49,6 +50,14 @@ class RequestRecords:
     @cached_property
     def good(self) -> npt.NDArray[np.bool_]:
         return np.equal(self.kind, GOOD)
+
+    def overlapping(self, intervals: Sequence[tuple[float, float]]) -> npt.NDArray[np.bool_]:
+        """The requests that waited during one of these intervals, on the clock of time.monotonic."""
+        due, done = self.due + self.start, self.done + self.start
+        found = np.zeros(len(due), dtype=bool)
+        for begin, end in intervals:
+            found |= (due < end) & (done > begin)
+        return found
 
     def closed_loop(self) -> Seconds:
         """The latencies that a closed loop would have measured: users who wait for an answer before the next request,

@@ -13,6 +13,7 @@ from models.outputs import Array
 from models.tabular_model import TabularModel
 from service import array_messages
 from service.array_messages import ArrayMessage
+from service.thread_priority import be_idle, lower_priority
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WAIT_S = 120.0  # without a reply for this time the process counts as hung
@@ -39,9 +40,12 @@ class RunningProcess(NamedTuple):
 class BackgroundClient:
     """All methods but `close` are called by one thread."""
 
-    def __init__(self, purpose: str, trusted_keys: Sequence[Path] = ()) -> None:
-        """purpose: of the process, for the log. trusted_keys: of which one must have signed a version."""
-        self._purpose = purpose
+    def __init__(self, purpose: str, trusted_keys: Sequence[Path] = (), *, urgent: bool = True) -> None:
+        """purpose: of the process, for the log. trusted_keys: of which one must have signed a version.
+
+        urgent: whether somebody waits for the first result, so that the process has its lowest priority only later.
+        """
+        self._purpose, self._urgent = purpose, urgent
         self._trusted_keys = [str(path.resolve()) for path in trusted_keys]  # the process has another working directory
         self._running: RunningProcess | None = None
         self._closed = False
@@ -92,7 +96,12 @@ class BackgroundClient:
             own.settimeout(MAX_WAIT_S)
             with other:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "service.background_process", str(other.fileno())],
+                    [
+                        sys.executable,
+                        "-m",
+                        "service.background_process",
+                        str(other.fileno()),
+                    ],
                     cwd=ROOT,
                     env={**os.environ, **ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"},
                     stdin=subprocess.DEVNULL,
@@ -100,6 +109,9 @@ class BackgroundClient:
                     stderr=subprocess.DEVNULL,
                     pass_fds=[other.fileno()],
                 )
+            lower_priority(process.pid)  # before it imports its modules, which takes half a second
+            if not self._urgent:
+                be_idle(process.pid)
             self._running = RunningProcess(process, own, set())
             log.info("background process started", extra={"purpose": self._purpose, "pid": process.pid})
         return self._running

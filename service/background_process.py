@@ -25,7 +25,7 @@ from models.outputs import Array
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion, StoreError
 from service import array_messages
-from service.thread_priority import PRIORITY, be_idle
+from service.thread_priority import be_idle
 
 MAX_VERSIONS = 8  # limit of loaded versions
 OUT_OF_MEMORY_SCORE = "1000"  # if memory is short, the system ends this process before its worker
@@ -129,8 +129,6 @@ def serve(connection: socket.socket) -> None:
 def main(words: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a server; the worker ends this one
         signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        os.nice(PRIORITY)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
     keep_freed_memory()

@@ -104,7 +104,7 @@ class ShadowWorker:
     def __init__(self, metrics: Metrics, trusted_keys: Sequence[Path]) -> None:
         self._metrics = metrics
         self._jobs: queue.Queue[ShadowJob | None] = queue.Queue(MAX_WAITING)
-        self._process = BackgroundClient("shadow", trusted_keys)
+        self._process = BackgroundClient("shadow", trusted_keys, urgent=False)
         self._in_worker: dict[str, float] = {}  # the versions that predict here, and until when
         threading.Thread(target=self._work, name="shadow", daemon=True).start()
 

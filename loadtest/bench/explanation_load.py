@@ -1,6 +1,6 @@
 """Predictions while explanations are computed: their latency without, and with a client that requests explanations.
 
-An open loop sends requests at shares of the saturating rate, with so many rows that the client is not the limit. In
+An open loop sends requests at shares of the saturating rate, each with 50 rows, so that the client is not the limit. In
 a third run another process of the lowest priority computes meanwhile: on a machine without a free core that process
 alone delays predictions, and only the additional delay is caused by explanations. The clients have a core of their own,
 so that explanations delay only the server.

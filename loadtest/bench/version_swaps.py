@@ -1,7 +1,8 @@
-"""Predictions while versions change: their latency alone, while one promotion follows the other, and with a shadow.
+"""Predictions while versions change: their latency alone, during promotions, and with a shadow.
 
 An open loop sends requests at a share of the saturating rate. Two versions take turns as the champion: each promotion
-loads a version, checks it, and frees the other one. A separate process makes the changes, so that it does not delay the
+loads a version, checks it, and frees the other one. Between two promotions is a pause, and only the requests that
+waited during a promotion are compared. A separate process makes the changes, so that it does not delay the
 load generator. `python -m loadtest.bench.version_swaps URL` is that process. The clients have a core of their own.
 """
 
@@ -39,16 +40,25 @@ GOAL = 1.5  # maximum ratio of the 99th percentiles with and without changes, fo
 SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
 RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:.0%}")
 CHANGE_S = 300.0
+PAUSE_S = 0.5  # between two promotions
 LONGEST_S = 600.0  # limit for the process that changes versions
 
 
+Interval = tuple[float, float]
+"""The begin and the end on the clock of time.monotonic."""
+
+
 class SwapFigures(NamedTuple):
-    """The figures of one run. p50 and p99 in seconds; cpu: seconds of the server for each request."""
+    """The figures of one run. p50 and p99 in seconds; cpu: seconds of the server for each request.
+
+    seconds_of_swap: how long a promotion took, the median.
+    """
 
     p50: float
     p99: float
     cpu: float
     swaps: float
+    seconds_of_swap: float
     failed: int
 
 
@@ -67,7 +77,7 @@ class Versions:
         self._client.post("/promote", json={"version": version}).raise_for_status()
 
     @contextlib.contextmanager
-    def shadow(self) -> Iterator[list[float]]:
+    def shadow(self) -> Iterator[list[Interval]]:
         self.put("/aliases/challenger", {"version": 2})
         self.put("/shadow", {"alias": "challenger", "share": SHADOW_SHARE})
         yield []
@@ -76,35 +86,37 @@ class Versions:
 
 
 @contextlib.contextmanager
-def promotions(url: str) -> Iterator[list[float]]:
-    """Versions take turns until the end of the block. Yields a list for the number of promotions."""
+def promotions(url: str) -> Iterator[list[Interval]]:
+    """Versions take turns until the end of the block. Yields a list for the times of the promotions."""
     command = [sys.executable, "-m", "loadtest.bench.version_swaps", url]
-    count: list[float] = []
+    intervals: list[Interval] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             process.stdout.readline()  # the first promotion is done
-            yield count
+            yield intervals
             found, _ = process.communicate(timeout=CHANGE_S)
-            count.append(float(found))
+            intervals += json.loads(found)
         finally:
             process.kill()
     Versions(url).promote(1)
 
 
-def swap_until_stdin_ends(url: str) -> int:
-    """Returns the number of promotions."""
+def swap_until_stdin_ends(url: str) -> list[Interval]:
+    """Returns when each promotion began and ended."""
     import select
 
-    versions, count, until = Versions(url), 0, time.monotonic() + LONGEST_S
+    versions, until = Versions(url), time.monotonic() + LONGEST_S
+    found: list[Interval] = []
     while time.monotonic() < until:
-        versions.promote(2 - count % 2)
-        count += 1
-        if count == 1:
+        begin = time.monotonic()
+        versions.promote(2 - len(found) % 2)
+        found.append((begin, time.monotonic()))
+        if len(found) == 1:
             print(flush=True)
-        if select.select([sys.stdin], [], [], 0)[0]:
+        if select.select([sys.stdin], [], [], PAUSE_S)[0]:
             break
-    return count
+    return found
 
 
 def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -> dict[str, list[SwapFigures]]:
@@ -125,7 +137,7 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
         for _ in range(rounds):
             for name, figures in found.items():
                 due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
-                during: contextlib.AbstractContextManager[list[float]] = contextlib.nullcontext([])
+                during: contextlib.AbstractContextManager[list[Interval]] = contextlib.nullcontext([])
                 if name == SWAPS:
                     during = promotions(url)
                 elif name == SHADOW:
@@ -136,16 +148,19 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
                     used = server.cpu() - before
                 kinds = np.array([kind in (records.kinds[0], WRONG) for kind in records.kinds])  # version 2 differs
                 answered = kinds[records.kind]
-                p50, p99 = np.quantile(records.latency[answered], (0.5, 0.99))
-                failed = int((~answered).sum())
-                figures.append(SwapFigures(float(p50), float(p99), used / len(due), sum(swaps), failed))
+                compared = answered & records.overlapping(swaps) if swaps else answered
+                p50, p99 = np.quantile(records.latency[compared], (0.5, 0.99))
+                length = median(end - begin for begin, end in swaps) if swaps else 0.0
+                figures.append(
+                    SwapFigures(float(p50), float(p99), used / len(due), len(swaps), length, int((~answered).sum()))
+                )
         return found
 
 
 def table(found: Mapping[str, Sequence[SwapFigures]]) -> list[list[str]]:
-    lines = [["predictions", "p50 ms", "p99 ms", "p99 ÷ alone", "CPU ÷ alone", "promotions", "failed"]]
+    lines = [["predictions", "p50 ms", "p99 ms", "p99 ÷ alone", "CPU ÷ alone", "promotions", "ms each", "failed"]]
     for name, figures in found.items():
-        p50, p99, _, swaps, _ = (median(column) for column in zip(*figures, strict=True))
+        p50, p99, _, swaps, length, _ = (median(column) for column in zip(*figures, strict=True))
         costs = ratio([one.cpu for one in found[ALONE]], [one.cpu for one in figures]).median
         numbers = [
             f"{1e3 * p50:.2f}",
@@ -153,6 +168,7 @@ def table(found: Mapping[str, Sequence[SwapFigures]]) -> list[list[str]]:
             f"{p99_ratio(found, name):.2f}",
             f"{costs:.2f}",
             f"{swaps:.0f}",
+            f"{1e3 * length:.0f}",
         ]
         lines.append([name, *numbers, str(sum(one.failed for one in figures))])
     return lines
@@ -194,4 +210,4 @@ def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | No
 
 
 if __name__ == "__main__":
-    print(swap_until_stdin_ends(sys.argv[1]))
+    print(json.dumps(swap_until_stdin_ends(sys.argv[1])))

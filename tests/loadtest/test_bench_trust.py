@@ -11,6 +11,7 @@ from loadtest.bench.explanation_load import RUNS, LatencyFigures
 from loadtest.bench.fast_models import regression
 from loadtest.bench.interval_cost import cost
 from loadtest.bench.version_swaps import SwapFigures
+from loadtest.request_records import RequestRecords
 from models import uncertainty
 from models.engines import NumpyEngine
 
@@ -70,12 +71,20 @@ def test_the_table_of_explanations_compares_with_the_run_alone() -> None:
 
 def test_the_table_of_swaps_compares_with_the_run_alone() -> None:
     figures = {
-        name: [SwapFigures(1e-3, p99, cpu, 4.0, 1)] * 2
+        name: [SwapFigures(1e-3, p99, cpu, 4.0, 0.25, 1)] * 2
         for name, p99, cpu in zip(version_swaps.RUNS, (2e-3, 3e-3, 2e-3), (1e-4, 2e-4, 1e-4), strict=True)
     }
     lines = version_swaps.table(figures)
     assert [line[3:] for line in lines[1:]] == [
-        ["1.00", "1.00", "4", "2"],
-        ["1.50", "2.00", "4", "2"],
-        ["1.00", "1.00", "4", "2"],
+        ["1.00", "1.00", "4", "250", "2"],
+        ["1.50", "2.00", "4", "250", "2"],
+        ["1.00", "1.00", "4", "250", "2"],
     ]
+
+
+def test_only_requests_that_waited_during_a_promotion_overlap_it() -> None:
+    due, done = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.5, 2.5, 2.1, 3.5])
+    codes, numbers = np.zeros(4, np.int32), np.zeros(4)
+    records = RequestRecords(due, numbers, numbers, done, codes, codes, codes, ["good"], ["one"], [], 4.0, start=100.0)
+    assert records.overlapping([(102.2, 102.4), (103.6, 104.0)]).tolist() == [False, True, False, False]
+    assert not records.overlapping([]).any()

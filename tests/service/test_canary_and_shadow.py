@@ -13,7 +13,9 @@ import pytest
 from models import audit, serving_changes
 from models.serving_file import ReadOnlyStore, ServingFile
 from models.serving_state import AutomaticRollback, Shadow, Traffic
+from models.tabular_model import TabularModel
 from models.version_lifecycle import VersionStore
+from service.background_client import ProcessUnavailable
 from service.canary_watch import AnswerCounts, CanaryWatch, key_of
 from service.logs import MAX_LINES, RateLimit
 from service.settings import Settings
@@ -203,13 +205,17 @@ def test_the_process_of_shadows_is_replaced_when_it_was_killed_and_ends_with_the
     replaced.wait(WAIT_S)
 
 
-def test_a_version_without_files_is_a_shadow_in_the_worker(
+def not_loadable(model: TabularModel) -> Any:
+    raise ProcessUnavailable("it has no files")
+
+
+def test_a_version_that_the_process_cannot_load_is_a_shadow_in_the_worker(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_shadow(worker, change, 2)
     predict(1)
     by_process = wait_for_shadows(worker, 1)
-    monkeypatch.setattr(worker.plane.snapshot.find("homes", "2").model, "folder", None)
+    monkeypatch.setattr("service.shadow_queue.describe", not_loadable)
     predict(1)
     in_worker = wait_for_shadows(worker, 2)
     assert [2 * by_process[name] for name in by_process] == [in_worker[name] for name in by_process]
@@ -247,7 +253,7 @@ def test_a_shadow_that_fails_is_counted_and_cannot_fill_the_log(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_shadow(worker, change, 2)
-    monkeypatch.setattr(worker.plane.snapshot.find("homes", "2").model, "folder", None)  # predicts in the worker
+    monkeypatch.setattr("service.shadow_queue.describe", not_loadable)  # it predicts in the worker
     break_challenger(worker, monkeypatch)
     assert {predict(number).status for number in range(20)} == {200}
     until = time.monotonic() + WAIT_S
