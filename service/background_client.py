@@ -27,6 +27,10 @@ class ProcessUnavailable(Exception):  # noqa: N818 - the name describes the erro
     """The process cannot be started, or cannot load this version. The message is the reason."""
 
 
+class ProcessNotStarted(ProcessUnavailable):
+    """The process ended, or did not answer, while it started or loaded the version."""
+
+
 class ProcessEnded(Exception):  # noqa: N818 - the name describes the error
     """The process ended during the work, also at the second attempt."""
 
@@ -66,8 +70,8 @@ class BackgroundClient:
             except OSError as error:
                 self._ended(error)
                 reason = str(error)
-        if not loaded:
-            raise ProcessUnavailable(f"it ended while it started or loaded the version: {reason}")
+        if not loaded and not self._closed:
+            raise ProcessNotStarted(f"it ended while it started or loaded the version: {reason}")
         raise ProcessEnded
 
     def _load(self, version: Fields) -> None:

@@ -22,7 +22,7 @@ from models.frame import Frame, Row
 from models.frame_translation import FrameTranslation
 from models.outputs import Array, Outputs
 from models.tabular_model import TabularModel
-from service.background_client import BackgroundClient, ProcessUnavailable, describe
+from service.background_client import BackgroundClient, ProcessNotStarted, ProcessUnavailable, describe
 from service.metrics import DIFFERENCES, HistogramBuckets, Metrics
 from service.registry import Snapshot
 from service.served_model import ServedModel
@@ -106,6 +106,7 @@ class ShadowWorker:
         self._jobs: queue.Queue[ShadowJob | None] = queue.Queue(MAX_WAITING)
         self._process = BackgroundClient("shadow", trusted_keys, urgent=False)
         self._in_worker: dict[str, float] = {}  # the versions that predict here, and until when
+        self._closed = False
         threading.Thread(target=self._work, name="shadow", daemon=True).start()
 
     def put(self, job: ShadowJob) -> bool:
@@ -118,6 +119,7 @@ class ShadowWorker:
 
     def close(self) -> None:
         """End the thread and the process. Waiting jobs are dropped."""
+        self._closed = True
         with contextlib.suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
@@ -129,6 +131,8 @@ class ShadowWorker:
             try:
                 found = self._differences(job)
             except Exception:
+                if self._closed:  # `close` has ended the process
+                    break
                 # With the field of lines about requests, whose rate is limited
                 log.exception("a shadow failed", extra={"model": job.target.model.tag, "request_id": None})
                 self._metrics.shadow_dropped(job.source.name, job.target.model.version, len(job.outputs))
@@ -138,7 +142,7 @@ class ShadowWorker:
         self._process.stop()
 
     def _differences(self, job: ShadowJob) -> Array:
-        """The difference of each row (rows,). Raises ProcessEnded, ValueError or RuntimeError."""
+        """The difference of each row (rows,). Raises ProcessNotStarted, ProcessEnded, ValueError or RuntimeError."""
         model = job.target.model
         frame = job.rows if isinstance(job.rows, Frame) else job.source.schema.frames.from_rows(job.rows)
         frame, outputs = job.target.translation.translate(frame), job.outputs.primary
@@ -146,6 +150,8 @@ class ShadowWorker:
             return differences(model, frame, outputs)
         try:
             (found,) = self._process.request("compare", describe(model), [*frame, outputs]).arrays
+        except ProcessNotStarted:  # perhaps the machine has no idle time, then the worker has none either
+            raise
         except ProcessUnavailable as error:
             log.warning("the shadow predicts in the worker", extra={"model": model.tag, "reason": str(error)})
             self._in_worker[model.tag] = time.monotonic() + RETRY_S

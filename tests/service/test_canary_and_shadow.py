@@ -205,6 +205,21 @@ def test_the_process_of_shadows_is_replaced_when_it_was_killed_and_ends_with_the
     replaced.wait(WAIT_S)
 
 
+def test_a_process_of_shadows_that_does_not_start_costs_only_the_comparison(
+    worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker does not predict for the shadow itself then: perhaps it has no time either."""
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    start_shadow(worker, change, 2)
+    assert {predict(number).status for number in range(3)} == {200}
+    dropped = 'tabserve_shadow_dropped_rows_total{model="homes",version="2"}'
+    until = time.monotonic() + WAIT_S
+    while shadow_metrics(worker).get(dropped) != 3:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert COUNT not in shadow_metrics(worker)
+
+
 def not_loadable(model: TabularModel) -> Any:
     raise ProcessUnavailable("it has no files")
 
