@@ -13,7 +13,7 @@ PROGRAM = "python -m loadtest"
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run a command line. Returns its exit code. Help texts call the command `program`."""
+    """Run a command line and return its exit code. program: the name of the command in help texts."""
     arguments = load_parser(program).parse_args(argv)
     arguments.command_line = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -36,7 +36,7 @@ def load_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 PARSERS = {"": load_parser}
-"""The parser of each subcommand: tabserve/ completes words by them."""
+"""The parser of each subcommand, from which `tabserve` makes shell completions."""
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-TOLERANCE = 1e-5  # "Equal means" in docs/api.md
+TOLERANCE = 1e-5  # of the section "Equal means" in docs/api.md
 
 WRONG = "wrong answer"  # differs from the answer before the load
 MIXED_UP = "mixed-up answer"  # the correct answer to another request
 MISSING = "missing answer"  # no answer before the timeout, or the connection was closed first
 REFUSED = "connection refused"
-FATAL = (WRONG, MIXED_UP, MISSING)  # a single one of these fails a run
+FATAL = (WRONG, MIXED_UP, MISSING)  # a single error of these kinds fails a run
 
 Body = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def unexpected_status(status: int) -> str:
 def equal_bodies(actual: bytes, expected: bytes, scale: float) -> bool:
     """Whether two JSON bodies are equal, where predictions may differ by the tolerance.
 
-    scale: s of "equal means", in the unit of the target; 1 for probabilities.
+    scale: the s in the tolerance of docs/api.md, in the unit of the target; 1 for probabilities.
     """
     if actual == expected:
         return True
@@ -81,10 +81,10 @@ def is_tie(probabilities: Mapping[str, float]) -> bool:
 
 
 def scale_of(description: Mapping[str, Any], answers: Sequence[bytes]) -> float:
-    """s of "equal means" for a model, from its entry at `/models/{name}`.
+    """The s in the tolerance of docs/api.md for a model, from its entry at `/models/{name}`.
 
-    The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². For a model without metrics it
-    is the spread of the model's own answers.
+    The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². Without metrics, s is the
+    spread of the model's own answers.
     """
     if description["task"] != "regression":
         return 1.0

@@ -9,9 +9,9 @@ KEY, KEY_FILE = "LOADTEST_KEY", "LOADTEST_KEY_FILE"
 
 
 def key_headers() -> dict[str, str]:
-    """The headers of each request: of the key in LOADTEST_KEY, or in the file LOADTEST_KEY_FILE; none without both.
+    """The headers of each request, with the key from LOADTEST_KEY or from the file LOADTEST_KEY_FILE, if either is set.
 
-    Raises LoadTestUsageError for a file that cannot be read, and for a text that cannot be a header.
+    Raises LoadTestUsageError for a file that cannot be read, and for a key that is not valid in a header.
     """
     key, path = os.environ.get(KEY, ""), os.environ.get(KEY_FILE, "")
     if not key and path:

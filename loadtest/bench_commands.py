@@ -154,7 +154,7 @@ def add_intervals(targets: Any) -> None:
 
 
 def add_tls(targets: Any) -> None:
-    about = "the cost of TLS, compared with nginx that terminates it"
+    about = "the cost of TLS, compared with nginx that terminates TLS"
     add_timed_target(targets, "tls", bench_tls, about, rounds=15, seconds=2)
 
 

@@ -40,10 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(comparison.change == "worse" for comparison in found) else 0
 
 
-def table(found: Sequence[MetricComparison]) -> list[list[str]]:
+def table(comparisons: Sequence[MetricComparison]) -> list[list[str]]:
     head = ["", "A", "B", "B / A", "95 % interval", ""]
     return [head] + [
-        [c.name, f"{c.a:.4g}", f"{c.b:.4g}", f"{c.ratio:.3f}", f"{c.low:.3f} to {c.high:.3f}", c.change] for c in found
+        [c.name, f"{c.a:.4g}", f"{c.b:.4g}", f"{c.ratio:.3f}", f"{c.low:.3f} to {c.high:.3f}", c.change]
+        for c in comparisons
     ]
 
 

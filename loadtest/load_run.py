@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rate is None and arguments.users is None:
         arguments.rate = 200.0
     if arguments.users is not None:
-        packages.require("locust")  # before a server is started
+        packages.require("locust")  # check for the package before the server starts
     out = output_folder(arguments.out, f"{arguments.scenario}-{'open' if arguments.rate else 'closed'}")
     with server_under_test.served(arguments.url, out / "server.log", arguments.workers) as url:
         print_progress(f"recording the answers of {url} before the load")

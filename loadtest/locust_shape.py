@@ -3,8 +3,8 @@
 locust -f loadtest/locustfile.py,loadtest/locust_shape.py --scenario spike --users 50
 """
 
-# mypy: allow-untyped-decorators, allow-untyped-calls
 # Locust has no types for its events and its clock.
+# mypy: allow-untyped-decorators, allow-untyped-calls
 
 import math
 

@@ -3,11 +3,11 @@
     locust -f loadtest/locustfile.py --host http://127.0.0.1:3000
 
 The requests are made from the server's model metadata, and their answers are recorded one request at a time before the
-first user starts. Only one process does this; the master of a distributed run sends the plan to its workers.
+first user starts. In a distributed run the master records the answers, and sends the plan to its workers.
 """
 
-# mypy: allow-untyped-decorators, allow-untyped-calls
 # Locust has no types for its events.
+# mypy: allow-untyped-decorators, allow-untyped-calls
 
 import itertools
 import logging
@@ -34,7 +34,7 @@ from loadtest.request_plan import PlanError, RequestPlan
 MESSAGE = "plan"
 PLAN_FAILED, NO_REQUESTS = 2, 1  # exit codes
 log = logging.getLogger("tabserve.load")
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request while the answers are recorded
+logging.getLogger("httpx").setLevel(logging.WARNING)  # httpx logs every request at the level INFO
 
 
 class LocustState:
@@ -147,7 +147,9 @@ def receive_plan(msg: Message, **_: Any) -> None:
 
 
 def is_single_test(environment: Environment) -> bool:
-    """Whether the test starts without a user of the web page. Its `--run-time` starts right after initialization."""
+    """Whether the test starts without the web page. The `--run-time` of such a test starts right after
+    initialization.
+    """
     options = environment.parsed_options
     return options is not None and bool(options.headless or options.autostart)
 

@@ -30,7 +30,7 @@ from loadtest.request_records import RequestRecords, Seconds
 
 CONNECTIONS = 256
 WARM_CONNECTIONS = 16
-IDLE_S = 1.0  # the server may be closing a connection that is idle for longer, and no request is sent twice
+IDLE_S = 1.0  # the server may close connections that are idle for longer, and no request is repeated
 SWEEP_S = 0.25
 BURST = 32  # requests sent in a row before answers are read
 Progress = Callable[["RunProgress"], None]
@@ -297,7 +297,7 @@ class OpenLoopConnection(asyncio.Protocol):
             self.close()
         generator.feed()
 
-    # End of the request and of the connection
+    # The end of a request and of a connection
 
     def _settle(self, error: str | None) -> None:
         index, self.index = self.index, None

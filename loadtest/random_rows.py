@@ -28,7 +28,7 @@ def valid_row(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Gen
 
 
 def invalid_row(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
-    """A row that every schema rejects: an unknown column, an array as a value, or a required value left out."""
+    """A row that every schema rejects: an unknown column, an array as a value, or a missing required value."""
     row = valid_row(schema, examples, rng)
     name = schema.features[rng.integers(len(schema.features))].name
     required = [feature.name for feature in schema.features if not feature.nullable]
@@ -57,12 +57,12 @@ def random_value(feature: Feature, fallback: Any, rng: np.random.Generator) -> A
     return fallback
 
 
-def is_number(end: Any) -> bool:
-    return isinstance(end, int | float) and math.isfinite(end)
+def is_number(bound: Any) -> bool:
+    return isinstance(bound, int | float) and math.isfinite(bound)
 
 
 def random_number(low: Any, high: Any, example: Any, rng: np.random.Generator) -> float | int:
-    """A number from low to high; a whole number if the example is one."""
+    """A number from low to high; a whole number if the example is a whole number."""
     value = float(rng.uniform(low, high))
     if isinstance(example, int) and math.ceil(low) <= math.floor(high):
         return int(min(max(round(value), math.ceil(low)), math.floor(high)))

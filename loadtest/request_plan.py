@@ -173,7 +173,7 @@ def record_answers(
 
 
 def check_examples(client: httpx.Client, model: Mapping[str, Any], wire: Wire, scale: float) -> None:
-    """The answers to the examples in the model metadata must be the predictions there."""
+    """Check that the answers to the examples in the model metadata equal their predictions there. Raises PlanError."""
     examples = model["examples"]
     if not examples:
         return

@@ -21,7 +21,8 @@ class RequestRecords:
     due: when the request was scheduled. processed: when the generator processed it. sent: when a connection was free
     for it. done: when the answer was complete, or the request had failed. kind: index into `kinds`. request: index into
     `names`.
-    cpu: (time, CPU seconds of the generator so far), about once per second. start: on the clock of time.monotonic.
+    cpu: (time, CPU seconds of the generator so far), about once per second. start: the start of the run on the clock of
+    time.monotonic.
     """
 
     due: Seconds
@@ -39,7 +40,9 @@ class RequestRecords:
 
     @cached_property
     def latency(self) -> Seconds:
-        """Seconds since a request was due, so a stall of the server delays all requests that were due during it."""
+        """Seconds from the due time to the answer: a stall of the server delays all requests that were due during the
+        stall.
+        """
         return self.done - self.due
 
     @cached_property
@@ -63,7 +66,7 @@ class RequestRecords:
         """The latencies that a closed loop would have measured: users who wait for an answer before the next request,
         and count from sending. The number of users follows from the rate by Little's law, at least one.
 
-        Requests that were due while all users waited would not have been sent, so they are left out. This is how a
+        Requests that were due while all users waited would not have been sent, so they are left out. In this way a
         closed loop hides a stall.
         """
         service = self.done - self.sent

@@ -151,7 +151,7 @@ def upgraded(content: Any) -> Any:
 
 
 def from_format_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Translate the names of format 1 to today's."""
+    """Translate the names of format 1 to those of the current format."""
     names = {"faults": "errors", "moment": "time", "missed": "late_share"}
 
     def renamed(values: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def positive(text: str) -> float:
 
 
 def quantiles(latencies: Seconds) -> dict[str, float]:
-    """For each share of the answers the smallest latency in ms that this share does not exceed."""
+    """For each quantile, the smallest latency in ms that this share of the answers does not exceed."""
     if not len(latencies):
         return dict.fromkeys(QUANTILES, math.nan)
     values = np.quantile(latencies, list(QUANTILES.values()), method="inverted_cdf") * 1e3
@@ -225,7 +225,7 @@ def quantiles(latencies: Seconds) -> dict[str, float]:
 
 
 def bin_of(latencies: Seconds) -> Any:
-    """The number of each latency's bin."""
+    """The index of the histogram bin of each latency."""
     return np.floor(np.log(np.maximum(latencies * 1e3, MIN_MS) / MIN_MS) * BINS_PER_E).astype(np.int64)
 
 
@@ -243,7 +243,7 @@ def generator_health(records: RequestRecords) -> GeneratorHealth:
     if late > MAX_LATE_SHARE:
         limit = f"{late:.1%} of the requests were sent more than {LATE_S * 1e3:.0f} ms late"
         if cpu < MAX_CPU / 2:
-            limit += f", although it used only {cpu:.0%} of a core: other programs on its machine delayed it"
+            limit += f", although it used only {cpu:.0%} of a core: other programs on the machine delayed it"
     elif cpu > MAX_CPU:
         limit = f"the generator used {cpu:.0%} of a core"
     p99 = float(np.quantile(lag, 0.99)) * 1e3 if len(lag) else 0.0
@@ -354,7 +354,7 @@ def failures(result: Result, slo: Slo) -> list[str]:
 
 
 def machine() -> dict[str, str]:
-    """The machine of a run, which its figures depend on."""
+    """A description of the machine, because the figures of a run depend on it."""
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     return {
         "system": f"{platform.system()} {platform.machine()}",

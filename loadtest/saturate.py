@@ -1,4 +1,4 @@
-"""`python -m loadtest saturate`: searches the highest rate at which a server meets its goal, several times."""
+"""`python -m loadtest saturate`: finds the highest rate at which a server meets its goal, several times."""
 
 import argparse
 import time
@@ -18,8 +18,8 @@ from loadtest.scenarios import SCENARIOS, arrivals
 FIRST_RATE = 100.0
 MAX_RATE = 1e6
 PRECISION = 1.05  # ratio of the lowest failed rate to the highest passed one
-RESTART = 0.8  # the next repeat begins at this share of the last rate found
-STEADY = 0.7  # the final run has this share of the rate found
+RESTART = 0.8  # the next repeat starts at this share of the rate that the last repeat found
+STEADY = 0.7  # rate of the final run, as a share of the rate found
 PAUSE_S = 0.3  # pause between probes
 
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_steady(url: str, plan: RequestPlan, arguments: argparse.Namespace, out: Path, found: Saturation) -> Result:
-    """Run at a rate well below the limit, which the report shows in detail."""
+    """Run at a rate well below the limit. The report shows this run in detail."""
     arguments.scenario, arguments.rate = "steady", float(max(round(found.rate * STEADY, -1), 10))
     arguments.seconds = arguments.steady_seconds
     result = run_open_loop(url, plan, arguments, out)
@@ -54,7 +54,7 @@ def run_steady(url: str, plan: RequestPlan, arguments: argparse.Namespace, out: 
 
 
 class RateSearch:
-    """Searches the highest rate, and records every probe."""
+    """Searches for the highest rate that meets the goal, and records every probe."""
 
     def __init__(self, url: str, plan: RequestPlan, slo: Slo, arguments: argparse.Namespace) -> None:
         self.url, self.plan, self.slo = url, plan, slo
@@ -63,7 +63,7 @@ class RateSearch:
         self.probes: list[Probe] = []
 
     def repeats(self, count: int) -> Saturation:
-        """Repeat the search, each time starting below the last rate found."""
+        """Repeat the search; each repeat starts below the rate that the last one found."""
         rates: list[float] = []
         for repeat in range(count):
             rates.append(self.highest(repeat, rates[-1] * RESTART if rates and rates[-1] else FIRST_RATE))
@@ -84,7 +84,7 @@ class RateSearch:
                 low, rate = rate, rate * step
             else:
                 high = rate
-        while not low and high > FIRST_RATE / 10:  # the first rate was too high
+        while not low and high > FIRST_RATE / 10:  # the first rate of this repeat failed
             rate = high / step
             if self.passes(repeat, rate):
                 low = rate

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 
 class Stage(NamedTuple):
-    """part: of the scenario's duration, relative to the other stages. level: a multiple of the rate or of the users."""
+    """part: duration relative to the other stages. level: a multiple of the rate or of the number of users."""
 
     part: float
     level: float
@@ -44,7 +44,7 @@ def arrivals(scenario: LoadScenario, rate: float, seconds: float, rng: np.random
     levels = scenario.levels(seconds)
     starts = [0.0, *[end for end, _ in levels]]
     counts = [level * rate * (end - start) for start, (end, level) in zip(starts, levels, strict=False)]
-    expected = np.concatenate([[0.0], np.cumsum(counts)])  # requests before each start, on average
+    expected = np.concatenate([[0.0], np.cumsum(counts)])  # expected number of requests before the start of each stage
     gaps = rng.exponential(size=int(expected[-1] + 6 * np.sqrt(expected[-1]) + 10))
     times = np.interp(np.cumsum(gaps), expected, starts, right=np.inf)
     return np.asarray(times[times < seconds], dtype=np.float64)

@@ -1,6 +1,6 @@
 """`python -m loadtest.server_monitor URL FILE`: writes the server's metrics, CPU time and memory every second.
 
-It is a separate process, so that reading /metrics does not delay the load generator. SIGTERM stops it.
+The monitor is a separate process, so that reading /metrics does not delay the load generator. SIGTERM stops it.
 """
 
 import json

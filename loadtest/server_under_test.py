@@ -95,7 +95,7 @@ def last_error(log: Path | None) -> str:
 def monitored(url: str, file: Path) -> Iterator[None]:
     """Write the server's metrics, CPU time and memory to a file every second, from a separate process.
 
-    The block starts when the process does: loading its modules takes seconds on a busy machine.
+    The block starts after the process has started, because that process takes seconds to load on a busy machine.
     """
     file.unlink(missing_ok=True)
     monitor = subprocess.Popen([sys.executable, "-m", "loadtest.server_monitor", url, str(file)], cwd=ROOT)
@@ -110,7 +110,7 @@ def monitored(url: str, file: Path) -> Iterator[None]:
 
 
 def observations(file: Path, since: float) -> list[dict[str, Any]]:
-    """The monitored values. `since` is a value of `time.time()`; their times are relative to it."""
+    """The monitored values, with times relative to `since`, a value of `time.time()`."""
     if not file.exists():
         return []
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]

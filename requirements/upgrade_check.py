@@ -1,8 +1,8 @@
-"""`make upgrade-check`: would the newest versions of the hooked libraries break a hook, or a test?
+"""`make upgrade-check`: reports whether the newest versions of the hooked libraries break a hook or a test.
 
-Makes a separate environment in build/upgrade-check, installs the development lock, and then the newest version of each
-library that service.server.library_hooks names, regardless of the bounds in pyproject.toml. Then checks the hooks, runs
-the tests that depend on them (--full: all tests), and prints a table.
+Creates a separate environment in build/upgrade-check and installs the development lock. Then installs the newest
+version of each library that service.server.library_hooks names, regardless of the bounds in pyproject.toml, checks the
+hooks, runs the tests that depend on them (--full: all tests), and prints a table.
 """
 
 import argparse
@@ -24,7 +24,7 @@ TESTS_S = 3600
 
 
 def main() -> int:
-    """The exit code is 1 if something would break."""
+    """Returns exit code 1 if the newest versions break a hook or a test."""
     parser = argparse.ArgumentParser("requirements/upgrade_check.py", description=__doc__)
     parser.add_argument("--full", action="store_true", help="run all tests")
     arguments = parser.parse_args()
@@ -65,7 +65,7 @@ def read_hooks() -> list[dict[str, Any]]:
         text=True,
         check=False,
     )
-    if not done.stdout:  # not even the list could be read
+    if not done.stdout:  # the program failed before it printed the list of hooks
         raise subprocess.CalledProcessError(done.returncode, done.args)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -83,7 +83,7 @@ def locked_versions() -> dict[str, str]:
 
 
 def table(hooks: list[dict[str, Any]], locked: dict[str, str], newest: dict[str, str]) -> list[str]:
-    """One line for each library, and below it one for each hook that would break."""
+    """A line for each library, followed by a line for each of its broken hooks."""
     lines = [f"{'library':<18} {'locked':<12} {'newest':<12} hooks that would break"]
     for library, version in newest.items():
         mine = [hook for hook in hooks if hook["library"] == library]

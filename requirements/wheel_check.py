@@ -1,8 +1,8 @@
-"""`make wheel-check`: does the wheel work outside of the checkout?
+"""`make wheel-check`: checks that the wheel works outside of the checkout.
 
-Builds the wheel, installs it with the locked packages of training into a separate environment in build/wheel-check,
-and there, in an empty folder, trains a model of a CSV file, serves it and requests a prediction, all by `tabserve`.
-The wheel of the Python client is installed into another environment, from where it requests the same prediction.
+Builds the wheel, and installs it with the locked packages of training into a separate environment in build/wheel-check.
+In an empty folder, `tabserve` then trains a model from a CSV file, serves the model and answers a request. The wheel of
+the Python client is installed into another environment, and requests the same prediction.
 """
 
 import json
@@ -29,7 +29,7 @@ TRAINING = ("--data", "trips.csv", "--target", "fare", "--framework", "numpy", "
 
 
 def main() -> int:
-    """The exit code is 1 if a step fails."""
+    """Run all steps. Returns exit code 0; a failed step raises an error, which ends the program with code 1."""
     wheel = build(ROOT, "tabserve")
     install(wheel)
     install_client(build(ROOT / "clients/python", "tabserve_client"))
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def build(project: Path, name: str) -> Path:
-    """The wheel, built by pip as an installation from source would."""
+    """Build the wheel with pip, as in an installation from source."""
     dist = WORK / "dist" / name
     shutil.rmtree(dist, ignore_errors=True)
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(dist), str(project))
@@ -92,7 +92,7 @@ def write_table(path: Path) -> None:
 
 
 def served_answer(folder: Path, environment: dict[str, str]) -> str:
-    """The answer to one row from a server that is started for it."""
+    """Start a server and return its answer to one row."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [str(PROGRAMS / "tabserve"), "serve", "--port", str(port)]
     server = subprocess.Popen(command, cwd=folder, env=environment)
@@ -115,7 +115,7 @@ def served_answer(folder: Path, environment: dict[str, str]) -> str:
 
 
 def check_page(url: str) -> None:
-    """The page and the files that it names are in the wheel."""
+    """Check that the wheel contains the page and the files that the page names."""
     request = urllib.request.Request(f"{url}/", headers={"Accept": "text/html"})
     with urllib.request.urlopen(request, timeout=10) as response:
         addresses = re.findall(r'(?:src|href)="(page/[^"]+)"', response.read().decode())
@@ -133,7 +133,7 @@ print(json.dumps(tabserve_client.Client(sys.argv[1]).predict("trips", {"distance
 
 
 def check_client(url: str, expected: list[dict[str, float]], folder: Path) -> None:
-    """The installed client returns the same prediction."""
+    """Check that the installed client returns the same prediction."""
     command = [str(CLIENT_ENVIRONMENT / "bin/python"), "-c", PREDICT, url]
     done = subprocess.run(command, cwd=folder, check=True, timeout=120, capture_output=True, text=True)
     if json.loads(done.stdout) != expected:

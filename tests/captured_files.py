@@ -1,5 +1,6 @@
-"""Captured files of two versions, the second with one more column, and the lines of the documentation that read
-them."""
+"""Captured files of two versions, and the lines of the documentation that read them; the second version has one more
+column.
+"""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def write_captured(folder: Path) -> None:
 
 
 def line_of(library: str) -> str:
-    """The line of the docs that reads captured files with a library."""
+    """The line of the documentation that reads captured files with this library."""
     found = re.search(rf"^{library} +(\S.*?)(?: {{2,}}#.*)?$", PAGE.read_text("utf-8"), re.MULTILINE)
     assert found, library
     return found[1]

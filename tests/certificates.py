@@ -13,7 +13,7 @@ DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """Signs certificates. `file` has its own certificate."""
+    """An authority that signs certificates; `file` contains the certificate of the authority."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self.folder = folder
@@ -23,7 +23,7 @@ class Authority:
         self.file.write_bytes(_pem(self._signed(self._name, self._key.public_key(), authority=True)))
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """The files of a certificate and its key, under this name and for 127.0.0.1."""
+        """Write a certificate for this name and 127.0.0.1, and its key. Returns both files."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate, private = self.folder / f"{name}.crt", self.folder / f"{name}.key"

@@ -1,6 +1,6 @@
-"""Processes that tests start: every one is waited for, whatever fails.
+"""Helpers that stop the processes of a test and wait for them, also if the test fails.
 
-If a test drops a process that still runs, the garbage collector reports it later, and another test fails.
+If a test leaves a process running, the garbage collector reports the process later, and another test fails.
 """
 
 import signal
@@ -23,7 +23,7 @@ def ended(process: "subprocess.Popen[AnyStr]") -> Iterator["subprocess.Popen[Any
 
 
 def stop_all(processes: Iterable["subprocess.Popen[AnyStr]"], number: int = signal.SIGINT) -> None:
-    """Send a signal to those that run, all at once, and wait. Those that do not end in time are killed."""
+    """Send a signal to all running processes, and wait for them. Processes that do not end in time are killed."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         process.send_signal(number)
@@ -32,7 +32,7 @@ def stop_all(processes: Iterable["subprocess.Popen[AnyStr]"], number: int = sign
 
 
 def wait_or_kill(process: "subprocess.Popen[AnyStr]", seconds: float = STOP_S) -> int:
-    """The exit code of a process. If it does not end in time, it is killed, and its code is -SIGKILL."""
+    """Wait for a process and return its exit code; -SIGKILL if it did not end in time and was killed."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -5,8 +5,8 @@
 import os
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-for _variable in THREAD_VARIABLES:  # also for the processes that tests start
-    os.environ.setdefault(_variable, "1")  # processes share the cores; more threads would wait for each other
+for _variable in THREAD_VARIABLES:  # the processes that tests start inherit these variables
+    os.environ.setdefault(_variable, "1")  # test processes share the cores, so more threads would wait for each other
 
 import threading
 import time
@@ -84,12 +84,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         file = item.path.relative_to(config.rootpath).as_posix()
         if file.startswith(SLOW) or has_server(item):
             item.add_marker(pytest.mark.slow)
-    # Fast files run last, so that no process still has a slow file when the others are done.
+    # Fast files run last, so that no process still runs a slow file when the others have finished.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 class SharedFolderScheduling(LoadFileScheduling):  # type: ignore[misc]
-    """Runs all tests of a file in one process, in their order, and all files of a shared folder in one."""
+    """Runs all tests of a file in order in one process, and all files of a shared folder in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -104,7 +104,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFolder
 
 @pytest.fixture
 def bentoml_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of models of an empty store that BentoML itself writes to."""
+    """The models folder of an empty BentoML store."""
     from bentoml._internal.configuration.containers import BentoMLContainer
     from bentoml._internal.models import ModelStore
 
@@ -118,7 +118,7 @@ def bentoml_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The calls of time.sleep in the thread of the test, none of which takes time. Other threads sleep as before."""
+    """The arguments of time.sleep in the thread of the test, where the call returns at once. Other threads sleep."""
     made: list[float] = []
     sleep, here = time.sleep, threading.get_ident()
     monkeypatch.setattr(time, "sleep", lambda s: made.append(s) if threading.get_ident() == here else sleep(s))
@@ -127,7 +127,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def write_csv(tmp_path: Path) -> Callable[[str, Sequence[Sequence[object]]], Path]:
-    """A file of a name with these lines, the first one the header."""
+    """write(name, lines): the path of a CSV file; the first line is the header."""
 
     def write(name: str, lines: Sequence[Sequence[object]]) -> Path:
         path = tmp_path / name

@@ -57,7 +57,7 @@ DIALECT = {
 
 
 def main(arguments: list[str]) -> int:
-    """Print every refused phrase with its place; the exit code is 1 if there is one."""
+    """Print every refused phrase with its place; the exit code is 1 if a phrase was found."""
     texts = list(pages())
     if "--code" in arguments:
         texts += source_texts()
@@ -77,7 +77,7 @@ def pages() -> Iterator[tuple[Path, int, str]]:
 
 
 def source_texts() -> Iterator[tuple[Path, int, str]]:
-    """Messages, docstrings and names of public definitions; of tests and tools docstrings and names."""
+    """The messages, docstrings and names of public definitions; in tests and tools only docstrings and names."""
     for package in (*PACKAGES, *TOOLS):
         for path in sorted((ROOT / package).rglob("*.py")):
             tree = ast.parse(path.read_text("utf-8"))

@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("docs", "loadtest", "models", "requirements", "scoring", "service", "tabserve", "tests", "training")
-EXCLUDED = ("build", ".venv", "tests/recorded/messages.py", "tests/recorded/store")  # generated, and recorded data
+# Generated files, recorded data, and examples of refused phrases
+EXCLUDED = ("build", ".venv", "tests/recorded/messages.py", "tests/recorded/store", "tests/test_language.py")
 MIN_WORDS = 4
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -25,9 +26,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m tests.language_sample", description=__doc__)
     parser.add_argument("old", type=Path, help="a checkout of the earlier commit")
     parser.add_argument("new", type=Path, help="a checkout of the later commit")
-    parser.add_argument("--sentences", type=int, default=30, help="of each checkout (default: 30)")
-    parser.add_argument("--names", type=int, default=10, help="of each checkout (default: 10)")
-    parser.add_argument("--seed", type=int, required=True, help="of the random choice")
+    parser.add_argument("--sentences", type=int, default=30, help="sentences of each checkout (default: 30)")
+    parser.add_argument("--names", type=int, default=10, help="names of each checkout (default: 10)")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the random choice")
     parser.add_argument("--out", type=Path, default=ROOT / "build/language")
     arguments = parser.parse_args(words)
     rng = random.Random(arguments.seed)

@@ -4,12 +4,15 @@ import random
 import socket
 
 PORTS = range(10_000, 32_000)
-"""The ports below those that Linux gives to outgoing connections: a client cannot take one before its server
-listens."""
+"""Ports below those that Linux uses for outgoing connections, so that no client connection occupies the port of a
+server.
+"""
 
 
 def free_port() -> int:
-    """A port of loopback on which nothing listens. Random, because several test processes may run at the same time."""
+    """A port of the loopback interface on which no program listens. The port is random, because several test processes
+    may run at the same time.
+    """
     while True:
         port = random.SystemRandom().choice(PORTS)
         with socket.socket() as probe:

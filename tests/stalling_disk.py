@@ -1,4 +1,4 @@
-"""A disk that stalls: a real file system whose writes wait, without an error, until it goes on."""
+"""A disk that stalls: a real file system whose writes wait, without an error, until the stall ends."""
 
 import contextlib
 import fcntl
@@ -11,16 +11,16 @@ from pathlib import Path
 
 FREEZE, THAW = 0xC0045877, 0xC0045878  # FIFREEZE and FITHAW of <linux/fs.h>
 SIZE = 32 * 2**20
-LONGEST_S = 240.0  # then the disk goes on by itself, so that a failed test blocks no process for ever
+LONGEST_S = 240.0  # the stall then ends, so that a failed test blocks no process forever
 COMMAND_S = 60.0
 
 
 class MountError(Exception):
-    """This user may not mount a file system, or a program is missing."""
+    """The user may not mount a file system, or a program is missing."""
 
 
 class StallingDisk:
-    """folder: where the file system is mounted."""
+    """A mounted file system that can stall. folder: the mount point."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class StallingDisk:
 
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
-        """Writes wait until the end of the block."""
+        """Let all writes wait until the end of the block."""
         timer = threading.Timer(LONGEST_S, self._thaw)
         timer.daemon = True
         fcntl.ioctl(self._descriptor, FREEZE, 0)
@@ -40,7 +40,7 @@ class StallingDisk:
             self._thaw()
 
     def _thaw(self) -> None:
-        with contextlib.suppress(OSError):  # it was not frozen any more
+        with contextlib.suppress(OSError):  # the file system is no longer frozen
             fcntl.ioctl(self._descriptor, THAW, 0)
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class StallingDisk:
 
 @contextlib.contextmanager
 def mounted(place: Path) -> Iterator[StallingDisk]:
-    """A small ext4 file system in a file. place: an empty folder. Raises MountError."""
+    """Mount a small ext4 file system that is stored in a file. place: an empty folder. Raises MountError."""
     image, folder = place / "image", place / "disk"
     folder.mkdir()
     with image.open("wb") as file:

@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
-PATTERNS = set(re.findall(r"^([a-z][a-z-]*%):", MAKEFILE, re.MULTILINE))  # .PHONY cannot contain them
+PATTERNS = set(re.findall(r"^([a-z][a-z-]*%):", MAKEFILE, re.MULTILINE))  # .PHONY cannot contain pattern targets
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", ".github/PULL_REQUEST_TEMPLATE.md"]
 
 
 def test_make_help_describes_every_target() -> None:
-    command = ["make", "--no-print-directory", "help"]  # the tests themselves may run under make
+    command = ["make", "--no-print-directory", "help"]  # --no-print-directory, because the tests may run under make
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
     described = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
     assert set(described) == TARGETS | PATTERNS
@@ -30,13 +30,13 @@ def test_make_help_describes_every_target() -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *(str(path.relative_to(ROOT)) for path in WORKFLOWS)])
-def test_every_target_of_make_that_a_file_names_exists(page: str) -> None:
+def test_make_targets_that_a_file_names_exist(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     named = set(re.findall(r"(?:`|run: |^)make ([a-z][a-z-]*)", text, re.MULTILINE))
     assert named <= TARGETS
 
 
-def test_the_proxy_of_compose_names_the_client() -> None:
+def test_proxy_of_compose_forwards_the_address_of_the_client() -> None:
     replica = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))["x-replica"]
     assert ipaddress.ip_address("172.30.117.11") in ipaddress.ip_network(replica["environment"]["FORWARDED_ALLOW_IPS"])
     configuration = (ROOT / "deploy/compose/nginx.conf").read_text("utf-8")
@@ -44,7 +44,7 @@ def test_the_proxy_of_compose_names_the_client() -> None:
     assert "proxy_set_header X-Forwarded-Proto $scheme;" in configuration
 
 
-def test_deployments_name_the_version_of_pyproject() -> None:
+def test_deployments_have_the_version_of_pyproject() -> None:
     version = PROJECT["project"]["version"]
     chart = yaml.safe_load((ROOT / "deploy/helm/tabserve/Chart.yaml").read_text("utf-8"))
     assert chart["appVersion"] == version
@@ -57,7 +57,7 @@ def test_every_package_of_the_wheel_is_typed() -> None:
     assert [package for package in packages if not (ROOT / package / "py.typed").is_file()] == []
 
 
-def test_workflows_test_the_versions_of_python_that_are_supported() -> None:
+def test_workflows_test_all_supported_python_versions() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text("utf-8"))["jobs"]
     tested = jobs["test"]["strategy"]["matrix"]["python"]
     classifiers = PROJECT["project"]["classifiers"]
@@ -66,7 +66,7 @@ def test_workflows_test_the_versions_of_python_that_are_supported() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflows_are_bounded_and_may_only_read(path: Path) -> None:
+def test_workflows_have_time_limits_and_read_only_permissions(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text("utf-8"))
     assert workflow["permissions"] == {"contents": "read"}
     assert all("timeout-minutes" in job for job in workflow["jobs"].values())
@@ -77,7 +77,7 @@ def test_actionlint_accepts_the_workflows() -> None:
     subprocess.run(["actionlint", *map(str, WORKFLOWS)], cwd=ROOT, check=True, timeout=300)
 
 
-def test_pre_commit_runs_what_make_lint_runs() -> None:
+def test_pre_commit_runs_the_steps_of_make_lint() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
     hooks = [hook["entry"].removesuffix(" --force-exclude") for hook in repository["hooks"]]
     (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)

@@ -1,5 +1,5 @@
-"""The direction of imports: training -> models <- service, scoring and loadtest -> models, and layers inside each of
-them except loadtest; no circles; heavy libraries where they belong.
+"""Imports have one direction: training, service, scoring and loadtest import models. Modules import no higher layer of
+their package, there are no import circles, and heavy libraries are imported only where they are needed.
 
 This file has more than 400 lines: the layers of all modules are one table.
 """
@@ -31,7 +31,7 @@ UNNEEDED_IN_WORKER = (
 )
 IN_SUPERVISOR = "service.typed_endpoints, service.follower, service.version_admin, service.server.supervisor"
 UNNEEDED_IN_SUPERVISOR = {"service.http.asgi", "service.routes.router", "models.formats.csv_decoder"}
-UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 0.2 s of a server's start
+UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # they take 26 MB and 0.2 s at the start of a server
 OF_GRPC = {"grpc", "grpc_health", "google"}
 SPEAKS_GRPC = {f"service/grpc_{name}.py" for name in ("health_calls", "messages", "server", "tls")}
 SPEAKS_GRPC |= {"service/protocols/oip_messages.py"}
@@ -39,7 +39,7 @@ MEASURES_SERVICE = {
     "loadtest/bench/capture_cost.py",
     "loadtest/bench/fast_service_cases.py",
     "loadtest/bench/start_decision.py",
-}  # these measure parts that no request can measure separately
+}  # these benchmarks measure parts that no request can measure separately
 ARROW_FORMATS = (
     "models/fast/arrow_",
     "models/formats/arrow_",
@@ -322,18 +322,18 @@ FILES = sorted(path.relative_to(ROOT) for package in OURS for path in (ROOT / pa
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """The full names of all modules that are imported anywhere below."""
+    """The full names of all modules that a syntax tree imports anywhere."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "an import relative to its own file"
+            assert node.level == 0, "relative imports are not used"
             yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def at_import(tree: ast.Module) -> Iterator[str]:
-    """The imports at the top level of a file: not in functions, and not only for the type checker."""
+def imported_at_load(tree: ast.Module) -> Iterator[str]:
+    """The modules that are imported when a file is imported: not in functions, and not only for the type checker."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -345,36 +345,38 @@ def at_import(tree: ast.Module) -> Iterator[str]:
             waiting += ast.iter_child_nodes(node)
 
 
-def tops(names: Iterator[str]) -> set[str]:
+def top_packages(names: Iterator[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def parsed(path: Path) -> ast.Module:
+def parse_file(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text("utf-8"), str(path))
 
 
 def graph() -> dict[str, set[str]]:
-    """Each of our modules and those of ours that it imports anywhere; a package counts as its `__init__`."""
+    """For each module of the project, the modules of the project that it imports; a package counts as its
+    `__init__`.
+    """
     modules = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
-    return {name: {found for found in imports(parsed(path)) if found in modules} for name, path in modules.items()}
+    return {name: {found for found in imports(parse_file(path)) if found in modules} for name, path in modules.items()}
 
 
 GRAPH = graph()
 
 
-def test_the_checks_find_files() -> None:
+def test_import_checks_find_files_of_every_package() -> None:
     assert {path.parts[0] for path in FILES} == set(OURS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_imports_go_in_one_direction(path: Path) -> None:
-    found = tops(imports(parsed(path)))
+def test_imports_between_packages_have_one_direction(path: Path) -> None:
+    found = top_packages(imports(parse_file(path)))
     allowed = MAY_IMPORT[path.parts[0]] | ({"service"} if path.as_posix() in MEASURES_SERVICE else set())
     assert found & {*OURS, "tests"} <= allowed
 
 
 def layer_of(module: str) -> int:
-    """The layer of a module by its own name or its package's."""
+    """The layer of a module, from its own name or from the name of its package."""
     layers = LAYERS[module.partition(".")[0]]
     for number, names in enumerate(layers):
         if any(module == name or module.startswith(f"{name}.") for name in names):
@@ -400,8 +402,8 @@ def test_prediction_modules_import_no_protocol(name: str) -> None:
     assert not {found for found in GRAPH[name] if found.startswith("service.protocols")}
 
 
-def circle(graph: dict[str, set[str]]) -> list[str]:
-    """Modules that import each other in circles: all except those that import none or that none imports."""
+def modules_in_circles(graph: dict[str, set[str]]) -> list[str]:
+    """The modules in import circles, which remain when modules without imports or importers are removed."""
     left = {name: found - {name} for name, found in graph.items()}
     while True:
         imported = set().union(*left.values())
@@ -412,8 +414,8 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Includes imports in functions: such an import hides a circle and does not remove it."""
-    assert circle(GRAPH) == []
+    """Imports in functions count, too, because they hide a circle and do not remove it."""
+    assert modules_in_circles(GRAPH) == []
 
 
 @pytest.mark.parametrize(
@@ -424,54 +426,54 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}, ["b", "c"]),
     ],
 )
-def test_the_finder_of_circles_finds_circles(graph: dict[str, set[str]], expected: list[str]) -> None:
-    assert circle(graph) == expected
+def test_search_for_import_circles_finds_circles(graph: dict[str, set[str]], expected: list[str]) -> None:
+    assert modules_in_circles(graph) == expected
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "loadtest"], ids=str)
-def test_load_tests_except_the_bench_import_only_what_describes_a_row(path: Path) -> None:
-    ours = {name for name in imports(parsed(path)) if name.startswith("models.")}
+def test_load_tests_except_benchmarks_import_only_row_descriptions(path: Path) -> None:
+    ours = {name for name in imports(parse_file(path)) if name.startswith("models.")}
     assert path.parts[1] == "bench" or all(
         ".".join(name.split(".")[:2]) in A_ROW | {"models.command_line", "models.html_page"} for name in ours
     )
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] != "training"], ids=str)
-def test_libraries_of_training_stay_in_training(path: Path) -> None:
+def test_training_libraries_are_imported_only_in_training(path: Path) -> None:
     allowed = {"matplotlib"} if path.parts[0] == "loadtest" else set()
-    if path.parts[0] == "scoring":  # works on Arrow tables
+    if path.parts[0] == "scoring":  # scoring works on Arrow tables
         allowed = {"pyarrow"}
-    if path.parts[:2] == ("loadtest", "bench"):  # writes Arrow and Parquet bodies
+    if path.parts[:2] == ("loadtest", "bench"):  # benchmarks write Arrow and Parquet bodies
         allowed = {"matplotlib", "pyarrow"}
-    if path.as_posix().startswith(ARROW_FORMATS):  # an extra of the installation, imported only when used
-        assert "pyarrow" not in tops(at_import(parsed(path)))
+    if path.as_posix().startswith(ARROW_FORMATS):  # pyarrow is an optional library, imported only when it is used
+        assert "pyarrow" not in top_packages(imported_at_load(parse_file(path)))
         allowed = {"pyarrow"}
-    assert not tops(imports(parsed(path))) & (OF_TRAINING - allowed)
+    assert not top_packages(imports(parse_file(path))) & (OF_TRAINING - allowed)
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] != "training"], ids=str)
 def test_keras_is_imported_only_when_a_model_needs_it(path: Path) -> None:
     if path.as_posix() not in BUILDS_KERAS | MEASURED_KERAS:
-        assert not tops(at_import(parsed(path))) & OF_KERAS
+        assert not top_packages(imported_at_load(parse_file(path))) & OF_KERAS
         heavy = {name.removesuffix(".py").replace("/", ".") for name in BUILDS_KERAS}
-        assert not set(at_import(parsed(path))) & heavy
+        assert not set(imported_at_load(parse_file(path))) & heavy
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_grpc_is_imported_only_when_its_port_is_set(path: Path) -> None:
     if path.as_posix() not in SPEAKS_GRPC:
-        found = set(at_import(parsed(path)))
-        assert not tops(iter(found)) & OF_GRPC
+        found = set(imported_at_load(parse_file(path)))
+        assert not top_packages(iter(found)) & OF_GRPC
         assert not found & {name.removesuffix(".py").replace("/", ".") for name in SPEAKS_GRPC}
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_nothing_of_ours_imports_pickle(path: Path) -> None:
-    assert not tops(imports(parsed(path))) & {"pickle", "cloudpickle", "joblib", "dill"}
+def test_no_module_imports_pickle(path: Path) -> None:
+    assert not top_packages(imports(parse_file(path))) & {"pickle", "cloudpickle", "joblib", "dill"}
 
 
 @pytest.mark.parametrize(
-    ("source", "everywhere", "soon"),
+    ("source", "anywhere", "at_load"),
     [
         ("import keras", {"keras"}, {"keras"}),
         ("def f():\n    import keras.layers", {"keras"}, set()),
@@ -481,9 +483,9 @@ def test_nothing_of_ours_imports_pickle(path: Path) -> None:
         ("class A:\n    import keras", {"keras"}, {"keras"}),
     ],
 )
-def test_the_reader_of_imports_finds_imports(source: str, everywhere: set[str], soon: set[str]) -> None:
-    assert tops(imports(ast.parse(source))) == everywhere
-    assert tops(at_import(ast.parse(source))) == soon
+def test_import_reader_finds_imports_at_any_place(source: str, anywhere: set[str], at_load: set[str]) -> None:
+    assert top_packages(imports(ast.parse(source))) == anywhere
+    assert top_packages(imported_at_load(ast.parse(source))) == at_load
 
 
 @pytest.mark.parametrize(
@@ -495,8 +497,8 @@ def test_the_reader_of_imports_finds_imports(source: str, everywhere: set[str], 
         ("tabserve.__main__", UNNEEDED_IN_LAUNCHER),
     ],
 )
-def test_no_program_loads_a_library_that_it_does_not_need(program: str, unneeded: set[str]) -> None:
-    """numpy.random alone takes 2.7 MB of each worker, and an evaluated annotation is enough to load it."""
+def test_programs_do_not_load_unneeded_libraries(program: str, unneeded: set[str]) -> None:
+    """numpy.random alone takes 2.7 MB of each worker, and an evaluated annotation already loads it."""
     program = f"import sys, {program}\nprint(*sorted({unneeded!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

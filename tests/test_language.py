@@ -22,7 +22,7 @@ from tests import language_check
         "read but for the last row",
     ],
 )
-def test_dialect_is_refused_with_what_to_write(text: str) -> None:
+def test_dialect_is_refused_with_a_replacement(text: str) -> None:
     (line,) = language_check.refused(language_check.ROOT / "page.md", 3, text)
     assert line.startswith("page.md:3: ")
     assert "; write: " in line

@@ -1,4 +1,4 @@
-"""One word for one thing: no two classes or modules have the same name. A long file states its reason."""
+"""No two classes or modules have the same name, and a long file states the reason for its length."""
 
 import ast
 from collections import defaultdict
@@ -58,19 +58,19 @@ def test_module_names_are_unique_except_for_declared_ones() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SHARED_MODULES.keys() - {"errors"}))
-def test_modules_of_a_protocol_share_its_name_in_the_folders_of_protocols_only(name: str) -> None:
+def test_modules_with_the_name_of_a_protocol_are_in_protocol_folders(name: str) -> None:
     paths = modules(path for path, _ in files())[name]
     assert {Path(path).parent.as_posix() for path in paths} <= PROTOCOL_FOLDERS
 
 
-def test_a_long_file_states_its_reason_at_its_top() -> None:
+def test_long_file_states_its_reason_at_the_top() -> None:
     sources = [path for package in (*PACKAGES, "tests", "docs") for path in (ROOT / package).rglob("*.py")]
     texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sources}
     long = {name: text for name, text in texts.items() if text.count("\n") > MAX_LINES}
     assert [name for name, text in long.items() if f"more than {MAX_LINES} lines: " not in text[:600]] == []
 
 
-def test_the_search_finds_repeated_names() -> None:
+def test_search_for_repeated_names_finds_classes_and_modules() -> None:
     sources = [
         ("a/x.py", "class A: ...\nclass B: ..."),
         ("b/x.py", "def f():\n    class A: ..."),

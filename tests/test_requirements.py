@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 @pytest.mark.parametrize("library", all_hooks.LIBRARIES)
-def test_a_hooked_library_is_bounded_by_its_next_minor_version(library: str) -> None:
+def test_hooked_library_is_bounded_by_its_next_minor_version(library: str) -> None:
     (requirement,) = [each for each in map(Requirement, PROJECT["dependencies"]) if each.name == library]
     locked = Version(upgrade_check.locked_versions()[library])
     assert locked in requirement.specifier
@@ -30,7 +30,7 @@ def test_a_hooked_library_is_bounded_by_its_next_minor_version(library: str) -> 
 
 
 @pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.lock")), ids=lambda lock: lock.stem)
-def test_a_lock_names_no_registry(lock: Path) -> None:
+def test_lock_file_names_no_package_registry(lock: Path) -> None:
     assert not re.search(r"https?://|--index-url|--extra-index-url|--find-links", lock.read_text("utf-8"))
 
 
@@ -46,7 +46,7 @@ exit $(cat go-on)
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_an_installation_reports_its_progress(tmp_path: Path, status: int) -> None:
+def test_installation_reports_its_progress(tmp_path: Path, status: int) -> None:
     (tmp_path / "requirements").mkdir()
     shutil.copy(ROOT / "requirements/install.sh", tmp_path / "requirements")
     (tmp_path / "requirements/x.lock").write_text("a==1 \\\n    --hash=sha256:0\nb==2\nc==3\n")
@@ -74,7 +74,7 @@ def test_an_installation_reports_its_progress(tmp_path: Path, status: int) -> No
     assert (tmp_path / ".venv/.x").exists() == (not status)
 
 
-def test_the_table_of_an_upgrade_names_the_hooks_that_would_break() -> None:
+def test_table_of_upgrade_check_names_the_broken_hooks() -> None:
     def hook(name: str, problem: str | None) -> dict[str, Any]:
         return {"name": name, "library": "uvicorn", "breaks": "It hangs.", "problem": problem}
 

@@ -76,7 +76,7 @@ async def loads(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def tensors(scope: Message, receive: Receive, send: Send) -> None:
-    """Body and answer are float32 matrices, row by row."""
+    """The request and the response are float32 matrices, row by row."""
     if scope["type"] != "http":
         return
     x = np.frombuffer(await read_body(receive), "<f4").reshape(-1, COLUMNS)

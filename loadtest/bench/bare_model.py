@@ -1,7 +1,7 @@
 """The lower limit for a model: its validators, encoder and network with only an HTTP server and JSON.
 
-This is the minimum work of a server for this model, without limits, metrics, warnings, request ids or fast paths.
-`tensors` reads the body as a float32 matrix, row by row, without validation. Run by uvicorn like `bare_asgi`;
+The application does the minimum work of a server for this model, without limits, metrics, warnings, request ids or fast
+paths. `tensors` reads the body as a float32 matrix, row by row, without validation. Run by uvicorn like `bare_asgi`;
 BENCH_VERSION is the folder of the version.
 """
 

@@ -1,8 +1,8 @@
 """Lower limits without an ASGI server: an asyncio protocol that parses HTTP with httptools, on uvloop.
 
 `--answer predictions` does the work of `bare_asgi.app`: it checks the rows with pydantic, runs the network and writes
-JSON. `--answer fixed` returns the same bytes for every request, the lower limit of any HTTP server in Python. Neither
-has limits, time limits, metrics or ids.
+JSON. `--answer fixed` returns the same bytes for every request, the lower limit of any HTTP server in Python. Both
+answers are sent without limits, time limits, metrics or ids.
 """
 
 import argparse

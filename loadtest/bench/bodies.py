@@ -178,18 +178,18 @@ def goal_results(measurements: Sequence[ServerMeasurements]) -> tuple[list[str],
 
 
 class LargeFileResult(NamedTuple):
-    """The cost of the answer to a file."""
+    """The cost of one request with a file."""
 
     rows: int
     sent_mb: float
     seconds: float
     cpu_seconds: float
-    before_mb: float  # memory of all processes
+    before_mb: float  # memory of all processes before the request
     peak_growth_mb: float
 
 
 def write(path: Path, rows: Sequence[Row], count: int) -> None:
-    """Write a Parquet file of random rows within the range of `rows`. It hardly compresses."""
+    """Write a Parquet file of random rows within the range of `rows`, which can hardly be compressed."""
     rng = np.random.default_rng(0)
     x = np.array([[*row.values()] for row in rows])
     low, high = x.min(axis=0), x.max(axis=0)
@@ -200,17 +200,17 @@ def write(path: Path, rows: Sequence[Row], count: int) -> None:
             writer.write_table(pa.table(dict(zip(rows[0], part.T, strict=True)), schema))
 
 
-def post(server: BenchServer, path: Path, into: Path) -> None:
-    """Send a file and write the answer to another. Raises RuntimeError if the status is not 200."""
+def post(server: BenchServer, path: Path, answer_path: Path) -> None:
+    """Send a file and write the answer to another file. Raises RuntimeError if the status is not 200."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
-    with path.open("rb") as body, into.open("wb") as answer:
+    with path.open("rb") as body, answer_path.open("wb") as answer:
         headers = {"content-type": PARQUET, "content-length": str(path.stat().st_size)}
         connection.request("POST", server.contender.path, body, headers)
         response = connection.getresponse()
         shutil.copyfileobj(response, answer)
     connection.close()
     if response.status != 200:
-        raise RuntimeError(f"status {response.status} for a Parquet file: {into.read_bytes()[:300]!r}")
+        raise RuntimeError(f"status {response.status} for a Parquet file: {answer_path.read_bytes()[:300]!r}")
 
 
 def measure_file(server: BenchServer, folder: Path, rows: Sequence[Row], count: int) -> LargeFileResult:
@@ -235,7 +235,7 @@ def measure_file(server: BenchServer, folder: Path, rows: Sequence[Row], count: 
         sampler.join()
     answers = pq.ParquetFile(answer).read(["value", "error"])
     if answers.num_rows != count or answers["error"].null_count != count or answers["value"].null_count:
-        raise RuntimeError(f"{answers.num_rows} of {count} rows are answered, some without a value")
+        raise RuntimeError(f"{answers.num_rows} of {count} rows have an answer, some without a value")
     growth = max([*samples, before]) - before
     return LargeFileResult(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, growth)
 
@@ -253,7 +253,7 @@ def measure_files(store: Path, home: Path, count: int) -> list[LargeFileResult]:
         server.stop()
 
 
-def large_table(found: Sequence[LargeFileResult]) -> list[list[str]]:
+def large_table(results: Sequence[LargeFileResult]) -> list[list[str]]:
     head = ["rows", "body MB", "rows / s", "CPU µs / row", "MB before", "peak growth MB", "rows as float64, MB"]
     return [
         head,
@@ -267,7 +267,7 @@ def large_table(found: Sequence[LargeFileResult]) -> list[list[str]]:
                 f"{one.peak_growth_mb:.0f}",
                 f"{one.rows * COLUMNS * CELL / 1e6:.0f}",
             ]
-            for one in found
+            for one in results
         ),
     ]
 

@@ -1,8 +1,7 @@
 """Bulk scoring compared with loops that read Parquet in chunks and predict: Keras, MLflow and LightGBM.
 
-The table is generated. Each contender runs alone in separate processes. The time of bulk scoring is that of
-the whole command with its start, that of the loops begins when their model is loaded. Memory is the sum of the peaks of
-the processes.
+The table is generated. Each contender runs alone in separate processes. The time of bulk scoring includes the start of
+its command. The time of a loop starts after its model is loaded. Memory is the sum of the peaks of the processes.
 """
 
 import subprocess
@@ -48,7 +47,7 @@ class BulkFigures:
 
 
 @dataclass
-class PeakWatch:
+class PeakMonitor:
     """The peak memory and the CPU time of each process of a tree, until it is stopped."""
 
     root: psutil.Process
@@ -103,7 +102,7 @@ def table(figures: list[BulkFigures]) -> list[list[str]]:
 
 
 def write_table(folder: Path, schema: FeatureSchema, rows: int) -> int:
-    """Files of random rows in the ranges of training. Returns their bytes."""
+    """Write files of random rows within the ranges of training. Returns their size in bytes."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number, start in enumerate(range(0, rows, FILE_ROWS)):
@@ -121,7 +120,7 @@ def arrow_schema(schema: FeatureSchema) -> pa.Schema:
 
 
 def measured(name: str, words: list[str], rows: int, models: Path) -> BulkFigures:
-    """Run a contender to its end."""
+    """Run a contender until it ends."""
     print(name, file=sys.stderr)
     started = time.monotonic()
     process = subprocess.Popen(
@@ -131,7 +130,7 @@ def measured(name: str, words: list[str], rows: int, models: Path) -> BulkFigure
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    watch, ended = PeakWatch(psutil.Process(process.pid)), threading.Event()
+    watch, ended = PeakMonitor(psutil.Process(process.pid)), threading.Event()
     thread = threading.Thread(target=watch.watch, args=(ended,), daemon=True)
     thread.start()
     printed, _ = process.communicate()

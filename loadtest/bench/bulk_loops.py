@@ -29,8 +29,9 @@ Predict = Callable[[Any], Any]
 
 
 def main() -> int:
-    """Run one loop. The last line of its output has the duration and the CPU time in seconds, without imports and
-    loading, and a note."""
+    """Run one loop. The last line of the output contains the duration and the CPU time in seconds, without imports and
+    loading, and a note.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("loop", choices=LOOPS)
     parser.add_argument("--batch", type=int, default=32)

@@ -1,5 +1,4 @@
-"""The cost of capture for a request of one row: servers with and without it take turns; writing files is measured
-separately.
+"""The cost of capture for a request of one row: servers with and without capture take turns.
 
 A round is too short for the interval at which files are written, so their cost is measured separately and added.
 """
@@ -29,7 +28,7 @@ FILE_ROWS = 20_000
 
 
 def run(rounds: int, seconds: float) -> int:
-    """Print a table. Returns 1 if the median with the files is above the goal."""
+    """Print a table. Returns 1 if the median ratio, including the files, is above the goal."""
     with tempfile.TemporaryDirectory(prefix="tabserve-capture-") as folder:
         home = Path(folder)
         print("training the model", file=sys.stderr)
@@ -63,7 +62,7 @@ def server(name: str, settings: Mapping[str, str]) -> Contender:
 
 
 def file_cost(store: Path) -> float:
-    """µs a row to make a file, the fastest of three."""
+    """The time to write a file in µs per row, the fastest of three runs."""
     model = model_store.load(model_store.unpacked(store / MODEL / "1"), "numpy")
     row = rows_of(store, MODEL, 1)[0]
     ids, times = [f"a1b2c3d4e5f6-{n:x}:0" for n in range(FILE_ROWS)], [1.8e9 + n for n in range(FILE_ROWS)]

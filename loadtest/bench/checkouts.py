@@ -117,7 +117,7 @@ class ServerUnderLoad:
 
 @dataclasses.dataclass(frozen=True)
 class CheckoutComparison:
-    """Two servers with the same requests, or with another one for the new server."""
+    """Two servers that receive the same request, or, with `new_request`, different ones."""
 
     old: Contender
     new: Contender
@@ -130,12 +130,12 @@ class CheckoutComparison:
     @contextlib.contextmanager
     def running(self, new_first: bool) -> Iterator[tuple[ServerUnderLoad, ServerUnderLoad]]:
         """Start both servers one after the other. Yields (old, new)."""
-        client_core, server_cores = cpu_affinity.divided()
+        client_core, server_cores = cpu_affinity.client_and_server_cores()
         started = {}
-        with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
+        with contextlib.ExitStack() as stack, cpu_affinity.pinned_to(client_core):
             for contender in (self.new, self.old) if new_first else (self.old, self.new):
                 request = self.new_request if self.new_request and contender is self.new else self.request
-                with cpu_affinity.on(server_cores):
+                with cpu_affinity.pinned_to(server_cores):
                     server = BenchServer(contender, self.store, self.home, *request)
                 stack.callback(server.stop)
                 server.wait()
@@ -145,10 +145,10 @@ class CheckoutComparison:
                 stack.callback(one.close)
             yield loaded[self.old.name], loaded[self.new.name]
 
-    def requests_of_a_turn(self, seconds: float) -> int:
-        """The requests per turn for which the old server takes this number of CPU seconds in all turns of a round.
+    def requests_per_turn(self, seconds: float) -> int:
+        """The number of requests per turn with which the old server uses this many CPU seconds in a round.
 
-        This also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
+        The method also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
         """
         with self.running(new_first=False) as (old, new):
             if answer(old.server) != answer(new.server):
@@ -180,7 +180,7 @@ def answer(server: BenchServer) -> bytes:
 
 def compare(comparison: CheckoutComparison, rounds: int, seconds: float) -> tuple[list[PairedRound], int]:
     """Returns all rounds and the requests per turn."""
-    requests = comparison.requests_of_a_turn(seconds)
+    requests = comparison.requests_per_turn(seconds)
     return [comparison.round(number, requests) for number in range(rounds)], requests
 
 
@@ -245,7 +245,7 @@ def comparison_of(
     scenario: ServerScenario, contender: Contender, other: Path, store: Path, home: Path
 ) -> CheckoutComparison:
     request = contender.form(rows_of(store, contender.model, contender.rows or scenario.rows))
-    old, new = in_checkout("old", contender, other), in_checkout("new", contender, ROOT)
+    old, new = contender_in_checkout("old", contender, other), contender_in_checkout("new", contender, ROOT)
     return CheckoutComparison(old, new, request, contender.connections or scenario.connections, store, home)
 
 
@@ -253,7 +253,7 @@ def compared_servers(scenario: ServerScenario) -> list[Contender]:
     return [contender for contender in scenario.contenders if contender.name in scenario.compared]
 
 
-def in_checkout(side: str, contender: Contender, folder: Path) -> Contender:
+def contender_in_checkout(side: str, contender: Contender, folder: Path) -> Contender:
     """The same server, started by the public command, which does not depend on the module names of a checkout."""
     return dataclasses.replace(contender, name=side, command=SERVE, folder=folder.resolve())
 

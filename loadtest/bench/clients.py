@@ -1,4 +1,6 @@
-"""Closed-loop clients: wrk if it is installed, otherwise a client in Python. Each connection always has one request."""
+"""Closed-loop clients: wrk if it is installed, otherwise a client in Python. Each connection always has one request in
+progress.
+"""
 
 import asyncio
 import json
@@ -77,7 +79,8 @@ class ClosedLoopConnection(asyncio.Protocol):
         self._sent, self._waiting = 0.0, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are not instances of it
+        # uvloop's transports are not instances of asyncio.Transport
+        self.transport = cast(asyncio.Transport, transport)
         self._send()
 
     def _send(self) -> None:

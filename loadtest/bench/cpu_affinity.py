@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def on(cores: set[int]) -> Iterator[None]:
-    """Run this thread, and the processes it starts, on these cores; an empty set changes nothing."""
+def pinned_to(cores: set[int]) -> Iterator[None]:
+    """Run this thread and the processes that it starts on these cores; an empty set changes nothing."""
     if sys.platform != "linux" or not cores:
         yield
         return
@@ -20,7 +20,7 @@ def on(cores: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def divided() -> tuple[set[int], set[int]]:
+def client_and_server_cores() -> tuple[set[int], set[int]]:
     """One core for the client, the others for the servers. Both sets are empty if there is only one core."""
     if sys.platform != "linux":
         return set(), set()

@@ -1,9 +1,9 @@
 """Predictions while explanations are computed: their latency without, and with a client that requests explanations.
 
-An open loop sends requests at shares of the saturating rate, each with 50 rows, so that the client is not the limit. In
-a third run another process of the lowest priority computes meanwhile: on a machine without a free core that process
-alone delays predictions, and only the additional delay is caused by explanations. The clients have a core of their own,
-so that explanations delay only the server.
+An open loop sends requests at shares of the saturating rate. Each request has 50 rows, so that the client is not the
+bottleneck. In a third run another process of the lowest priority computes all the time. On a machine without a free
+core that process alone delays predictions, and only the additional delay is caused by explanations. The clients have a
+separate core, so that explanations delay only the server.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL = "housing"
-ROWS = 50  # of a request
-SHARES = (0.3, 0.7)  # of the saturating rate
+ROWS = 50  # rows of a request
+SHARES = (0.3, 0.7)  # rates of the open loop, as shares of the saturating rate
 CONNECTIONS = 32
 START_S = 1.0  # time for a client or another process to start
 GOAL = 1.2  # maximum ratio of the 99th percentiles with and without explanations
@@ -53,7 +53,7 @@ class LatencyFigures(NamedTuple):
 
 @contextlib.contextmanager
 def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterator[list[float]]:
-    """One connection requests the explanation of one row after the other. Yields a list for their rate."""
+    """Request explanations of single rows over one connection. Yields a list that receives their rate at the end."""
     arguments = [f"{server.url}?explain=true", "1", str(seconds + 2 * START_S), json.dumps(dict(JSON))]
     command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
     rates: list[float] = []
@@ -75,7 +75,7 @@ def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterato
 
 @contextlib.contextmanager
 def another_process() -> Iterator[list[float]]:
-    with cpu_affinity.on(cpu_affinity.divided()[1]):
+    with cpu_affinity.pinned_to(cpu_affinity.client_and_server_cores()[1]):
         process = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
         time.sleep(START_S)
@@ -89,9 +89,9 @@ def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[float,
     """The figures of each round, by the rate of predictions per second."""
     request, explained = (body(store, MODEL, rows) for rows in (ROWS, 1))
     rng = np.random.default_rng(0)
-    client_core, server_cores = cpu_affinity.divided()
-    with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
-        with cpu_affinity.on(server_cores):
+    client_core, server_cores = cpu_affinity.client_and_server_cores()
+    with contextlib.ExitStack() as stack, cpu_affinity.pinned_to(client_core):
+        with cpu_affinity.pinned_to(server_cores):
             server = BenchServer(tabserve_server("tabserve", MODEL), store, home, request)
         stack.callback(server.stop)
         server.wait()
@@ -111,7 +111,7 @@ def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[float,
 def measure_run(
     name: str, server: BenchServer, explained: bytes, rate: float, seconds: float, rng: np.random.Generator
 ) -> LatencyFigures:
-    """The figures of one of RUNS. explained: the request whose row is explained."""
+    """The figures of one run. name: one of RUNS. explained: the request whose row is explained."""
     url = f"http://127.0.0.1:{server.port}"
     plan = request_plan.make(url, RequestMix(one=0, many=1, invalid=0, rows=ROWS))
     due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
@@ -150,15 +150,15 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     return int(missed)
 
 
-def p99_ratio(found: dict[str, list[LatencyFigures]], name: str) -> float:
-    """The median over the rounds of a run's 99th percentile, as a multiple of that without load."""
-    return ratio([one.p99 for one in found[RUNS[0]]], [one.p99 for one in found[name]]).median
+def p99_ratio(by_run: dict[str, list[LatencyFigures]], name: str) -> float:
+    """The median ratio, over rounds, of the 99th percentile of a run to that of the run without explanations."""
+    return ratio([one.p99 for one in by_run[RUNS[0]]], [one.p99 for one in by_run[name]]).median
 
 
-def table(found: dict[str, list[LatencyFigures]]) -> list[list[str]]:
+def table(by_run: dict[str, list[LatencyFigures]]) -> list[list[str]]:
     lines = [["predictions", "p50 ms", "p99 ms", "p99 ÷ alone", "idle", "explanations / s"]]
-    for name, figures in found.items():
+    for name, figures in by_run.items():
         p50, p99, idle, explained = (median(column) for column in zip(*figures, strict=True))
-        compared = f"{p99_ratio(found, name):.2f}"
+        compared = f"{p99_ratio(by_run, name):.2f}"
         lines.append([name, f"{1e3 * p50:.2f}", f"{1e3 * p99:.2f}", compared, f"{idle:.0%}", f"{explained:.0f}"])
     return lines

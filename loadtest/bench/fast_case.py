@@ -1,4 +1,4 @@
-"""A fast path and the general code, for the same input."""
+"""Cases of the fast-path benchmark: a fast path and the general code, with the same input."""
 
 import contextlib
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def without(path: str, input_name: str, call: Callable[[], Any], **replaced: Any
 
 
 def check(case: Case) -> None:
-    """Raises ArithmeticError if the two results differ. Also a warm-up."""
+    """Raises ArithmeticError if the two results differ. The check also warms up the code."""
     fast = comparable(case.fast(), case.digits)
     with case.disabled():
         general = comparable(case.general(), case.digits)

@@ -56,17 +56,17 @@ def plural(count: int) -> str:
 
 
 def single_rows() -> Iterator[Case]:
-    """A valid row to its prediction, with the check for warnings."""
+    """Cases that predict a valid row and check whether it gets warnings."""
     for model in (regression(), classification(), regression(1)):
         categories = len(model.schema.categorical)
         (row,) = rows_of(1, categories)
         predict = single_row_predictor(model)
         assert predict is not None
         name = f"predict 1 row, {model.schema.task}{', a category' if categories else ''}"
-        yield Case("`SingleRowPredictor`", name, partial(predict, row), partial(predict_generally, model, row))
+        yield Case("`SingleRowPredictor`", name, partial(predict, row), partial(predict_with_general_code, model, row))
 
 
-def predict_generally(model: TabularModel, row: Row) -> Outputs:
+def predict_with_general_code(model: TabularModel, row: Row) -> Outputs:
     return model.predict(from_valid_rows(model.schema, [row]).frame)
 
 
@@ -80,7 +80,7 @@ def json_entries() -> Iterator[Case]:
 
 
 def single_value() -> Iterator[Case]:
-    """A Python float, directly and as outputs."""
+    """The case of a response with one value, written directly and from outputs."""
     model = regression()
     writer = JsonWriter(model)
     value = model.predict_rows(rows_of(1)).primary.item()
@@ -210,7 +210,7 @@ def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs
 
 
 def few_rows() -> Iterator[Case]:
-    """Special code for few rows, where NumPy's fixed cost dominates."""
+    """Cases of special code for few rows, where NumPy's fixed cost dominates."""
     branches: list[tuple[str, TabularModel, Any, str]] = [
         ("`TargetScaling.unscale`", regression(), target_scaling, "FEW_VALUES"),
         ("`probabilities`", binary(), probabilities, "FEW_ROWS"),
@@ -224,7 +224,7 @@ def few_rows() -> Iterator[Case]:
 
 
 def few_rows_of_ensemble() -> Iterator[Case]:
-    """Products with sparse matrices in the default network."""
+    """The case of products with sparse matrices in the default network."""
     rng = np.random.default_rng(0)
     network = build(ENSEMBLE, rng).for_inference()
     x = rng.normal(size=(4, ENSEMBLE.numbers)).astype(np.float32)

@@ -20,12 +20,12 @@ Row = dict[str, Any]
 
 
 def regression(categories: int = 0) -> TabularModel:
-    """8 numbers between 0 and 1, and some categories."""
+    """A regression model of 8 numbers between 0 and 1, and of some categories."""
     return _model("numbers", None, categories)
 
 
 def classification() -> TabularModel:
-    """Three classes, 8 numbers."""
+    """A model of three classes and 8 numbers."""
     return _model("classes", CLASSES)
 
 

@@ -48,7 +48,7 @@ def cases() -> Iterator[Case]:
 
 
 def measure(measured: list[Case], rounds: int) -> list[FastPathResult]:
-    """The cases take turns in each round."""
+    """Measure all cases in each round, one after the other."""
     for case in measured:
         check(case)
     calls = [max(1, round(LONG_ENOUGH_S / timed(case.fast, 10))) for case in measured]

@@ -47,7 +47,7 @@ def cases() -> Iterator[Case]:
     plane.close()
 
 
-def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def result_without_waiting(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """The result of a coroutine that never waits."""
     try:
         coroutine.send(None)
@@ -66,7 +66,7 @@ class RecordingTransport(asyncio.Transport):
 
 
 def known_heads(plane: DataPlane) -> Iterator[Case]:
-    """One row from the bytes of its request to those of the response."""
+    """The case of a request with one row, from the bytes of the request to those of the response."""
     context = ServerContext(plane, Settings())
     context.state.mark_ready()
     app = Application(context)
@@ -82,7 +82,7 @@ def known_heads(plane: DataPlane) -> Iterator[Case]:
         protocol.data_received(request)
         return transport.written
 
-    answer()  # from now on the head is known
+    answer()  # the protocol stores this request head, so that the next one is recognised
     name = "`DirectAnswers.split`"
     yield without(name, "request to answer, 1 row, regression", answer, split=(app.direct, lambda _: None))
     loop.close()
@@ -95,7 +95,10 @@ def native_json(plane: DataPlane) -> Iterator[Case]:
             body = json.dumps({"rows": rows_of(count)}).encode()
             name = f"body to answer, {plural(count)}, {served.model.schema.task}"
             yield Case(
-                "`PredictRoute.answer`", name, partial(answer_fast, route, body), partial(answer_generally, route, body)
+                "`PredictRoute.answer`",
+                name,
+                partial(answer_fast, route, body),
+                partial(answer_with_general_code, route, body),
             )
 
 
@@ -105,8 +108,8 @@ def answer_fast(route: native.PredictRoute, body: bytes) -> bytes | None:
     return None if found is None else found[0]
 
 
-def answer_generally(route: native.PredictRoute, body: bytes) -> bytes:
-    answer: bytes = finished(native.predict_json(route.plane, route.served, body, "fail", CALL))
+def answer_with_general_code(route: native.PredictRoute, body: bytes) -> bytes:
+    answer: bytes = result_without_waiting(native.predict_json(route.plane, route.served, body, "fail", CALL))
     return answer
 
 
@@ -121,7 +124,7 @@ def oip_requests(plane: DataPlane) -> Iterator[Case]:
     inference = oip_json.read(body)
 
     def predict(*, fast: bool) -> Any:
-        answered = finished(oip.infer(plane, served, inference, CALL, large=False, fast=fast))
+        answered = result_without_waiting(oip.infer(plane, served, inference, CALL, large=False, fast=fast))
         return answered.outputs
 
     yield Case(

@@ -27,12 +27,10 @@ NETWORKS = (
     Architecture(8, hidden=(32,)),
     Architecture(8, hidden=(256, 128)),
     Architecture(100, hidden=(256, 128, 64)),
-    Architecture(
-        262, hidden=(256, 256), activation="silu", dropout=0.1
-    ),  # the plain recipe's, for 8 numbers in 32 bins
-    Architecture(
-        8, hidden=(128, 128, 128), scales=(1.0,) * 8, members=4, adapters=True
-    ),  # the default one, for 8 numbers
+    # The network of the plain recipe, for 8 numbers in 32 bins
+    Architecture(262, hidden=(256, 256), activation="silu", dropout=0.1),
+    # The default network, for 8 numbers
+    Architecture(8, hidden=(128, 128, 128), scales=(1.0,) * 8, members=4, adapters=True),
 )
 ROWS = (1, 64, 1_000, 100_000)
 LONG_ENOUGH_S = 0.02  # duration of consecutive calls, so that reading the clock is negligible
@@ -46,15 +44,15 @@ class EngineGoal(NamedTuple):
     limit: float
 
     @classmethod
-    def of(cls, rows: int) -> "EngineGoal":
+    def for_rows(cls, rows: int) -> "EngineGoal":
         return cls(1.5 if rows == 1 else 1.2)
 
 
 def run(rounds: int) -> int:
-    """Measure and print all networks. Returns 1 if our engine misses its goal."""
+    """Measure all networks and print a table. Returns 1 if our engine misses its goal."""
     packages.require("onnxruntime")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    one_tensorflow_thread()
+    use_one_tensorflow_thread()
     table = [["network", "rows", f"{PLAIN}, µs per call", *(f"{name} ÷" for name in (OURS, ONNX, *TENSORFLOW)), ""]]
     missed = 0
     with threadpool_limits(1):
@@ -64,11 +62,11 @@ def run(rounds: int) -> int:
             for rows in ROWS:
                 x = np.random.default_rng(rows).normal(size=(rows, architecture.numbers)).astype(np.float32)
                 check(contenders, x)
-                seconds = race(contenders, x, rounds)
+                seconds = measure_in_turns(contenders, x, rounds)
                 slower = {name: ratio(seconds, name) for name in (OURS, ONNX, *TENSORFLOW) if name in contenders}
-                good = slower[OURS] <= EngineGoal.of(rows).limit
+                good = slower[OURS] <= EngineGoal.for_rows(rows).limit
                 missed += not good
-                cells = [times(slower[name]) if name in slower else "" for name in (OURS, ONNX, *TENSORFLOW)]
+                cells = [multiple_text(slower[name]) if name in slower else "" for name in (OURS, ONNX, *TENSORFLOW)]
                 row = [f"{median(seconds[PLAIN]) * 1e6:,.1f}", *cells]
                 table.append([name_of(architecture), f"{rows:,}", *row, "ok" if good else "MISSED"])
                 print(text_tables.aligned([table[0], table[-1]]), flush=True)
@@ -141,7 +139,7 @@ def other_libraries(architecture: Architecture, network: Network) -> dict[str, F
     return {ONNX: lambda x: session.run(None, {"x": x})[0], **tensorflow}
 
 
-def one_tensorflow_thread() -> None:
+def use_one_tensorflow_thread() -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -149,16 +147,16 @@ def one_tensorflow_thread() -> None:
 
 
 def check(contenders: dict[str, Forward], x: Matrix) -> None:
-    """Check that all contenders compute the same; also a warm-up. Raises ArithmeticError."""
+    """Check that all contenders have the same result, which also warms them up. Raises ArithmeticError."""
     expected = np.asarray(contenders[PLAIN](x))
     for name, forward in contenders.items():
         answer = np.asarray(forward(x))
         if answer.shape != expected.shape or not np.allclose(answer, expected, rtol=1e-3, atol=1e-4):
-            raise ArithmeticError(f"{name} has another result than plain NumPy for {x.shape[0]} rows")
+            raise ArithmeticError(f"{name} differs from plain NumPy for {x.shape[0]} rows")
 
 
-def race(contenders: dict[str, Forward], x: Matrix, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds per call, one entry per round."""
+def measure_in_turns(contenders: dict[str, Forward], x: Matrix, rounds: int) -> dict[str, list[float]]:
+    """Measure the contenders in turns. Returns the CPU seconds per call, one entry per round."""
     calls = {name: call_count(forward, x) for name, forward in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -168,7 +166,7 @@ def race(contenders: dict[str, Forward], x: Matrix, rounds: int) -> dict[str, li
 
 
 def call_count(forward: Forward, x: Matrix) -> int:
-    """The number of consecutive calls that take long enough to be measured."""
+    """How many consecutive calls take long enough to be measured."""
     return max(1, round(LONG_ENOUGH_S / max(timed(forward, x, 2), 1e-7)))
 
 
@@ -184,7 +182,7 @@ def ratio(seconds: dict[str, list[float]], name: str) -> float:
     return median(time / reference for time, reference in zip(seconds[name], seconds[PLAIN], strict=True))
 
 
-def times(ratio: float) -> str:
+def multiple_text(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 

@@ -1,7 +1,7 @@
-"""What an interval costs the NumPy engine: the scale of the error is one more column of the last matrix.
+"""The cost of intervals in the NumPy engine: the scale of the error is an additional column of the last matrix.
 
-Plain and scaled predictions are timed in turn, by the processor time of the process. The fastest round of each counts,
-as other processes only delay it.
+Plain and scaled predictions take turns, and the time is the processor time of the process. The result is the fastest
+round of each, because other processes can only slow a round down.
 """
 
 import sys
@@ -18,7 +18,7 @@ from models import store, text_tables
 from models.tabular_model import TabularModel
 
 MODEL = "housing"
-GOALS = {1: 1.0, 1000: 0.2}  # µs more for each row, by rows of a batch
+GOALS = {1: 1.0, 1000: 0.2}  # additional µs per row, by rows of a batch
 CALLS = {1: 200, 1000: 1}  # calls in a round, by number of rows
 
 
@@ -30,7 +30,7 @@ def seconds(call: Callable[[], object], count: int) -> float:
 
 
 def cost(model: TabularModel, rows: np.ndarray, rounds: int) -> tuple[float, float]:
-    """µs a row, without and with the scale, from encoded rows to outputs."""
+    """The time from encoded rows to outputs in µs per row, without and with the scale."""
     scaled, calls = model.with_scale, CALLS[len(rows)]
     plain_s, scaled_s = [], []
     for _ in range(rounds):

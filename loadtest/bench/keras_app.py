@@ -1,5 +1,6 @@
-"""An endpoint around Keras' `Model.predict`, as in tutorials. It uses Starlette, the base of FastAPI, which is not
-installed; FastAPI would also validate each request."""
+"""An endpoint around Keras' `Model.predict`, as in tutorials. The endpoint uses Starlette, the base of FastAPI, because
+FastAPI is not installed; it would also validate each request.
+"""
 
 import os
 

@@ -1,6 +1,6 @@
-"""The server with API keys compared with the same server without: the cost of a request with one row.
+"""The cost of API keys: a request with one row to a server with keys, and to the same server without keys.
 
-The client of the server with keys sends one, which has a rate that it does not reach.
+Requests to the server with keys contain a key whose rate limit they do not reach.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loadtest.bench import checkouts, paired_ratios
-from loadtest.bench.checkouts import CheckoutComparison, in_checkout
+from loadtest.bench.checkouts import CheckoutComparison, contender_in_checkout
 from loadtest.bench.clients import JSON
 from loadtest.bench.server_process import rows_of
 from loadtest.bench.server_scenarios import ROOT, EncodedBody, as_json, goal_line, tabserve_server
@@ -26,7 +26,7 @@ KEYS_FILE = "TABSERVE_KEYS_FILE"
 
 
 def create_key(path: Path, name: str, *options: str) -> Mapping[str, str]:
-    """Create a key. Returns the headers of a request with it."""
+    """Create a key. Returns the headers of a request with this key."""
     command = [sys.executable, "-m", "service", "keys", "create", name, *options]
     environment = os.environ | {KEYS_FILE: str(path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -39,7 +39,7 @@ def comparison_of(store: Path, home: Path) -> CheckoutComparison:
     plain = as_json(rows_of(store, MODEL, 1))
     server = tabserve_server("", MODEL)
     with_keys = dataclasses.replace(server, settings={**server.settings, KEYS_FILE: str(keys)})
-    old, new = in_checkout("without keys", server, ROOT), in_checkout("with keys", with_keys, ROOT)
+    old, new = contender_in_checkout("without keys", server, ROOT), contender_in_checkout("with keys", with_keys, ROOT)
     return CheckoutComparison(old, new, plain, CONNECTIONS, store, home, EncodedBody(plain.content, headers))
 
 

@@ -1,4 +1,4 @@
-"""The limits of API keys on a running server: rates over its workers, and the shares of clients under overload."""
+"""The limits of API keys on a running server: rates over all workers, and the shares of clients under overload."""
 
 import contextlib
 import dataclasses
@@ -18,10 +18,12 @@ from models import text_tables
 
 MODEL = "eight"
 TOLERANCE = 0.1
-BURSTS, WORKERS = {5: 1, 100: 2, 5000: 100}, 4  # requests at once by rate: those of 20 ms
+BURSTS, WORKERS = {5: 1, 100: 2, 5000: 100}, 4  # burst of each rate: the requests of 20 ms
 RATE_CONNECTIONS = 16
-CONNECTIONS = {"first": 8, "second": 2, "third": 1}  # connections of each key, in units of those of the third
-SCALES = {1: 48, 100: 48, 1000: 12}  # connections of the third key by rows: enough that a request always waits
+# Connections of each key, as multiples of those of the third key.
+CONNECTIONS = {"first": 8, "second": 2, "third": 1}
+# Connections of the third key, by rows per request: so many that a request always waits.
+SCALES = {1: 48, 100: 48, 1000: 12}
 
 
 @contextlib.contextmanager
@@ -40,8 +42,8 @@ def running(
         started.stop()
 
 
-class RateFound(NamedTuple):
-    """accepted, sent: requests per second."""
+class MeasuredRate(NamedTuple):
+    """Requests per second of a key with a rate limit. accepted: answered with 200. sent: all."""
 
     rate: float
     accepted: float
@@ -53,8 +55,8 @@ class RateFound(NamedTuple):
         return abs(self.accepted / self.rate - 1)
 
 
-class SharesFound(NamedTuple):
-    """shares: of each key in the accepted requests with this number of rows."""
+class MeasuredShares(NamedTuple):
+    """The shares of the keys in the accepted requests with this number of rows."""
 
     rows: int
     shares: Mapping[str, float]
@@ -67,7 +69,7 @@ class SharesFound(NamedTuple):
         return max(abs(len(self.shares) * share - 1) for share in self.shares.values())
 
 
-def rates(store: Path, home: Path, seconds: float) -> list[RateFound]:
+def rates(store: Path, home: Path, seconds: float) -> list[MeasuredRate]:
     keys, found = home / "rates.json", []
     for rate, burst in BURSTS.items():
         headers = create_key(keys, f"rate-{rate}", "--rate", str(rate), "--burst", str(burst))
@@ -77,11 +79,11 @@ def rates(store: Path, home: Path, seconds: float) -> list[RateFound]:
         [answers] = one.answers
         require_answers(answers)
         sent = (answers.accepted + answers.limited) / one.seconds
-        found.append(RateFound(rate, answers.accepted / one.seconds, sent, one.busy))
+        found.append(MeasuredRate(rate, answers.accepted / one.seconds, sent, one.busy))
     return found
 
 
-def shares(store: Path, home: Path, seconds: float) -> list[SharesFound]:
+def shares(store: Path, home: Path, seconds: float) -> list[MeasuredShares]:
     keys, found = home / "shares.json", []
     headers = {name: create_key(keys, name) for name in CONNECTIONS}
     for rows, scale in SCALES.items():
@@ -92,12 +94,12 @@ def shares(store: Path, home: Path, seconds: float) -> list[SharesFound]:
             require_answers(answers)
         accepted, limited = (sum(getattr(each, name) for each in one.answers) for name in ("accepted", "limited"))
         shares = {name: each.accepted / accepted for name, each in zip(CONNECTIONS, one.answers, strict=True)}
-        found.append(SharesFound(rows, shares, accepted / one.seconds, limited / one.seconds, one.busy))
+        found.append(MeasuredShares(rows, shares, accepted / one.seconds, limited / one.seconds, one.busy))
     return found
 
 
 def require_answers(answers: ClientAnswers) -> None:
-    """Raises RuntimeError if the answers show nothing about the limits."""
+    """Raises RuntimeError if a request failed or none was accepted, because then the limits were not measured."""
     if answers.failed or not answers.accepted:
         raise RuntimeError(f"{answers.accepted} requests accepted, {answers.failed} failed")
 

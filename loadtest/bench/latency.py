@@ -1,7 +1,7 @@
 """Compares the latency of this checkout with that of another one, at a share of the rate that saturates the other.
 
-Both servers answer the same open loop in turn: requests are due at random times, whatever is still unanswered. A round
-gives one ratio of 99th percentiles.
+Both servers answer the same open loop in turn: requests are due at random times, whether or not earlier ones are
+answered. A round gives one ratio of 99th percentiles.
 """
 
 import sys
@@ -23,8 +23,8 @@ from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL, CONNECTIONS = "eight", 32
-SHARE = 0.7  # as a share of the saturating rate
-MOST_PER_SECOND = 1500.0  # the open-loop client can send this many on time
+SHARE = 0.7  # rate of the open loop, as a share of the saturating rate
+MOST_PER_SECOND = 1500.0  # highest rate at which the open-loop client sends on time
 
 
 class RowsPerRequest(NamedTuple):
@@ -39,12 +39,12 @@ KINDS = (
 
 
 def saturating_rate(server: BenchServer, seconds: float) -> float:
-    """Requests per second of a closed loop."""
+    """The requests per second that a closed loop reaches."""
     return load(server.url, server.request, CONNECTIONS, seconds, server.headers).per_second
 
 
 def p99(server: BenchServer, mix: RequestMix, rate: float, seconds: float, rng: np.random.Generator) -> float:
-    """Seconds from when a request is due to its answer. Raises RuntimeError if a request failed."""
+    """The 99th percentile of the seconds from due time to answer. Raises RuntimeError if a request failed."""
     url = f"http://127.0.0.1:{server.port}"
     due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
     plan = request_plan.make(url, mix)
@@ -69,7 +69,7 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
         for kind in KINDS:
             body = as_json(rows_of(store, MODEL, kind.rows))
             servers = [
-                BenchServer(checkouts.in_checkout(side, contender, path), store, home, *body)
+                BenchServer(checkouts.contender_in_checkout(side, contender, path), store, home, *body)
                 for side, path in (("old", other), ("new", ROOT))
             ]
             try:

@@ -28,12 +28,12 @@ from models import text_tables
 
 ROWS = {"numpy": 200, "tensorflow": 20}  # rows of a request
 CONNECTIONS = (8, 32, 128)
-TIMES = (0.8, 1.0, 2.0, 4.0)  # as a share of the saturating rate
+TIMES = (0.8, 1.0, 2.0, 4.0)  # rates of the open loop, as multiples of the saturating rate
 OVERLOAD, GOAL = 2.0, 0.9  # share of the best throughput at twice the saturating rate
 
 
 class RateResult(NamedTuple):
-    """The result of a rate. Rates per second; latencies in seconds from sending to the complete answer."""
+    """The result at one rate. Rates per second; latencies in seconds from sending to the complete answer."""
 
     offered: float
     correct: float

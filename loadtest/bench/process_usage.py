@@ -11,7 +11,7 @@ CPUCLOCK_SCHED = 2  # from linux/posix-timers.h: CPU time of all threads of a pr
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """CPU time of all its threads. /proc counts in ticks of 10 ms, which is too coarse for short measurements.
+    """CPU time of all threads of a process. /proc counts in ticks of 10 ms, which is too coarse for short measurements.
 
     Raises psutil.NoSuchProcess.
     """
@@ -25,7 +25,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def peak_mb(process: psutil.Process) -> float:
-    """Its peak memory, or its current memory if the system does not report the peak.
+    """The peak memory of a process, or its current memory if the system does not report the peak.
 
     Raises psutil.NoSuchProcess.
     """

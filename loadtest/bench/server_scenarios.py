@@ -39,9 +39,9 @@ class Contender:
     command: tuple[str, ...]
     path: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    connections: int | None = None  # if fewer than in the scenario
-    model: str = ""  # model whose rows are sent, if not those of the scenario
-    rows: int | None = None  # per request, if not as in the scenario
+    connections: int | None = None  # number of connections, if fewer than in the scenario
+    model: str = ""  # model whose rows are sent, if it is not the model of the scenario
+    rows: int | None = None  # rows per request, if they differ from the scenario
     form: BodyEncoder = as_json
     folder: Path = ROOT  # working directory
     scheme: Literal["http", "https"] = "http"
@@ -103,7 +103,7 @@ class CostFigures(Protocol):
 
 @dataclass(frozen=True)
 class ServerGoal:
-    """The required ratio of `ours` to `other` in the same run: of costs the median over rounds, with an interval."""
+    """The required ratio of `ours` to `other` in the same run; for costs the median ratio over rounds."""
 
     ours: str
     other: str
@@ -125,13 +125,13 @@ class ServerGoal:
         return good, goal_line(f"{self.ours}: {found:,.2f}{interval} {words} {self.other}", goal, good)
 
 
-def goal_line(found: str, goal: str, good: bool) -> str:
-    return f"{found} (goal: {goal}){'' if good else ', MISSED'}"
+def goal_line(result: str, goal: str, good: bool) -> str:
+    return f"{result} (goal: {goal}){'' if good else ', MISSED'}"
 
 
 @dataclass(frozen=True)
 class ServerScenario:
-    """One request, sent to several servers. The first one is the reference."""
+    """One request that is sent to several servers. The first server is the reference."""
 
     model: str
     rows: int
@@ -280,7 +280,7 @@ SCENARIOS = {
             tabserve_server(f"{ONE}, one row", "eight"),
             tabserve_server(f"{TWO}, one row", "eight", workers="2"),
         ),
-        "100 rows of 8 numbers, and one, one worker and two",
+        "100 rows of 8 numbers and one row, with one worker and with two",
         (ServerGoal(TWO, ONE, "requests", 1.5),),
         (ONE, TWO),
     ),

@@ -1,7 +1,7 @@
 """Compares servers: a lower limit, plain BentoML, an endpoint around Keras, and variants of tabserve.
 
 Each server listens on a free port. The same client loads them in turn, in several rounds; the results are medians over
-rounds. Cost is the CPU time of all processes of a server per request. It hardly depends on other programs on the
+rounds. Cost is the CPU time of all processes of a server per request. CPU time hardly depends on other programs on the
 machine; requests per second and latencies do.
 """
 

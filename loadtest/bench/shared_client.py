@@ -1,7 +1,7 @@
 """One process that keeps a request on each connection of several clients, and counts the answers of each client.
 
-Separate processes would compete for the cores, and this would determine their shares of the answers. This process does
-little work for a request, so that it is not the bottleneck; `busy` shows whether that is true.
+Separate processes would compete for the cores, which would determine their shares of the answers. The process does
+little work for a request, so that it is not the bottleneck; `busy` shows how busy it was.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ STALLED_S = 30.0
 
 @dataclass
 class ClientAnswers:
-    """The answers to one client while they were counted."""
+    """The answers to one client, counted after the warm-up."""
 
     accepted: int = 0
     limited: int = 0  # with status 429
@@ -33,7 +33,7 @@ class ClientAnswers:
 
 @dataclass(frozen=True)
 class SharedRun:
-    """busy: the share of the time in which the process of the clients used a core."""
+    """The answers of a run. busy: the share of the time in which the process of the clients used a core."""
 
     answers: Sequence[ClientAnswers]
     seconds: float
@@ -49,8 +49,8 @@ class ClientConnection:
         self._request = request
         self._answers = answers
         self._unsent = memoryview(b"")
-        self._head = b""  # of an incomplete answer
-        self._missing = 0  # bytes of its body
+        self._head = b""  # the part of an incomplete head that has arrived
+        self._missing = 0  # bytes of the body that have not arrived
         self._accepted = self._limited = False
 
     def start(self) -> bool:
@@ -59,7 +59,7 @@ class ClientConnection:
         return self.send()
 
     def send(self) -> bool:
-        """Send the rest of the request. Returns whether that was all."""
+        """Send the rest of the request. Returns whether all of it was sent."""
         try:
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
         except BlockingIOError:
@@ -90,7 +90,7 @@ class ClientConnection:
 
 
 def send_until(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float) -> SharedRun:
-    """POST the body repeatedly. clients: the connections and headers of each. Answers count after WARM_UP_S."""
+    """POST the body repeatedly; answers are counted after WARM_UP_S. clients: the connections and headers of each."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 80)
     answers = [ClientAnswers() for _ in clients]
@@ -131,7 +131,7 @@ def send_until(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, 
 
 
 def run(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float) -> SharedRun:
-    """`send_until` in a separate process."""
+    """Run `send_until` in a separate process."""
     wanted = json.dumps({"url": url, "clients": [(count, dict(headers)) for count, headers in clients]})
     command = [sys.executable, "-m", "loadtest.bench.shared_client", wanted, str(seconds)]
     done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)

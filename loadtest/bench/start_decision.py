@@ -1,6 +1,7 @@
-"""What a worker decides at its start, without its server: `python -m loadtest.bench.start_decision STORE FOLDER MODEL…`
+"""Makes the decision of a starting worker without a server: `python -m loadtest.bench.start_decision STORE FOLDER
+MODEL…`
 
-FOLDER: shared by the workers of a server. Prints a line of JSON for each model, as the log of a worker has it.
+The workers of a server share FOLDER. Prints a line of JSON for each model, in the form of a worker's log.
 """
 
 import json
@@ -12,8 +13,8 @@ from service.batcher import plan_for
 from service.shared_costs import SharedCosts
 
 
-def main(place: str, folder: str, names: list[str]) -> None:
-    found, _ = store.versions(Path(place))
+def main(store_path: str, folder: str, names: list[str]) -> None:
+    found, _ = store.versions(Path(store_path))
     models = [store.load(found[name][0], "numpy") for name in names]
     for model, cost in zip(models, SharedCosts(Path(folder)).measure(models), strict=True):
         record = {"message": "model ready", "model": model.tag, "inline_rows": plan_for(cost).inline_rows}

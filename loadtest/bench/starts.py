@@ -1,4 +1,4 @@
-"""Compares how a server decides to run its models at a start on a busy and on a quiet machine."""
+"""Compares the decisions of workers at their start on a busy machine with those on a quiet machine."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ MOST_RATIO = 2.0
 POLL_S = 0.1
 
 Decisions = dict[str, list[int]]
-"""The rows that each worker predicts at once, by model."""
+"""For each model, the largest number of rows that each worker predicts on the event loop."""
 
 
 @contextlib.contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """Processes that compute all the time."""
+def busy_processes(processes: int) -> Iterator[None]:
+    """Run processes that compute all the time."""
     started = [subprocess.Popen([sys.executable, "-c", BUSY_PROGRAM]) for _ in range(processes)]
     try:
         yield
@@ -50,8 +50,8 @@ def decisions(store: Path, home: Path, workers: int, at_once: int = 1) -> list[D
             server.stop()
 
 
-def decisions_alone(store: Path, home: Path, workers: int) -> Decisions:
-    """Runs only the part of the workers that decides, in processes that share a folder: this costs a quarter."""
+def decisions_without_server(store: Path, home: Path, workers: int) -> Decisions:
+    """Run only the deciding part of the workers, in processes that share a folder; this takes a quarter of the time."""
     shared = Path(tempfile.mkdtemp(dir=home))
     command = [sys.executable, "-m", "loadtest.bench.start_decision", str(store), str(shared), *MODELS]
     threads = environment(home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -62,7 +62,7 @@ def decisions_alone(store: Path, home: Path, workers: int) -> Decisions:
 
 
 def wait_for_decisions(server: BenchServer, workers: int) -> Decisions:
-    """Waits until every worker has made its decision, and returns all of them."""
+    """Wait until every worker has made its decision, and return all decisions."""
     server.wait()
     while any(len(read_log(server.log).get(model, ())) < workers for model in MODELS):
         time.sleep(POLL_S)
@@ -80,7 +80,9 @@ def read_log(log: Path) -> Decisions:
 
 
 def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> int:
-    """Print the decisions. Returns 1 if the decision of a busy start is 0 rows or differs by the factor MOST_RATIO."""
+    """Print the decisions. Returns 1 if a decision on the busy machine is 0 rows or differs by the factor
+    MOST_RATIO.
+    """
     with tempfile.TemporaryDirectory(prefix="tabserve-starts-") as folder:
         home = Path(folder)
         print("training the models", file=sys.stderr)
@@ -88,12 +90,12 @@ def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> 
         (quiet,) = decisions(store, home, workers)
         found: list[Decisions] = []
         loads: list[float] = []
-        with busy(processes):
+        with busy_processes(processes):
             while len(found) < starts:
                 found += decisions(store, home, workers, min(at_once, starts - len(found)))
                 loads.append(report(found))
             while len(found) < starts + alone:
-                found.append(decisions_alone(store, home, workers))
+                found.append(decisions_without_server(store, home, workers))
                 loads.append(report(found))
     table, missed = compared(quiet, found)
     beside = f"beside {processes} busy processes" if processes else "beside other work"
@@ -103,20 +105,20 @@ def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> 
     return int(missed)
 
 
-def report(found: Sequence[Decisions]) -> float:
+def report(all_decisions: Sequence[Decisions]) -> float:
     """Print the last decision. Returns the load of the machine."""
     load = os.getloadavg()[0]
-    print(f"start {len(found)} at a load of {load:.1f}: {found[-1]}", file=sys.stderr, flush=True)
+    print(f"start {len(all_decisions)} at a load of {load:.1f}: {all_decisions[-1]}", file=sys.stderr, flush=True)
     return load
 
 
-def compared(quiet: Decisions, found: Sequence[Decisions]) -> tuple[list[list[str]], bool]:
-    """A line for each model, and whether a decision differs by MOST_RATIO or is 0."""
+def compared(quiet: Decisions, all_decisions: Sequence[Decisions]) -> tuple[list[list[str]], bool]:
+    """A line for each model, and whether a decision is 0 or differs by the factor MOST_RATIO."""
     lines = [["model", "quiet start", "lowest", "highest", "lowest ÷ quiet", "highest ÷ quiet", "unequal workers"]]
     missed = False
     for model in MODELS:
-        rows, quiet_rows = [row for each in found for row in each[model]], quiet[model][0]
-        unequal = sum(len(set(each[model])) > 1 for each in found)
+        rows, quiet_rows = [row for each in all_decisions for row in each[model]], quiet[model][0]
+        unequal = sum(len(set(each[model])) > 1 for each in all_decisions)
         low, high = min(rows), max(rows)
         missed |= not quiet_rows / MOST_RATIO < low <= high < quiet_rows * MOST_RATIO
         ratios = [f"{value / max(quiet_rows, 1):.2f}" for value in (low, high)]

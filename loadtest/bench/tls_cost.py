@@ -1,4 +1,4 @@
-"""The cost of TLS: a server without it, one with it, and nginx that terminates TLS in front of one without it.
+"""The cost of TLS: a server without TLS, a server with TLS, and nginx that terminates TLS in front of a server.
 
 The cost is the CPU time of all processes of a server, nginx included, per request: over connections that stay open, and
 over a new connection, with its handshake, for each request.
@@ -58,13 +58,13 @@ http {{
 """
 
 
-class ProgramMissing(Exception):  # noqa: N818 - the name describes the error
+class MissingProgramError(Exception):
     """nginx or openssl is not installed."""
 
 
 @dataclass
 class Measured:
-    """A way to serve. proxy: the process of nginx."""
+    """A measured server. proxy: the process of nginx in front of the server."""
 
     server: BenchServer
     url: str
@@ -89,12 +89,12 @@ class Measured:
 def program(name: str) -> str:
     found = shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if found is None:
-        raise ProgramMissing(f"{name} is not installed")
+        raise MissingProgramError(f"{name} is not installed")
     return found
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is signed by its own key."""
+    """Make a self-signed certificate for 127.0.0.1."""
     certificate, key = folder / "server.crt", folder / "server.key"
     options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     command = [program("openssl"), "req", "-x509", *options, "-keyout", str(key), "-out", str(certificate)]
@@ -110,7 +110,7 @@ def tls_server(certificate: Path, key: Path) -> Contender:
 
 @contextlib.contextmanager
 def running(store: Path, home: Path) -> Iterator[dict[str, Measured]]:
-    """All ways to serve, until the block ends."""
+    """The three servers, which run until the block ends."""
     certificate, key = make_certificate(home)
     request = body(store, MODEL, 1)
     plain = tabserve_server(PLAIN, MODEL)
@@ -143,9 +143,9 @@ def start_nginx(folder: Path, upstream: int) -> "tuple[subprocess.Popen[bytes], 
     return subprocess.Popen([program("nginx"), "-g", "daemon off;", "-c", str(path)]), port
 
 
-def measure(ways: Mapping[str, Measured], rounds: int, seconds: float) -> None:
+def measure(servers: Mapping[str, Measured], rounds: int, seconds: float) -> None:
     for number in range(rounds + 1):  # the first is a warm-up
-        for measured in ways.values():
+        for measured in servers.values():
             for kind in CONNECTIONS:
                 measured.measure(kind, seconds if number else 1.0)
                 if not number:
@@ -153,12 +153,12 @@ def measure(ways: Mapping[str, Measured], rounds: int, seconds: float) -> None:
                     measured.loads[kind].clear()
 
 
-def table(ways: Mapping[str, Measured], kind: str) -> list[list[str]]:
+def table(servers: Mapping[str, Measured], kind: str) -> list[list[str]]:
     lines = [
         ["server", "CPU µs / request", f"÷ {PLAIN}", "95 % interval", "requests / s", "p50 ms", "p99 ms", "errors"]
     ]
-    for name, measured in ways.items():
-        found, loads = ratio(ways[PLAIN].cpu_us[kind], measured.cpu_us[kind]), measured.loads[kind]
+    for name, measured in servers.items():
+        found, loads = ratio(servers[PLAIN].cpu_us[kind], measured.cpu_us[kind]), measured.loads[kind]
         lines.append(
             [
                 name,
@@ -179,7 +179,7 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     try:
         program("nginx")
         program("openssl")
-    except ProgramMissing as error:
+    except MissingProgramError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="tabserve-tls-") as folder:
@@ -187,18 +187,18 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
         home.chmod(0o755)  # nginx's worker process may run as another user
         print("training the model", file=sys.stderr)
         store = train(home, {MODEL})
-        with running(store, home) as ways:
-            measure(ways, rounds, seconds)
-    return report(ways, rounds, markdown)
+        with running(store, home) as servers:
+            measure(servers, rounds, seconds)
+    return report(servers, rounds, markdown)
 
 
-def report(ways: Mapping[str, Measured], rounds: int, markdown: Path | None) -> int:
+def report(servers: Mapping[str, Measured], rounds: int, markdown: Path | None) -> int:
     written: list[str] = []
     for kind, connections in CONNECTIONS.items():
-        lines: Sequence[Sequence[str]] = table(ways, kind)
+        lines: Sequence[Sequence[str]] = table(servers, kind)
         title = f"one row per request, one worker, {connections} clients, {kind}, median of {rounds} rounds"
         print(f"\n{title}\n\n{text_tables.aligned(lines)}", flush=True)
         written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n")
     if markdown:
         markdown.write_text("\n".join(written), encoding="utf-8")
-    return int(any(one.errors for measured in ways.values() for loads in measured.loads.values() for one in loads))
+    return int(any(one.errors for measured in servers.values() for loads in measured.loads.values() for one in loads))

@@ -1,9 +1,9 @@
 """Predictions while versions change: their latency alone, during promotions, and with a shadow.
 
 An open loop sends requests at a share of the saturating rate. Two versions take turns as the champion: each promotion
-loads a version, checks it, and frees the other one. Between two promotions is a pause, and only the requests that
-waited during a promotion are compared. A separate process makes the changes, so that it does not delay the
-load generator. `python -m loadtest.bench.version_swaps URL` is that process. The clients have a core of their own.
+loads a version, checks it, and frees the other one. There is a pause between two promotions, and only requests that
+waited during a promotion are compared. A separate process makes the changes, so that they do not delay the load
+generator. The separate process runs `python -m loadtest.bench.version_swaps URL`. The clients have a separate core.
 """
 
 import contextlib
@@ -35,30 +35,30 @@ from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL = "eight"
-SHARE = 0.7  # as a share of the saturating rate
+SHARE = 0.7  # rate of the open loop, as a share of the saturating rate
 GOAL = 1.5  # maximum ratio of the 99th percentiles with and without changes, for NumPy
 SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
 RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:.0%}")
 CHANGE_S = 300.0
-PAUSE_S = 0.5  # between two promotions
+PAUSE_S = 0.5  # pause between two promotions
 LONGEST_S = 600.0  # limit for the process that changes versions
 
 
 Interval = tuple[float, float]
-"""The begin and the end on the clock of time.monotonic."""
+"""The start and the end, on the clock of time.monotonic."""
 
 
 class SwapFigures(NamedTuple):
     """The figures of one run. p50 and p99 in seconds; cpu: seconds of the server for each request.
 
-    seconds_of_swap: how long a promotion took, the median.
+    seconds_per_swap: the median duration of a promotion.
     """
 
     p50: float
     p99: float
     cpu: float
     swaps: float
-    seconds_of_swap: float
+    seconds_per_swap: float
     failed: int
 
 
@@ -66,7 +66,7 @@ class Versions:
     """The versions of the model on a running server."""
 
     def __init__(self, url: str) -> None:
-        new_connections = httpx.Limits(max_keepalive_connections=0)  # the server may be closing one that was idle
+        new_connections = httpx.Limits(max_keepalive_connections=0)  # the server may be closing an idle connection
         self._client = httpx.Client(base_url=f"{url}/models/{MODEL}", timeout=CHANGE_S, limits=new_connections)
 
     def put(self, what: str, content: object) -> None:
@@ -87,7 +87,9 @@ class Versions:
 
 @contextlib.contextmanager
 def promotions(url: str) -> Iterator[list[Interval]]:
-    """Versions take turns until the end of the block. Yields a list for the times of the promotions."""
+    """Promote two versions in turn until the end of the block. Yields a list that receives the times of the
+    promotions.
+    """
     command = [sys.executable, "-m", "loadtest.bench.version_swaps", url]
     intervals: list[Interval] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -103,7 +105,7 @@ def promotions(url: str) -> Iterator[list[Interval]]:
 
 
 def swap_until_stdin_ends(url: str) -> list[Interval]:
-    """Returns when each promotion began and ended."""
+    """Promote two versions in turn until stdin ends. Returns the start and the end of each promotion."""
     import select
 
     versions, until = Versions(url), time.monotonic() + LONGEST_S
@@ -124,9 +126,9 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
     contender = tabserve_server(f"tabserve, {engine}", MODEL, engine=engine)
     found: dict[str, list[SwapFigures]] = {name: [] for name in RUNS}
     rng = np.random.default_rng(0)
-    client_core, server_cores = cpu_affinity.divided()
-    with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
-        with cpu_affinity.on(server_cores):
+    client_core, server_cores = cpu_affinity.client_and_server_cores()
+    with contextlib.ExitStack() as stack, cpu_affinity.pinned_to(client_core):
+        with cpu_affinity.pinned_to(server_cores):
             server = BenchServer(contender, store, home, body(store, MODEL, ROWS[engine]))
         stack.callback(server.stop)
         server.wait()
@@ -157,15 +159,15 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
         return found
 
 
-def table(found: Mapping[str, Sequence[SwapFigures]]) -> list[list[str]]:
+def table(by_run: Mapping[str, Sequence[SwapFigures]]) -> list[list[str]]:
     lines = [["predictions", "p50 ms", "p99 ms", "p99 ÷ alone", "CPU ÷ alone", "promotions", "ms each", "failed"]]
-    for name, figures in found.items():
+    for name, figures in by_run.items():
         p50, p99, _, swaps, length, _ = (median(column) for column in zip(*figures, strict=True))
-        costs = ratio([one.cpu for one in found[ALONE]], [one.cpu for one in figures]).median
+        costs = ratio([one.cpu for one in by_run[ALONE]], [one.cpu for one in figures]).median
         numbers = [
             f"{1e3 * p50:.2f}",
             f"{1e3 * p99:.2f}",
-            f"{p99_ratio(found, name):.2f}",
+            f"{p99_ratio(by_run, name):.2f}",
             f"{costs:.2f}",
             f"{swaps:.0f}",
             f"{1e3 * length:.0f}",
@@ -174,9 +176,9 @@ def table(found: Mapping[str, Sequence[SwapFigures]]) -> list[list[str]]:
     return lines
 
 
-def p99_ratio(found: Mapping[str, Sequence[SwapFigures]], name: str) -> float:
-    """The median over the rounds of a run's 99th percentile, as a multiple of that alone."""
-    return ratio([one.p99 for one in found[ALONE]], [one.p99 for one in found[name]]).median
+def p99_ratio(by_run: Mapping[str, Sequence[SwapFigures]], name: str) -> float:
+    """The median ratio, over rounds, of the 99th percentile of a run to that of the run without changes."""
+    return ratio([one.p99 for one in by_run[ALONE]], [one.p99 for one in by_run[name]]).median
 
 
 def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | None) -> int:

@@ -37,7 +37,7 @@ def test_the_alert_rules_pass_their_tests() -> None:
     assert "SUCCESS" in promtool("test", "rules", COMPOSE / "alerts_test.yml")
 
 
-def test_a_changed_rule_fails_its_test(tmp_path: Path) -> None:
+def test_changed_alert_rule_fails_its_test(tmp_path: Path) -> None:
     text = RULES.read_text("utf-8")
     (tmp_path / "alerts.yml").write_text(text.replace("tabserve_drift_status) == 2", "tabserve_drift_status) == 3"))
     (tmp_path / "alerts_test.yml").write_bytes((COMPOSE / "alerts_test.yml").read_bytes())
@@ -45,7 +45,7 @@ def test_a_changed_rule_fails_its_test(tmp_path: Path) -> None:
         promtool("test", "rules", tmp_path / "alerts_test.yml")
 
 
-def test_each_rule_has_a_test() -> None:
+def test_each_alert_rule_has_a_test() -> None:
     tested = set(re.findall(r"alertname: (\w+)", (COMPOSE / "alerts_test.yml").read_text("utf-8")))
     assert tested == alerts().keys()
 

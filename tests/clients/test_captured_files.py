@@ -9,7 +9,7 @@ from tests.clients.conftest import PYTHON, USE, run_json
 
 
 @pytest.mark.parametrize("library", ["DuckDB", "polars"])
-def test_the_line_reads_the_rows_of_all_versions(library: str, tmp_path: Path) -> None:
+def test_documented_line_reads_the_rows_of_all_versions(library: str, tmp_path: Path) -> None:
     write_captured(tmp_path / "captured")
     found = run_json(PYTHON / "python", USE / "read_captured.py", library, line_of(library), folder=tmp_path)
     assert len(set(found["ids"])) == len(found["ids"]) == 2 * ROWS

@@ -1,4 +1,4 @@
-"""Clients generated from /docs.json by five generators work without losing anything."""
+"""Clients that five generators make from /docs.json work, and only the known operations are left out."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ IMPORTS = ("--moduleResolution", "nodenext", "--allowImportingTsExtensions", "--
 Predict = Callable[[str], Any]
 
 
-def same(found: Any, expected: Any) -> None:
+def assert_equal_predictions(found: Any, expected: Any) -> None:
     """Predictions are equal except for the last digits of numbers, which a Python client parses and formats again."""
     assert found == pytest.approx(expected) if not isinstance(expected, dict) else found.keys() >= expected.keys()
     if isinstance(expected, dict):
@@ -25,10 +25,12 @@ def same(found: Any, expected: Any) -> None:
             if isinstance(value, (str, list)):
                 assert found[key] == value
             else:
-                same(found[key], value)
+                assert_equal_predictions(found[key], value)
 
 
-def test_openapi_python_client(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+def test_client_of_openapi_python_client_predicts(
+    server: Server, document: Path, predict: Predict, tmp_path: Path
+) -> None:
     output = tmp_path / "tabserve_client"
     command = ("openapi-python-client", "generate", "--meta", "none", "--output-path", output, "--path", document)
     done = run(PYTHON / command[0], *command[1:], folder=tmp_path)
@@ -39,11 +41,11 @@ def test_openapi_python_client(server: Server, document: Path, predict: Predict,
         PYTHON / "python", USE / "openapi_python_client.py", server.url, folder=tmp_path, PYTHONPATH=str(tmp_path)
     )
     for model in MODELS:
-        same(found[model], predict(model))
+        assert_equal_predictions(found[model], predict(model))
     assert found["infer"] == [pytest.approx(predict("housing")["value"])]
 
 
-def test_openapi_generator_python(
+def test_client_of_openapi_generator_predicts(
     server: Server, document: Path, predict: Predict, row_of: Callable[[str], Any], tmp_path: Path
 ) -> None:
     run(PYTHON / "openapi-generator-cli", "generate", "-i", document, "-g", "python", "-o", tmp_path, folder=tmp_path)
@@ -54,7 +56,7 @@ def test_openapi_generator_python(
     results = found["results"]
     assert results["default host"] in ("", "http://localhost")
     for model in ("housing", "income", "odd_names"):
-        same(results[model]["predictions"][0], predict(model))
+        assert_equal_predictions(results[model]["predictions"][0], predict(model))
     assert results["penguins"]["predictions"][0]["probabilities"].keys() == {"Adelie", "Chinstrap", "Gentoo"}
     assert len(results["skip"]["predictions"]) == 2
     assert len(results) > 30
@@ -68,7 +70,9 @@ def typescript_project(folder: Path, program: str) -> Path:
     return folder
 
 
-def test_openapi_typescript_and_openapi_fetch(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+def test_client_of_openapi_typescript_predicts(
+    server: Server, document: Path, predict: Predict, tmp_path: Path
+) -> None:
     typescript_project(tmp_path, "openapi_fetch.ts")
     run("npx", "openapi-typescript", document, "-o", "schema.d.ts", folder=tmp_path)
     run("npx", "tsc", *TYPESCRIPT, *IMPORTS, "openapi_fetch.ts", folder=tmp_path)
@@ -77,13 +81,13 @@ def test_openapi_typescript_and_openapi_fetch(server: Server, document: Path, pr
     assert found["value"] == pytest.approx(value)
     assert json.loads(found["table"])["value"] == pytest.approx(value)
     assert found["v1"]["predictions"] == [pytest.approx(value)]
-    same(found["probabilities"], predict("income")["probabilities"])
+    assert_equal_predictions(found["probabilities"], predict("income")["probabilities"])
     assert set(found["errors"]) == {1}
     assert {"age", "hours-per-week"} <= set(found["fields"])
     assert found["name"] == "housing"
 
 
-def test_orval(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+def test_client_of_orval_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     typescript_project(tmp_path, "orval.ts")
     options = {"input": str(document), "output": {"target": "client.ts", "client": "fetch", "baseUrl": server.url}}
     (tmp_path / "orval.config.cjs").write_text(f"module.exports = {{tabserve: {json.dumps(options)}}};")
@@ -94,11 +98,11 @@ def test_orval(server: Server, document: Path, predict: Predict, tmp_path: Path)
     assert found["value"] == pytest.approx(value)
     assert found["v1"]["predictions"] == [pytest.approx(value)]
     assert found["v2"]["outputs"][0]["data"] == [pytest.approx(value)]
-    same(found["probabilities"], predict("income")["probabilities"])
+    assert_equal_predictions(found["probabilities"], predict("income")["probabilities"])
     assert sorted(found["names"]) == sorted(MODELS)
 
 
-def test_postman(server: Server, document: Path, tmp_path: Path) -> None:
+def test_requests_of_postman_are_answered(server: Server, document: Path, tmp_path: Path) -> None:
     """Postman's default import: every request that it makes is answered with 200, except changes of versions, which
     TABSERVE_ADMIN has to allow."""
     typescript_project(tmp_path, "orval.ts")

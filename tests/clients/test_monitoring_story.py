@@ -33,8 +33,9 @@ Row = dict[str, Any]
 
 
 class Town:
-    """Rents, which depend on size and part of town. After the change, homes are larger and a square metre costs
-    more."""
+    """Random homes whose rents depend on the size and the part of town. After the change, homes are larger and a square
+    metre costs more.
+    """
 
     def __init__(self) -> None:
         self.rng = np.random.default_rng(5)
@@ -128,7 +129,7 @@ class Client:
         self.server, self.town = server, town
 
     def send(self) -> None:
-        """Send requests, and report the truth about their rows by id."""
+        """Send requests, and report the true values of their rows by id."""
         truths = []
         with httpx.Client(base_url=self.server.url, timeout=60) as client:
             for _ in range(REQUESTS):
@@ -140,16 +141,16 @@ class Client:
             self.report(client, truths)
 
     def report(self, client: httpx.Client, truths: list[dict[str, Any]]) -> None:
-        """Report the truths until all rows are known, which takes about a second."""
+        """Report the true values until the server has the captured rows of all of them, which takes about a second."""
         judged = 0
 
-        def all_judged() -> bool:
+        def all_rows_judged() -> bool:
             nonlocal judged
             reply = client.post("/feedback/rents", json={"feedback": truths}).json()
             judged += reply["judged"]
             return bool(judged == len(truths))
 
-        until(all_judged)
+        until(all_rows_judged)
 
     def versions(self) -> dict[str, Any]:
         reply = httpx.get(f"{self.server.url}/feedback/rents?window=24h", timeout=60).json()
@@ -160,7 +161,7 @@ class Client:
 
 
 def replace_workers(server: Server) -> None:
-    """End all workers, one after the other; captured rows are then in files."""
+    """Stop all workers one after the other, so that they write captured rows to files."""
     for worker in workers(server):
         worker.terminate()
         until(partial(is_replaced, server, worker))
@@ -171,7 +172,7 @@ def is_replaced(server: Server, worker: psutil.Process) -> bool:
     return not worker.is_running() and len(workers(server)) == 2 and ready
 
 
-def test_a_change_is_noticed_and_a_new_training_ends_it(
+def test_alert_fires_after_a_change_and_ends_after_retraining(
     server: Server, town: Town, alerts: Alerts, tmp_path: Path
 ) -> None:
     client = Client(server, town)

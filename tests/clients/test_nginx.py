@@ -143,7 +143,7 @@ def test_the_proxy_of_compose_blocks_changes_of_versions(proxy: str, method: str
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_large_body_is_answered_whole(proxy: str, form: str) -> None:
+def test_large_body_gets_a_complete_response(proxy: str, form: str) -> None:
     content_type, make, count = FORMS[form]
     body = make()
     assert len(body) > 20e6
@@ -153,10 +153,9 @@ def test_a_large_body_is_answered_whole(proxy: str, form: str) -> None:
     assert b"stopped:" not in response.content[-1000:]
 
 
-def test_an_error_is_not_a_complete_response(proxy: str) -> None:
-    """An error at the end of a body whose rows arrive in order has a status. The rows of a Parquet body are read once
-    all of it has arrived, and the response starts before the last row is read: an error then ends the connection,
-    unless it uses HTTP/1.0.
+def test_error_is_never_a_complete_response(proxy: str) -> None:
+    """An NDJSON body with an invalid last row gets status 422. The response to a Parquet body starts before the last
+    row is read, so an error ends the connection, unless the connection uses HTTP/1.0.
     """
     body = ndjson_body() + b"{}\n"
     headers = {"content-type": "application/x-ndjson"}

@@ -48,11 +48,11 @@ def busy_server(make_server: Callable[..., Any], client_store: Path, keys: KeySe
 def behind_nginx(
     request: pytest.FixtureRequest, busy_server: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    # /readyz of a server with keys needs none
+    # /readyz of a server with keys needs no key
     yield from nginx(CONFIGURATIONS[request.param], busy_server.port, tmp_path_factory.mktemp("nginx"))
 
 
-def test_killed_workers_behind_nginx_lose_and_double_no_row(
+def test_killed_workers_behind_nginx_neither_lose_nor_repeat_rows(
     behind_nginx: str, busy_server: Any, keys: KeySet, home_rows: Any
 ) -> None:
     frame = home_frame(home_rows(1000), 40_000)
@@ -60,8 +60,8 @@ def test_killed_workers_behind_nginx_lose_and_double_no_row(
         assert wrong_calls(busy_server, client, frame, KILLS) == []
 
 
-def test_a_rate_loses_and_doubles_no_row(busy_server: Any, keys: KeySet, home_rows: Any) -> None:
-    """More requests at once than the key may send: they get 429 and are sent again."""
+def test_rate_limit_neither_loses_nor_repeats_rows(busy_server: Any, keys: KeySet, home_rows: Any) -> None:
+    """The client sends more requests at once than the rate of its key allows, and repeats those that get status 429."""
     frame = home_frame(home_rows(1000), 100_000)
     with Client(busy_server.url, key=keys.texts["slow"], deadline=None, concurrency=16) as client:
         assert wrong_calls(busy_server, client, frame, kills=0) == []
@@ -80,14 +80,16 @@ def test_keys_are_checked(busy_server: Any, keys: KeySet, home_rows: Any) -> Non
 
 
 class TlsServer(Server):
-    """A server with a certificate of its own authority."""
+    """A server whose certificate is signed by the test's authority."""
 
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
 
-def test_tls(client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_verifies_the_certificate_of_a_server(
+    client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority = Authority(tmp_path)
     certificate, private = map(str, authority.issue("server"))
     environment = clean_environment(tmp_path / "home", TABSERVE_STORE=str(client_store), TABSERVE_WORKERS="1")
@@ -95,7 +97,7 @@ def test_tls(client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: py
         environment, tmp_path / "log", arguments=["--ssl-certfile", certificate, "--ssl-keyfile", private]
     )
     with monkeypatch.context() as patched:
-        patched.setenv("SSL_CERT_FILE", str(authority.file))  # for the request that waits for the server
+        patched.setenv("SSL_CERT_FILE", str(authority.file))  # `start` requests /readyz
         server.start()
     try:
         frame = pd.DataFrame(home_rows(9000))
@@ -107,7 +109,9 @@ def test_tls(client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: py
         server.stop()
 
 
-def test_a_polars_frame_without_pyarrow(busy_server: Any, keys: KeySet, home_rows: Any, tmp_path: Path) -> None:
+def test_client_scores_a_polars_frame_without_pyarrow(
+    busy_server: Any, keys: KeySet, home_rows: Any, tmp_path: Path
+) -> None:
     """The client runs in an environment with polars and without pyarrow."""
     source = ROOT / "clients/python/src"
     found = run_json(

@@ -42,14 +42,14 @@ def server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[S
 
 @pytest.fixture
 def value_of(folder: Path) -> Callable[[str], float]:
-    """value_of(version): its prediction for ROW."""
+    """value_of(version): the prediction of this version for ROW."""
     models: dict[str, TabularModel] = {
         str(stored.version): store.load(stored) for stored in store.versions(folder)[0]["housing"]
     }
     return lambda version: float(models[version].predict_rows([ROW]).primary.item())
 
 
-def test_kserve_asks_for_a_version(server: Server, value_of: Callable[[str], float], tmp_path: Path) -> None:
+def test_kserve_client_requests_a_version(server: Server, value_of: Callable[[str], float], tmp_path: Path) -> None:
     script: list[Any] = [PYTHON / "python", USE / "kserve_client.py", server.url, server.grpc, json.dumps(ROW)]
     found = run_json(*script, folder=tmp_path)
     assert found.pop("live") is True
@@ -62,8 +62,8 @@ def test_kserve_asks_for_a_version(server: Server, value_of: Callable[[str], flo
     assert value_of("1") != pytest.approx(value_of("2"))
 
 
-def test_tf_serving_clients_ask_for_a_label(server: Server, value_of: Callable[[str], float]) -> None:
-    """They have no library for REST: the address and the body are those of TF Serving's documentation."""
+def test_tf_serving_clients_request_a_label(server: Server, value_of: Callable[[str], float]) -> None:
+    """TF Serving has no REST client, so the address and the body are those of its documentation."""
     for place, version in (("", "2"), ("/labels/challenger", "1"), ("/labels/champion", "2"), ("/versions/1", "1")):
         reply = httpx.post(f"{server.url}/v1/models/housing{place}:predict", json={"instances": [ROW]}, timeout=60)
         assert reply.json() == {"predictions": [pytest.approx(value_of(version))]}

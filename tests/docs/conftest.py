@@ -35,7 +35,7 @@ def docs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "BENTOML_DO_NOT_TRACK": "True",
         "TABSERVE_WORKERS": "1",
         "TABSERVE_DRAIN_S": "0",
-        "TABSERVE_TIMEOUT_S": "120",  # not reached on a slow machine
+        "TABSERVE_TIMEOUT_S": "120",  # a timeout that slow machines do not reach
     }
     environment = os.environ | settings | {"PYTHONPATH": str(ROOT)}
     for name, epochs in (("housing", "3"), ("penguins", "20")):

@@ -19,7 +19,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 @pytest.mark.parametrize(("model", "option"), [("housing", "interval"), ("penguins", "set")])
-def test_bulk_scoring_writes_what_the_server_answers(
+def test_bulk_scoring_writes_the_answers_of_the_server(
     model: str, option: str, docs_server: Server, tmp_path: Path
 ) -> None:
     description = requests.get(f"{docs_server.url}/models/{model}", timeout=60).json()
@@ -59,7 +59,7 @@ def test_bulk_scoring_writes_what_the_server_answers(
 
 
 def variations(row: dict[str, Any]) -> list[Any]:
-    """A row, the same with each value missing, far away, absent or of another type, and values that are no rows."""
+    """A row; the same row with each value null, changed, out of range or absent; and values that are not valid rows."""
     rows: list[Any] = [row, {**row, "unknown": 1}, {}, [1], "text"]
     for name, value in row.items():
         number = isinstance(value, int | float)

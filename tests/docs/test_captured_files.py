@@ -14,7 +14,9 @@ from tests.captured_files import ROWS, line_of, write_captured
 
 
 @pytest.mark.parametrize("library", ["pandas", "pyarrow"])
-def test_the_line_reads_the_rows_of_all_versions(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_line_reads_the_rows_of_all_versions(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_captured(tmp_path / "captured")
     monkeypatch.chdir(tmp_path)
     table: Any = eval(line_of(library), {"pd": pd, "pa": pa, "pq": pq, "glob": glob})

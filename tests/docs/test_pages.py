@@ -25,20 +25,20 @@ NOT_RUN = {
     "docker": "tests/container runs these on a real engine",
     "helm": "needs a cluster; tests/container renders and validates the chart",
     "kubectl": "needs a cluster",
-    "openssl": "makes keys, as tests/signing_keys.py does",
+    "openssl": "tests/signing_keys.py makes the same keys",
     "git": "needs the address of a repository, or another commit",
     "cd": "changes the folder",
     "systemctl": "needs systemd",
     "pip": "make wheel-check installs the client",
     "cp": "needs systemd; tests/container checks the unit",
-    "mkdir": "the first half of an installation under /var/lib",
+    "mkdir": "a step of an installation under /var/lib",
     "spark-submit": "needs a cluster; make cluster-check runs the engine on a local Spark",
     "ray": "needs a cluster; make cluster-check runs the engine on a one-node Ray",
     "locust": "Locust's own command line",
-    "curl": "the README's are run by test_readme.py",
+    "curl": "test_readme.py runs the curl commands of the README",
     ".venv/bin/pip": "needs a machine with a GPU",
 }
-"""Commands that are neither parsed nor run here, by their first word, and why."""
+"""Commands that these tests neither parse nor run, by their first word, and the reason."""
 PYTHON_ELSEWHERE = {
     "README.md": "test_readme.py",
     "bulk-scoring.md": "tests/scoring/test_score_batches.py",
@@ -54,7 +54,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of each command in a page's console blocks, without preceding variables and commands after &&."""
+    """The words of each command in the console blocks of a page, without environment variables."""
     text = "\n".join(block for block in blocks(page, "console") if not block.startswith("curl")).replace("\\\n", " ")
     found = []
     for line in text.splitlines():
@@ -79,7 +79,7 @@ def test_every_command_exists_with_its_options(words: list[str]) -> None:
     elif words[0].endswith("python") and words[1] == "-m":
         check_module(words[2], words[3:])
     else:
-        assert words[0] in NOT_RUN, f"a command that nothing runs: {' '.join(words)}"
+        assert words[0] in NOT_RUN, f"no test runs this command: {' '.join(words)}"
 
 
 def check_module(module: str, arguments: list[str]) -> None:
@@ -93,7 +93,7 @@ def check_module(module: str, arguments: list[str]) -> None:
 
 
 def check_arguments(name: str, arguments: list[str]) -> None:
-    """Parse the commands of a page; brackets around optional parts and placeholders are kept."""
+    """Parse the arguments of a command, without the brackets around optional parts and with `x` for `…`."""
     words = shlex.split(" ".join(arguments).replace("[", "").replace("]", "").replace("…", "x"))
     parser_of(name).parse_args(words)
 
@@ -127,7 +127,7 @@ def run_python(program: str, server: Server, folder: Path) -> subprocess.Complet
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in REFERENCE], ids=lambda page: page.name)
-def test_python_of_other_pages_has_a_test(page: Path) -> None:
+def test_every_page_with_python_has_a_test(page: Path) -> None:
     assert not blocks(page, "python") or page.name in PYTHON_ELSEWHERE
 
 

@@ -15,7 +15,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_python_of_the_readme_runs(server: str) -> None:
+def test_python_examples_of_the_readme_run(server: str) -> None:
     program = "\n".join(blocks("python")).replace("http://127.0.0.1:3000", server)
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -24,7 +24,7 @@ def test_the_python_of_the_readme_runs(server: str) -> None:
     assert len(promised) == 3
 
 
-def test_the_curl_of_the_readme_is_answered(server: str) -> None:
+def test_curl_commands_of_the_readme_are_answered(server: str) -> None:
     (command,) = [block for block in blocks("console") if block.startswith("curl")]
     done = subprocess.run(
         shlex.split(command.replace("http://127.0.0.1:3000", server)), capture_output=True, timeout=300
@@ -42,12 +42,12 @@ def test_the_printed_requests_work_when_pasted(server: str) -> None:
     assert b'"models":[{"name":"housing"' in answers[2]
 
 
-def test_the_readme_can_be_scanned() -> None:
+def test_readme_has_at_most_130_lines() -> None:
     assert len(README.splitlines()) <= 130
 
 
-def test_figures_of_the_readme_are_in_the_pages_that_measured_them() -> None:
-    """Rounded, as the README has them."""
+def test_figures_of_the_readme_are_those_of_the_pages() -> None:
+    """Each figure of the README is the rounded value of a figure in a page."""
     pages = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("performance.md", "quality.md"))
     section = README.split("## Quality and speed")[1].split("## Where")[0]
     figures = re.findall(r"\|\s*\**(\.?\d[\d,]*)\**\s*(?=\|)", section)
@@ -58,13 +58,13 @@ def test_figures_of_the_readme_are_in_the_pages_that_measured_them() -> None:
         assert float(figure.replace(",", "")) in {round(number, digits) for number in measured}, figure
 
 
-def test_make_has_every_target_the_readme_names() -> None:
+def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"\bmake ([a-z-]+)", README))
     makefile = (ROOT / "Makefile").read_text()
     assert not [target for target in targets if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)]
 
 
-def test_every_link_of_the_documents_leads_somewhere() -> None:
+def test_every_link_of_the_documents_has_a_target() -> None:
     """Links work in the checkout, too, as a code host renders it: no page links to a page that only the built site
     has."""
     dead = [
@@ -76,7 +76,7 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
     assert not dead
 
 
-def test_a_port_in_use_is_one_line_that_suggests_another() -> None:
+def test_port_in_use_is_a_one_line_error_that_suggests_another() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -88,7 +88,7 @@ def test_a_port_in_use_is_one_line_that_suggests_another() -> None:
     assert re.fullmatch(r"error: cannot listen on .*; choose another: --port \d+, make serve PORT=\d+\n", done.stderr)
 
 
-def test_every_setting_is_documented_and_none_else() -> None:
+def test_documented_settings_are_the_settings_of_the_service() -> None:
     from service.settings import PARSERS
 
     documented = set(re.findall(r"^\| `TABSERVE_([A-Z_]+)` \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))

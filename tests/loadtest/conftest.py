@@ -70,11 +70,11 @@ def store_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def url(store_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server, one worker."""
+    """The URL of a real server with one worker."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(store_home))
         patch.setenv("TABSERVE_DRAIN_S", "0")
-        patch.setenv("TABSERVE_TIMEOUT_S", "120")  # not reached on a slow machine
+        patch.setenv("TABSERVE_TIMEOUT_S", "120")  # a timeout that slow machines do not reach
         with server_under_test.served(None, tmp_path_factory.mktemp("log") / "log", workers=1) as found:
             yield found
 
@@ -85,14 +85,14 @@ def plan(url: str) -> RequestPlan:
 
 
 @pytest.fixture
-def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
-    """misbehaving("swap", 700): the URL of a server that answers that request incorrectly."""
+def defective_url(url: str) -> Iterator[Callable[[str, int], str]]:
+    """defective_url("swap", 700): the URL of a proxy whose answer to request 700 has this defect."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(misdeed: str, number: int) -> str:
+    def start(defect: str, number: int) -> str:
         port = free_port()
         command = [sys.executable, str(Path(__file__).with_name("proxy.py")), str(port), str(urlsplit(url).port)]
-        running.append(subprocess.Popen([*command, misdeed, str(number)]))
+        running.append(subprocess.Popen([*command, defect, str(number)]))
         until = time.monotonic() + 300
         while time.monotonic() < until:
             try:

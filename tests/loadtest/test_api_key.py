@@ -21,7 +21,7 @@ HEADER = f"Bearer {TEXT}"
 
 
 class RefusingServer(BaseHTTPRequestHandler):
-    """Answers 401 and keeps the header that a client sends."""
+    """Answers each request with status 401, and stores its Authorization header."""
 
     sent: list[str | None]
 
@@ -36,8 +36,8 @@ class RefusingServer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str | None]]]:
-    """The URL of such a server, and the headers it was sent."""
+def refusing_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str | None]]]:
+    """The URL of a server that answers with status 401, and the headers that it received."""
     monkeypatch.setattr(RefusingServer, "sent", [], raising=False)
     server = HTTPServer(("127.0.0.1", 0), RefusingServer)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -48,10 +48,10 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str | 
     server.server_close()
 
 
-def test_each_part_of_a_load_test_sends_the_key(
-    refusing: tuple[str, list[str | None]], monkeypatch: pytest.MonkeyPatch, plan: RequestPlan
+def test_every_request_of_a_load_test_has_the_key(
+    refusing_server: tuple[str, list[str | None]], monkeypatch: pytest.MonkeyPatch, plan: RequestPlan
 ) -> None:
-    url, sent = refusing
+    url, sent = refusing_server
     monkeypatch.setenv(KEY, TEXT)
     with pytest.raises(PlanError, match="status 401"):
         request_plan.make(url, RequestMix())
@@ -71,7 +71,7 @@ def test_the_key_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("content", [None, b"", b"a b", b"a\nb", b"\xff", "ä".encode()])
-def test_an_unusable_key_is_one_line_and_is_not_printed(
+def test_unusable_key_is_a_one_line_error_without_the_key(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if content is not None:

@@ -1,6 +1,4 @@
-"""Every format of the benchmark gets the predictions of the native one, also from its limit, and a large file is
-measured.
-"""
+"""Every format of `bench bodies` gets the predictions of native JSON, and the answer to a large file is measured."""
 
 import asyncio
 import io
@@ -52,11 +50,11 @@ def values(form: BodyEncoder, path: str, url: str) -> list[float]:
     ],
     ids=lambda given: getattr(given, "__name__", ""),
 )
-def test_every_format_has_the_predictions_of_the_native_one(form: BodyEncoder, path: str, url: str) -> None:
+def test_every_format_has_the_predictions_of_native_json(form: BodyEncoder, path: str, url: str) -> None:
     assert values(form, path, url) == pytest.approx(values(as_json, "/predict/small", url), rel=1e-5)
 
 
-def test_the_limit_of_tensors_is_the_forward_pass() -> None:
+def test_lower_limit_of_tensors_is_the_forward_pass() -> None:
     x = np.arange(24, dtype="<f4").reshape(3, 8)
     answered: list[Any] = []
 
@@ -71,12 +69,18 @@ def test_the_limit_of_tensors_is_the_forward_pass() -> None:
 
 
 def test_goals_are_reported_as_multiples_of_the_limit() -> None:
-    def seen(name: str, cost: float) -> ServerMeasurements:
+    def measured_server(name: str, cost: float) -> ServerMeasurements:
         server: Any = type("Stopped", (), {"contender": tabserve_server(name, "eight")})()
         return ServerMeasurements(server, [clients.LoadFigures(1, 1.0, 0.1, 0.1, 0)], [cost])
 
     fine, slow = bodies.BINARY_MATRIX.name, bodies.ARROW_STREAM.name
-    all_of_them = [seen("limit", 10), seen(fine, 19), seen(slow, 21), seen("CSV", 96), seen("NDJSON", 94)]
+    all_of_them = [
+        measured_server("limit", 10),
+        measured_server(fine, 19),
+        measured_server(slow, 21),
+        measured_server("CSV", 96),
+        measured_server("NDJSON", 94),
+    ]
     lines, missed = bodies.goal_results(all_of_them)
     assert missed == 2
     assert lines == [
@@ -87,7 +91,7 @@ def test_goals_are_reported_as_multiples_of_the_limit() -> None:
     ]
 
 
-def test_a_large_file_is_answered_and_measured(store_home: Path, tmp_path: Path) -> None:
+def test_answer_to_a_large_file_is_measured(store_home: Path, tmp_path: Path) -> None:
     server = BenchServer(tabserve_server("tabserve", "small"), store_home / "models", tmp_path, *as_json(ROWS))
     try:
         server.wait()
@@ -104,7 +108,7 @@ def test_a_large_file_is_answered_and_measured(store_home: Path, tmp_path: Path)
     assert bodies.large_table([found])[1][0] == "30,000"
 
 
-def test_headers_reach_the_server_by_the_bundled_client(url: str) -> None:
+def test_bundled_client_sends_the_headers(url: str) -> None:
     content, headers = bodies.binary_matrix(ROWS)
     plan = f"{url}/v2/models/small/infer"
     assert asyncio.run(clients.run_bundled_client(plan, content, 1, 0.2, headers)).errors == 0
@@ -112,7 +116,7 @@ def test_headers_reach_the_server_by_the_bundled_client(url: str) -> None:
     assert EncodedBody(content).headers == clients.JSON
 
 
-def test_no_rows_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zero_rows_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["bench", "bodies", "--rows", "0"])
     assert "less than 1" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_bulk_scoring_is_measured_with_its_workers(tmp_path: Path) -> None:
     assert failed.note == "failed with exit code 2"
 
 
-def test_a_loop_reads_chunks_and_writes_each_value(tmp_path: Path) -> None:
+def test_scoring_loop_reads_chunks_and_writes_every_prediction(tmp_path: Path) -> None:
     schema = FeatureSchema.from_json((STORE / "numbers" / "1" / "features.json").read_bytes())
     write_table(tmp_path / "in", schema, 3000)
     encode = bulk_loops.encoder_of(STORE / "numbers" / "1")
@@ -35,7 +35,7 @@ def test_a_loop_reads_chunks_and_writes_each_value(tmp_path: Path) -> None:
     assert np.isfinite(pq.read_table(tmp_path / "out.parquet")["value"].to_numpy()).sum() == 2500
 
 
-def test_the_table_compares_with_bulk_scoring() -> None:
+def test_table_compares_loops_with_bulk_scoring() -> None:
     ours = BulkFigures("tabserve score", 1000, 1.0, 300, cpu_seconds=0.01)
     other = BulkFigures("keras", 500, 5.0, 700, "Model.predict", 0.02)
     lines = table([ours, other, BulkFigures("mlflow", 0, 0.0, 0, "mlflow is not installed")])

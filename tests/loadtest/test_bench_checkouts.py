@@ -34,7 +34,7 @@ def test_the_interval_of_a_median_is_that_of_the_binomial_distribution() -> None
     assert (paired_ratios.rank_of(1), paired_ratios.coverage(1, 1)) == (1, 0)
 
 
-def test_ratios_are_those_of_pairs() -> None:
+def test_ratios_are_computed_for_each_pair() -> None:
     new = [1.07, 2.10, 2.97, 4.04, 5.0, 5.94, 7.14, 8.16]
     # The ratios: 1.07, 1.05, 0.99, 1.01, 1.00, 0.99, 1.02, 1.02. Without the smallest and the largest of the 8 the
     # interval would have only 1 - 2 (C(8, 0) + C(8, 1)) / 2^8 = 93.0 %, so it includes them.
@@ -42,7 +42,7 @@ def test_ratios_are_those_of_pairs() -> None:
     assert found == pytest.approx((1.015, 0.99, 1.07, 1, 1 - 2 / 256))
 
 
-def test_order_of_rounds_does_not_matter_but_their_pairing_does() -> None:
+def test_ratios_depend_on_the_pairing_and_not_on_the_order_of_rounds() -> None:
     assert paired_ratios.ratio([1, 10, 100], [1.1, 11, 110]).median == pytest.approx(1.1)
     assert paired_ratios.ratio([1, 10, 100], [110, 11, 1.1]).median == pytest.approx(1.1)
     assert paired_ratios.ratio([1, 10, 100], [11, 110, 1.1]).median == pytest.approx(11)
@@ -69,7 +69,7 @@ def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
     assert "order statistics, 96.5 %)" in checkouts.explanation(rounds * 5)
 
 
-def test_processor_time_and_peak_memory_are_those_of_the_process() -> None:
+def test_processor_time_and_peak_memory_of_a_process_are_measured() -> None:
     process = psutil.Process()
     times = process.cpu_times()
     assert process_usage.cpu_seconds(process) == pytest.approx(times.user + times.system, abs=0.1)
@@ -77,18 +77,18 @@ def test_processor_time_and_peak_memory_are_those_of_the_process() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not let a process choose its cores")
-def test_the_client_has_a_core_of_its_own_while_it_measures() -> None:
+def test_client_has_a_separate_core_during_a_measurement() -> None:
     before = os.sched_getaffinity(0)
-    client, others = cpu_affinity.divided()
+    client, others = cpu_affinity.client_and_server_cores()
     assert client | others in (before, set())
-    with cpu_affinity.on(client):
+    with cpu_affinity.pinned_to(client):
         assert os.sched_getaffinity(0) == (client or before)
-        with cpu_affinity.on(others):
+        with cpu_affinity.pinned_to(others):
             assert os.sched_getaffinity(0) == (others or before)
     assert os.sched_getaffinity(0) == before
 
 
-class Answering(BaseHTTPRequestHandler):
+class PathStatusHandler(BaseHTTPRequestHandler):
     """Answers /right with 200 and other paths with 404, and keeps connections open."""
 
     protocol_version = "HTTP/1.1"
@@ -106,9 +106,9 @@ class Answering(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering() -> Iterator[str]:
+def answering_url() -> Iterator[str]:
     """The URL of a server whose answers are large."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), PathStatusHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -117,13 +117,17 @@ def answering() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("path", "share"), [("/right", 0), ("/wrong", 1)])
-def test_the_client_sends_a_fixed_number_of_requests_and_counts_errors(answering: str, path: str, share: int) -> None:
-    with contextlib.closing(fixed_count_client.FixedCountClient(answering + path, BODY, JSON, connections=3)) as client:
+def test_the_client_sends_a_fixed_number_of_requests_and_counts_errors(
+    answering_url: str, path: str, share: int
+) -> None:
+    with contextlib.closing(
+        fixed_count_client.FixedCountClient(answering_url + path, BODY, JSON, connections=3)
+    ) as client:
         for requests in (1, 3, 7):
             assert client.send(requests) == requests * share
 
 
-def test_idle_connections_that_the_server_closed_are_opened_anew() -> None:
+def test_idle_connections_that_the_server_closed_are_reopened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         with contextlib.closing(fixed_count_client.FixedCountClient(url, BODY, JSON, connections=2)) as client:
@@ -133,7 +137,7 @@ def test_idle_connections_that_the_server_closed_are_opened_anew() -> None:
             accepted[0], _ = listening.accept()
             client.reconnect()
             listening.setblocking(False)
-            with pytest.raises(BlockingIOError):  # open connections are kept
+            with pytest.raises(BlockingIOError):  # open connections stay open
                 listening.accept()
             for connection in accepted:
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
@@ -191,7 +195,7 @@ def test_a_checkout_is_compared_with_itself(
         (["--beside", ".", "--picture", "x.svg"], "--picture cannot be combined with --beside"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_usage_error_of_a_bench_is_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     filled = [argument.format(empty=tmp_path) for argument in arguments]
@@ -205,7 +209,7 @@ def test_every_scenario_has_servers_to_compare() -> None:
         assert {contender.name for contender in found} == set(scenario.compared)
         for contender in found:
             assert contender.model
-            started = checkouts.in_checkout("old", contender, Path("."))
+            started = checkouts.contender_in_checkout("old", contender, Path("."))
             assert started.settings == contender.settings
             assert started.folder == Path.cwd()
 

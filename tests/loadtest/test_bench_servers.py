@@ -1,4 +1,4 @@
-"""The benchmark starts, loads and stops servers, and its goals are met by a wide margin."""
+"""`bench servers` starts, loads and stops servers, and compares its figures with goals."""
 
 import asyncio
 import dataclasses
@@ -34,7 +34,7 @@ ROW = dict.fromkeys(bare_asgi.FIELDS, 1.5)
 BODY = json.dumps({"rows": [ROW]}).encode()
 
 
-def test_the_limit_is_served_and_loaded_by_the_bundled_client(tmp_path: Path) -> None:
+def test_bundled_client_measures_the_bare_function(tmp_path: Path) -> None:
     server = server_process.BenchServer(server_scenarios.BARE, tmp_path, tmp_path, BODY)
     try:
         server.wait()
@@ -71,7 +71,7 @@ def test_the_bare_protocol_answers_like_the_bare_function(
 
 
 def test_the_ratio_of_a_goal_is_the_median_of_rounds() -> None:
-    both = {"a": seen("a", 60.0, 200), "b": seen("b", 40.0, 100)}
+    both = {"a": measured_server("a", 60.0, 200), "b": measured_server("b", 40.0, 100)}
     both["a"].cpu_us.extend([10.0, 90.0])
     both["b"].cpu_us.extend([10.0, 30.0])
     _, text = server_scenarios.ServerGoal("a", "b", "cost", 1.5).evaluate(both)
@@ -87,7 +87,7 @@ def test_rounds_become_a_table_and_a_picture(tmp_path: Path) -> None:
     assert "processor time" in (tmp_path / "bench.svg").read_text() or (tmp_path / "bench.svg").stat().st_size > 1000
 
 
-def seen(
+def measured_server(
     name: str, cost: float, requests: int, ready: float = 1.0, held: float = 99.0
 ) -> server_process.ServerMeasurements:
     contender = dataclasses.replace(server_scenarios.BARE, name=name)
@@ -105,8 +105,8 @@ def seen(
         ("requests", 2.0, "2.00 times the requests of b"),
     ],
 )
-def test_a_goal_is_met_at_its_number_and_missed_beyond_it(kind: Any, number: float, words: str) -> None:
-    both = {"a": seen("a", 60.0, 200), "b": seen("b", 40.0, 100)}
+def test_goal_is_met_at_its_limit_and_missed_beyond_it(kind: Any, number: float, words: str) -> None:
+    both = {"a": measured_server("a", 60.0, 200), "b": measured_server("b", 40.0, 100)}
     worse = number / 1.01 if kind == "cost" else number * 1.01
     good, text = server_scenarios.ServerGoal("a", "b", kind, number).evaluate(both)
     assert good
@@ -116,15 +116,21 @@ def test_a_goal_is_met_at_its_number_and_missed_beyond_it(kind: Any, number: flo
     assert text.endswith("MISSED")
 
 
-def test_our_servers_have_goals_for_start_and_memory() -> None:
+def test_servers_of_tabserve_have_goals_for_start_and_memory() -> None:
     scenario = dataclasses.replace(server_scenarios.SCENARIOS["row"], goals=())
-    fine = [seen(server_scenarios.NUMPY, 1, 1), seen(server_scenarios.BENTOML.name, 1, 1, ready=99)]
+    fine = [
+        measured_server(server_scenarios.NUMPY, 1, 1),
+        measured_server(server_scenarios.BENTOML.name, 1, 1, ready=99),
+    ]
     assert [good for good, _ in servers.goal_results(scenario, fine)] == [True]
-    for slow in (seen(server_scenarios.NUMPY, 1, 1, ready=4.1), seen(server_scenarios.TWO, 1, 1, held=151)):
+    for slow in (
+        measured_server(server_scenarios.NUMPY, 1, 1, ready=4.1),
+        measured_server(server_scenarios.TWO, 1, 1, held=151),
+    ):
         assert [good for good, _ in servers.goal_results(scenario, [slow])] == [False]
 
 
-def test_every_scenario_compares_servers_that_it_has_and_trains_their_models() -> None:
+def test_every_scenario_contains_the_servers_of_its_goals() -> None:
     for scenario in server_scenarios.SCENARIOS.values():
         names = [contender.name for contender in scenario.contenders]
         assert {name for goal in scenario.goals for name in (goal.ours, goal.other)} <= set(names)
@@ -152,7 +158,7 @@ def test_the_commands_that_train_the_models_of_all_scenarios_are_valid(
     assert (tmp_path / "wide100.csv").read_text().count("\n") == 2001
 
 
-def test_the_limit_of_a_model_answers_by_that_model(tmp_path: Path, store_home: Path) -> None:
+def test_bare_model_returns_the_predictions_of_the_model(tmp_path: Path, store_home: Path) -> None:
     body = servers.body(store_home / "models", "odd", 3)
     server = server_process.BenchServer(
         server_scenarios.bare_model("limit", "odd"), store_home / "models", tmp_path, body
@@ -167,7 +173,7 @@ def test_the_limit_of_a_model_answers_by_that_model(tmp_path: Path, store_home: 
     assert answer == {"predictions": expected}
 
 
-def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_scenario_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["bench", "servers", "rows"]) == 2
     assert "expected row, mixed" in capsys.readouterr().err
 
@@ -187,8 +193,8 @@ def asgi_app() -> Application:
     return made
 
 
-def test_one_row_costs_few_times_the_bare_function() -> None:
-    """Measured without the HTTP server, whose cost is the same for both; the measured ratio was 1.6."""
+def test_cost_of_one_row_is_at_most_4_times_that_of_the_bare_function() -> None:
+    """The cost is measured without the HTTP server, which costs both the same; the measured ratio was 1.6."""
 
     async def send(message: Any) -> None:
         pass
@@ -206,11 +212,11 @@ def test_one_row_costs_few_times_the_bare_function() -> None:
     ours = asgi_app()
     both = [[asyncio.run(seconds(app)) for app in (ours, bare_asgi.app)] for _ in range(7)]
     mine, bare = (min(times) for times in zip(*both, strict=True))
-    assert mine < 4 * bare  # of CPU time, the fastest of seven turns each
+    assert mine < 4 * bare  # CPU time of the fastest of seven turns
     ours.plane.close()
 
 
-def test_the_bench_of_starts_reads_what_each_worker_decided(tmp_path: Path) -> None:
+def test_bench_starts_reads_the_decision_of_each_worker(tmp_path: Path) -> None:
     log = tmp_path / "log"
     ready = [
         {"message": "model ready", "model": f"{name}:1", "inline_rows": rows}
@@ -221,13 +227,13 @@ def test_the_bench_of_starts_reads_what_each_worker_decided(tmp_path: Path) -> N
     assert starts.read_log(log) == {"a": [7, 9], "b": [0]}
 
 
-def test_the_bench_of_starts_compares_decisions_with_those_of_a_quiet_start() -> None:
-    def decided(*rows: int) -> starts.Decisions:
+def test_bench_starts_compares_decisions_with_those_of_a_quiet_start() -> None:
+    def decisions(*rows: int) -> starts.Decisions:
         return {model: [*rows] for model in starts.MODELS}
 
-    quiet = decided(100, 100)
-    lines, missed = starts.compared(quiet, [quiet, decided(60, 150)])
+    quiet = decisions(100, 100)
+    lines, missed = starts.compared(quiet, [quiet, decisions(60, 150)])
     assert not missed
     assert lines[1] == ["eight", "100", "60", "150", "0.60", "1.50", "1"]
-    assert starts.compared(quiet, [decided(0, 100)])[1]
-    assert starts.compared(quiet, [decided(100, 201)])[1]
+    assert starts.compared(quiet, [decisions(0, 100)])[1]
+    assert starts.compared(quiet, [decisions(100, 201)])[1]

@@ -1,4 +1,4 @@
-"""The parts of `bench tls` that run without a training, nginx and a real server."""
+"""The parts of `bench tls` that need no training, no nginx and no real server."""
 
 import asyncio
 import shutil
@@ -14,8 +14,8 @@ from tests.certificates import Authority
 
 
 @pytest.mark.parametrize("closes", [False, True])
-def test_the_bundled_client_speaks_tls(tmp_path: Path, closes: bool) -> None:
-    """With `connection: close`, each request has a separate connection."""
+def test_bundled_client_connects_with_tls(tmp_path: Path, closes: bool) -> None:
+    """With `connection: close`, each request uses a new connection."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*Authority(tmp_path).issue("server"))
     connections = 0

@@ -1,4 +1,4 @@
-"""The parts of the benchmarks of explanations, intervals and swaps that run without a server and without a training."""
+"""The parts of the benchmarks of explanations, intervals and swaps that need no server and no training."""
 
 import asyncio
 from dataclasses import replace
@@ -16,20 +16,20 @@ from models import uncertainty
 from models.engines import NumpyEngine
 
 
-def test_the_cost_of_a_scale_is_that_of_both_predictions() -> None:
+def test_cost_of_plain_and_scaled_predictions_is_measured() -> None:
     model = regression()
     engine = model.engine
     assert isinstance(engine, NumpyEngine)
     network = engine.network
     scores = uncertainty.fit(np.linspace(0, 1, 100))
-    scaled = replace(model, uncertainty=scores, scaled_engine=Doubled(engine))
+    scaled = replace(model, uncertainty=scores, scaled_engine=EngineWithSecondOutput(engine))
     plain, more = cost(scaled, np.zeros((1, network.inputs), np.float32), rounds=2)
     assert plain > 0
     assert more > 0
 
 
-class Doubled:
-    """An engine with a second output."""
+class EngineWithSecondOutput:
+    """An engine that adds a second output to those of another engine."""
 
     name, reason = "numpy", "a test"
 
@@ -60,7 +60,7 @@ def test_the_bundled_client_sends_the_query() -> None:
     assert heads == [b"POST /predict/a?explain=true HTTP/1.1\r\n"]
 
 
-def test_the_table_of_explanations_compares_with_the_run_alone() -> None:
+def test_table_of_explanations_has_ratios_to_the_run_without_them() -> None:
     alone, loaded, other = (
         LatencyFigures(1e-3, p99, 0.5, rate) for p99, rate in ((2e-3, 0.0), (3e-3, 40.0), (4e-3, 0.0))
     )
@@ -69,7 +69,7 @@ def test_the_table_of_explanations_compares_with_the_run_alone() -> None:
     assert explanation_load.table(found)[2][-1] == "40"
 
 
-def test_the_table_of_swaps_compares_with_the_run_alone() -> None:
+def test_table_of_swaps_has_ratios_to_the_run_without_them() -> None:
     figures = {
         name: [SwapFigures(1e-3, p99, cpu, 4.0, 0.25, 1)] * 2
         for name, p99, cpu in zip(version_swaps.RUNS, (2e-3, 3e-3, 2e-3), (1e-4, 2e-4, 1e-4), strict=True)
@@ -82,7 +82,7 @@ def test_the_table_of_swaps_compares_with_the_run_alone() -> None:
     ]
 
 
-def test_only_requests_that_waited_during_a_promotion_overlap_it() -> None:
+def test_requests_that_waited_during_a_promotion_overlap_with_it() -> None:
     due, done = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.5, 2.5, 2.1, 3.5])
     codes, numbers = np.zeros(4, np.int32), np.zeros(4)
     records = RequestRecords(due, numbers, numbers, done, codes, codes, codes, ["good"], ["one"], [], 4.0, start=100.0)

@@ -92,7 +92,7 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
         (b'{"status": 422, "detail": "x"}', b'{"detail": "x", "status": 422}', True),
     ],
 )
-def test_equal_means(actual: bytes, right: bytes, same: bool) -> None:
+def test_predictions_are_equal_within_the_tolerance(actual: bytes, right: bytes, same: bool) -> None:
     assert answer_check.equal_bodies(actual, right, scale=1.0) == same
 
 
@@ -104,7 +104,7 @@ def test_the_spread_of_the_target_follows_from_the_metrics() -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_as_many_requests_are_due_as_the_rate_says(name: str) -> None:
+def test_number_of_due_requests_follows_from_the_rate(name: str) -> None:
     scenario = SCENARIOS[name]
     due = arrivals(scenario, 1000, 10, np.random.default_rng(0))
     assert np.all(np.diff(due) >= 0)
@@ -114,7 +114,8 @@ def test_as_many_requests_are_due_as_the_rate_says(name: str) -> None:
         assert here == pytest.approx(level * 1000 * (end - start), rel=0.1)
         start = end
     gaps = np.diff(arrivals(SCENARIOS["steady"], 1000, 10, np.random.default_rng(0)))
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # as for independent requests
+    # Gaps between independent requests are exponential, with a deviation equal to the mean.
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)
 
 
 def records(latency: Any, seconds: float = 10.0) -> RequestRecords:
@@ -132,11 +133,11 @@ def result(latency: Any) -> Result:
     )  # fmt: skip
 
 
-def test_users_who_wait_do_not_see_a_stall() -> None:
+def test_closed_loop_hides_a_stall() -> None:
     latency = np.full(2000, 0.002)  # 200 a second
     latency[1000:1100] = np.linspace(
         0.5, 0.005, 100
-    )  # a stall of half a second: requests that were due in it waited for its end
+    )  # a stall of half a second: requests that were due during the stall waited until it ended
     seen = records(latency)
     assert results.quantiles(seen.latency)["p99"] > 300
     assert results.quantiles(seen.closed_loop())["p99"] < 10
@@ -157,7 +158,7 @@ def test_compare_reports_better_worse_or_no_difference() -> None:
     assert p50.high > 1.5 * 0.98
 
 
-def test_results_come_back_from_their_file_and_others_are_refused(tmp_path: Any) -> None:
+def test_result_file_is_read_and_other_files_are_refused(tmp_path: Any) -> None:
     one = result(np.full(100, 0.001))
     path = report.write(one, tmp_path)
     assert path.name == "report.html"
@@ -186,7 +187,7 @@ def test_a_result_of_format_1_can_be_read(tmp_path: Any) -> None:
 
 
 class ServerWithLimit(RateSearch):
-    """A search whose probes pass up to a rate, without a server."""
+    """A search without a server: probes pass up to a given rate."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -209,12 +210,12 @@ def test_the_search_finds_the_highest_rate_to_5_percent(limit: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["p98=1ms", "p99=50", "errors=1", "p99=-1ms", "p99=nanms", "what"])
-def test_a_goal_that_cannot_be_read_is_refused(text: str) -> None:
+def test_invalid_goal_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"invalid goal|is not a number|could not convert"):
         Slo.parse(text)
 
 
-def test_goals_name_what_was_missed() -> None:
+def test_failures_name_the_missed_goals() -> None:
     slo = Slo.parse("p99=0.05s,errors=0.1%")
     assert slo.failures({"p99": 50.0}, 1, 1000) == []
     assert slo.failures({"p99": 51.0}, 2, 1000) == [
@@ -223,7 +224,7 @@ def test_goals_name_what_was_missed() -> None:
     ]
 
 
-def test_the_page_of_metrics_becomes_rates_and_means() -> None:
+def test_page_of_metrics_is_converted_to_rates_and_means() -> None:
     page = (
         "# TYPE tabserve_batch_rows histogram\n"
         'tabserve_batch_rows_bucket{model="a",le="+Inf"} 4\n'
@@ -237,7 +238,7 @@ def test_the_page_of_metrics_becomes_rates_and_means() -> None:
     assert seen == {"batch_rows": 3, "queue_rows": 5}
 
 
-def test_nothing_of_ours_but_the_locustfile_patches_the_standard_library() -> None:
+def test_only_the_locustfile_patches_the_standard_library() -> None:
     program = (
         "import sys, loadtest.__main__, loadtest.load_run, loadtest.saturate, loadtest.compare\n"
         "assert not {'gevent', 'locust'} & set(sys.modules)"

@@ -1,4 +1,4 @@
-"""Runs against real servers: errors of the server are found, and an overloaded generator too."""
+"""Runs against real servers: errors of the server and an overloaded generator are detected."""
 
 import importlib
 import json
@@ -33,7 +33,7 @@ from tests.ports import free_port
 
 STALL_S = 0.3
 WARM_UP_S = 0.5
-RECORDED = 402  # requests before the load with this mix: two models, 200 each, and their examples
+RECORDED = 402  # requests before the load: 200 and one with the examples for each of two models
 ONE_ROW = ["--mix", "one=1"]
 
 
@@ -50,10 +50,10 @@ def stall(pids: list[int]) -> None:
         time.sleep(STALL_S if number == signal.SIGSTOP else 0)
 
 
-def naive_closed_loop(
+def measure_waiting_user(
     url: str, plan: RequestPlan, seconds: float, halfway: Callable[[], None]
 ) -> npt.NDArray[np.float64]:
-    """The latencies of a user who waits for each answer before the next request. halfway: called once."""
+    """The latencies of a user who waits for each answer before the next request. halfway: called in the middle."""
     request = plan.requests[0]
     latencies = []
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -71,9 +71,10 @@ def slow_share(latencies: npt.NDArray[np.float64]) -> float:
     return float(np.mean(latencies > STALL_S / 2))
 
 
-def stalled_shares(url: str, plan: RequestPlan) -> tuple[float, float, float]:
-    """The numbers of slow requests with a stall in the middle: in an open loop, in a closed one with the same records,
-    and for a user."""
+def slow_shares_during_a_stall(url: str, plan: RequestPlan) -> tuple[float, float, float]:
+    """The shares of slow requests during a stall: in an open loop, in the closed loop of its records, and for a waiting
+    user.
+    """
     pids = server_monitor.listeners(url)
     assert pids
     rng = np.random.default_rng(0)
@@ -88,25 +89,27 @@ def stalled_shares(url: str, plan: RequestPlan) -> tuple[float, float, float]:
         records = open_loop.run(url, plan, due, 2, rng=rng, progress=stall_once)  # called every second
         stalls.pop().result()
         assert results.errors_of(records) == {}
-        closed = naive_closed_loop(url, plan, 2, stall_once)
+        closed = measure_waiting_user(url, plan, 2, stall_once)
         stalls.pop().result()
     return slow_share(records.latency), slow_share(records.closed_loop()), slow_share(closed)
 
 
-def test_a_stall_of_300_ms_is_in_the_open_loop_and_not_in_the_closed_one(url: str, plan: RequestPlan) -> None:
-    """About 30 of the 400 requests are due in the first half of the stall, but one user meets it only once."""
-    open_share, of_records, of_user = stalled_shares(url, plan)
+def test_open_loop_measures_a_stall_that_a_closed_loop_hides(url: str, plan: RequestPlan) -> None:
+    """About 30 of the 400 requests are due in the first half of the stall, but the stall delays a waiting user only
+    once.
+    """
+    open_share, of_records, of_user = slow_shares_during_a_stall(url, plan)
     assert open_share > 0.01
     assert of_records > 0
     assert open_share > 2 * of_records
     assert open_share > 2 * of_user
 
 
-@pytest.mark.parametrize(("misdeed", "kind"), [("swap", MIXED_UP), ("alter", WRONG), ("drop", MISSING)])
+@pytest.mark.parametrize(("defect", "kind"), [("swap", MIXED_UP), ("alter", WRONG), ("drop", MISSING)])
 def test_a_single_wrong_answer_fails_the_run(
-    misdeed: str, kind: str, misbehaving: Callable[[str, int], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    defect: str, kind: str, defective_url: Callable[[str, int], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = misbehaving(misdeed, RECORDED + 100 + 50)  # the warm-up has about 100
+    url = defective_url(defect, RECORDED + 100 + 50)  # the warm-up sends about 100 requests
     command = ["run", "--url", url, "--rate", "200", "--seconds", "1", "--out", str(tmp_path), *ONE_ROW]
     assert main([*command, "--slo", "errors=50%"]) == 1
     result = results.read(tmp_path / "result.json")
@@ -139,12 +142,12 @@ def test_a_spike_with_all_kinds_of_rows_is_answered_correctly_and_reported(url: 
     assert any(entry.get("memory", 0) > 1e6 for entry in result.server)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert not re.search(r"""(src|href)=|url\(|@import|https?://(?!127\.0\.0\.1|www\.w3\.org/2000/svg)""", page)
-    Balanced().feed(page)
+    BalancedTagParser().feed(page)
     assert "| p99 |" in (tmp_path / "report.md").read_text("utf-8")
     assert (tmp_path / "picture.svg").read_text("utf-8").startswith("<svg")
 
 
-def test_a_goal_that_is_missed_is_exit_code_1(url: str, tmp_path: Path) -> None:
+def test_missed_goal_has_exit_code_1(url: str, tmp_path: Path) -> None:
     command = ["run", "--url", url, "--rate", "50", "--seconds", "1", "--out", str(tmp_path), "--slo", "p50=0.001ms"]
     assert main(command) == 1
     assert results.read(tmp_path / "result.json").reasons[0].startswith("p50 is ")
@@ -157,7 +160,7 @@ def test_a_goal_that_is_missed_is_exit_code_1(url: str, tmp_path: Path) -> None:
         (["--models", "nosuch"], "the server has no model 'nosuch', only"),
     ],
 )
-def test_invalid_arguments_are_one_line_and_exit_code_2(
+def test_invalid_arguments_have_a_one_line_error_and_exit_code_2(
     arguments: list[str],
     message: str,
     url: str,
@@ -185,13 +188,13 @@ def test_invalid_arguments_are_one_line_and_exit_code_2(
         ["--seed", "-1"],
     ],
 )
-def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+def test_usage_error_has_exit_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["run", *arguments])
     assert stopped.value.code == 2
 
 
-def test_saturate_starts_a_server_and_its_result_compares_with_itself(
+def test_saturate_starts_a_server_and_writes_a_comparable_result(
     store_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(store_home))
@@ -209,7 +212,7 @@ def test_saturate_starts_a_server_and_its_result_compares_with_itself(
     assert capsys.readouterr().out.count("no difference") == 5
 
 
-def test_the_recorded_answers_are_those_of_the_contract(plan: RequestPlan) -> None:
+def test_recorded_answers_have_the_statuses_of_the_contract(plan: RequestPlan) -> None:
     statuses = {(request.kind == INVALID, request.status) for request in plan.requests}
     assert statuses == {(True, 422), (False, 200)}
     assert sum(plan.weights()) == pytest.approx(1)
@@ -217,8 +220,8 @@ def test_the_recorded_answers_are_those_of_the_contract(plan: RequestPlan) -> No
     assert RequestPlan.from_message(plan.to_message()).requests == plan.requests
 
 
-class Balanced(HTMLParser):
-    """Raises an error if a closed tag is not the one that was opened last."""
+class BalancedTagParser(HTMLParser):
+    """A parser that raises an error if a closing tag does not match the last open tag."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +244,7 @@ class Balanced(HTMLParser):
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless"]
 
 
-def test_the_master_records_the_answers_for_its_workers(url: str, tmp_path: Path) -> None:
+def test_locust_master_records_the_answers_for_its_workers(url: str, tmp_path: Path) -> None:
     port = str(free_port())
     common = {"cwd": server_under_test.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     record = ["--record", str(tmp_path / "seen")]
@@ -261,14 +264,14 @@ def test_the_master_records_the_answers_for_its_workers(url: str, tmp_path: Path
     assert min(seen) > 0
 
 
-def test_locust_sees_an_answer_that_is_wrong(misbehaving: Callable[[str, int], str]) -> None:
-    url = misbehaving("alter", RECORDED + 5)
+def test_locust_reports_a_wrong_answer(defective_url: Callable[[str, int], str]) -> None:
+    url = defective_url("alter", RECORDED + 5)
     done = run_locust("--host", url, "--run-time", "2s", *ONE_ROW)
     assert done.returncode == 1, done.stdout + done.stderr
     assert WRONG in done.stdout + done.stderr
 
 
-def test_waiting_users_give_the_same_report(url: str, tmp_path: Path) -> None:
+def test_closed_loop_run_writes_the_same_report(url: str, tmp_path: Path) -> None:
     command = ["run", "--url", url, "--users", "2", "--seconds", "1", "--out", str(tmp_path), "--slo", "p99=60s"]
     assert main(command) == 0
     result = results.read(tmp_path / "result.json")
@@ -277,8 +280,8 @@ def test_waiting_users_give_the_same_report(url: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_bytes())["generator"]["cpu"] > 0
 
 
-def test_the_run_time_of_locust_starts_after_the_answers_are_recorded(misbehaving: Callable[[str, int], str]) -> None:
-    url = misbehaving("slow", RECORDED)  # which takes at least 4 s
+def test_run_time_of_locust_starts_after_the_answers_are_recorded(defective_url: Callable[[str, int], str]) -> None:
+    url = defective_url("slow", RECORDED)  # recording takes at least 4 s
     done = run_locust("--host", url, "--run-time", "1s", *ONE_ROW)
     assert done.returncode == 0, done.stderr
     assert done.stderr.index("recorded the answers") < done.stderr.index("Run time limit set to 1 seconds")
@@ -306,7 +309,7 @@ def run_locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("package", "command"), [("locust", ["run", "--users", "1"]), ("onnxruntime", ["bench", "engines"])]
 )
-def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
+def test_missing_package_is_a_one_line_error_with_the_install_command(
     package: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -317,7 +320,7 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
 
 
 @pytest.mark.parametrize(("library", "extra"), [("locust", "loadtest"), ("onnxruntime", "development")])
-def test_a_missing_package_of_a_wheel_is_one_line_with_the_extra(
+def test_missing_package_of_a_wheel_is_a_one_line_error_with_the_extra(
     library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command_line, "is_checkout", lambda: False)
@@ -325,13 +328,13 @@ def test_a_missing_package_of_a_wheel_is_one_line_with_the_extra(
     assert str(packages.MissingPackageError(library)) == expected
 
 
-def test_the_libraries_of_the_extra_are_those_of_pyproject() -> None:
+def test_libraries_of_the_extra_loadtest_are_those_of_pyproject() -> None:
     project = tomllib.loads((server_under_test.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     requirements = project["optional-dependencies"]["loadtest"]
     assert {requirement.partition(">")[0] for requirement in requirements} == set(packages.LIBRARIES)
 
 
-def test_a_package_that_is_missed_later_is_one_line_too(
+def test_package_that_is_imported_later_is_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(commands, "run_compare", lambda arguments: importlib.import_module("nosuch.part"))

@@ -47,7 +47,9 @@ def some_rows() -> Callable[[int], list[Row]]:
 
 @pytest.fixture(scope="session")
 def make_trained(some_rows: Callable[[int], list[Row]]) -> Callable[..., TrainedVersion]:
-    """A network with random weights that answers like a trained one, by NumPy or by Keras."""
+    """make(task, name): a version whose network has random weights; keras=True adds a Keras model with these
+    weights.
+    """
 
     def make(
         task: str = "regression", name: str = "homes", *, keras: bool = False, network: bool = True
@@ -90,5 +92,5 @@ def make_trained(some_rows: Callable[[int], list[Row]]) -> Callable[..., Trained
 
 @pytest.fixture
 def stored(bentoml_store: Path, make_trained: Callable[..., TrainedVersion]) -> StoredVersion:
-    """A version in a store of its own."""
+    """A version in a temporary store."""
     return store.save(make_trained())

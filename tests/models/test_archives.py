@@ -1,4 +1,4 @@
-"""Archives of versions are bounded before they are unpacked, and hold arrays only."""
+"""Archives of versions are checked before they are unpacked: their size is bounded, and they contain only arrays."""
 
 import io
 import pickle
@@ -19,7 +19,7 @@ ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
 class RunsCode:
-    """Unpickling creates the file."""
+    """Unpickling this object creates the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ def test_arrays_are_read_as_numpy_writes_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_npz(tmp_path / "b.npz")["w"], ARRAY)
 
 
-def test_nothing_is_unpickled(tmp_path: Path) -> None:
+def test_archive_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     code = RunsCode(tmp_path / "ran")
     objects = np.array([code], dtype=object)
     np.savez(tmp_path / "objects.npz", w=objects)
@@ -70,11 +70,11 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../w.npy", "/etc/w.npy", "a/w.npy", "a\\w.npy", "..", "."])
-def test_names_with_a_path_are_refused(tmp_path: Path, name: str) -> None:
+def test_archive_member_names_with_a_path_are_refused(tmp_path: Path, name: str) -> None:
     refused(write_zip(tmp_path / "a.npz", {name: npy(ARRAY)}), "has a member with the name")
 
 
-def test_names_are_unique(tmp_path: Path) -> None:
+def test_archive_with_repeated_names_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         archive.writestr("w.npy", npy(ARRAY))
@@ -82,7 +82,7 @@ def test_names_are_unique(tmp_path: Path) -> None:
     refused(tmp_path / "a.npz", "several members with the same name")
 
 
-def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_that_unpacks_to_too_many_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = write_zip(tmp_path / "bomb.npz", {"w.npy": npy(np.zeros(10**6))}, zipfile.ZIP_DEFLATED)
     refused(bomb, "unpacks to more than 100 times its size")
     np.savez(tmp_path / "a.npz", w=ARRAY, v=ARRAY)
@@ -95,18 +95,20 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("shape", [(10**12,), (2, 10**15), (2**40, 2**40), (-1,), (3, 3)])
-def test_an_array_cannot_declare_more_than_it_stores(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_array_that_declares_more_values_than_it_stores_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     content = {"w.npy": npy(np.zeros(2), shape=shape)}
     refused(write_zip(tmp_path / "a.npz", content), "declares more values than are stored")
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00\xff\xff{", npy(ARRAY)[:20]])
-def test_a_member_without_an_array_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_archive_member_without_an_array_is_refused(tmp_path: Path, content: bytes) -> None:
     refused(write_zip(tmp_path / "a.npz", {"w.npy": content}), "w.npy is not an array")
 
 
-def test_a_directory_of_another_size_is_refused(tmp_path: Path) -> None:
-    """Python's reader would load all of it: its size is in the last bytes, or in those of ZIP64 before them."""
+def test_archive_with_a_false_directory_size_is_refused(tmp_path: Path) -> None:
+    """Python's ZIP reader would load the whole directory. The size is in the last bytes, or in the ZIP64 record
+    before.
+    """
     np.savez(tmp_path / "a.npz", w=ARRAY)
     content = (tmp_path / "a.npz").read_bytes()
     large = content[:-10] + struct.pack("<L", 2**31) + content[-6:]

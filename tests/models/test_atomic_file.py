@@ -9,7 +9,7 @@ import pytest
 from models.atomic_file import replace_file, write_durably
 
 
-def test_file_is_replaced(tmp_path: Path) -> None:
+def test_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     for content in (b"first", b"second"):
         replace_file(path, content)
@@ -18,7 +18,7 @@ def test_file_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["write_bytes", "replace"])
-def test_old_content_is_left_on_a_full_disk(tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_the_old_content(tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(b"old")
 
@@ -33,7 +33,7 @@ def test_old_content_is_left_on_a_full_disk(tmp_path: Path, failing: str, monkey
     assert path.read_bytes() == b"old"
 
 
-def test_file_that_does_not_reach_the_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_cannot_be_synced_to_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 

@@ -1,4 +1,4 @@
-"""Cells of text are read as values of their column's type, as training reads them."""
+"""Text cells are parsed as values of their column's type, as in training."""
 
 import math
 import time
@@ -48,14 +48,14 @@ def test_text_cell_is_parsed_by_its_column(name: str, cells: list[str], expected
     ],
     ids=["plain", "comma", "marked"],
 )
-def test_a_text_that_is_not_a_number_takes_milliseconds(cells: CellFormat) -> None:
+def test_text_that_is_not_a_number_is_parsed_in_milliseconds(cells: CellFormat) -> None:
     texts = ["1" * 200_000 + "x", "1" + " " * 390 + "x", "(" + " " * 390 + "x", "- " * 190 + "x", "1 " * 190 + "x"]
     started = time.perf_counter()
     assert [cells.parse_number(text) for text in texts] == [None] * len(texts)
     assert time.perf_counter() - started < 1.0  # with backtracking it takes seconds to minutes
 
 
-def test_blanks_around_the_parts_of_a_number_do_not_matter() -> None:
+def test_blanks_around_the_parts_of_a_number_are_ignored() -> None:
     cells = CellFormat(units=["€", " km"], thousands=" ", parentheses=True, trailing_minus=True, scales=True)
     texts = ["(  5 )", "1 234 €", "-  €  5", "5  M  €", "5   -", "- 1 234.5   km", "1  234"]
     assert [cells.parse_number(text) for text in texts] == [-5.0, 1234.0, -5.0, 5e6, -5.0, -1234.5, None]
@@ -97,10 +97,10 @@ def test_numbers_are_parsed_as_in_training(cells: list[str]) -> None:
     ("text", "decimal", "number"),
     [("1.5", ".", 1.5), ("1,5", ",", 1.5), ("1,5", ".", None), ("1.5", ",", None), ("-inf", ",", -math.inf)],
 )
-def test_number_has_the_decimal_mark_of_its_table(text: str, decimal: Any, number: float | None) -> None:
+def test_number_is_parsed_with_the_decimal_mark_of_its_table(text: str, decimal: Any, number: float | None) -> None:
     assert CellFormat(decimal=decimal).parse_number(text) == number
 
 
-def test_booleans_are_words_and_integers_keep_all_digits() -> None:
+def test_booleans_are_parsed_from_words_and_integers_keep_all_digits() -> None:
     assert [PLAIN.parse_boolean(text) for text in ("TRUE", "False", "1", "yes")] == [True, False, None, None]
     assert [parse_whole(text) for text in (str(2**70), "1.0", "9" * 5000)] == [2**70, None, None]

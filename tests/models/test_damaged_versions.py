@@ -1,4 +1,4 @@
-"""A damaged or altered version is refused with one line that names it."""
+"""A damaged or altered version is refused with a one-line error that names the version."""
 
 import json
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def refused_after(stored: StoredVersion, name: str, how: str) -> None:
 
 
 def change(path: Path, **values: Any) -> None:
-    """Change a file of a version without a manifest, as of 0.1.0."""
+    """Change a file of a version and remove its manifest; tabserve 0.1.0 stored no manifests."""
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values))
     path.with_name("manifest.json").unlink()
 
@@ -86,7 +86,7 @@ def test_invalid_manifest_is_refused(stored: StoredVersion, text: str) -> None:
         store.load(stored)
 
 
-def test_digest_stands_for_all_files(stored: StoredVersion, make_trained: Make) -> None:
+def test_digest_depends_on_all_files(stored: StoredVersion, make_trained: Make) -> None:
     digest = manifest.digest(stored.path)
     assert digest != manifest.digest(store.save(make_trained("binary")).path)
     (stored.path / "manifest.json").unlink()

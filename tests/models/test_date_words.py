@@ -1,4 +1,4 @@
-"""Dates with words, digits and signs of other languages, in the form of English formats."""
+"""Dates with words, digits and signs of other languages are translated for English formats."""
 
 import pytest
 
@@ -42,17 +42,17 @@ from models.date_words import MAX_DATE_TEXT, month_of, with_english_words
         ("x" * (MAX_DATE_TEXT + 1), "x" * (MAX_DATE_TEXT + 1)),
     ],
 )
-def test_words_and_signs_become_those_of_english_formats(text: str, english: str) -> None:
+def test_words_and_signs_of_dates_are_translated_to_english(text: str, english: str) -> None:
     assert with_english_words(text) == english
 
 
-def test_a_word_for_two_months_is_none() -> None:
+def test_ambiguous_month_word_is_not_translated() -> None:
     assert month_of("jui") is None  # juin or juillet
     assert month_of("juin") == "Jun"
     assert month_of("mar") == month_of("März") == month_of("марта") == "Mar"
 
 
-def test_a_date_is_read_by_its_format_in_any_language() -> None:
+def test_dates_of_any_language_are_read_by_an_english_format() -> None:
     expected = parse_date("2021-12-27")
     assert parse_date("27 Dec 2021", "%d %b %Y") == expected
     assert parse_date("27 dicembre 2021", "%d %b %Y") == expected

@@ -124,19 +124,19 @@ def test_constant_and_empty_columns_are_encoded_as_zero() -> None:
 # Quantile-encoded numbers
 
 
-def ranked(values: Any, most: int = 1024) -> QuantileEncoding:
+def quantile_encoding(values: Any, most: int = 1024) -> QuantileEncoding:
     return QuantileEncoding.fit("x", np.array(values, dtype=np.float64), most)
 
 
 def test_rank_is_the_mean_of_row_rank_and_value_rank() -> None:
-    part = ranked([0, 0, 0, 5])  # among rows 1.5/4 and 3.5/4, among values .5/2 and 1.5/2
+    part = quantile_encoding([0, 0, 0, 5])  # among rows 1.5/4 and 3.5/4, among values .5/2 and 1.5/2
     z = np.array([NormalDist().inv_cdf((0.375 + 0.25) / 2), NormalDist().inv_cdf((0.875 + 0.75) / 2)])
     assert part.knots == [0, 5]
     np.testing.assert_allclose(part.z, z / np.std(z[[0, 0, 0, 1]]), atol=1e-6)
 
 
 def test_quantile_encoding_is_linear_between_knots_and_flat_outside() -> None:
-    part = ranked([1, 2, 4, 8])
+    part = quantile_encoding([1, 2, 4, 8])
     low, high = part.curve(2), part.curve(4)
     assert part.curve(2.5) == pytest.approx(low + (high - low) / 4)
     assert part.curve(-1e308) == part.curve(1) == part.z[0]
@@ -146,7 +146,7 @@ def test_quantile_encoding_is_linear_between_knots_and_flat_outside() -> None:
 @pytest.mark.parametrize("draw", ["normal", "exponential", "standard_cauchy"])
 def test_quantile_encoding_is_nearly_normal_for_any_distribution(draw: str) -> None:
     values = getattr(np.random.default_rng(0), draw)(size=20_000)
-    part = ranked(values)
+    part = quantile_encoding(values)
     z = np.interp(values, *part.points)
     assert len(part.knots) <= 1024
     assert z.std() == pytest.approx(1, abs=1e-4)
@@ -155,13 +155,13 @@ def test_quantile_encoding_is_nearly_normal_for_any_distribution(draw: str) -> N
 
 
 def test_encoding_of_an_outlier_is_limited() -> None:
-    assert max(ranked([0.0] * 100_000 + [1.0]).z) < 50
+    assert max(quantile_encoding([0.0] * 100_000 + [1.0]).z) < 50
 
 
 @pytest.mark.parametrize("values", [[7, 7, 7], [math.nan, math.nan]])
 def test_constant_and_empty_columns_have_rank_0(values: list[float]) -> None:
-    assert ranked(values).z == [0]
-    assert ranked(values).curve(3) == 0
+    assert quantile_encoding(values).z == [0]
+    assert quantile_encoding(values).curve(3) == 0
 
 
 def test_quantile_encoded_numbers_come_first_then_their_missing_indicators() -> None:
@@ -232,7 +232,7 @@ def test_matrix_is_finite_for_any_training_and_request_numbers(
 def test_quantile_encoding_is_finite_and_equal_for_few_and_many_rows(
     fitted: list[float], later_values: list[float], most: int
 ) -> None:
-    encoder = Encoder(numbers=[ranked(fitted, most)], categories=[])
+    encoder = Encoder(numbers=[quantile_encoding(fitted, most)], categories=[])
     again = Encoder.from_json(encoder.to_json())
     together = encoded(again, *later_values, *fitted, *[0.0] * FEW_INTERPOLATED)
     assert np.isfinite(together).all()
@@ -272,7 +272,8 @@ def test_date_is_scaled_between_first_and_last_training_date() -> None:
 def test_weekday_is_encoded_as_sine_and_cosine() -> None:
     part = DateEncoding.fit("d", np.arange(0, 30 * DAY, DAY))
     assert part.periods == [7 * DAY]
-    _, sine, cosine = part.encode(np.array([4.0, 11, 4 + 1.75]) * DAY)  # a Monday, the next, a quarter of a week on
+    # A Monday, the next Monday, and a quarter of a week after the first Monday.
+    _, sine, cosine = part.encode(np.array([4.0, 11, 4 + 1.75]) * DAY)
     np.testing.assert_allclose(sine, [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(cosine, [1, 1, 0], atol=1e-12)
 

@@ -1,4 +1,4 @@
-"""One feature: its codes and dates, and the problems of an edited one."""
+"""A feature: its codes and dates, and the problems of an edited feature."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""One process has a lock at a time."""
+"""Only one process at a time has a file lock."""
 
 import errno
 import fcntl
@@ -14,7 +14,7 @@ from models.file_lock import lock_if_possible, lock_within, locked, try_lock
 
 @pytest.fixture
 def descriptors(tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """The same file, opened twice: locks of the two exclude each other as those of two processes do."""
+    """Two descriptors of the same file; their locks exclude each other like those of two processes."""
     with ExitStack() as stack:
         first, second = (os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
         stack.callback(os.close, first)

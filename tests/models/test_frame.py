@@ -1,4 +1,4 @@
-"""Rows and columns become the same matrices."""
+"""Rows and columns are converted to the same matrices."""
 
 import numpy as np
 

@@ -38,7 +38,7 @@ ROWS: list[dict[str, Any]] = [
     ],
     ids=["the same", "another order", "other levels", "fewer columns"],
 )
-def test_it_is_the_frame_of_the_same_rows(target: FeatureSchema) -> None:
+def test_translated_frame_is_the_frame_of_the_same_rows(target: FeatureSchema) -> None:
     source = schema(AGE, FLAG, category("a", "b"))
     translated = FrameTranslation(source, target).translate(source.frames.from_rows(ROWS))
     expected = target.frames.from_rows(ROWS)
@@ -46,14 +46,14 @@ def test_it_is_the_frame_of_the_same_rows(target: FeatureSchema) -> None:
     np.testing.assert_array_equal(translated.codes, expected.codes)
 
 
-def test_columns_that_only_the_target_has_are_missing() -> None:
+def test_columns_that_only_the_target_schema_has_are_missing() -> None:
     source = schema(AGE)
     translated = FrameTranslation(source, schema(AGE, FLAG, category("a"))).translate(source.frames.from_rows(ROWS))
     assert np.isnan(translated.numbers[:, 1]).all()
     assert (translated.codes == MISSING).all()
 
 
-def test_what_cannot_be_translated_is_an_error() -> None:
+def test_incompatible_columns_cannot_be_translated() -> None:
     with pytest.raises(ValueError, match="'age' is of another kind"):
         FrameTranslation(schema(AGE), schema(Feature(name="age", kind="boolean", nullable=True)))
     with pytest.raises(ValueError, match="'job' has another encoding"):

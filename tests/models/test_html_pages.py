@@ -1,4 +1,4 @@
-"""Pages of one file: the model card has everything that its Markdown has, and loads nothing."""
+"""HTML pages of one file: the model card contains all parts of its Markdown, and loads no other file."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ Predicts `price <$>` (regression) from **2** columns.
 """
 
 
-class Elements(HTMLParser):
+class PageElements(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
@@ -44,8 +44,8 @@ class Elements(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-def test_a_card_has_all_parts_of_its_markdown() -> None:
-    page = Elements(card_page("houses", CARD, {"learning.png": PNG}))
+def test_page_of_a_card_has_all_parts_of_its_markdown() -> None:
+    page = PageElements(card_page("houses", CARD, {"learning.png": PNG}))
     assert [page.count(tag) for tag in ("h1", "h2", "table", "th", "tr", "li", "code", "strong")] == [
         *(1, 1, 1, 2, 2, 2, 2, 1)
     ]

@@ -34,8 +34,8 @@ HOSTILE: dict[str, Config] = {
         class_name="Lambda", config={"function": {"class_name": "__lambda__", "config": {"value": ["4wE="]}}}
     ),
     "a lambda as an activation": dense(config={"units": 1, "activation": {"class_name": "__lambda__", "config": {}}}),
-    "a function of the system": dense(config={"activation": function("os", "system")}),
-    "a function of Keras that is not of a model": dense(
+    "a function of the operating system": dense(config={"activation": function("os", "system")}),
+    "a function of Keras that models do not contain": dense(
         config={"activation": function("keras.config", "enable_unsafe_deserialization")}
     ),
     "a function under the name of our layer": dense(
@@ -43,12 +43,12 @@ HOSTILE: dict[str, Config] = {
     ),
     "a class of another module": dense(module="subprocess", class_name="Popen", config={"args": ["touch", "ran"]}),
     "a class of another module of Keras": dense(module="keras.src.utils.file_utils", class_name="get_file"),
-    "a registered object of somebody else": dense(registered_name="other>Dense"),
+    "a registered object of another library": dense(registered_name="other>Dense"),
     "a layer that reads a SavedModel": dense(class_name="TFSMLayer", config={"filepath": "/tmp/model"}),
     "a layer that unpickles": dense(class_name="TorchModuleWrapper", config={"module": "gASV"}),
     "a layer that reads a file": dense(class_name="StringLookup", config={"vocabulary": "/etc/passwd"}),
     "a type without a module": {"class_name": "Dense", "config": {}},
-    "a type that is no text": dense(class_name=["Dense"]),
+    "a type that is not a string": dense(class_name=["Dense"]),
     "a name only": {"registered_name": "x"},
     "a typespec": {"class_name": "__typespec__", "config": [], "spec_name": "x", "module": "os"},
 }
@@ -70,7 +70,7 @@ def write_archive(path: Path, config: Any, **members: bytes) -> Path:
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_objects_are_refused_wherever_they_are(tmp_path: Path, what: str) -> None:
+def test_hostile_objects_are_refused_at_any_depth(tmp_path: Path, what: str) -> None:
     layer = HOSTILE[what]
     deep = dense(config={"units": [{"x": [dense(config=layer)]}]})
     for config in (model_config(layer), model_config(deep), layer, {**model_config({}), "build_config": layer}):
@@ -91,13 +91,15 @@ def test_hostile_objects_are_refused_wherever_they_are(tmp_path: Path, what: str
     ],
     ids=["list", "cut", "deep", "large", "asset", "member", "path"],
 )
-def test_other_archives_are_refused(tmp_path: Path, config: Any, members: dict[str, bytes], message: str) -> None:
+def test_archives_with_invalid_members_are_refused(
+    tmp_path: Path, config: Any, members: dict[str, bytes], message: str
+) -> None:
     with pytest.raises(UnsafeArchive, match=message):
         check_keras_archive(write_archive(tmp_path / "model.keras", config, **members))
 
 
-def test_what_the_compilation_names_is_not_read(tmp_path: Path) -> None:
-    """Keras loads without it."""
+def test_objects_of_the_compile_config_are_not_checked(tmp_path: Path) -> None:
+    """Keras loads the model without its compile_config, so the names there do no harm."""
     config = {**model_config({"units": 1}), "compile_config": {"loss": function("builtins", "own_loss")}}
     check_keras_archive(write_archive(tmp_path / "model.keras", config))
 
@@ -127,7 +129,7 @@ def test_a_version_with_a_lambda_layer_runs_no_code(stored: StoredVersion, tmp_p
 
 
 @pytest.mark.slow
-def test_without_the_check_the_hostile_file_would_run_code(tmp_path: Path) -> None:
+def test_hostile_file_runs_code_without_the_check(tmp_path: Path) -> None:
     import keras
 
     path = write_archive(tmp_path / "model.keras", hostile_model(tmp_path / "ran"))
@@ -141,7 +143,7 @@ def test_without_the_check_the_hostile_file_would_run_code(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_layers_of_the_project_are_accepted(tmp_path: Path, make_trained: Make) -> None:
-    """All that training builds, by their registered names."""
+    """The accepted layers are all layers that training builds, by their registered names."""
     from keras.saving import get_custom_objects
 
     from models import keras_nets  # noqa: F401 - registers them

@@ -41,8 +41,10 @@ ensembles = st.builds(
 )
 
 
-def lived_in(model: keras.Model, seed: int = 0) -> keras.Model:
-    """A model with weights as after a training: running means are not 0, running variances not 1."""
+def with_random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Replace the weights by random values as after a training: running means are not 0, and running variances not
+    1.
+    """
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         if "seed" in variable.path:
@@ -53,7 +55,7 @@ def lived_in(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def assert_answers_alike(model: keras.Model, x: Array, rounding: float = 0.0) -> None:
+def assert_equal_answers(model: keras.Model, x: Array, rounding: float = 0.0) -> None:
     wanted = model(x, training=False).numpy()
     network = keras_export.export(model)
     for ours in (network.predict(x), network.for_inference().forward(x)):
@@ -64,7 +66,7 @@ def effect_of_rounding(model: keras.Model, x: Array) -> float:
     """The largest change of an output when each weight of the Keras model changes by one unit in its last place.
 
     Random weights can make outputs that are small differences of large terms, for example the mean of ensemble members
-    that nearly cancel. No two ways to compute those in float32 agree better than this.
+    that nearly cancel. Two ways to compute such outputs in float32 can differ by this much.
     """
     rng = np.random.default_rng(0)
     wanted, weights = model(x, training=False).numpy(), model.get_weights()
@@ -79,15 +81,15 @@ def effect_of_rounding(model: keras.Model, x: Array) -> float:
 @settings(max_examples=25, deadline=None)
 def test_random_architectures_have_the_outputs_of_keras(architecture: Architecture, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    model = lived_in(keras_nets.build(architecture), seed)
+    model = with_random_weights(keras_nets.build(architecture), seed)
     keras_nets.zero_unseen(model)
     levels = [rng.integers(0, levels, (1_000, 1)) for levels, _ in architecture.categories]
     x = np.concatenate([rng.normal(size=(1_000, architecture.numbers)), *levels], axis=1).astype(np.float32)
-    assert_answers_alike(model, x, rounding=4 * effect_of_rounding(model, x))
+    assert_equal_answers(model, x, rounding=4 * effect_of_rounding(model, x))
 
 
 def test_effect_of_rounding_is_far_below_that_of_a_wrong_weight() -> None:
-    model = lived_in(keras_nets.build(Architecture(4, hidden=(8, 8), scales=(1.0, 6.0), members=4)))
+    model = with_random_weights(keras_nets.build(Architecture(4, hidden=(8, 8), scales=(1.0, 6.0), members=4)))
     x = np.random.default_rng(0).normal(size=(1_000, 4)).astype(np.float32)
     wanted, rounding = model(x, training=False).numpy(), effect_of_rounding(model, x)
     assert 0 < rounding < 1e-4 * wanted.std()
@@ -101,7 +103,7 @@ def test_effect_of_rounding_is_far_below_that_of_a_wrong_weight() -> None:
 
 
 def chain(*layers: keras.layers.Layer) -> keras.Model:
-    return lived_in(keras.Sequential([keras.Input((5,)), *layers]))
+    return with_random_weights(keras.Sequential([keras.Input((5,)), *layers]))
 
 
 @pytest.mark.parametrize(
@@ -121,20 +123,20 @@ def chain(*layers: keras.layers.Layer) -> keras.Model:
 )
 def test_every_supported_layer_has_the_outputs_of_keras(make: Callable[[], keras.Model]) -> None:
     x = np.random.default_rng(0).normal(size=(500, 5)).astype(np.float32)
-    assert_answers_alike(make(), x)
+    assert_equal_answers(make(), x)
 
 
 def test_functional_model_that_is_a_chain_is_exported() -> None:
     x = keras.Input((5,))
     model = keras.Model(x, kl.Dense(2)(kl.Dense(4, activation="relu")(x)))
-    assert_answers_alike(model, np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32))
+    assert_equal_answers(model, np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32))
 
 
 def test_further_training_does_not_change_the_exported_network() -> None:
     model = chain(kl.Dense(2))
     network = keras_export.export(model)
     before = network.predict(np.ones((1, 5)))
-    lived_in(model, seed=1)
+    with_random_weights(model, seed=1)
     np.testing.assert_array_equal(network.predict(np.ones((1, 5))), before)
 
 
@@ -160,7 +162,7 @@ class Twice(kl.Dense):  # type: ignore[misc]  # Keras has no types
         return 2 * super().call(x)  # type: ignore[no-any-return]
 
 
-def half() -> keras.Model:
+def half_precision() -> keras.Model:
     return keras.Sequential([keras.Input((5,)), kl.Dense(2, dtype="mixed_bfloat16", name="half")])
 
 
@@ -180,7 +182,7 @@ def two_inputs() -> keras.Model:
         ),
         (lambda: chain(kl.Dense(2, activation=lambda x: x * x, name="d")), r"layer 'd' .* activation '<lambda>'"),
         (lambda: chain(kl.Dense(2), kl.ReLU(max_value=6, name="r")), r"layer 'r' \(ReLU\): max_value"),
-        (half, r"layer 'half' \(Dense\): computes in bfloat16"),
+        (half_precision, r"layer 'half' \(Dense\): computes in bfloat16"),
         (branches, r"\(Add\): joins several branches"),
         (shared, r"layer used twice"),
         (two_inputs, r"layer 'two' \(Functional\): expected a built .* one input"),

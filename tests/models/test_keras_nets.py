@@ -73,7 +73,7 @@ def test_members_are_trained_by_one_compiled_function(adapters: bool) -> None:
     before, kernels = np.array(model(x)), [np.array(weights) for weights in model.get_weights()]
     members.compile(optimizer="adam", loss="mse", jit_compile=True)
     members.fit(x, np.zeros((6, 3, 3), np.float32), epochs=1, verbose=0)
-    assert np.abs(np.array(model(x)) - before).max() > 0  # they are the same layers
+    assert np.abs(np.array(model(x)) - before).max() > 0  # both models have the same layers
     assert len(kernels) == len(members.get_weights())
 
 

@@ -1,4 +1,4 @@
-"""A hook reports what a library no longer has, and what breaks without it."""
+"""A hook reports which part a library no longer has, and what breaks without this part."""
 
 from importlib.metadata import version
 
@@ -19,7 +19,7 @@ class Library:
 HOLDS = LibraryHook("a name", "numpy", "Nothing works.", lambda: None)
 
 
-def test_names_are_found_in_a_function_and_in_the_functions_inside_it() -> None:
+def test_names_are_found_in_a_function_and_its_inner_functions() -> None:
     assert refers_to(Library.__init__, "path", "later", "center", "limit") is None
     assert refers_to(Library.anything, "--option", "options") is None
     assert refers_to(Library.__init__, "path", "write") == "Library.__init__ no longer refers to write"

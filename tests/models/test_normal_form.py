@@ -11,12 +11,12 @@ from models.feature import Feature
 from models.normal_form import MAX_MARKS, normal_form
 from models.text_score import text_buckets
 
-LOW, HIGH = "\u0334", "\u0301"  # a mark that is sorted before the other one
+LOW, HIGH = "\u0334", "\u0301"  # a mark that is sorted before HIGH
 LETTER = "\uff9e"  # a letter that is a mark in NFKC
 
 
 @pytest.mark.parametrize("text", ["plain", "cafe\u0301", "e\u0323\u0302\u0301", "ｶﾞ", "1 €", "Việt", "🙂" * 9, "\ud800"])
-def test_it_is_the_normal_form_of_unicode(text: str) -> None:
+def test_normal_form_equals_that_of_unicode(text: str) -> None:
     assert normal_form("NFC", text) == unicodedata.normalize("NFC", text)
     assert normal_form("NFKC", text) == unicodedata.normalize("NFKC", text)
 
@@ -33,8 +33,8 @@ def test_a_long_run_of_marks_takes_milliseconds(other: str) -> None:
     assert time.perf_counter() - started < 2.0  # without the cut it takes minutes
 
 
-def test_few_characters_are_kept() -> None:
-    """All characters of Unicode would take more than 100 MB."""
+def test_cache_of_characters_is_bounded() -> None:
+    """A cache of all characters of Unicode would need more than 100 MB."""
     every = "".join(map(chr, range(0x3400, 0x3400 + 2 * MAX_KEPT)))
     assert with_ascii_forms(every) == every
     assert with_ascii_forms("\uff11\u0662") == "12"

@@ -1,4 +1,4 @@
-"""Rows of numbers read from their text: equal to the validators' rows, and never a text that these refuse."""
+"""`NumberRows` reads rows of numbers like the validators, and reads no text that the validators refuse."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def schema_of(columns: Sequence[Feature]) -> FeatureSchema:
 
 
 def general(schema: FeatureSchema, text: bytes) -> FloatMatrix | None:
-    """The matrix of the general way."""
+    """The matrix that the validators read, or None if the text is not valid."""
     rows = schema.validators.parse_body(b'{"rows":[%b]}' % text)
     return None if rows is None else schema.frames.from_rows(rows).numbers
 
@@ -45,7 +45,7 @@ def random_rows(generator: random.Random, count: int, names: Sequence[str] = NAM
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_regular_texts_are_read_with_the_values_of_the_validators(seed: int) -> None:
+def test_regular_texts_have_the_values_of_the_validators(seed: int) -> None:
     generator = random.Random(seed)
     columns = features(NAMES[: generator.choice([1, 2, 5, 8])])
     schema, names = schema_of(columns), [feature.name for feature in columns]
@@ -60,7 +60,7 @@ def test_regular_texts_are_read_with_the_values_of_the_validators(seed: int) -> 
     np.testing.assert_array_equal(lines, expected)
 
 
-def test_names_may_be_written_with_escapes() -> None:
+def test_column_names_may_be_written_with_escapes() -> None:
     columns = features(("größe", "b"))
     text = json.dumps([{"größe": 1, "b": 2}, {"größe": 3, "b": 4}]).encode()[1:-1]
     assert b"\\u00f6" in text
@@ -69,7 +69,7 @@ def test_names_may_be_written_with_escapes() -> None:
 
 @pytest.mark.parametrize("separator", [b",", b"\n"])
 @pytest.mark.parametrize("seed", range(8))
-def test_no_changed_text_is_read_differently(seed: int, separator: Separator) -> None:
+def test_changed_texts_have_the_result_of_the_validators(seed: int, separator: Separator) -> None:
     """200 texts, each with a few changed, added, removed or swapped characters."""
     generator = random.Random(seed)
     columns = features(NAMES[:3])
@@ -135,7 +135,7 @@ def test_other_texts_are_left_to_the_validators(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [b'{"a":1,"b":\n2}\n{"a":3,"b":4}', b'{"a":1,"b":2}\n{"a":3,"b":4\n}'])
-def test_a_row_over_several_lines_is_not_read(text: bytes) -> None:
+def test_row_over_several_lines_is_left_to_the_validators(text: bytes) -> None:
     reader = NumberRows(features(("a", "b")))
     assert reader.read(text, b"\n") is None
     assert reader.read(b'{"a":1,"b":2}\n{"a":3,"b":4}', b"\n") is not None
@@ -143,18 +143,18 @@ def test_a_row_over_several_lines_is_not_read(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", [b'{"a":}', b'{"a":  }', b'{"a":\t}', b'{"a":1},{"a": }', b'{"a": },{"a": }'])
 @pytest.mark.parametrize("separator", [b",", b"\n"])
-def test_a_single_column_without_a_value_is_not_read(text: bytes, separator: Separator) -> None:
+def test_single_column_without_a_value_is_left_to_the_validators(text: bytes, separator: Separator) -> None:
     assert NumberRows(features(("a",))).read(text.replace(b"},", b"}" + separator), separator) is None
 
 
-def test_limits_of_columns_are_kept() -> None:
+def test_limits_of_columns_are_checked() -> None:
     text = b'{"a":1,"b":2},{"a":3,"b":4}'
     assert NumberRows([*features(("a",), minimum=1, maximum=3), *features(("b",))]).read(text) is not None
     assert NumberRows([*features(("a",), minimum=1.5), *features(("b",))]).read(text) is None
     assert NumberRows([*features(("a",)), *features(("b",), maximum=math.nextafter(4, 0))]).read(text) is None
 
 
-def test_only_numbers_that_are_never_missing_are_read() -> None:
+def test_only_columns_of_required_numbers_are_read() -> None:
     assert reads(features())
     assert not reads([*features(), Feature(name="c", kind="number", nullable=True)])
     assert not reads([*features(), Feature(name="c", kind="boolean", nullable=False)])

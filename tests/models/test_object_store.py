@@ -1,6 +1,6 @@
-"""Versions and `serving.json` in an object store, here in the memory of this process: the rules of all of them.
+"""Versions and `serving.json` in an object store. The tests use a store in memory, which has the same rules.
 
-`make store-check` does the same with a server that speaks S3.
+`make store-check` tests a server with the protocol of S3.
 """
 
 import json
@@ -74,18 +74,18 @@ def champion(folder: Path) -> int | None:
     return ServingFile(folder).read().model("homes").champion
 
 
-def test_a_pushed_version_is_the_same_model_under_the_next_number(
+def test_pushed_version_is_the_same_model_under_the_next_number(
     local: VersionStore, pushed: VersionStore, mirror: StoreMirror
 ) -> None:
     assert numbers(pushed) == [3, 2, 1]
     (one, is_new) = push(local.find("homes", 2), mirror)
-    assert (one.version, is_new) == (2, False), "the same content is pushed once"
+    assert (one.version, is_new) == (2, False), "the same content is stored only once"
     found = pushed.find("homes", 3)
     assert store.load(found).version == "3"
     assert (found.path / "card.md").read_text() == "# version 3\n"
 
 
-def test_numbers_are_those_of_the_store_and_none_is_used_twice(
+def test_pushed_version_gets_the_next_unused_number_of_the_store(
     local: VersionStore, pushed: VersionStore, mirror: StoreMirror
 ) -> None:
     pushed.delete(pushed.find("homes", 3))
@@ -139,7 +139,7 @@ def test_serving_json_is_copied_after_the_versions_that_it_names(pushed: Version
     assert reported_problem(mirror.folder) == ""
 
 
-def test_a_version_that_cannot_be_copied_holds_back_serving_json_for_a_time(
+def test_version_that_cannot_be_copied_delays_serving_json(
     pushed: VersionStore, mirror: StoreMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror_sync, "RETRY_S", 0.0)
@@ -158,7 +158,7 @@ def test_a_version_that_cannot_be_copied_holds_back_serving_json_for_a_time(
     assert "homes:2" in reported_problem(mirror.folder)
 
 
-def test_a_version_that_fails_again_later_holds_back_again(
+def test_version_that_fails_again_later_delays_serving_json_again(
     pushed: VersionStore, mirror: StoreMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
@@ -170,7 +170,7 @@ def test_a_version_that_fails_again_later_holds_back_again(
     shutil.rmtree(versions[2].path)
     mirror.objects.put("homes/2/weights.npz", b"no archive")
     followed = []
-    for number in (2, 1, 3, 2):  # homes:2 is still needed as the version before homes:1, and is not needed with homes:3
+    for number in (2, 1, 3, 2):  # homes:2 is needed as the version before homes:1, but not with homes:3
         pushed.promote(versions[number], by_person=True)
         sync.look()
         followed.append(champion(mirror.folder))
@@ -178,7 +178,7 @@ def test_a_version_that_fails_again_later_holds_back_again(
     assert followed == [1, 1, 3, 3]
 
 
-def test_a_store_that_cannot_be_reached_leaves_the_copy_and_is_reported(
+def test_unreachable_store_is_reported_and_the_copy_remains(
     pushed: VersionStore, mirror: StoreMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync = MirrorSync(mirror, ALL)
@@ -193,7 +193,7 @@ def test_a_store_that_cannot_be_reached_leaves_the_copy_and_is_reported(
         sync.look()
         assert reported_problem(mirror.folder) == "no answer"
         assert (champion(mirror.folder), copied(mirror)) == (2, [1, 2, 3])
-        MirrorSync(mirror, ALL).fill()  # a start with the copy of an earlier one
+        MirrorSync(mirror, ALL).fill()  # this start uses the copy of an earlier start
         shutil.rmtree(mirror.folder / "models")
         (mirror.folder / "models").mkdir()
         with pytest.raises(StoreUnreachable):
@@ -202,7 +202,7 @@ def test_a_store_that_cannot_be_reached_leaves_the_copy_and_is_reported(
     assert reported_problem(mirror.folder) == ""
 
 
-def test_an_emptied_store_or_an_invalid_serving_json_changes_nothing(pushed: VersionStore, mirror: StoreMirror) -> None:
+def test_emptied_store_or_invalid_serving_json_leaves_the_copy(pushed: VersionStore, mirror: StoreMirror) -> None:
     sync = MirrorSync(mirror, ALL)
     pushed.promote(pushed.find("homes", 2), by_person=True)
     sync.fill()
@@ -215,7 +215,7 @@ def test_an_emptied_store_or_an_invalid_serving_json_changes_nothing(pushed: Ver
     assert (champion(mirror.folder), copied(mirror)) == (2, [1, 2, 3])
 
 
-def test_the_copy_is_bounded_and_keeps_what_is_served(
+def test_copy_is_bounded_and_contains_the_served_versions(
     pushed: VersionStore, mirror: StoreMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = next(one.size for one in mirror.remote.list().versions["homes"])
@@ -224,7 +224,7 @@ def test_the_copy_is_bounded_and_keeps_what_is_served(
     pushed.promote(pushed.find("homes", 1), by_person=True)
     pushed.promote(pushed.find("homes", 2), by_person=True)
     MirrorSync(small, ALL).fill()
-    assert copied(mirror) == [1, 2], "the champion and the one that a rollback returns to"
+    assert copied(mirror) == [1, 2], "the champion and the version that a rollback would serve"
     tiny = StoreMirror(mirror.folder, mirror.url, int(size * 0.5))
     shutil.rmtree(mirror.folder / "models" / "homes" / "2")
     MirrorSync(tiny, ALL).fill()
@@ -239,7 +239,7 @@ def test_a_damaged_copy_is_replaced_at_the_start(pushed: VersionStore, mirror: S
     assert store.load(pushed.find("homes", 3)).version == "3"
 
 
-def test_another_upload_under_a_known_number_is_copied_again(
+def test_other_upload_under_a_known_number_is_copied_again(
     local: VersionStore, pushed: VersionStore, mirror: StoreMirror
 ) -> None:
     MirrorSync(mirror, ALL).fill()
@@ -249,19 +249,19 @@ def test_another_upload_under_a_known_number_is_copied_again(
     assert (mirror.folder / "models" / "homes" / "3" / "card.md").read_text() == "# version 2\n"
 
 
-def test_of_two_changes_at_once_the_second_is_refused(
+def test_second_of_two_concurrent_changes_is_refused(
     pushed: VersionStore, mirror: StoreMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = pushed.find("homes", 1), pushed.find("homes", 2)
     original = ObjectStore.create
 
-    def overtaken(self: ObjectStore, name: str, content: bytes) -> None:
+    def create_after_another_change(self: ObjectStore, name: str, content: bytes) -> None:
         monkeypatch.setattr(ObjectStore, "create", original)
         if name == SERVING_FILE:
             pushed.promote(other, by_person=True)
         original(self, name, content)
 
-    monkeypatch.setattr(ObjectStore, "create", overtaken)
+    monkeypatch.setattr(ObjectStore, "create", create_after_another_change)
     with pytest.raises(GenerationMismatch, match="the generation is 1, not 0"):
         pushed.promote(one, by_person=True)
     assert pushed.serving.read().model("homes").champion == 2
@@ -287,29 +287,29 @@ def test_the_audit_is_a_chain_of_objects(pushed: VersionStore, mirror: StoreMirr
     assert "were removed" in pushed.serving.verify().problems[0]
 
 
-def test_a_change_whose_answer_is_lost_is_found_to_be_made(
-    pushed: VersionStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_change_with_a_lost_answer_is_recognised_as_made(pushed: VersionStore, monkeypatch: pytest.MonkeyPatch) -> None:
     original = ObjectStore.create
 
-    def lost(self: ObjectStore, name: str, content: bytes) -> None:
+    def create_then_lose_answer(self: ObjectStore, name: str, content: bytes) -> None:
         original(self, name, content)
         raise StoreUnreachable("the connection was closed")
 
-    monkeypatch.setattr(ObjectStore, "create", lost)
+    monkeypatch.setattr(ObjectStore, "create", create_then_lose_answer)
     assert pushed.promote(pushed.find("homes", 2), by_person=True)[1].generation == 1
 
-    def never(self: ObjectStore, name: str, content: bytes, known: Any) -> None:
+    def refuse_connection(self: ObjectStore, name: str, content: bytes, known: Any) -> None:
         raise StoreUnreachable("the connection was refused")
 
-    monkeypatch.setattr(ObjectStore, "replace", never)
+    monkeypatch.setattr(ObjectStore, "replace", refuse_connection)
     with pytest.raises(ServingStateError, match="was not changed"):
         pushed.promote(pushed.find("homes", 3), by_person=True)
     assert pushed.serving.read().model("homes").champion == 2
     assert pushed.serving.verify().problems == []
 
 
-def test_a_store_that_ignores_conditions_is_read_only(pushed: VersionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_that_ignores_conditional_writes_is_read_only(
+    pushed: VersionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = ObjectStore._put
     monkeypatch.setattr(
         ObjectStore, "_put", lambda self, name, content, mode: original(self, name, content, "overwrite")
@@ -320,7 +320,7 @@ def test_a_store_that_ignores_conditions_is_read_only(pushed: VersionStore, monk
     assert pushed.serving.read().generation == 0
 
 
-def test_a_version_that_is_deleted_cannot_be_promoted(pushed: VersionStore) -> None:
+def test_deleted_version_of_an_object_store_cannot_be_promoted(pushed: VersionStore) -> None:
     found = pushed.find("homes", 2)
     pushed.delete(found)
     with pytest.raises(ChangeRefused, match="deleted meanwhile"):
@@ -330,13 +330,13 @@ def test_a_version_that_is_deleted_cannot_be_promoted(pushed: VersionStore) -> N
         pushed.delete(pushed.find("homes", 3))
 
 
-def test_prune_keeps_what_is_served(pushed: VersionStore) -> None:
+def test_prune_keeps_the_served_versions(pushed: VersionStore) -> None:
     pushed.promote(pushed.find("homes", 1), by_person=True)
     assert [stored.version for stored in pushed.prune("homes", 1)] == [2], "3 was served before"
     assert numbers(pushed) == [3, 1]
 
 
-def test_a_conditional_write(remote: VersionStore) -> None:
+def test_conditional_writes_fail_after_another_write(remote: VersionStore) -> None:
     objects = open_object_store(remote.place)
     objects.create("a", b"1")
     with pytest.raises(ConditionFailed):
@@ -350,12 +350,12 @@ def test_a_conditional_write(remote: VersionStore) -> None:
 
 
 @pytest.mark.parametrize("url", ["sftp://host/models", "http://host/models"])
-def test_a_url_of_another_kind_is_refused(url: str) -> None:
+def test_url_with_an_unknown_scheme_is_refused(url: str) -> None:
     with pytest.raises(ServingStateError, match="expected a folder, or s3://, gs:// or az://"):
         VersionStore.at_url(url)
 
 
-def test_the_file_that_names_the_copies_is_readable(pushed: VersionStore, mirror: StoreMirror) -> None:
+def test_mirror_json_lists_the_copied_versions(pushed: VersionStore, mirror: StoreMirror) -> None:
     MirrorSync(mirror, ALL).fill()
     document = json.loads((mirror.folder / "mirror.json").read_bytes())
     assert document["url"] == mirror.url

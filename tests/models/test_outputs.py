@@ -1,4 +1,4 @@
-"""Outputs are cut, joined and checked with all their arrays, and a spec describes columns that cannot be confused."""
+"""Outputs are split, concatenated and checked with all their arrays, and the columns of a spec have different names."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_labels_have_their_common_type(labels: list[object], dtype: str) -> None
     assert type_of_labels(labels) == dtype  # type: ignore[arg-type]
 
 
-def test_each_task_has_its_columns() -> None:
+def test_output_spec_has_the_columns_of_each_task() -> None:
     value, classes = OutputSpec.of(REGRESSION), OutputSpec.of(BINARY)
     assert (value.common, value.column_names) == ("value", ["value"])
     assert (classes.common, [*classes.by_name]) == ("classes", ["label", "probabilities"])
@@ -98,7 +98,7 @@ def test_outputs_with_equal_names_are_refused() -> None:
             spec.with_columns(extra)
 
 
-def test_text_requires_categories_and_a_matrix_has_none() -> None:
+def test_text_output_requires_categories_and_a_matrix_has_no_categories() -> None:
     with pytest.raises(ValueError, match="text needs categories"):
         OutputColumn.scalar("reason", "text", lambda outputs: outputs.extras["reason"])
     with pytest.raises(ValueError, match="a matrix has no categories"):

@@ -1,4 +1,4 @@
-"""A name that occurs twice in an object is found, wherever it is, and nothing else is taken for one."""
+"""A name that occurs twice in a JSON object is found at any place, and no other text is reported."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def repeating(value: Any) -> bool:
 
 
 @given(VALUES, st.sampled_from([":", " :", ": ", "\n:\t"]))
-def test_a_text_repeats_a_name_if_an_object_in_it_does(value: Any, colon: str) -> None:
+def test_repeated_name_is_found_in_any_object_of_a_text(value: Any, colon: str) -> None:
     text = written(value, colon).encode()
     assert (marked_if_repeated(text, json.loads(text)) is not None) == repeating(value)
 
@@ -51,13 +51,13 @@ def test_a_text_repeats_a_name_if_an_object_in_it_does(value: Any, colon: str) -
         (b'{"a":1}', 1, False),
         (b'{"a":1,"a":1}', 1, True),
         (b'{"a":"12:30:00"}', 1, False),
-        (b'{"a" :"12:30"}', 1, True),  # not certain by counting
+        (b'{"a" :"12:30"}', 1, True),  # counting cannot decide
         (b'{"a":"\\":"}', 1, True),
     ],
 )
-def test_counting_is_enough_for_nearly_all_texts(text: bytes, names: int, expected: bool) -> None:
+def test_counting_names_and_colons_decides_most_texts(text: bytes, names: int, expected: bool) -> None:
     assert may_repeat(text, names) == expected
-    padding = b" " * repeated_names.LONG_BYTES  # colons of long texts are counted in another way
+    padding = b" " * repeated_names.LONG_BYTES  # the colons of long texts are counted by other code
     assert may_repeat(text + padding, names) == expected
     assert (marked_if_repeated(text, json.loads(text)) is not None) == (text.count(b'"a"') > 1)
 

@@ -1,4 +1,4 @@
-"""Values that training never saw get a warning."""
+"""Values outside the range seen and unseen levels get a warning."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A schema as JSON: written, read, edited by a person."""
+"""A schema is written as JSON, can be edited by a person, and is read again."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Servers register in their store; servers that have stopped are not waited for."""
+"""Servers register in their store; the registration of a stopped server is removed."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def server() -> ServerRegistration:
     return registration("a-3000", os.getpid(), 4, workers, ["housing:4 (champion): mae 0.3"])
 
 
-def test_registration_is_read_as_it_was_written(tmp_path: Path, server: ServerRegistration) -> None:
+def test_registration_is_read_back_unchanged(tmp_path: Path, server: ServerRegistration) -> None:
     assert server_registration.read(tmp_path) == []
     server_registration.write(tmp_path, server)
     [found] = server_registration.read(tmp_path)
@@ -40,8 +40,8 @@ def test_server_that_does_not_renew_is_removed(tmp_path: Path, server: ServerReg
     assert [path.name for path in (tmp_path / "servers").iterdir()] == ["other.json"]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are seen by /proc")
-def test_server_whose_process_is_gone_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the test needs /proc")
+def test_server_whose_process_has_ended_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
     server_registration.write(tmp_path, replace(server, pid=ended.pid))
@@ -65,6 +65,6 @@ def test_no_file_outside_of_the_folder_is_removed(tmp_path: Path, server: Server
     assert not file.exists()
 
 
-def test_id_is_the_name_of_a_file(tmp_path: Path, server: ServerRegistration) -> None:
+def test_id_that_is_not_a_file_name_is_refused(tmp_path: Path, server: ServerRegistration) -> None:
     with pytest.raises(ValueError, match="not the name of a file"):
         server_registration.write(tmp_path, replace(server, id="../x"))

@@ -78,7 +78,7 @@ def test_lost_update_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("expected", [None, 0])
-def test_changes_at_once_are_applied_one_after_another(tmp_path: Path, expected: int | None) -> None:
+def test_concurrent_changes_are_applied_one_after_another(tmp_path: Path, expected: int | None) -> None:
     file, refused = ServingFile(tmp_path), []
 
     def change(version: int) -> None:
@@ -123,21 +123,21 @@ def test_full_disk_leaves_the_old_state(tmp_path: Path, failing: str, monkeypatc
     assert file.verify() == audit.AuditReport(2)
 
 
-def test_line_that_did_not_fit_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_line_of_a_full_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = ServingFile(tmp_path)
     file.apply(promotion(1))
     written = (tmp_path / audit.AUDIT_FILE).read_bytes()
     write = os.write
     calls: list[bytes] = []
 
-    def half(descriptor: int, data: bytes) -> int:
+    def write_half(descriptor: int, data: bytes) -> int:
         calls.append(data)
         if len(calls) > 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return write(descriptor, data[: len(data) // 2])
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "write", half)
+        patched.setattr(os, "write", write_half)
         with pytest.raises(ServingStateError, match="No space left"):
             file.apply(promotion(2))
     assert (tmp_path / audit.AUDIT_FILE).read_bytes() == written
@@ -210,7 +210,7 @@ def test_killed_process_leaves_the_old_or_the_new_state(tmp_path: Path, step: st
     assert generations == sorted(set(generations)), "no generation is used twice"
 
 
-def test_unfinished_line_is_explained_and_removed(tmp_path: Path) -> None:
+def test_unfinished_line_of_the_audit_is_explained_and_removed(tmp_path: Path) -> None:
     file = ServingFile(tmp_path)
     file.apply(promotion(1))
     with (tmp_path / audit.AUDIT_FILE).open("ab") as written:
@@ -257,14 +257,14 @@ def test_change_during_the_check_is_not_a_problem(tmp_path: Path, monkeypatch: p
     file.apply(promotion(1))
     read = ServingFile.read_bytes
 
-    def then_changed(self: ServingFile) -> bytes | None:
+    def read_then_change(self: ServingFile) -> bytes | None:
         content = read(self)
         with monkeypatch.context() as patched:
             patched.setattr(ServingFile, "read_bytes", read)
             file.apply(promotion(2))
         return content
 
-    monkeypatch.setattr(ServingFile, "read_bytes", then_changed)
+    monkeypatch.setattr(ServingFile, "read_bytes", read_then_change)
     assert problems(file) == []
 
 

@@ -34,7 +34,7 @@ def document(**model: Any) -> str:
     return json.dumps({"format": 1, "generation": 12, "models": {"housing": FULL | model}})
 
 
-def test_document_is_written_as_it_was_read() -> None:
+def test_serving_document_is_written_back_unchanged() -> None:
     state = ServingState.from_json(document())
     assert json.loads(state.to_json()) == json.loads(document())
     assert state.model("housing").aliases_of(4) == ["champion"]
@@ -42,7 +42,7 @@ def test_document_is_written_as_it_was_read() -> None:
     assert state.model("other") == ModelState()
 
 
-def test_a_rollback_that_ignores_feedback_is_written_as_such() -> None:
+def test_rollback_that_ignores_feedback_is_marked_in_the_document() -> None:
     rollback = {"after_rows": 500, "feedback": False}
     text = document(traffic={"champion": 95, "challenger": 5, "rollback": rollback})
     state = ServingState.from_json(text)
@@ -74,7 +74,7 @@ def test_first_error_of_a_document_is_named_with_its_place(model: dict[str, Any]
     assert str(caught.value).startswith(message)
 
 
-def test_share_of_any_alias_is_read_as_it_was_written() -> None:
+def test_share_of_any_alias_is_read_back_unchanged() -> None:
     model = changes.set_alias(ModelState(champion=4), "shares", 5)
     for shares in ({"champion": 95, "shares": 5}, {"shares": {"champion": 95, "shares": 5}}):
         split = changes.set_traffic(model, Traffic.model_validate(shares))

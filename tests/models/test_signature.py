@@ -29,18 +29,18 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def signed(bentoml_store: Path, make_trained: Make, keys: tuple[Path, Path]) -> StoredVersion:
-    """homes:1, signed when it is stored."""
+    """The version homes:1, which was signed when it was stored."""
     return store.save(make_trained(), signature.read_private_key(keys[0]))
 
 
-def stock(*words: str | Path) -> str:
-    """The output of the stock command model_signing, which has to succeed."""
+def run_stock_command(*words: str | Path) -> str:
+    """The output of the command model_signing; asserts that the command succeeds."""
     done = subprocess.run([STOCK, *map(str, words)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def reason(stored: StoredVersion, public: Path) -> str:
+def refusal_reason(stored: StoredVersion, public: Path) -> str:
     """Why a version is refused with this trusted key."""
     with pytest.raises(StoreError) as refused:
         store.load(stored, trusted_keys=[public])
@@ -50,23 +50,25 @@ def reason(stored: StoredVersion, public: Path) -> str:
     return message
 
 
-def test_the_stock_package_verifies_what_is_signed(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
+def test_stock_package_verifies_a_signed_version(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
     verify = ("verify", "key", signed.path, "--signature", signed.path / "model.sig", "--public_key", keys[1])
-    assert "Verification succeeded" in stock(*verify)
+    assert "Verification succeeded" in run_stock_command(*verify)
     (signed.path / "card.md").write_text("other")
     done = subprocess.run([STOCK, *map(str, verify)], capture_output=True, text=True, timeout=120)
     assert "Hash mismatch" in done.stderr
 
 
-def test_what_the_stock_package_signs_is_trusted(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
+def test_version_that_the_stock_package_signed_is_trusted(
+    bentoml_store: Path, make_trained: Make, tmp_path: Path
+) -> None:
     private, public = write_keys(tmp_path, ec.SECP384R1())
     stored = store.save(make_trained())
-    assert "it is not signed" in reason(stored, public)
-    stock("sign", "key", stored.path, "--signature", stored.path / "model.sig", "--private_key", private)
+    assert "it is not signed" in refusal_reason(stored, public)
+    run_stock_command("sign", "key", stored.path, "--signature", stored.path / "model.sig", "--private_key", private)
     store.load(stored, trusted_keys=[public])
 
 
-def test_a_key_of_the_largest_curve_signs(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
+def test_key_of_the_largest_curve_signs_a_version(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
     private, public = write_keys(tmp_path, ec.SECP521R1())
     store.load(store.save(make_trained(), signature.read_private_key(private)), trusted_keys=[public])
 
@@ -86,13 +88,13 @@ def test_a_flipped_bit_in_any_file_is_refused(signed: StoredVersion, keys: tuple
     signature.verify(signed.path, trusted)
 
 
-def test_no_byte_of_the_signature_may_differ(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
+def test_changed_byte_of_the_signature_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
     trusted = trusted_keys.read([keys[1]])
     path = signed.path / "model.sig"
     content = path.read_bytes()
     envelope = content.index(b"dsseEnvelope") + 40
     outside = [*range(envelope), *range(content.rindex(b'"payloadType"'), len(content))]
-    for position in outside:  # all but the payload, of which each bit is signed
+    for position in outside:  # all bytes except the payload, of which each bit is signed
         changed = bytearray(content)
         changed[position] ^= 1 << position % 8
         path.write_bytes(changed)
@@ -101,43 +103,51 @@ def test_no_byte_of_the_signature_may_differ(signed: StoredVersion, keys: tuple[
 
 
 @pytest.mark.parametrize("name", ["background.json", ".hidden", "folder/file", "link"])
-def test_an_added_file_is_refused(signed: StoredVersion, keys: tuple[Path, Path], name: str) -> None:
+def test_signed_version_with_an_added_file_is_refused(
+    signed: StoredVersion, keys: tuple[Path, Path], name: str
+) -> None:
     path = signed.path / name
     path.parent.mkdir(exist_ok=True)
     if name == "link":
         path.symlink_to("card.md")
     else:
         path.write_text("{}")
-    assert name.partition("/")[0] in reason(signed, keys[1])
+    assert name.partition("/")[0] in refusal_reason(signed, keys[1])
 
 
 @pytest.mark.parametrize("name", ["card.md", "manifest.json", "model.yaml", "model.sig"])
-def test_a_missing_file_is_refused(signed: StoredVersion, keys: tuple[Path, Path], name: str) -> None:
+def test_signed_version_with_a_missing_file_is_refused(
+    signed: StoredVersion, keys: tuple[Path, Path], name: str
+) -> None:
     (signed.path / name).unlink()
-    assert name in reason(signed, keys[1])
+    assert name in refusal_reason(signed, keys[1])
 
 
 def test_a_version_under_another_number_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
     """A signed earlier version cannot be passed off as the newest one."""
     copy = Path(shutil.copytree(signed.path, signed.path.with_name("9")))
-    assert "it was signed as homes:1" in reason(StoredVersion("homes", 9, copy), keys[1])
+    assert "it was signed as homes:1" in refusal_reason(StoredVersion("homes", 9, copy), keys[1])
 
 
-def test_the_key_must_be_trusted(signed: StoredVersion, keys: tuple[Path, Path], tmp_path: Path) -> None:
+def test_signature_by_an_untrusted_key_is_refused(
+    signed: StoredVersion, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
     _, other = write_keys(tmp_path)
-    assert "it is signed by a key that is not trusted" in reason(signed, other)
+    assert "it is signed by a key that is not trusted" in refusal_reason(signed, other)
     shutil.copy(keys[1], tmp_path / "second.pub")
     store.load(signed, trusted_keys=[tmp_path / "second.pub"])
     (tmp_path / "key.pem").unlink()
     store.load(signed, trusted_keys=[tmp_path])
     (tmp_path / "second.pub").unlink()
-    assert "it is signed by a key that is not trusted" in reason(signed, tmp_path), "the keys are read at each load"
+    assert "it is signed by a key that is not trusted" in refusal_reason(signed, tmp_path), (
+        "the keys are read at each load"
+    )
     other.unlink()
-    assert "has no public key" in reason(signed, tmp_path)
+    assert "has no public key" in refusal_reason(signed, tmp_path)
 
 
-def test_a_statement_about_something_else_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
-    """The key is right, but the signed statement is not about files, or describes them in another way."""
+def test_signed_statement_of_another_form_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
+    """The key is trusted, but the signed statement does not describe the files in the expected way."""
     key, trusted = signature.read_private_key(keys[0]), trusted_keys.read([keys[1]])
     path = signed.path / "model.sig"
     bundle = signature.Bundle.from_json(path.read_bytes())
@@ -162,10 +172,10 @@ def test_a_statement_about_something_else_is_refused(signed: StoredVersion, keys
             signature.verify(signed.path, trusted)
 
 
-def test_files_are_not_exchanged_after_the_check(
+def test_files_exchanged_after_the_check_are_not_read(
     signed: StoredVersion, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exactly the checked bytes are read, even if somebody writes to the store in between."""
+    """The bytes that are read are the checked bytes, even if another process writes to the store in between."""
     check = manifest.check
 
     def check_then_exchange(folder: Path) -> None:
@@ -177,7 +187,7 @@ def test_files_are_not_exchanged_after_the_check(
     assert store.load(signed, trusted_keys=[keys[1]]).card == "# homes"
 
 
-def test_files_without_a_key_are_named(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+def test_files_without_a_valid_key_are_named(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     other = rsa.generate_private_key(65537, 2048)
     (tmp_path / "rsa.pub").write_bytes(
         other.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -140,7 +140,7 @@ def test_failed_write_leaves_no_files(
 def test_interrupted_save_leaves_no_version(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch, before: int, function: str
 ) -> None:
-    """`os.rename` gives a version its number, `os.replace` names it in `latest`."""
+    """`os.rename` gives a version its number, and `os.replace` writes the number to `latest`."""
     for _ in range(before):
         store.save(make_trained())
     real = getattr(os, function)
@@ -179,7 +179,7 @@ def test_file_that_cannot_be_written_leaves_no_files(
     assert store.save(trained).tag == "homes:1"
 
 
-def test_a_version_is_on_disk_before_it_appears(
+def test_version_is_written_to_disk_before_it_is_listed(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
@@ -203,7 +203,7 @@ def test_a_version_is_on_disk_before_it_appears(
     assert stored.name in after
 
 
-def test_a_version_that_does_not_reach_the_disk_does_not_appear(
+def test_version_that_does_not_reach_the_disk_is_not_listed(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(descriptor: int) -> None:
@@ -221,18 +221,18 @@ def test_version_is_stored_although_latest_cannot_be_written(
 ) -> None:
     store.save(make_trained())
 
-    def full(*arguments: Any) -> None:
+    def raise_disk_full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", full)
+        patched.setattr(os, "replace", raise_disk_full)
         assert store.save(make_trained()).tag == "homes:2"
     assert (bentoml_store / "homes" / "latest").read_text() == "1"
     assert files(bentoml_store / "homes") == {"1", "2", "latest"}
 
 
 @pytest.mark.parametrize("content", ["", "7", "x"])
-def test_wrong_latest_does_not_hinder_a_training(bentoml_store: Path, make_trained: Make, content: str) -> None:
+def test_invalid_latest_file_does_not_prevent_a_training(bentoml_store: Path, make_trained: Make, content: str) -> None:
     store.save(make_trained())
     (bentoml_store / "homes" / "latest").write_text(content)
     assert store.save(make_trained()).tag == "homes:2"

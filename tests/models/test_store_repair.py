@@ -36,7 +36,7 @@ def two_versions(bentoml_store: Path, make_trained: Make) -> Path:
     return bentoml_store / "homes"
 
 
-def test_store_in_order_is_not_changed(two_versions: Path) -> None:
+def test_intact_store_is_not_changed(two_versions: Path) -> None:
     before = (two_versions / "latest").stat()
     assert repair_store(two_versions.parent) == []
     assert (two_versions / "latest").stat() == before
@@ -53,7 +53,7 @@ def test_latest_names_the_newest_version(two_versions: Path, content: str, reaso
     assert repair_store(two_versions.parent) == []
 
 
-def test_newest_version_is_the_one_that_was_created_last(two_versions: Path) -> None:
+def test_newest_version_is_the_last_created_version(two_versions: Path) -> None:
     """BentoML's latest version, also if an older version was imported with a higher number."""
     description = two_versions / "2" / "model.yaml"
     lines = description.read_text().splitlines(keepends=True)
@@ -82,7 +82,7 @@ def test_folder_of_a_killed_process_is_removed(bentoml_store: Path) -> None:
     assert list(bentoml_store.iterdir()) == []
 
 
-def test_folder_in_use_is_left_alone(bentoml_store: Path) -> None:
+def test_folder_in_use_is_not_removed(bentoml_store: Path) -> None:
     with unfinished_folder.unfinished_folder(bentoml_store) as folder:
         assert repair_store(bentoml_store) == []
         assert folder.is_dir()
@@ -91,7 +91,7 @@ def test_folder_in_use_is_left_alone(bentoml_store: Path) -> None:
 
 
 @pytest.mark.parametrize(("age_days", "left"), [(0, 1), (2, 0)])
-def test_without_locks_the_age_of_a_folder_decides(
+def test_without_locks_only_old_folders_are_removed(
     bentoml_store: Path, monkeypatch: pytest.MonkeyPatch, age_days: int, left: int
 ) -> None:
     def no_locks(*arguments: object) -> None:
@@ -106,7 +106,7 @@ def test_without_locks_the_age_of_a_folder_decides(
     assert len(list(bentoml_store.iterdir())) == left
 
 
-def test_store_that_cannot_be_changed_is_left_as_it_is(two_versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_store_is_not_changed(two_versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (two_versions / "latest").write_text("")
 
     def read_only(*arguments: object) -> None:

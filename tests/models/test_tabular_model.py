@@ -1,4 +1,4 @@
-"""From checked rows to the predictions of the API."""
+"""A tabular model converts validated rows to the predictions of the API."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_zero_rows_have_zero_predictions(model: TabularModel) -> None:
     assert model.present(model.predict_rows([])) == []
 
 
-def test_tag_name_and_tolerance_come_from_the_version(model: TabularModel) -> None:
+def test_tag_name_and_tolerance_are_those_of_the_version(model: TabularModel) -> None:
     assert (model.tag, model.name) == ("homes:3", "homes")
     expected = model.encoder.target.scale if model.schema.task == "regression" else 1.0
     assert model.tolerance() == expected

@@ -30,7 +30,7 @@ def score(bits: int = BITS) -> TextScore:
 
 
 def by_hand(words: list[str], bits: int) -> list[int]:
-    """The buckets of words by the arithmetic of whole numbers."""
+    """The buckets of words, computed with Python's integers."""
     hashes = [zlib.crc32(word.encode()) for word in words]
     salted = [value + STEP for value in hashes]
     salted += [one * FACTOR + other + 2 * STEP for one, other in itertools.pairwise(hashes)]
@@ -45,12 +45,12 @@ def by_hand(words: list[str], bits: int) -> list[int]:
     return [(value * FACTOR & MASK) >> (64 - bits) for value in mixed]
 
 
-def test_the_buckets_are_those_of_exact_arithmetic() -> None:
+def test_buckets_of_words_equal_those_of_exact_arithmetic() -> None:
     assert text_buckets("A red, red Rosé!", BITS).tolist() == by_hand(["a", "red", ",", "red", "rosé", "!"], BITS)
 
 
-def test_the_buckets_never_change() -> None:
-    """Stored weights belong to these buckets."""
+def test_buckets_of_words_are_those_of_earlier_versions() -> None:
+    """The weights of stored versions belong to these buckets."""
     assert text_buckets("Tee für 2", 14).tolist()[:8] == FIXED
 
 
@@ -58,11 +58,11 @@ FIXED = [5726, 1447, 5253, 8818, 13136, 5166, 9329, 7802]
 
 
 @pytest.mark.parametrize("same", ["CAFÉ  menu", "cafe\u0301 menu", " ｃａｆé\tmenu\n"])
-def test_case_width_blanks_and_composition_do_not_matter(same: str) -> None:
+def test_score_ignores_case_width_blanks_and_composition(same: str) -> None:
     assert score().score(same) == score().score("café menu")
 
 
-def test_a_text_without_words_has_the_bias() -> None:
+def test_score_of_a_text_without_words_is_the_bias() -> None:
     assert [score().score(text) for text in ("", " \n", "\u200b")][:2] == [0.25, 0.25]
 
 
@@ -71,7 +71,7 @@ def test_every_text_has_a_finite_score(text: str) -> None:
     assert math.isfinite(score().score(text))
 
 
-def test_the_first_characters_of_a_long_text_count() -> None:
+def test_only_the_first_characters_of_a_long_text_are_scored() -> None:
     start = "word " * (READ_CHARACTERS // 5)
     assert score().score(start + "other") == score().score(start)
 
@@ -81,7 +81,7 @@ def numbers(values: Any) -> str:
 
 
 @pytest.mark.parametrize("weights", ["?", numbers([1.0] * 15), numbers([math.inf] * 16), "A"])
-def test_damaged_numbers_are_refused(weights: str) -> None:
+def test_invalid_weights_of_a_score_are_refused(weights: str) -> None:
     with pytest.raises(ValidationError):
         TextScore(bits=4, bias=0.0, weights=weights, idf=numbers([1.0] * 16))
 
@@ -120,11 +120,11 @@ def test_rows_and_columns_have_the_same_frame_and_errors() -> None:
         assert (1 in codes) is not nullable
 
 
-def test_a_schema_with_a_score_is_read_as_written() -> None:
+def test_schema_with_a_text_score_is_read_back_unchanged() -> None:
     assert FeatureSchema.from_json(schema().to_json()) == schema()
 
 
-def test_a_version_needs_the_scores_of_its_texts() -> None:
+def test_version_without_the_score_of_a_text_is_refused() -> None:
     known = schema()
     frame = validate_rows(known, ROWS[:3]).frame
     encoder = Encoder.fit(known, frame, np.arange(3.0))
@@ -134,7 +134,7 @@ def test_a_version_needs_the_scores_of_its_texts() -> None:
         encoder.check(schema().model_copy(update={"features": features}))
 
 
-def test_a_frame_is_only_translated_for_the_same_score() -> None:
+def test_frame_is_translated_only_between_equal_text_scores() -> None:
     frame = validate_rows(schema(), ROWS[:3]).frame
     same = FrameTranslation(schema(), schema()).translate(frame)
     np.testing.assert_array_equal(same.numbers, frame.numbers)
@@ -143,7 +143,7 @@ def test_a_frame_is_only_translated_for_the_same_score() -> None:
         FrameTranslation(schema(), schema().model_copy(update={"features": [schema().features[0], title]}))
 
 
-def test_equal_scores_are_equal_after_their_use() -> None:
+def test_equal_text_scores_stay_equal_after_use() -> None:
     """Two versions that are trained with the same seed have equal scores."""
     known = [schema(), schema()]
     for one in known:

@@ -1,4 +1,4 @@
-"""Conformal scores: ranks, levels, groups, label sets; and the coverage of new rows on synthetic data."""
+"""Conformal scores: ranks, levels, groups, label sets, and the coverage of new synthetic rows."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from models.schema import SchemaError
 from models.uncertainty import LevelError, Scores, Uncertainty, fit, label_sets
 
 
-def test_few_scores_are_stored_exactly_and_the_rank_is_that_of_split_conformal_prediction() -> None:
+def test_few_scores_are_stored_exactly_and_have_conformal_ranks() -> None:
     scores = Scores.fit(np.arange(9, 0, -1).astype(float))
     assert (scores.count, scores.values) == (9, [1, 2, 3, 4, 5, 6, 7, 8, 9])
     assert scores.quantile(0.5) == 5  # ceil(10 · 0.5)
@@ -37,7 +37,7 @@ def test_new_rows_are_covered_with_the_stated_probability(level: float) -> None:
     assert np.mean(covered) == pytest.approx(level, abs=0.005)
 
 
-def test_groups_have_scores_of_their_own_and_others_those_of_everyone() -> None:
+def test_large_groups_have_separate_scores_and_others_the_common_ones() -> None:
     rng = np.random.default_rng(2)
     groups = rng.choice([0, 1, 2, -1], p=[0.45, 0.45, 0.02, 0.08], size=3000)
     scores = rng.exponential(np.where(groups == 1, 5.0, 1.0))
@@ -50,7 +50,7 @@ def test_groups_have_scores_of_their_own_and_others_those_of_everyone() -> None:
     assert again == fitted
 
 
-def test_classes_have_scores_of_their_own_only_where_all_are_large() -> None:
+def test_classes_have_separate_scores_only_if_all_classes_are_large() -> None:
     scores = np.random.default_rng(3).random(300)
     assert fit(scores, np.arange(300) % 3, "class").by == "none" or len(fit(scores, np.arange(300) % 3).groups) == 3
     small = np.where(np.arange(300) < 99, 0, 1)
@@ -58,7 +58,7 @@ def test_classes_have_scores_of_their_own_only_where_all_are_large() -> None:
     assert sorted(fit(scores, np.where(np.arange(300) < 100, 0, 1), "class").groups) == [0, 1]
 
 
-def test_label_sets_hold_likely_labels_and_always_the_most_likely_one() -> None:
+def test_label_sets_contain_likely_labels_and_always_the_most_likely() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.34, 0.33, 0.33], [0.01, 0.98, 0.01]], dtype=np.float32)
     sets = label_sets(probabilities, np.array([0.5, 0.7, 0.7]))
     assert sets.tolist() == [[True, True, False], [True, True, True], [False, True, False]]
@@ -66,6 +66,6 @@ def test_label_sets_hold_likely_labels_and_always_the_most_likely_one() -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"format": 2}', '{"format":1,"everyone":{"count":0}}', "\x00"])
-def test_a_damaged_file_is_reported(text: str) -> None:
+def test_invalid_uncertainty_file_is_reported(text: str) -> None:
     with pytest.raises(SchemaError):
         Uncertainty.from_json(text)

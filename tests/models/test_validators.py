@@ -1,4 +1,4 @@
-"""Compiled validators recognise valid rows only, and read them as the rules do."""
+"""Compiled validators recognise only valid rows, and read them like the general rules."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The folder of a version is read only if all its files are regular files inside of it and not too large."""
+"""A version is read only if all its files are regular files inside of its folder and not too large."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_a_link_out_of_the_folder_is_refused(stored: StoredVersion, tmp_path: Pa
 
 
 def test_a_link_inside_of_the_folder_is_followed(stored: StoredVersion) -> None:
-    """Kubernetes mounts a ConfigMap with such links."""
+    """Kubernetes mounts ConfigMaps with such links."""
     (stored.path / "..data").mkdir()
     (stored.path / "card.md").rename(stored.path / "..data/card.md")
     (stored.path / "card.md").symlink_to("..data/card.md")
@@ -36,7 +36,7 @@ def test_a_link_inside_of_the_folder_is_followed(stored: StoredVersion) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.npz", "card.md", "manifest.json", "model.sig"])
-def test_a_pipe_or_a_device_does_not_let_the_reader_wait(stored: StoredVersion, name: str) -> None:
+def test_reader_does_not_block_on_a_pipe_or_a_device(stored: StoredVersion, name: str) -> None:
     (stored.path / name).unlink(missing_ok=True)
     os.mkfifo(stored.path / name)
     refused(stored, f"its file {name} is not a regular file")
@@ -45,7 +45,7 @@ def test_a_pipe_or_a_device_does_not_let_the_reader_wait(stored: StoredVersion, 
     refused(stored, f"its file {name} is a link to a place outside of its folder")
 
 
-def test_files_are_bounded(stored: StoredVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_of_a_version_are_refused(stored: StoredVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     with (stored.path / "card.md").open("ab") as file:
         file.truncate(300 * 1024**2)  # a sparse file takes no space
     refused(stored, "its file card.md has 314572800 bytes, at most 268435456 are read")
@@ -57,8 +57,8 @@ def test_files_are_bounded(stored: StoredVersion, monkeypatch: pytest.MonkeyPatc
     refused(stored, r"it has \d+ files, at most 5 are read")
 
 
-def test_files_that_were_not_checked_are_read_without_waiting(stored: StoredVersion) -> None:
-    """Pages about versions that are not loaded read such files."""
+def test_reader_of_unchecked_files_does_not_block_on_a_pipe(stored: StoredVersion) -> None:
+    """Pages about versions that are not loaded read their files without a check."""
     for name in ("metrics.json", "manifest.json"):
         (stored.path / name).unlink()
         os.mkfifo(stored.path / name)

@@ -1,4 +1,4 @@
-"""Stored versions and `serving.json` stay in step: champions are promoted, versions without an alias deleted."""
+"""Stored versions and `serving.json` agree after promotions, rollbacks and deletions."""
 
 import shutil
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_promotion_remembers_the_version_that_was_served_before(versions: Versio
     assert "@" in entry["actor"]
 
 
-def test_rollback_without_a_recorded_champion_returns_from_the_newest_to_the_one_before(versions: VersionStore) -> None:
+def test_rollback_without_a_champion_serves_the_version_before_the_newest(versions: VersionStore) -> None:
     state, target = versions.rollback_target("homes")
     assert target.version == 3
     versions.rollback(target, expected=state.generation)
@@ -51,7 +51,7 @@ def test_rollback_without_a_recorded_champion_returns_from_the_newest_to_the_one
     assert target.version == 3
 
 
-def test_version_that_was_deleted_meanwhile_is_not_promoted(versions: VersionStore) -> None:
+def test_version_that_was_deleted_in_the_meantime_is_not_promoted(versions: VersionStore) -> None:
     stored = versions.find("homes", 2)
     versions.delete(stored)
     with pytest.raises(ChangeRefused, match="homes:2 was deleted meanwhile"):
@@ -83,7 +83,7 @@ def test_deleted_model_leaves_nothing(versions: VersionStore) -> None:
     assert [entry["action"] for entry in audit.read(versions.serving.folder)] == ["promote", "delete"]
 
 
-def test_prune_keeps_the_newest_and_those_that_are_needed(versions: VersionStore) -> None:
+def test_prune_keeps_the_newest_and_the_served_versions(versions: VersionStore) -> None:
     for version in (3, 2, 1):
         versions.promote(versions.find("homes", version), by_person=True)
     assert [stored.version for stored in versions.prune("homes", 1)] == [3]
@@ -91,7 +91,7 @@ def test_prune_keeps_the_newest_and_those_that_are_needed(versions: VersionStore
     assert versions.prune("homes", 1) == []
 
 
-def test_prune_keeps_what_a_rollback_returns_to_if_no_champion_is_recorded(versions: VersionStore) -> None:
+def test_prune_without_a_champion_keeps_the_version_of_a_rollback(versions: VersionStore) -> None:
     assert [stored.version for stored in versions.prune("homes", 1)] == [2, 1]
     assert versions.rollback_target("homes")[1].version == 3
 
@@ -107,7 +107,7 @@ def test_missing_version_is_named_with_those_that_exist(
         versions.find(name, version)
 
 
-def test_store_is_that_of_the_setting(versions: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_selects_the_store(versions: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = versions.serving.folder
     monkeypatch.setenv("TABSERVE_STORE", f"{home}")
     configured = VersionStore.configured()
@@ -119,7 +119,7 @@ def test_store_is_that_of_the_setting(versions: VersionStore, tmp_path: Path, mo
         VersionStore.configured()
 
 
-def test_every_way_to_name_a_store_has_one_serving_file(versions: VersionStore, bentoml_store: Path) -> None:
+def test_all_paths_of_a_store_share_one_serving_file(versions: VersionStore, bentoml_store: Path) -> None:
     home = bentoml_store.parent
     (home / "bentos").mkdir(exist_ok=True)
     named = [VersionStore(), VersionStore(home), VersionStore(bentoml_store)]
@@ -129,10 +129,10 @@ def test_every_way_to_name_a_store_has_one_serving_file(versions: VersionStore, 
     assert not (bentoml_store / SERVING_FILE).exists()
 
 
-def test_a_serving_file_in_the_folder_of_models_is_used_by_every_name(
+def test_serving_file_in_the_folder_of_models_is_used_for_all_paths(
     versions: VersionStore, bentoml_store: Path
 ) -> None:
-    """A server in a container sees the mounted folder of models only."""
+    """A server in a container has only the mounted folder of models."""
     home = bentoml_store.parent
     versions.promote(versions.find("homes", 2), by_person=True)
     (home / SERVING_FILE).rename(bentoml_store / SERVING_FILE)
@@ -149,7 +149,7 @@ def test_two_serving_files_of_a_store_are_refused(versions: VersionStore, bentom
             one.promote(one.find("homes", 3), by_person=True)
 
 
-def test_a_folder_that_no_home_of_bentoml_holds_has_its_own_file(tmp_path: Path) -> None:
+def test_folder_outside_of_a_bentoml_home_has_its_own_serving_file(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     assert store.home(tmp_path / "models") == tmp_path / "models"
     assert store.home(tmp_path) == tmp_path

@@ -1,4 +1,4 @@
-"""Small models of tests/recorded, tables for them, and jobs in this process or in one of their own."""
+"""Small models of tests/recorded, tables for them, and jobs in this process or in a separate one."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """1,000 rows in Parquet."""
+    """A Parquet file of 1,000 rows."""
     path = tmp_path / "in" / "table.parquet"
     path.parent.mkdir()
     pq.write_table(numbers_table(1000), path, row_group_size=300)
@@ -34,7 +34,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(store: Path, tmp_path: Path) -> Run:
-    """run(inputs, options) scores with `numbers` into `out`; the exit code."""
+    """run(inputs, options): score the inputs with the model `numbers` into `out`. Returns the exit code."""
 
     def run(inputs: Sequence[str | Path], *options: str, model: str = "numbers") -> int:
         words = [model, *map(str, inputs), "--out", str(tmp_path / "out"), "--keep", "id", "--workers", "1", *options]
@@ -44,7 +44,7 @@ def run(store: Path, tmp_path: Path) -> Run:
 
 
 def start_job(words: Sequence[str], **options: object) -> "subprocess.Popen[bytes]":
-    """`python -m scoring` with the store of the tests."""
+    """Start `python -m scoring` with the store of the tests."""
     environment = os.environ | {"TABSERVE_STORE": str(STORE)}
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]  # options
         [sys.executable, "-m", "scoring", *words],
@@ -57,7 +57,7 @@ def start_job(words: Sequence[str], **options: object) -> "subprocess.Popen[byte
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """The files of a folder by their relative paths."""
+    """The contents of all files of a folder, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

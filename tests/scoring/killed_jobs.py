@@ -1,7 +1,8 @@
-"""Kills jobs at random moments, and starts them again until they are done: the output is that of an undisturbed job.
+"""Kills jobs at random moments and restarts them until they finish: the output must be that of an undisturbed job.
 
-`python -m tests.scoring.killed_jobs 50`; a short form is a test. SIGKILL is sent to the job, to one of its workers, or
-to all of them at once. A job that is killed alone leaves workers that are still writing when it is started again.
+`python -m tests.scoring.killed_jobs 50` kills jobs 50 times; a test does so less often. SIGKILL is sent to the job, to
+one of its workers, or to all processes at once. If only the job is killed, its workers may still write when it is
+started again.
 """
 
 import contextlib
@@ -36,11 +37,11 @@ sys.exit(main(sys.argv[1:]))
 
 
 class OutputDiffers(Exception):  # noqa: N818 - the name describes the error
-    """The output of killed jobs is not that of an undisturbed one."""
+    """The output of killed jobs differs from that of an undisturbed job."""
 
 
 class KilledJobs:
-    """Jobs in a folder, killed at moments that `rng` chooses."""
+    """Jobs in a folder that are killed at random moments."""
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
         self._rng = rng
@@ -54,10 +55,10 @@ class KilledJobs:
         self._expected = tree(self._out)
         self._parts = len([*self._out.glob("part-*")])
         self.outcomes: Counter[str] = Counter()
-        """How many kills left the output without a unit, with some, or complete."""
+        """How many kills left an output without units, with some units, or with all units."""
 
     def kill(self, count: int) -> None:
-        """Kill jobs this many times. Raises OutputDiffers."""
+        """Kill jobs this many times in total. Raises OutputDiffers."""
         while count:
             shutil.rmtree(self._out)
             for _ in range(min(count, self._rng.choice([1, 2, 3]))):
@@ -84,7 +85,7 @@ class KilledJobs:
         self.outcomes["none" if not outputs else "some" if outputs < self._parts else "all"] += 1
 
     def _wait_for_random_moment(self, process: "subprocess.Popen[bytes]") -> None:
-        """A random time, or a random time after a random number of outputs: most of the time is the start."""
+        """Wait for a random time, or until a random number of outputs exists: the start takes most of the time."""
         if self._rng.random() < 0.3:
             time.sleep(self._seconds * self._rng.random())
             return

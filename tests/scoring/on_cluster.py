@@ -1,8 +1,8 @@
-"""`python -m tests.scoring.on_cluster spark|ray`: a job on a real engine on this machine equals the local engine's.
+"""`python -m tests.scoring.on_cluster spark|ray`: compares a job on a real engine with one on the local engine.
 
-A process of the engine that is killed during the job is replaced, and no row is lost or repeated; wrong inputs, a
-folder that exists and too many invalid rows are refused. Run by the environment of the engine's lock file, which has no
-pytest.
+The program also checks that the engine replaces a killed process without losing or repeating rows, and that invalid
+inputs, an existing output folder and too many invalid rows are refused. The environment of the engine's lock file, in
+which the program runs, has no pytest.
 """
 
 import argparse
@@ -28,7 +28,7 @@ ROWS, FILES = 300_000, 6
 WAIT_S = 300.0
 TOLERANCE = 1e-5
 NAMES = {"spark": "pyspark.daemon", "ray": "ScoringActor"}
-"""What the command lines of processes that score contain."""
+"""A part of the command lines of the processes that score."""
 
 
 def check(engine: str) -> None:
@@ -52,17 +52,17 @@ def check(engine: str) -> None:
 def check_results(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> None:
     out = folder / "out"
     require(score(inputs, out, engine) == 0, "the job failed")
-    require((out / "_SUCCESS").is_file(), "there is no _SUCCESS")
+    require((out / "_SUCCESS").is_file(), "the file _SUCCESS is missing")
     compare(by_id(out), expected)
     errors = b"".join(path.read_bytes() for path in (out / "_errors").iterdir() if not path.name.startswith((".", "_")))
-    require(errors.count(b"null_not_allowed") == ROWS // 50, "not all invalid rows are in _errors")
+    require(errors.count(b"null_not_allowed") == ROWS // 50, "_errors does not contain all invalid rows")
     metadata = pq.ParquetFile(next(out.glob("*.parquet"))).schema_arrow.metadata
     require(b"manifest" in b"".join([*metadata, *metadata.values()]), "the metadata do not name the version")
     print(f"{engine}: {ROWS:,} rows equal those of the local engine")
 
 
 def check_kill(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> None:
-    """Kill a process that scores as soon as there is one."""
+    """Kill a scoring process as soon as one exists."""
     killed: list[int] = []
 
     def kill() -> None:
@@ -71,7 +71,7 @@ def check_kill(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> N
             for process in psutil.process_iter(["cmdline", "create_time"]):
                 words = " ".join(process.info["cmdline"] or [])
                 if NAMES[engine] in words and process.info["create_time"] > started and is_worker(engine, process):
-                    with contextlib.suppress(ProcessLookupError):  # it has just ended: look for another one
+                    with contextlib.suppress(ProcessLookupError):  # the process has just ended
                         os.kill(process.pid, signal.SIGKILL)
                         killed.append(process.pid)
                         return
@@ -88,7 +88,7 @@ def check_kill(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> N
 
 
 def is_worker(engine: str, process: psutil.Process) -> bool:
-    """Spark's daemon forks the processes that score."""
+    """Whether a process scores. With Spark, its parent is the daemon, which forks these processes."""
     try:
         if engine == "ray":
             return process.cpu_times().user > 0.0
@@ -99,18 +99,18 @@ def is_worker(engine: str, process: psutil.Process) -> bool:
 
 
 def check_refusals(engine: str, inputs: Path, folder: Path) -> None:
-    require(score(inputs, folder / "out", engine) == 2, "a folder that exists was accepted")
+    require(score(inputs, folder / "out", engine) == 2, "an existing folder was accepted")
     require(score(folder / "missing", folder / "a", engine) == 2, "missing inputs were accepted")
     strange = folder / "strange.parquet"
     pq.write_table(numbers_table(10).append_column("strange", pa.array(range(10))), strange)
     require(score(strange, folder / "b", engine) == 2, "an unknown column was accepted")
     require(score(strange, folder / "c", engine, "--ignore-unknown", "--max-bad", "0") == 1, "--max-bad had no effect")
-    require(not (folder / "c" / "_SUCCESS").exists(), "there is a _SUCCESS in spite of --max-bad")
+    require(not (folder / "c" / "_SUCCESS").exists(), "the file _SUCCESS exists in spite of --max-bad")
     print(f"{engine}: unusable inputs and too many invalid rows are refused")
 
 
 def check_captured(folder: Path) -> None:
-    """Spark reads captured files with the line from the documentation."""
+    """Check that Spark reads captured files with the line from the documentation."""
     from pyspark.sql import SparkSession
 
     write_captured(folder / "captured")
@@ -121,7 +121,7 @@ def check_captured(folder: Path) -> None:
     ages = sorted(row["age"] for row in rows if row["tabserve_version"] == "2")
     require(ages == [0.5, 1.5, 2.5], f"captured values {ages}")
     spark.stop()
-    print("spark: captured files are read by the line of the docs")
+    print("spark: the documented line reads captured files")
 
 
 def score(inputs: Path, out: Path, engine: str, *options: str) -> int:
@@ -135,11 +135,11 @@ def by_id(folder: Path) -> pa.Table:
 
 
 def compare(found: pa.Table, expected: pa.Table) -> None:
-    require(found.column_names == expected.column_names, f"other columns: {found.column_names}")
+    require(found.column_names == expected.column_names, f"unexpected columns: {found.column_names}")
     require(found.column("id").equals(expected.column("id")), "rows are lost or repeated")
-    require(found.column("warnings").equals(expected.column("warnings")), "other warnings")
+    require(found.column("warnings").equals(expected.column("warnings")), "the warnings differ")
     values, wanted = (table.column("value").to_numpy() for table in (found, expected))
-    require(bool((np.isnan(values) == np.isnan(wanted)).all()), "other rows are invalid")
+    require(bool((np.isnan(values) == np.isnan(wanted)).all()), "different rows are invalid")
     distance = np.nanmax(np.abs(values - wanted) / np.maximum(np.abs(wanted), 1))
     require(bool(distance <= TOLERANCE), f"the values differ by {distance}")
 

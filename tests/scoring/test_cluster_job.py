@@ -1,4 +1,4 @@
-"""The code for the engines of clusters that needs no engine; `make cluster-check` runs jobs on real ones."""
+"""The code for cluster engines, without an engine; `make cluster-check` runs jobs on real engines."""
 
 import importlib.util
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_an_engine_that_is_not_installed_is_named(
     assert f"pip install 'tabserve[{engine}]'" in capsys.readouterr().err
 
 
-def test_an_archive_holds_a_version_that_can_be_loaded() -> None:
+def test_archive_of_a_version_can_be_loaded() -> None:
     stored = StoredVersion("stars", 2, STORE / "stars" / "2")
     archive = VersionArchive.of(stored)
     with archive.unpacked() as folder:

@@ -1,4 +1,4 @@
-"""Jobs in a separate process: without room for their output, and with a worker that is killed."""
+"""Jobs in a separate process: on a full disk, and with a killed worker."""
 
 import contextlib
 import os
@@ -20,8 +20,8 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_a_full_disk_ends_the_job_and_the_same_command_goes_on(table: Path, out: Path) -> None:
-    """The size of files is limited instead of the disk."""
+def test_full_disk_ends_the_job_and_the_same_command_continues_it(table: Path, out: Path) -> None:
+    """A limit of the file size has the effect of a full disk."""
     words = ["numbers", str(table), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"]
 
     def limit() -> None:
@@ -41,10 +41,10 @@ def test_a_full_disk_ends_the_job_and_the_same_command_goes_on(table: Path, out:
     assert output(out).num_rows == 1000
 
 
-def test_a_worker_that_is_killed_is_replaced_and_no_row_is_lost(tmp_path: Path) -> None:
+def test_killed_worker_is_replaced_and_no_row_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     pa.csv.write_csv(numbers_table(60_000), path)
-    outs = (tmp_path / f"out{attempt}" for attempt in range(20))  # the worker may be faster than this process
+    outs = (tmp_path / f"out{attempt}" for attempt in range(20))  # a worker may finish before this process kills it
     out = next(out for out in outs if kill_worker(path, out))
     assert output(out).column("id").to_pylist() == [f"r{number}" for number in range(60_000)]
 
@@ -55,7 +55,7 @@ def kill_worker(path: Path, out: Path) -> bool:
     deadline, killed = time.monotonic() + WAIT_S, False
     with ended(start_job(words)) as process:
         while process.poll() is None and time.monotonic() < deadline and not killed:
-            for temporary in out.glob("_temporary/*.parquet"):  # named after its process
+            for temporary in out.glob("_temporary/*.parquet"):  # the name contains the process id
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(temporary.name.split(".")[1]), signal.SIGKILL)
                     killed = True

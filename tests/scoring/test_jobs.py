@@ -1,4 +1,4 @@
-"""Jobs: what they write, how they end, and how they continue after an interruption."""
+"""Jobs: their output, their exit codes, and a restart after an interruption."""
 
 import contextlib
 import functools
@@ -36,7 +36,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_a_job_writes_a_row_for_each_row_and_lists_the_invalid_ones(
+def test_job_writes_a_row_for_each_input_row_and_lists_invalid_rows(
     run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([table], "--max-bad", "20") == 0
@@ -75,10 +75,10 @@ def test_a_job_writes_a_row_for_each_row_and_lists_the_invalid_ones(
     assert printed.err == ""
 
 
-def test_more_invalid_rows_than_allowed_are_exit_code_1(
+def test_too_many_invalid_rows_have_exit_code_1(
     run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The limit does not belong to what is written: the rows are scored once."""
+    """Another limit only changes the exit code; the rows are scored once."""
     for limit, code in (("1.9%", 1), ("2%", 0), ("19", 1), ("20", 0), ("100%", 0)):
         assert run([table], "--max-bad", limit) == code
         assert (out / "_SUCCESS").exists() == (code == 0)
@@ -110,8 +110,8 @@ def test_text_inputs_in_a_folder_are_scored_in_ranges(
         assert by_input[1].equals(by_input[2])
 
 
-def lose_the_last_unit(out: Path) -> None:
-    """Leave a folder as after a kill while the last of four units was written."""
+def remove_last_unit(out: Path) -> None:
+    """Change the folder as if the job had been killed while it wrote the last of four units."""
     lines = (out / "_manifest.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) == 4
     (out / "_manifest.jsonl").write_bytes(b"".join(lines[:3]))
@@ -122,19 +122,19 @@ def lose_the_last_unit(out: Path) -> None:
     (out / "_SUCCESS").unlink()
 
 
-def tear_the_last_line(out: Path) -> None:
+def truncate_last_line(out: Path) -> None:
     (out / "_manifest.jsonl").write_bytes((out / "_manifest.jsonl").read_bytes()[:-40])
 
 
-def test_a_restart_scores_only_what_is_not_listed_or_not_whole(
+def test_restart_scores_only_missing_and_incomplete_units(
     run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(scoring_unit, "UNIT_ROWS", 300)
     assert run([table], "--max-bad", "2%") == 0
     whole, written = tree(out), (out / "part-00000-00000.parquet").stat().st_mtime_ns
     damages: dict[Callable[[Path], object], str] = {
-        lose_the_last_unit: "900",
-        tear_the_last_line: "900",
+        remove_last_unit: "900",
+        truncate_last_line: "900",
         lambda out: (out / "part-00000-00001.parquet").unlink(): "700",
         lambda out: (out / "_errors" / "part-00000-00001.ndjson").write_bytes(b""): "700",
     }
@@ -162,7 +162,7 @@ def test_a_finished_job_is_not_scored_again(
     assert "1,000 of them by an earlier run" in capsys.readouterr().out
 
 
-def test_a_folder_belongs_to_one_job(
+def test_output_folder_belongs_to_one_job(
     run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run([table], "--max-bad", "2%") == 0
@@ -184,7 +184,7 @@ def test_a_folder_belongs_to_one_job(
     assert "is in the folder of --out" in capsys.readouterr().err
 
 
-def test_a_second_job_on_a_folder_is_refused(
+def test_concurrent_job_on_a_folder_is_refused(
     run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with JobFolder.open(out):
@@ -210,7 +210,7 @@ def test_inputs_without_rows_are_scored(run: Run, tmp_path: Path, out: Path) -> 
     assert output(out).column_names == ["id", "value", "warnings", "error"]
 
 
-def test_a_url_is_an_input(run: Run, tmp_path: Path, out: Path) -> None:
+def test_url_is_accepted_as_input(run: Run, tmp_path: Path, out: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     pa.csv.write_csv(numbers_table(100), folder / "a.csv")
@@ -229,7 +229,7 @@ def serve_files(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_an_unreadable_part_fails_alone_and_is_tried_again(
+def test_unreadable_part_fails_alone_and_is_scored_by_a_restart(
     run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(scoring_unit, "UNIT_ROWS", 300)
@@ -282,7 +282,7 @@ def test_inputs_that_cannot_be_scored_are_refused_before_anything_is_written(
         (["--keep", "value"], "the output has a column of this name"),
     ],
 )
-def test_options_that_the_model_cannot_satisfy_are_refused(
+def test_options_that_the_model_does_not_support_are_refused(
     options: list[str], message: str, run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([table], *options) == 2
@@ -310,17 +310,17 @@ def test_a_version_that_is_not_stored_is_refused(
 def test_each_input_is_probed_once(run: Run, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probes: list[list[InputFile]] = []
 
-    def probe_and_note(inputs: list[InputFile], scorer: BatchScorer) -> list[ProbedInput]:
+    def record_probe(inputs: list[InputFile], scorer: BatchScorer) -> list[ProbedInput]:
         probes.append(inputs)
         return probe_all(inputs, scorer)
 
-    monkeypatch.setattr("scoring.bulk_job.probe_all", probe_and_note)
-    for run_number in (1, 2):  # in a new folder, and in the folder of the job
+    monkeypatch.setattr("scoring.bulk_job.probe_all", record_probe)
+    for run_number in (1, 2):  # the second run continues in the folder of the first
         assert run([table], "--max-bad", "2%") == 0
         assert len(probes) == run_number
 
 
-def test_an_input_that_changes_meanwhile_ends_the_job(
+def test_input_that_changes_during_a_job_ends_the_job(
     run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def probe_and_change(inputs: list[InputFile], scorer: BatchScorer) -> list[ProbedInput]:
@@ -334,7 +334,7 @@ def test_an_input_that_changes_meanwhile_ends_the_job(
     assert not [*out.glob("part-*")]
 
 
-def test_a_job_goes_on_with_the_version_that_an_alias_named_at_its_start(
+def test_restart_uses_the_version_that_the_alias_named_at_the_first_start(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from scoring.__main__ import main
@@ -350,13 +350,13 @@ def test_a_job_goes_on_with_the_version_that_an_alias_named_at_its_start(
     assert main(words) == 0
     versions.promote(versions.find("stars", 2), by_person=True)
     assert ServingFile(root).read().model("stars") != ModelState()
-    assert main(words) == 0, "the folder is that of stars:1"
+    assert main(words) == 0, "the folder belongs to stars:1"
     assert main([*words[:-1], str(tmp_path / "b")]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in printed] == ["stars:1", "stars:1", "stars:2"]
 
 
-def test_a_version_that_no_trusted_key_has_signed_is_not_used(
+def test_version_without_a_trusted_signature_is_refused(
     run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, public = write_keys(tmp_path)

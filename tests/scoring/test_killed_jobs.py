@@ -1,4 +1,4 @@
-"""A job that is killed and started again writes what an undisturbed job writes; the long form has 50 kills."""
+"""A killed and restarted job has the output of an undisturbed job; `tests.scoring.killed_jobs` kills more jobs."""
 
 import random
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.scoring.killed_jobs import KilledJobs
 
 
-def test_killed_jobs_write_what_an_undisturbed_job_writes(tmp_path: Path) -> None:
+def test_killed_jobs_have_the_output_of_an_undisturbed_job(tmp_path: Path) -> None:
     jobs = KilledJobs(tmp_path, random.Random(1))
     jobs.kill(1)
     assert jobs.outcomes.total() == 1

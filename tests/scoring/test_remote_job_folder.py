@@ -1,5 +1,4 @@
-"""The folder of a job at a URL: finished units are listed, another job is refused. `make store-check` runs whole
-jobs."""
+"""The folder of a job at a URL lists finished units and refuses another job. `make store-check` runs complete jobs."""
 
 import json
 import uuid
@@ -23,26 +22,27 @@ def url() -> str:
 
 
 def unit(url: str, name: str, scratch: Path, rows: int) -> dict[str, Any]:
-    """Write a unit without rows of its own: only the file matters."""
+    """Write the file of an empty unit. Returns its manifest entry with this number of rows."""
     scratch.mkdir(exist_ok=True)
     writer = RemoteUnitWriter(scratch, url, name, pa.schema([("value", pa.float64())]))
     return {"unit": name, **writer.commit(), "rows": rows}
 
 
-def test_a_unit_counts_when_it_is_listed_and_its_file_is_there(url: str, tmp_path: Path) -> None:
+def test_unit_counts_if_it_is_listed_and_its_file_exists(url: str, tmp_path: Path) -> None:
     folder = RemoteJobFolder(url)
     folder.claim(IDENTITY)
     folder.recover()
     for number in (1, 2):
         folder.add(unit(url, f"part-00000-0000{number}", tmp_path / "scratch", number))
-    unit(url, "part-00000-00003", tmp_path / "scratch", 3)  # its process was killed before it was listed
+    # The process of this unit was killed before it listed the unit.
+    unit(url, "part-00000-00003", tmp_path / "scratch", 3)
     RemoteFolder(url).write("part-00000-00002.parquet", b"another")
 
     other = RemoteJobFolder(url)
     other.claim(IDENTITY)
     other.recover()
     assert {name: entry["rows"] for name, entry in other.done.items()} == {"part-00000-00001": 1}
-    assert "part-00000-00003.parquet" in RemoteFolder(url).sizes(), "another process may list it in a moment"
+    assert "part-00000-00003.parquet" in RemoteFolder(url).sizes(), "another process may still add this file"
     other.finish({"rows": 1})
     assert {name for name in RemoteFolder(url).sizes() if name.startswith("part-")} == {"part-00000-00001.parquet"}
     manifest = RemoteFolder(url).read("_manifest.jsonl").splitlines()
@@ -53,7 +53,7 @@ def test_a_unit_counts_when_it_is_listed_and_its_file_is_there(url: str, tmp_pat
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_another_job_is_refused_and_so_is_a_folder_with_other_files(url: str) -> None:
+def test_other_job_and_folder_with_other_files_are_refused(url: str) -> None:
     RemoteJobFolder(url).claim(IDENTITY)
     RemoteJobFolder(url).claim(IDENTITY)
     with pytest.raises(UnusableRequest, match='its model is "numbers:1", not "numbers:2"'):
@@ -63,13 +63,13 @@ def test_another_job_is_refused_and_so_is_a_folder_with_other_files(url: str) ->
         RemoteJobFolder(f"{url}2").claim(IDENTITY)
 
 
-def test_of_two_first_starts_one_claims_the_folder(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_concurrent_starts_claims_the_folder(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RemoteFolder, "create", lambda self, name, content: self.write(name, b'{"model": "other"}'))
     with pytest.raises(UnusableRequest, match="belongs to another job"):
         RemoteJobFolder(url).claim(IDENTITY)
 
 
-def test_a_store_that_fails_is_reported(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_object_store_is_reported(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no answer")
 

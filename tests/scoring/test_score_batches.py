@@ -21,7 +21,7 @@ def scored(table: pa.Table, rows: int, options: ScoringOptions = OPTIONS) -> pa.
     return pa.Table.from_batches(score_batches(VERSION, table.to_batches(rows), options))
 
 
-def test_the_sizes_of_batches_change_no_row() -> None:
+def test_scored_rows_do_not_depend_on_batch_sizes() -> None:
     table = numbers_table(BLOCK_ROWS + 100)
     whole = scored(table, 10**6)
     assert whole.num_rows == table.num_rows
@@ -34,7 +34,7 @@ def test_the_sizes_of_batches_change_no_row() -> None:
         assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_metadata_name_the_version() -> None:
+def test_metadata_of_scored_batches_name_the_version() -> None:
     metadata = scored(numbers_table(10), 10).schema.metadata
     digest = manifest.files_digest(VERSION).encode()
     assert metadata == {b"model": b"numbers", b"version": b"1", b"manifest": digest}
@@ -49,7 +49,7 @@ def test_kept_columns_have_their_types() -> None:
         assert kept.column(name).combine_chunks().equals(table.column(name).combine_chunks())
 
 
-def test_unknown_columns_are_errors_of_every_row_or_ignored() -> None:
+def test_unknown_columns_are_ignored_or_errors_of_every_row() -> None:
     table = numbers_table(7).append_column("unknown", pa.array(range(7)))
     assert scored(table, 3).column("error").null_count == 0
     ignored = scored(table, 3, ScoringOptions(keep=("id",), ignore_unknown=True))
@@ -66,7 +66,7 @@ def test_columns_that_cannot_be_scored_are_errors() -> None:
         list(score_batches(STORE, []))
 
 
-def test_the_python_of_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_example_of_bulk_scoring_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/bulk-scoring.md").read_text("utf-8"), re.DOTALL)
     pq.write_table(numbers_table(70_000).drop(["id"]), tmp_path / "a.parquet")
     program = program.replace("in/a.parquet", str(tmp_path / "a.parquet"))

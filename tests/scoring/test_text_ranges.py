@@ -1,4 +1,4 @@
-"""Ranges of a text file begin and end with a row, and their rows are those of the decoder."""
+"""Ranges of a text file consist of whole rows, and have the rows of the decoder."""
 
 import codecs
 import io
@@ -29,7 +29,7 @@ HEADS = st.sampled_from(["a,b\n", "\ufeffa,b\n", "\n\na,b\r\n", "sep=,\na,b\n", 
 
 @pytest.fixture(autouse=True)
 def _small_reads() -> Iterator[None]:
-    """Chunks of a few bytes, so that every place is an end of one."""
+    """Read chunks of a few bytes, so that chunks end at every position of a row."""
     before, text_ranges.READ_BYTES = text_ranges.READ_BYTES, 7
     yield
     text_ranges.READ_BYTES = before
@@ -43,8 +43,8 @@ def csv_decoder() -> CsvDecoder:
     return CsvDecoder(SCHEMA, 1000, 10**6)
 
 
-def assert_whole(ranges: list[TextRange], start: int, stop: int) -> None:
-    """The ranges are consecutive, and nothing is left out."""
+def assert_consecutive(ranges: list[TextRange], start: int, stop: int) -> None:
+    """Assert that the ranges are consecutive and cover everything from `start` to `stop`."""
     assert [found.start for found in ranges] == [start, *(found.stop for found in ranges[:-1])][: len(ranges)]
     assert (ranges[-1].stop if ranges else start) == stop
 
@@ -64,11 +64,11 @@ def test_the_ranges_of_a_csv_have_the_rows_that_the_decoder_reads(
 
 
 def read_in_ranges(content: bytes, size: int) -> int:
-    """The number of rows that the decoder reads in the ranges; checks it against the count of each range."""
+    """The number of rows that the decoder reads in all ranges; asserts that each range has its declared number."""
     found = csv_head(io.BytesIO(content), SCHEMA)
     assert found is not None
     ranges = [*csv_ranges(io.BytesIO(content), found.stop, found, size)]
-    assert_whole(ranges, found.stop, len(content))
+    assert_consecutive(ranges, found.stop, len(content))
     read = [rows_of(csv_decoder(), content[: found.stop] + content[each.start : each.stop]) for each in ranges]
     assert read == [each.rows for each in ranges]
     return sum(read)
@@ -82,7 +82,7 @@ def read_in_ranges(content: bytes, size: int) -> int:
 def test_the_ranges_of_ndjson_have_the_rows_that_the_decoder_reads(first: str, lines: list[str], size: int) -> None:
     content = "\n".join([first, *lines]).encode()
     ranges = [*ndjson_ranges(io.BytesIO(content), 0, size)]
-    assert_whole(ranges, 3 * content.startswith(codecs.BOM_UTF8), len(content))
+    assert_consecutive(ranges, 3 * content.startswith(codecs.BOM_UTF8), len(content))
     parts = [b"\n" * (each.start > 0) + content[each.start : each.stop] for each in ranges]
     read = [rows_of(NdjsonDecoder(SCHEMA, 1000, 10**6), part) for part in parts]
     assert read == [each.rows for each in ranges]
@@ -94,11 +94,11 @@ def test_a_csv_without_a_line_has_no_header(content: bytes) -> None:
     assert csv_head(io.BytesIO(content), SCHEMA) is None
 
 
-def test_a_header_without_a_line_end_is_one() -> None:
+def test_header_without_a_line_end_is_read() -> None:
     assert csv_head(io.BytesIO(b"a;b"), SCHEMA) == (["a", "b"], ";", 3)
 
 
-def test_a_quote_that_is_never_closed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unclosed_quote_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_ranges, "MAX_LINE_BYTES", 50)
     content = b'a,b\n1,"' + b"x" * 100
     head = csv_head(io.BytesIO(b"a,b\n"), SCHEMA)
@@ -107,7 +107,7 @@ def test_a_quote_that_is_never_closed_is_an_error(monkeypatch: pytest.MonkeyPatc
         list(csv_ranges(io.BytesIO(content), 4, head, 10))
 
 
-def test_the_titles_of_a_file_that_trained_the_model_belong_to_no_range() -> None:
+def test_skipped_lines_above_the_header_belong_to_no_range() -> None:
     schema = SCHEMA.model_copy(update={"format": 2, "skip_rows": 2, "comment": "#"})
     for above in (b"", b"Report; 2024\n\n", b"\xef\xbb\xbfReport\n\n"):
         content = above + b"a,b\nx,1\nx,2\n"

@@ -1,4 +1,4 @@
-"""`tabserve`: each command line of a package is a subcommand, with its own help, errors and completion."""
+"""`tabserve` has a subcommand for each command line of the packages, with help, errors and completion."""
 
 import importlib
 import os
@@ -19,7 +19,7 @@ NAMES = sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_calls_the_command_as_the_user_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_command_as_the_user_typed_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
@@ -27,7 +27,7 @@ def test_help_calls_the_command_as_the_user_does(name: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("package", sorted({command.package for command in COMMANDS.values()}))
-def test_every_subcommand_of_a_package_is_one_of_tabserve(package: str) -> None:
+def test_every_subcommand_of_a_package_is_a_command_of_tabserve(package: str) -> None:
     parsers = importlib.import_module(f"{package}.__main__").PARSERS
     assert set(parsers) == {command.subcommand for command in COMMANDS.values() if command.package == package}
 
@@ -50,7 +50,7 @@ def test_every_subcommand_of_a_package_is_one_of_tabserve(package: str) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_of_every_command_is_one_line_that_names_its_help(
+def test_usage_error_of_every_command_is_one_line_that_names_its_help(
     words: list[str], program: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -68,7 +68,7 @@ def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("checkout", [True, False])
-def test_a_missing_library_is_one_line_with_the_command_that_installs_it(
+def test_missing_library_is_a_one_line_error_with_the_install_command(
     checkout: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command_line, "is_checkout", lambda: checkout)
@@ -78,7 +78,7 @@ def test_a_missing_library_is_one_line_with_the_command_that_installs_it(
     assert capsys.readouterr().err == f"error: the library nosuch is not installed; install it with: {install}\n"
 
 
-def test_an_error_of_ours_is_not_taken_for_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_module_of_the_project_is_not_reported_as_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "broken", Command("training.no_such_module", "", extra="training"))
     with pytest.raises(ModuleNotFoundError):
         main(["broken"])
@@ -101,7 +101,7 @@ def test_completion_prints_the_script_of_a_shell(shell: str, capsys: pytest.Capt
         ("tabserve completion ", {"bash", "zsh", "fish", "-h", "--help"}),
     ],
 )
-def test_words_are_completed(line: str, expected: set[str]) -> None:
+def test_completion_proposes_commands_options_and_values(line: str, expected: set[str]) -> None:
     environment = os.environ | {
         "_ARGCOMPLETE": "1",
         "COMP_LINE": line,

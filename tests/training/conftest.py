@@ -27,12 +27,12 @@ def quick_importance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 def unrendered_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are not rendered, except in tests of what a version contains and of plots."""
     if request.path.name not in ("test_pipeline.py", "test_plots.py"):
-        monkeypatch.setattr(plots, "_to_png", quick_training.unrendered)
+        monkeypatch.setattr(plots, "_to_png", quick_training.placeholder_png)
 
 
 @pytest.fixture
 def short_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boosted trees that stop early, those of scikit-learn whether or not CatBoost is installed."""
+    """Boosted trees stop early, and are those of scikit-learn, also if CatBoost is installed."""
     from training import baselines, catboost_baseline
 
     monkeypatch.setattr(catboost_baseline, "installed", lambda: False)
@@ -43,7 +43,7 @@ def short_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def infer(tmp_path: Path) -> Infer:
-    """Write columns as CSV together with a numeric feature x and a target y, and infer their types."""
+    """infer(a=cells): the data set of a CSV file with these columns, a numeric feature x and a target y."""
 
     def infer(**cells: Any) -> Dataset:
         options = {key: cells.pop(key) for key in list(cells) if key in DataOptions.__dataclass_fields__}

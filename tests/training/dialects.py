@@ -1,6 +1,6 @@
 """Random tables in random dialects: `python -m tests.training.dialects 2000` writes 2,000 of them and reads them back.
 
-A table is written from a known frame. Reading it must give that frame, or a refusal that names a flag.
+Each table is written from a known frame. Training must read this frame, or refuse the table and name a flag.
 """
 
 import bz2
@@ -57,7 +57,7 @@ LEVELS = ("Köln", "São Paulo", "plain", 'a "quoted" one', "semi;colon", "comma
 
 @dataclass(frozen=True)
 class Dialect:
-    """The notation of a table."""
+    """The notation in which a table is written."""
 
     delimiter: str
     decimal: str
@@ -74,7 +74,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Table:
-    """A frame, and the same as text."""
+    """The values of a table, and the cells in which they are written."""
 
     dialect: Dialect
     kinds: dict[str, str]
@@ -156,15 +156,15 @@ def number_text(number: float, places: int, dialect: Dialect, *, grouped: bool =
 def _numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
     places = int(rng.integers(0, 4))
     if dialect.delimiter == dialect.decimal:
-        places = min(places, 2)  # 1,234 between commas has thousands, unless other columns show otherwise
+        places = min(places, 2)  # in a file with commas, 1,234 counts as thousands, unless other columns show otherwise
     if dialect.negative == "{}-":
-        places = max(places, 1)  # with 4 in the same column, 5- is a grade
+        places = max(places, 1)  # in a column with 4, the cell 5- is a grade
     numbers = np.round(rng.normal(0, 10.0 ** rng.integers(0, 3), rows), places) + 0.0
     return numbers.tolist(), [number_text(number, places, dialect) for number in numbers.tolist()]
 
 
 def _large_numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
-    """Large numbers in groups of three digits: only the mark shows that they are thousands."""
+    """Large numbers in groups of three digits, where only the mark shows that they are thousands."""
     low = int(rng.integers(1, 6))
     numbers = np.round(10.0 ** rng.uniform(low, low + 2, rows)).astype(int).astype(float)
     return numbers.tolist(), [number_text(number, 0, dialect) for number in numbers.tolist()]
@@ -199,12 +199,12 @@ def _flags(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[
 
 
 def check(table: Table, folder: Path) -> str:
-    """`read` or why the table was refused. Raises AssertionError if it was read as another one."""
+    """Returns "read" or "refused". Raises AssertionError if the table is read as another one or no flag is named."""
     try:
         dataset = load_dataset(DataOptions(data=str(table.write(folder)), target="y", task="regression"))
     except UsageError as error:
         if not any(flag in str(error) for flag in FLAGS):
-            raise AssertionError("it is refused without a flag that helps") from error
+            raise AssertionError("the table is refused, and the message names no flag") from error
         return "refused"
     for name, kind in table.kinds.items():
         check_column(dataset, table, name, kind)
@@ -225,7 +225,7 @@ def check_column(dataset: Dataset, table: Table, name: str, kind: str) -> None:
     read = dataset.columns[name].tolist()
     wanted = [expected[row] for row in dataset.row_numbers]
     if kind == "level":
-        if table.dialect.word == "None" or table.dialect.word in ("-", "--"):  # in a column of text these are levels
+        if table.dialect.word == "None" or table.dialect.word in ("-", "--"):  # these words are levels in a text column
             wanted = [table.dialect.word if level is None else level for level in wanted]
         assert decision.type == "category"
         assert read == wanted
@@ -245,7 +245,7 @@ def check_posted(schema: FeatureSchema, dataset: Dataset, table: Table) -> None:
 
 
 def main(count: int, first: int = 0) -> Counter[str]:
-    """Check this number of tables. Raises AssertionError for the first one that is read as another table."""
+    """Check this number of tables. Raises AssertionError for the first table that is read differently."""
     results: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(first, first + count):

@@ -1,6 +1,6 @@
-"""`python -m tests.training.on_ray`: trials on a real one-node Ray have the results of this process, also after a kill.
+"""`python -m tests.training.on_ray`: compares trials on a real one-node Ray with those in this process.
 
-Run by `make cluster-check` with Ray in the path; it has no pytest.
+`make cluster-check` runs this program in the environment of Ray, which has no pytest.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def train(table: Path, engine: pipeline.TrainingEngine, tune: float | None = Non
 
 def check_trials(table: Path) -> None:
     local, ray = train(table, "local"), train(table, "ray")
-    require(len(local.fit.trial_losses) > 1, "there is one trial only")
+    require(len(local.fit.trial_losses) > 1, "there is only one trial")
     compare(ray, local)
     print("ray: the trials of the recipe and the network equal those of this process")
 
@@ -51,7 +51,7 @@ def compare(found: TrainingResult, expected: TrainingResult) -> None:
 
 
 def check_kill(table: Path) -> None:
-    """Kill a worker as soon as there is one that trains."""
+    """Kill a training worker as soon as one exists."""
     killed: list[int] = []
 
     def kill() -> None:
@@ -60,7 +60,7 @@ def check_kill(table: Path) -> None:
             for process in psutil.process_iter(["cmdline", "create_time"]):
                 words = " ".join(process.info["cmdline"] or [])
                 if "ray::trial_of_rows" in words and process.info["create_time"] > started:
-                    with contextlib.suppress(ProcessLookupError):  # it has just ended: look for another one
+                    with contextlib.suppress(ProcessLookupError):  # the process has just ended
                         os.kill(process.pid, signal.SIGKILL)
                         killed.append(process.pid)
                         return
@@ -80,7 +80,7 @@ def check_search(table: Path) -> None:
     local, ray = train(table, "local", TUNE_S).search, train(table, "ray", TUNE_S).search
     assert local is not None
     assert ray is not None
-    pairs = [*zip(local["trials"], ray["trials"], strict=False)][:10]  # later ones are proposed by results
+    pairs = [*zip(local["trials"], ray["trials"], strict=False)][:10]  # later trials depend on results
     both = [(one, other) for one, other in pairs if one["state"] == other["state"] == "complete"]
     require(len(both) >= 2, f"{len(both)} trials are complete in both")
     for one, other in pairs:
@@ -97,10 +97,10 @@ def check_refusals(table: Path) -> None:
     except UsageError as error:
         require("no cluster" in str(error), str(error))
     else:
-        raise SystemExit("error: a cluster that is not there was accepted")
+        raise SystemExit("error: a missing cluster was accepted")
     finally:
         del os.environ["RAY_ADDRESS"]
-    print("ray: a cluster that is not there is refused")
+    print("ray: a missing cluster is refused")
 
 
 def require(condition: bool, message: str) -> None:

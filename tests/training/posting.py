@@ -1,4 +1,4 @@
-"""The table that a schema was inferred from, posted in each format: the frames that a model would get."""
+"""Posts the table of a training in each format, to compare the frames of a server with the frame of the training."""
 
 import io
 import json
@@ -32,8 +32,9 @@ def decoded(decoder: Callable[..., TableDecoder], schema: FeatureSchema, body: b
 
 
 def client_values(schema: FeatureSchema, cells: Texts) -> Values:
-    """The columns as read by a client that does not know the schema: columns of plain numbers, true and false are
-    read, all others stay text; an empty cell is a missing value."""
+    """The columns as a client reads them without the schema: plain numbers, true and false are converted, all other
+    columns stay text, and an empty cell is a missing value.
+    """
     return {name: _client_column(schema, name, column) for name, column in cells.items()}
 
 
@@ -50,7 +51,7 @@ def _client_column(schema: FeatureSchema, name: str, column: list[str]) -> list[
 
 
 def posted(schema: FeatureSchema, cells: Texts) -> dict[str, ValidatedRows]:
-    """The rows in every format but CSV."""
+    """The validated rows of each format except CSV."""
     values = client_values(schema, cells)
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     lines = "\n".join(json.dumps(row) for row in rows).encode()
@@ -84,7 +85,7 @@ def arrow_of(table: Any) -> bytes:
 
 
 def tensors_of(schema: FeatureSchema, values: Values) -> InferRequest:
-    """A tensor for each feature; numbers are NaN if there is none, texts empty."""
+    """A tensor for each feature; a missing number is NaN, and a missing text is empty."""
     tensors = []
     for name in schema.by_name:
         column = values[name]
@@ -103,7 +104,7 @@ def training_frame(dataset: Dataset) -> Frame:
 
 
 def assert_frame(found: ValidatedRows, dataset: Dataset, form: str) -> None:
-    """The rows with a target are those that training read."""
+    """Assert that the rows with a target equal those of the training."""
     expected = training_frame(dataset)
     assert not found.errors, f"{form}: {found.errors[0].message}"
     rows = dataset.row_numbers

@@ -1,8 +1,8 @@
-"""Small real tables of other packages, read and trained: `make tables-check` (minutes).
+"""`make tables-check` (minutes): reads small real tables of other packages, and trains models of them.
 
-Each table of `real_tables.csv` is inspected, trained for a few epochs, and posted to its model as the file that it is.
-The table that is printed says how its columns were read; the reports of `inspect` go to `build/tables/readings`, named
-by how unusual the table is, the most unusual first.
+Each table of `real_tables.csv` is inspected, trained for a few epochs, and its file is posted to the model. The program
+prints how the columns were read. The reports of `inspect` are written to `build/tables/readings`; the file names begin
+with the rank of the table, and the most unusual table has rank 1.
 """
 
 import contextlib
@@ -35,13 +35,13 @@ from training.errors import UsageError
 
 FOLDER = Path("build/tables")
 LIST = Path(__file__).with_suffix(".csv")
-MAX_SECONDS = 120  # of one table
+MAX_SECONDS = 120  # limit for one table
 EPOCHS = 3
 
 
 @dataclass(frozen=True)
 class RealTable:
-    """A line of `real_tables.csv`. flags: of the command line."""
+    """A line of `real_tables.csv`. flags: options of the command line."""
 
     file: str
     target: str
@@ -58,7 +58,7 @@ class RealTable:
 
 @dataclass
 class Reading:
-    """The result of a table. `failure` is empty if it was read, trained and sent."""
+    """The result of a table. `failure` is empty if the table was read, trained and posted without an error."""
 
     file: str
     rows: int = 0
@@ -86,7 +86,7 @@ def check(table: RealTable) -> Reading:
             post(table.options, dataset)
     except (UsageError, StoreError, AssertionError) as error:
         reading.failure = " ".join(str(error).split())
-    except Exception as error:  # this program looks for errors that a user would see as a traceback
+    except Exception as error:  # the program looks for errors that would be a traceback for a user
         reading.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
     reading.seconds = time.monotonic() - started
     return reading
@@ -102,7 +102,7 @@ def describe(reading: Reading, dataset: Dataset) -> None:
 
 
 def oddity(dataset: Dataset) -> int:
-    """How far a table is from plain numbers and categories."""
+    """A measure of how much a table differs from plain numbers and categories."""
     features = dataset.schema.features
     formats = sum(feature.cells != PLAIN for feature in features) + (dataset.schema.target_cells != PLAIN)
     dates = sum(feature.kind == "date" and feature.date_format not in (None, "iso") for feature in features)
@@ -119,8 +119,8 @@ def train(options: DataOptions) -> None:
 
 
 def post(options: DataOptions, dataset: Dataset) -> None:
-    """Raises AssertionError if the CSV itself is not read as in training."""
-    if dataset.origin["format"] != "CSV" or options.delimiter == " ":  # no body has blanks between its cells
+    """Post the CSV file. Raises AssertionError if the server reads it differently than training."""
+    if dataset.origin["format"] != "CSV" or options.delimiter == " ":  # the service accepts no blanks as delimiters
         return
     content, _ = file_content.decompress(Path(options.data).read_bytes(), options.data)
     assert_frame(decoded(CsvDecoder, dataset.schema, content), dataset, "posted")
@@ -128,7 +128,7 @@ def post(options: DataOptions, dataset: Dataset) -> None:
 
 @contextlib.contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raises TimeoutError after these seconds."""
+    """Raise TimeoutError in the block after these seconds."""
 
     def expire(number: int, frame: Any) -> None:
         raise TimeoutError(f"not done after {seconds} s")

@@ -22,12 +22,12 @@ def plain_columns(rows: int = ROWS) -> dict[str, Any]:
 
 
 def cycle(*values: Any, rows: int = ROWS) -> list[Any]:
-    """The values, repeated."""
+    """A column in which the values repeat."""
     return [values[row % len(values)] for row in range(rows)]
 
 
 def reason(dataset: Dataset, name: str) -> str:
-    """Why a column is ignored."""
+    """The reason for which a column is ignored."""
     return next(column.reason for column in dataset.schema.ignored if column.name == name)
 
 

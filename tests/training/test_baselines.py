@@ -1,4 +1,4 @@
-"""Baselines on small data; they stay within their time."""
+"""Baselines on small data, and their time limits."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def make_baselines(task: Any, y: Any, classes: Any = None, train: int = 200) -> 
     return Baselines(schema, frame, y, (everything[:train], everything[train : train + 50], everything[train + 50 :]))
 
 
-def test_each_baseline_beats_the_one_before_where_there_is_something_to_find() -> None:
+def test_baselines_have_decreasing_errors_on_a_learnable_target() -> None:
     y = np.sin(np.arange(300) % 50 / 5) + np.arange(300) % 50 / 25
     found = make_baselines("regression", y).run(no_report)
     assert list(found) == ["constant", "linear", "boosted trees"]
@@ -49,7 +49,7 @@ def test_each_baseline_beats_the_one_before_where_there_is_something_to_find() -
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_baselines_know_no_scale(scale: float) -> None:
+def test_baselines_do_not_depend_on_the_scale_of_the_target(scale: float) -> None:
     y = np.arange(300) % 50 / 25.0
     plain, scaled = (
         make_baselines("regression", y).run(no_report),
@@ -59,16 +59,16 @@ def test_baselines_know_no_scale(scale: float) -> None:
         assert scaled[name]["rmse"] / scale == pytest.approx(found["rmse"], rel=1e-3), name
 
 
-def test_classes_without_train_or_test_rows_are_no_error() -> None:
+def test_baselines_accept_classes_without_train_or_test_rows() -> None:
     y = np.arange(300) % 2
-    y[210] = 2  # in the validation part only
-    y[290] = 3  # in the test part only
+    y[210] = 2  # a class that occurs only in the validation set
+    y[290] = 3  # a class that occurs only in the test set
     found = make_baselines("multiclass", y, ["a", "b", "c", "d"]).run(no_report)
     assert all(np.isfinite(value) for metrics in found.values() for value in metrics.values())
     assert found["constant"]["accuracy"] == pytest.approx(25 / 50, abs=0.03)
 
 
-def test_a_train_set_of_one_class_is_reported_and_has_a_constant_only() -> None:
+def test_train_set_of_one_class_has_only_the_constant_baseline() -> None:
     y = np.repeat([0, 1], [200, 100])
     notices: list[str] = []
     assert list(make_baselines("binary", y, [0, 1]).run(notices.append)) == ["constant"]
@@ -83,7 +83,7 @@ def test_slow_baselines_are_fitted_on_fewer_rows_with_a_notice(monkeypatch: pyte
     notices: list[str] = []
     found = make_baselines("multiclass", y, ["a", "b", "c"]).run(notices.append)
     assert len(notices) == 2
-    assert "the linear model learned from 10" in notices[0]  # 100, and one of each class
+    assert "the linear model learned from 10" in notices[0]  # 100 rows, and one of each class
     assert "boosted trees learned from 10" in notices[1]
     assert len(found) == 3
 
@@ -99,7 +99,7 @@ def test_trees_stop_at_their_time_limit(monkeypatch: pytest.MonkeyPatch) -> None
 # CatBoost, if it is installed
 
 
-def test_catboost_takes_the_place_of_scikit_learn_s_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_catboost_replaces_the_trees_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("catboost", reason="the extra `baselines` is not installed")
     monkeypatch.setattr(catboost_baseline, "installed", lambda: True)
     monkeypatch.setattr(catboost_baseline, "ROUNDS", 50)

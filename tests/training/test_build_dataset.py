@@ -14,7 +14,7 @@ from training.config import DataOptions
 from training.splitting import split_rows
 
 
-def messy(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def with_defects(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Empty cells, column names with spaces and punctuation, an id column and an empty column."""
     made = frame.astype(object).copy()
     target = made.pop("target")
@@ -35,9 +35,9 @@ def messy(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
-def test_a_messy_real_table_comes_out_right(tmp_path: Path, name: str, task: str, kind: str) -> None:
+def test_real_table_with_defects_becomes_the_correct_data_set(tmp_path: Path, name: str, task: str, kind: str) -> None:
     bunch = getattr(datasets, name)(as_frame=True)
-    frame = messy(bunch.frame, np.random.default_rng(1))
+    frame = with_defects(bunch.frame, np.random.default_rng(1))
     path = tmp_path / f"{name}.{kind}"
     if kind == "parquet":
         frame = frame.convert_dtypes()

@@ -1,4 +1,4 @@
-"""The bundled data sets."""
+"""The bundled data sets are found by name."""
 
 import pytest
 

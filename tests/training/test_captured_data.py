@@ -1,4 +1,4 @@
-"""Captured rows that have feedback are a table to train with."""
+"""Captured rows that have feedback are a training table."""
 
 import time
 from pathlib import Path
@@ -58,7 +58,7 @@ def options(folder: Path, **more: Any) -> DataOptions:
     return captured_options(DataOptions(data=str(folder / "*.parquet"), **more))
 
 
-def test_rows_are_joined_with_their_truth_and_have_the_types_of_the_schema(tmp_path: Path) -> None:
+def test_captured_rows_are_joined_with_their_truth_and_keep_their_types(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     write_rows(folder, HOMES, {f"r{number}:0": row(number) for number in range(100)})
     write_rows(folder, HOMES, {f"s{number}:0": row(number, town="New") for number in range(20)}, version="2")
@@ -79,7 +79,7 @@ def test_rows_are_joined_with_their_truth_and_have_the_types_of_the_schema(tmp_p
     assert pairs[20.5 + 79] == 158.0
 
 
-def test_of_several_truths_about_a_row_the_newest_counts(tmp_path: Path) -> None:
+def test_newest_of_several_truths_of_a_row_is_used(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     write_rows(folder, HOMES, {"a:0": row(1), "b:0": row(2)})
     write_feedback(folder, HOMES, {"a:0": 2.0}, NOW + 60)
@@ -88,7 +88,7 @@ def test_of_several_truths_about_a_row_the_newest_counts(tmp_path: Path) -> None
     assert table.columns[-1].to_pylist() == [2.0, 5.0]
 
 
-def test_rows_with_the_same_id_are_left_out(tmp_path: Path) -> None:
+def test_captured_rows_with_the_same_id_are_left_out(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     write_rows(folder, HOMES, {"a:0": row(1), "b:0": row(2)})
     write_rows(folder, HOMES, {"a:0": row(3)})
@@ -96,7 +96,7 @@ def test_rows_with_the_same_id_are_left_out(tmp_path: Path) -> None:
     assert read_captured(options(tmp_path)).columns[-1].to_pylist() == [5.0]
 
 
-def test_classes_and_object_stores() -> None:
+def test_captured_classes_are_read_from_an_object_store() -> None:
     folder = RemoteFolder("memory://captured-training")
     write_rows(folder, KINDS, {f"r{number}:0": row(number) for number in range(60)})
     write_feedback(folder, KINDS, {f"r{number}:0": "xy"[number % 2] for number in range(60)})
@@ -106,7 +106,7 @@ def test_classes_and_object_stores() -> None:
     assert (dataset.schema.name, dataset.schema.classes) == ("kinds", ["x", "y"])
 
 
-def test_a_folder_with_several_models_needs_a_name(tmp_path: Path) -> None:
+def test_captured_folder_with_several_models_requires_a_name(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     for schema, truth in ((HOMES, 1.0), (KINDS, "x")):
         write_rows(folder, schema, {"a:0": row(1)})
@@ -118,7 +118,7 @@ def test_a_folder_with_several_models_needs_a_name(tmp_path: Path) -> None:
         options(tmp_path, name="other")
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unusable_captured_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file matches"):
         options(tmp_path)
     folder = LocalFolder(tmp_path)
@@ -138,14 +138,14 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         options(tmp_path)
 
 
-def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> None:
+def test_file_with_brackets_in_its_name_is_not_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "rows[1].csv").write_text("a,b\n1,2\n")
     assert not is_captured(str(tmp_path / "rows[1].csv"))
     assert not is_captured("-")
     assert not is_captured("rows.csv")
 
 
-def test_times_of_names_are_read_again() -> None:
+def test_times_are_read_from_the_names_of_captured_files() -> None:
     from models.capture_format import time_of
 
     seconds = float(int(time.time()))

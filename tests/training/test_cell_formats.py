@@ -1,6 +1,4 @@
-"""How the cells of a column are read:
-a single possible reading is used, with a notice; otherwise a flag is required.
-"""
+"""Cells with one possible reading are read with a notice, and ambiguous cells require a flag."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -30,7 +28,7 @@ def load(file: str, target: str, **options: Any) -> Dataset:
 
 
 def assert_posted(dataset: Dataset, path: Path, delimiter: str = ",") -> None:
-    """The file itself, in each format, is read as training read it."""
+    """Assert that the file, posted in each format, is read as in training."""
     schema = FeatureSchema.from_json(dataset.schema.to_json())
     frame = pd.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False)
     assert_frame(decoded(CsvDecoder, schema, path.read_bytes()), dataset, "CSV")
@@ -94,7 +92,7 @@ def test_a_schema_keeps_the_encoding_of_a_flag(write: Write, tmp_path: Path) -> 
         assert again.schema.features[0].seen.levels == ["Kraków", "Łódź"]
 
 
-def test_dots_beside_whole_numbers_below_a_thousand_separate_thousands() -> None:
+def test_dots_among_whole_numbers_below_a_thousand_separate_thousands() -> None:
     dataset = load("F03_german_thousands.csv", "umsatz")
     frame = pd.read_csv(CASES / "F03_german_thousands.csv", sep=";", dtype=str)
     assert has_notice(dataset, "columns 'umsatz', 'einwohner': '.' separates thousands, e.g. '87.643' is 87643")
@@ -110,7 +108,7 @@ def test_commas_in_groups_of_three_separate_thousands() -> None:
 
 
 @pytest.mark.parametrize("file", ["F05_int_target_dash.csv", "F05_int_target_hash_na.csv"])
-def test_a_word_for_missing_does_not_make_a_target_of_numbers_classes(file: str) -> None:
+def test_missing_word_does_not_turn_a_numeric_target_into_classes(file: str) -> None:
     dataset = load(file, "y")
     assert dataset.schema.task == "regression"
     assert dataset.rows_used == 380
@@ -118,7 +116,7 @@ def test_a_word_for_missing_does_not_make_a_target_of_numbers_classes(file: str)
         assert has_notice(dataset, "column 'y': 20 cells ('-') count as missing (--na says which do)")
 
 
-def test_numbers_of_text_can_be_a_target() -> None:
+def test_numbers_stored_as_text_can_be_a_regression_target() -> None:
     dataset = load("F05_text_numbers.parquet", "y", task="regression")
     assert dataset.target[:2].tolist() == [-3.45, 1.02]
 
@@ -130,7 +128,7 @@ def test_percent_is_the_number_before_the_sign() -> None:
     assert has_notice(dataset, "'rate': numbers are read without their unit '%', e.g. '14.7%' is 14.7")
 
 
-def test_a_word_for_missing_does_not_make_dates_a_category() -> None:
+def test_missing_word_does_not_turn_dates_into_a_category() -> None:
     dataset = load("F07_date_dash.csv", "y")
     feature = dataset.schema.by_name["d"]
     assert (feature.kind, feature.date_format, feature.cells.missing) == ("date", "iso", ["-"])
@@ -147,7 +145,7 @@ def test_a_frequent_na_is_reported_with_the_flag_that_keeps_it() -> None:
 
 
 @pytest.mark.parametrize(("file", "word"), [("F02_country_NA.parquet", "NA"), ("F02_country_empty.parquet", "")])
-def test_words_that_training_read_as_missing_are_missing_in_every_format(file: str, word: str) -> None:
+def test_missing_words_of_training_are_missing_in_every_format(file: str, word: str) -> None:
     dataset = load(file, "y")
     schema = FeatureSchema.from_json(dataset.schema.to_json())
     frame = pd.read_parquet(CASES / file)
@@ -157,7 +155,7 @@ def test_words_that_training_read_as_missing_are_missing_in_every_format(file: s
         assert_frame(rows, dataset, form)
 
 
-def test_epoch_numbers_are_dates_where_the_user_says_so() -> None:
+def test_epoch_numbers_are_dates_if_a_flag_declares_them() -> None:
     assert any(
         "milliseconds since 1970? --date d" in column.reason for column in load("F16_epoch_ms.csv", "y").decisions
     )
@@ -178,7 +176,7 @@ def semicolons(**columns: Sequence[Any]) -> str:
     return "\n".join([";".join(columns), *lines, ""])
 
 
-def test_two_possible_readings_name_the_flags_and_each_flag_decides(write: Write) -> None:
+def test_ambiguous_cells_require_a_flag_and_each_flag_decides(write: Write) -> None:
     path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
     with pytest.raises(UsageError, match=r"'10\.100' may be 10100 or 10\.1: say --thousands \. or --decimal \."):
         load_dataset(DataOptions(data=path, target="y"))
@@ -188,7 +186,7 @@ def test_two_possible_readings_name_the_flags_and_each_flag_decides(write: Write
 
 
 @pytest.mark.parametrize("flags", [{"thousands": "."}, {"decimal": "."}])
-def test_a_schema_keeps_the_answer(write: Write, tmp_path: Path, flags: dict[str, Any]) -> None:
+def test_schema_keeps_the_reading_that_a_flag_chose(write: Write, tmp_path: Path, flags: dict[str, Any]) -> None:
     path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
     first = load_dataset(DataOptions(data=path, target="y", **flags))
     schema = tmp_path / "features.json"
@@ -197,7 +195,7 @@ def test_a_schema_keeps_the_answer(write: Write, tmp_path: Path, flags: dict[str
     assert again.columns["a"].tolist() == first.columns["a"].tolist()
 
 
-def test_a_schema_of_the_first_format_never_asks(write: Write, tmp_path: Path) -> None:
+def test_schema_of_the_first_format_requires_no_flag(write: Write, tmp_path: Path) -> None:
     path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
     first = load_dataset(DataOptions(data=path, target="y", decimal="."))
     schema = tmp_path / "features.json"
@@ -207,7 +205,7 @@ def test_a_schema_of_the_first_format_never_asks(write: Write, tmp_path: Path) -
     assert load_dataset(DataOptions(data=path, schema=str(schema))).columns["a"][0] == 10.1
 
 
-def test_another_column_decides_what_a_point_means(write: Write) -> None:
+def test_other_column_decides_the_meaning_of_a_point(write: Write) -> None:
     commas = write(semicolons(a=UNCLEAR, b=cycle("1,5", "22,75"), y=range(ROWS)))
     assert load_dataset(DataOptions(data=commas, target="y")).columns["a"][0] == 10100
     points = write(semicolons(a=UNCLEAR, b=cycle("1.5", "22.75"), y=range(ROWS)))
@@ -244,7 +242,7 @@ def test_another_column_decides_what_a_point_means(write: Write) -> None:
         (["1-5", "6-10", "11-20"], None),
     ],
 )
-def test_numbers_are_read_in_every_notation_that_has_one_reading(
+def test_numbers_are_read_in_every_unambiguous_notation(
     infer: Infer, cells: list[str], numbers: list[float] | None
 ) -> None:
     dataset = infer(a=cycle(*cells))
@@ -266,7 +264,7 @@ def test_numbers_are_read_in_every_notation_that_has_one_reading(
         (["80 %", "75", *["60"] * 98], "'80 %' and '75'"),
     ],
 )
-def test_numbers_with_and_without_a_percent_sign_are_asked_for(infer: Infer, cells: list[str], example: str) -> None:
+def test_numbers_with_and_without_a_percent_sign_require_a_flag(infer: Infer, cells: list[str], example: str) -> None:
     with pytest.raises(UsageError, match=f"column 'a' has {example}, which may be percent, too: say --number a if it"):
         infer(a=cycle(*cells))
     numbers = infer(a=cycle(*cells), number=("a",))
@@ -277,14 +275,14 @@ def test_numbers_with_and_without_a_percent_sign_are_asked_for(infer: Infer, cel
     assert infer(a=cycle(*cells), categorical=("a",)).schema.by_name["a"].kind == "category"
 
 
-def test_a_target_with_and_without_a_percent_sign_is_asked_for(write: Write) -> None:
+def test_target_with_and_without_a_percent_sign_requires_a_flag(write: Write) -> None:
     path = write("x,y\n" + "".join(f"{row % 7},{row % 90}{' %' * (row % 2)}\n" for row in range(ROWS)))
     with pytest.raises(UsageError, match="say --task regression if it is, or --task classification"):
         load_dataset(DataOptions(data=path, target="y"))
     assert load_dataset(DataOptions(data=path, target="y", task="regression")).target[:3].tolist() == [0, 1, 2]
 
 
-def test_three_decimals_everywhere_in_a_file_of_commas_are_asked_for(write: Write, infer: Infer) -> None:
+def test_three_decimals_in_every_cell_require_a_flag(write: Write, infer: Infer) -> None:
     def table(cells: list[str]) -> str:
         return write(semicolons(a=cells, y=range(ROWS)).replace(";", ","))
 
@@ -298,7 +296,7 @@ def test_three_decimals_everywhere_in_a_file_of_commas_are_asked_for(write: Writ
 
 
 @pytest.mark.parametrize("words", [("-",), ("#N/A", "n/a"), ("None", "--", "#DIV/0!")])
-def test_words_for_missing_count_in_columns_of_numbers_dates_and_booleans_only(infer: Infer, words: Any) -> None:
+def test_missing_words_are_levels_only_in_a_category(infer: Infer, words: Any) -> None:
     dataset = infer(
         a=cycle("1", "2", *words, "3"),
         b=cycle("2020-01-01", "2021-05-01", *words),
@@ -310,7 +308,7 @@ def test_words_for_missing_count_in_columns_of_numbers_dates_and_booleans_only(i
     assert dataset.schema.by_name["d"].seen.levels == ["-", "blue", "red"]
 
 
-def test_a_cell_that_was_invalid_in_training_is_missing_in_requests(infer: Infer) -> None:
+def test_invalid_cell_of_training_is_missing_in_requests(infer: Infer) -> None:
     dataset = infer(a=[*range(2, ROWS + 1), "abc"])
     feature = dataset.schema.by_name["a"]
     assert feature.cells.missing == ["abc"]
@@ -318,7 +316,7 @@ def test_a_cell_that_was_invalid_in_training_is_missing_in_requests(infer: Infer
     assert dataset.schema.readers["a"].read_value("abd") == "abd"
 
 
-def test_levels_are_the_same_in_every_normal_form_of_unicode_and_with_blanks(infer: Infer) -> None:
+def test_levels_ignore_blanks_and_unicode_normal_forms(infer: Infer) -> None:
     dataset = infer(a=cycle("Ko\u0308ln", "K\u00f6ln", " Bonn"))
     feature = dataset.schema.by_name["a"]
     assert feature.seen.levels == ["Bonn", "K\u00f6ln"]
@@ -326,6 +324,6 @@ def test_levels_are_the_same_in_every_normal_form_of_unicode_and_with_blanks(inf
     assert [codes[text] for text in ("Ko\u0308ln", "K\u00f6ln", "Bonn", "Bonn ")] == [1, 1, 0, 0]
 
 
-def test_contradicting_flags_are_refused(infer: Infer) -> None:
+def test_contradicting_mark_flags_are_refused(infer: Infer) -> None:
     with pytest.raises(UsageError, match="--decimal and --thousands are both ','"):
         infer(a=cycle("1", "2"), decimal=",", thousands=",")

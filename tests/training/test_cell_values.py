@@ -14,7 +14,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions
 
 
-def test_numbers_are_numbers_with_range_and_example(infer: Infer) -> None:
+def test_number_column_has_a_range_and_an_example(infer: Infer) -> None:
     dataset = infer(a=cycle("1", "2.5", "-3e1", "+7", ".5"))
     feature = dataset.schema.by_name["a"]
     assert (feature.kind, feature.seen.min, feature.seen.max, feature.example) == ("number", -30, 7, 1)
@@ -68,7 +68,7 @@ def test_words_for_true_and_false_are_booleans_in_every_format(
         np.testing.assert_array_equal(rows.frame.numbers[:, 1], expected, err_msg=form)
 
 
-def test_true_and_false_fit_a_column_of_words_too(infer: Infer) -> None:
+def test_true_and_false_are_accepted_in_a_column_of_words(infer: Infer) -> None:
     schema = infer(a=cycle("yes", "no", "")).schema
     rows = [{"x": 0, "a": True}, {"x": 0, "a": "False"}, {"x": 0, "a": unicodedata.normalize("NFD", "YES")}]
     assert validate_rows(schema, rows).frame.numbers[:, 1].tolist() == [1, 0, 1]
@@ -80,7 +80,7 @@ def test_other_words_are_a_category(infer: Infer, cells: list[str]) -> None:
     assert infer(a=cycle(*cells)).schema.by_name["a"].kind == "category"
 
 
-def test_flags_and_targets_keep_the_words(infer: Infer) -> None:
+def test_words_for_booleans_stay_levels_with_a_flag_or_in_a_target(infer: Infer) -> None:
     dataset = infer(a=cycle("yes", "no"), categorical=("a",))
     assert dataset.schema.by_name["a"].seen.levels == ["no", "yes"]
     assert infer(b=cycle("yes", "no"), target="b").schema.classes == ["no", "yes"]
@@ -101,7 +101,7 @@ def test_decimal_commas_are_read_with_the_flag_and_without(tmp_path: Path) -> No
     assert any("the decimal mark is ','" in notice and "(--decimal)" in notice for notice in found.notices)
 
 
-def test_with_decimal_commas_a_point_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_point_is_not_read_as_decimal_mark_with_decimal_commas(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a;y\n1.50;1,5\n" + "".join(f"{row},5;{row % 11},25\n" for row in range(100)))
     assert np.isnan(load_dataset(DataOptions(data=str(path), target="y", decimal=",")).columns["a"][0])

@@ -1,4 +1,4 @@
-"""Cells of a column: which are missing, and how those of Parquet files keep their types."""
+"""Missing cells of a column, and the types of the cells of Parquet files."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions
 
 
-def test_blanks_around_cells_are_no_part_of_them(infer: Infer) -> None:
+def test_blanks_around_cells_are_removed(infer: Infer) -> None:
     dataset = infer(a=cycle(" red", "blue ", " ?"), b=cycle(" 1", "2 ", "4"))
     assert dataset.schema.by_name["a"].seen.levels == ["blue", "red"]
     assert dataset.schema.by_name["a"].nullable
@@ -22,7 +22,7 @@ def test_blanks_around_cells_are_no_part_of_them(infer: Infer) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"])
-def test_the_missing_tokens_are_missing(infer: Infer, token: str) -> None:
+def test_default_missing_tokens_are_missing(infer: Infer, token: str) -> None:
     dataset = infer(a=cycle("red", "blue", token), b=cycle("1", "2.5", token))
     assert dataset.schema.by_name["a"].nullable
     assert dataset.schema.by_name["b"].nullable

@@ -55,8 +55,8 @@ def test_long_values_without_words_are_left_out(infer: Infer) -> None:
     assert reason(infer(trace=values), "trace").startswith("133 values of")
 
 
-def test_numbers_of_a_typed_table_are_no_text(tmp_path: Path) -> None:
-    """The model would refuse the rows of its own table."""
+def test_numbers_of_a_typed_table_cannot_be_text(tmp_path: Path) -> None:
+    """As text features, these numbers would be refused by the model that was trained on them."""
     path = tmp_path / "t.parquet"
     pd.DataFrame(plain_columns() | {"zip": range(ROWS)}).to_parquet(path)
     with pytest.raises(UsageError, match="column 'zip': its cells are of type number, not text"):
@@ -68,7 +68,7 @@ def test_distinct_decimals_and_unordered_integers_are_not_identifiers(infer: Inf
     assert set(dataset.schema.by_name) == {"x", "paid"}
 
 
-def test_a_level_and_blanks_are_not_constant(infer: Infer) -> None:
+def test_column_of_one_level_and_blanks_is_not_constant(infer: Infer) -> None:
     assert infer(a=cycle("yes", "")).schema.by_name["a"].kind == "category"
 
 

@@ -1,4 +1,4 @@
-"""A new version is promoted if it is not worse than the present one on the same rows."""
+"""A new version is promoted if it is not worse than the served version on the same rows."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ TARGET = RNG.normal(size=4000)
 NOISE = RNG.normal(size=(3, 4000))
 
 
-def test_interval_of_a_mean_by_hand() -> None:
+def test_interval_of_a_mean_equals_a_hand_calculation() -> None:
     low, high = mean_interval(np.array([1.0, 2.0, 3.0, 4.0]))
     assert (low, high) == pytest.approx((2.5 - 1.26517, 2.5 + 1.26517), abs=1e-4)
 
@@ -23,7 +23,7 @@ def test_regression_is_compared_by_its_squared_errors(factor: float, expected: b
     assert comparison.new == pytest.approx(float(np.sqrt(np.mean((NOISE[0] * factor) ** 2))))
 
 
-def test_doubtful_difference_is_not_enough() -> None:
+def test_insignificant_difference_does_not_promote() -> None:
     """Both models have independent errors of equal size, so 200 rows are too few to decide."""
     rows = slice(200)
     comparison = compare_regressions(TARGET[rows], (TARGET + NOISE[1])[rows], (TARGET + NOISE[2])[rows])
@@ -51,6 +51,6 @@ def test_classes_are_compared_by_the_log_loss() -> None:
     assert compare_classifications(true, good, bad).new == pytest.approx(-np.log(0.6))
 
 
-def test_class_that_a_model_does_not_know_costs_a_finite_loss() -> None:
+def test_class_that_a_model_does_not_know_has_a_finite_loss() -> None:
     true, p = np.zeros(300, np.int64), np.tile([0.0, 1.0], (300, 1))
     assert np.isfinite(compare_classifications(true, p, p).new)

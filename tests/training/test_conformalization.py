@@ -29,7 +29,7 @@ NOISE = {
 
 
 def regression_rows(noise: str, seed: int, count: int = 2000, *, follows: bool = True) -> HeldOutRows:
-    """follows: whether the scale is that of the noise; otherwise it is constant."""
+    """Held-out rows with this noise. follows: whether the scale is that of the noise or constant."""
     rng = np.random.default_rng(seed)
     x = rng.random(count)
     codes = rng.integers(0, 2, (count, 1))
@@ -40,12 +40,12 @@ def regression_rows(noise: str, seed: int, count: int = 2000, *, follows: bool =
 
 @pytest.mark.parametrize("noise", NOISE)
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
-def test_the_mean_coverage_of_many_tables_is_the_level(noise: str, level: float) -> None:
+def test_mean_coverage_of_many_tables_equals_the_level(noise: str, level: float) -> None:
     covered = [covered_by_folds(regression_rows(noise, seed, 400).scores, level).mean() for seed in range(200)]
     assert np.mean(covered) == pytest.approx(level, abs=0.005)
 
 
-def test_a_scale_that_follows_the_noise_covers_every_fifth_and_a_constant_scale_does_not() -> None:
+def test_every_fifth_is_covered_only_if_the_scale_follows_the_noise() -> None:
     rows = regression_rows("grows", 0, 8000)
     fitted = fit_uncertainty(rows)
     assert fitted is not None
@@ -58,7 +58,7 @@ def test_a_scale_that_follows_the_noise_covers_every_fifth_and_a_constant_scale_
     assert min(report(constant, fitted)["coverage_by_fifth"]) < 0.8
 
 
-def test_a_category_whose_levels_err_differently_gets_scores_for_each_level() -> None:
+def test_category_with_unequal_errors_gets_scores_for_each_level() -> None:
     rows = regression_rows("equal", 1, 4000)
     assert uneven_category(rows) is None
     south = rows.frame.codes[:, 0] == 1

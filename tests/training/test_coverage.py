@@ -17,7 +17,7 @@ from training.trust import Report
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
-def test_the_coverage_of_splits_is_the_level_and_that_of_wrong_scores_is_not(level: float) -> None:
+def test_coverage_of_splits_equals_the_level_only_for_correct_scores(level: float) -> None:
     rows = regression_rows("skewed", 0, 3000)
     fitted = fit_uncertainty(rows)
     assert fitted is not None
@@ -28,11 +28,11 @@ def test_the_coverage_of_splits_is_the_level_and_that_of_wrong_scores_is_not(lev
     assert not found._replace(mean_of_splits=level + 0.006).mean_holds
 
 
-def test_the_tolerance_is_that_of_two_samples() -> None:
+def test_tolerance_of_coverage_includes_both_samples() -> None:
     assert tolerance(0.9, 2000, 2000) == pytest.approx(0.01 + 2 * np.sqrt(0.09 / 1000))
 
 
-def test_only_a_scale_that_follows_the_noise_covers_each_fifth() -> None:
+def test_constant_scale_does_not_cover_each_fifth() -> None:
     rows = regression_rows("grows", 0, 8000)
     fitted = fit_uncertainty(rows)
     assert fitted is not None
@@ -51,7 +51,7 @@ def test_higher_levels_have_larger_sets() -> None:
     assert low["single_labels"] > high["single_labels"]
 
 
-def test_the_reported_intervals_are_clipped_as_the_served_ones() -> None:
+def test_reported_intervals_are_clipped_like_served_intervals() -> None:
     rows = regression_rows("equal", 1, 1000)
     fitted = fit_uncertainty(rows)
     assert fitted is not None
@@ -61,7 +61,7 @@ def test_the_reported_intervals_are_clipped_as_the_served_ones() -> None:
     assert interval_report(within, fitted)["mean_width"] < 2.0
 
 
-def test_the_report_names_what_missed_its_target() -> None:
+def test_report_names_the_missed_targets() -> None:
     report = Report()
     trust.measure("growing", regression_rows("grows", 0, 3000), report)
     assert report.missed == []

@@ -1,6 +1,4 @@
-"""Lines of a CSV that are not part of its table:
-read if only one reading is possible, else the message names the flag.
-"""
+"""Lines of a CSV file around its table are left out if only one reading is possible; else the error names a flag."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,14 +25,14 @@ def read(path: str, skip_rows: int = 0, comment: str | None = None, delimiter: s
     return read_table(DataOptions(data=path, skip_rows=skip_rows, comment=comment, delimiter=delimiter))
 
 
-def test_the_sep_line_of_excel_sets_the_delimiter() -> None:
+def test_sep_line_of_excel_sets_the_delimiter() -> None:
     table = read(str(CASES / "f17_sep_line.csv"))
     assert table.names == ["x", "z", "y"]
     assert any("the first line says that cells are separated by ';'" in notice for notice in table.notices)
 
 
 @pytest.mark.parametrize("line", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n"])
-def test_other_notations_are_read(write: Write, line: str) -> None:
+def test_all_notations_of_the_sep_line_are_read(write: Write, line: str) -> None:
     assert (read(write(line + "x;z;y\n" + ROWS)).names, read(write(line + "x;z;y\n" + ROWS)).rows) == (list("xzy"), 60)
 
 
@@ -45,7 +43,7 @@ def test_a_delimiter_at_the_end_of_each_row_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("end", [";\n", "; \n", ";\r\n"])
-def test_other_ends_of_rows(write: Write, end: str) -> None:
+def test_delimiter_before_any_line_end_is_ignored(write: Write, end: str) -> None:
     assert read(write("x;z;y\n" + ROWS.replace("\n", end))).rows == 60
 
 
@@ -63,7 +61,7 @@ def test_a_cell_after_the_last_delimiter_is_read(write: Write) -> None:
         ("% made by a tool\n% in 2024\n", "say --comment '%'"),
     ],
 )
-def test_lines_above_the_header_are_a_hint_at_a_flag(write: Write, above: str, message: str) -> None:
+def test_lines_above_the_header_get_a_hint_at_a_flag(write: Write, above: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(write(above + "x;z;y\n" + ROWS))
 
@@ -75,7 +73,7 @@ def test_lines_above_the_header_are_skipped(write: Write, above: str) -> None:
     assert table.origin["skipped_lines"] == above.count("\n")
 
 
-def test_comments_are_left_out_wherever_they_stand_and_lines_keep_their_numbers(write: Write) -> None:
+def test_comments_are_ignored_at_any_place_and_keep_line_numbers(write: Write) -> None:
     content = "# one\nx;z;y\n# two; three\n" + ROWS + "  # four\n"
     assert read(write(content), comment="#").rows == 60
     with pytest.raises(UsageError, match="row 61 below the header"):
@@ -91,7 +89,7 @@ def test_comments_are_left_out_wherever_they_stand_and_lines_keep_their_numbers(
         ("Report\n// more\n", "  // half; of it\n", {"skip_rows": 1, "comment": "//"}),
     ],
 )
-def test_a_file_with_other_lines_can_be_posted_to_its_model_and_read_again_by_its_schema(
+def test_file_with_extra_lines_can_be_posted_and_read_by_its_schema(
     write: Write, tmp_path: Path, above: str, within: str, flags: dict[str, Any]
 ) -> None:
     content = above + "x;z;y\n" + within + ROWS.replace("\n", "\n" + within, 3)
@@ -130,7 +128,7 @@ def test_a_ragged_line_within_the_rows_is_rejected(write: Write, line: str) -> N
         read(write("x;z;y\n" + ROWS + line + "7;8;9\n"))
 
 
-def test_row_names_without_a_header_are_a_hint(write: Write) -> None:
+def test_row_names_without_a_column_name_get_a_hint(write: Write) -> None:
     with pytest.raises(UsageError, match="write a name for the first column"):
         read(write("x;z;y\n" + "".join(f"r{row};1;2;3\n" for row in range(60))))
 

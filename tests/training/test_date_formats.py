@@ -70,13 +70,13 @@ def test_naive_dates_are_utc(infer: Infer) -> None:
     assert dataset.columns["a"][0] == datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 
 
-def test_iso_dates_are_read_beside_another_format(infer: Infer) -> None:
+def test_iso_dates_are_read_together_with_another_format(infer: Infer) -> None:
     dataset = infer(a=cycle("13.01.2020", "2021-05-01", "14.02.2022"))
     assert dataset.schema.by_name["a"].date_format == "%d.%m.%Y"
     assert dataset.columns["a"][1] == datetime(2021, 5, 1, tzinfo=UTC).timestamp()
 
 
-def test_the_flag_says_what_a_date_means(infer: Infer) -> None:
+def test_date_format_flag_decides_ambiguous_dates(infer: Infer) -> None:
     cells = cycle("01/02/2020", "03/04/2021", "05/05/2022")
     dataset = infer(a=cells, date_format="%d/%m/%Y")
     assert dataset.columns["a"][0] == datetime(2020, 2, 1, tzinfo=UTC).timestamp()
@@ -84,7 +84,7 @@ def test_the_flag_says_what_a_date_means(infer: Infer) -> None:
     assert infer(a=cycle("Q1 03 2020", "Q2 05 2021"), date_format="Q1 %m %Y", date=("a",)).schema.by_name["a"].nullable
 
 
-def test_the_flag_reads_numbers_that_no_other_column_would(infer: Infer) -> None:
+def test_date_flag_reads_numbers_as_dates(infer: Infer) -> None:
     dataset = infer(a=cycle(20200101, 20210501), date=("a",))
     assert dataset.columns["a"][0] == datetime(2020, 1, 1, tzinfo=UTC).timestamp()
     days = infer(a=cycle(0, 86400), date=("a",), date_format="epoch_s")

@@ -1,4 +1,4 @@
-"""The day of a date as a number of its own, where the errors of the network depend on single days."""
+"""The day of a date becomes a separate number if the errors of the network depend on single days."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ NETWORK = FitOptions(framework="numpy", network="ensemble", hidden=(16,), epochs
 
 
 def write(path: Path, *, jumps: bool) -> DataOptions:
-    """A target with one level in each of ten periods of 30 days, or with a straight trend."""
+    """Write a table whose target has one level in each of ten periods of 30 days, or a straight trend."""
     rng = np.random.default_rng(0)
     day = rng.integers(0, 300, ROWS)
     levels = np.array([3, -3, 2, 3, -2, -3, 3, -3, 1, 3])[day // 30] if jumps else day / 50
@@ -47,7 +47,7 @@ def train(options: DataOptions) -> tuple[NetworkFit, Any]:
     return fit(recipe_for(dataset, split, NETWORK), days=False), fit
 
 
-def test_days_are_used_where_the_errors_depend_on_them(tmp_path: Path) -> None:
+def test_single_days_are_used_if_the_errors_depend_on_them(tmp_path: Path) -> None:
     plain, fit = train(write(tmp_path / "t.csv", jumps=True))
     assert gain_by_days(plain).is_clear
     used = fit_with_days(plain, lambda recipe: fit(recipe, days=True), lambda text: None)
@@ -57,18 +57,18 @@ def test_days_are_used_where_the_errors_depend_on_them(tmp_path: Path) -> None:
     assert [notice for notice in used.dataset.notices if "single days of 'day' are used" in notice]
 
 
-def test_days_are_not_tried_for_a_trend_or_a_split_by_time(tmp_path: Path) -> None:
+def test_single_days_are_not_tried_for_a_trend_or_a_split_by_time(tmp_path: Path) -> None:
     plain, _ = train(write(tmp_path / "t.csv", jumps=False))
 
-    def never(recipe: Recipe) -> NetworkFit:
+    def fail_if_trained(recipe: Recipe) -> NetworkFit:
         raise AssertionError("a second network was trained")
 
-    assert fit_with_days(plain, never, lambda text: None) is plain
+    assert fit_with_days(plain, fail_if_trained, lambda text: None) is plain
     late = replace(plain, split=plain.split._replace(by_time=True))
-    assert fit_with_days(late, never, lambda text: None) is late
+    assert fit_with_days(late, fail_if_trained, lambda text: None) is late
 
 
-def test_days_that_do_not_help_leave_the_network_as_it_was(tmp_path: Path) -> None:
+def test_single_days_that_do_not_help_leave_the_network(tmp_path: Path) -> None:
     plain, _ = train(write(tmp_path / "t.csv", jumps=True))
     kept = fit_with_days(plain, lambda recipe: plain, lambda text: None)  # the same losses
     assert kept.fit.network is plain.fit.network
@@ -80,7 +80,7 @@ def test_days_that_do_not_help_leave_the_network_as_it_was(tmp_path: Path) -> No
     assert fit_with_days(plain, diverge, lambda text: None) is plain
 
 
-def test_the_days_of_a_date_are_a_number_by_quantiles() -> None:
+def test_days_of_a_date_are_a_quantile_encoded_number() -> None:
     schema = FeatureSchema(
         format=2,
         name="x",

@@ -1,4 +1,6 @@
-"""Random tables in random dialects are read back, or refused with a flag that decides; `make dialects` tries 2,000."""
+"""Random tables in random dialects are read correctly, or refused with the name of a flag; `make dialects` tries
+2,000.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +11,12 @@ import pytest
 from tests.training import dialects
 
 
-def test_tables_in_random_dialects_are_read_as_written_or_refused() -> None:
+def test_tables_in_random_dialects_are_read_correctly_or_refused() -> None:
     results = dialects.main(60)
     assert results["read"] > results["refused"]
 
 
-def test_a_table_that_is_read_differently_is_found(tmp_path: Path) -> None:
+def test_check_of_dialects_finds_a_difference(tmp_path: Path) -> None:
     table = dialects.random_table(np.random.default_rng(0))
     name = next(name for name, kind in table.kinds.items() if kind in ("number", "large", "unit"))
     shifted = [None if value is None else value * 1000 for value in table.values[name]]

@@ -93,7 +93,7 @@ def test_classes_of_the_schema_must_be_those_of_the_table(infer: Infer, tmp_path
         infer(y=cycle("u", "v", "w"), schema=path)
 
 
-def test_a_column_that_was_free_text_before_may_be_something_else_now(infer: Infer, tmp_path: Path) -> None:
+def test_column_that_was_free_text_may_have_another_type_now(infer: Infer, tmp_path: Path) -> None:
     notes = [f"note {row} about the lake and the mill" for row in range(ROWS)]
     path = edited(infer(note=notes, a=cycle(1, 2)), tmp_path / "features.json")
     again = infer(note=notes, a=cycle(1, 2), schema=path, target=None)

@@ -1,4 +1,4 @@
-"""The encoding of a text file is decided once, by its content or by `--encoding`."""
+"""The encoding of a text file is detected from its content, or set by `--encoding`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_a_big_endian_byte_order_mark_is_recognised(write: Write, mark: str) -> 
     assert "byte order mark" in table.notices[0]
 
 
-def test_a_file_without_a_single_character_of_utf_8_is_read_as_cp1252_with_an_example(write: Write) -> None:
+def test_file_without_valid_utf_8_characters_is_read_as_cp1252(write: Write) -> None:
     table = read(write("x,city\n1,Köln\n2,Zürich\n".encode("cp1252")))
     assert cities(table) == {"Köln", "Zürich"}
     assert "is read as cp1252: it is not UTF-8, its first word that is not ASCII reads 'Köln'" in table.notices[0]
@@ -65,7 +65,7 @@ def test_a_file_without_a_single_character_of_utf_8_is_read_as_cp1252_with_an_ex
 
 
 @pytest.mark.parametrize(("encoding", "word"), [("cp1250", "Łódź"), ("cp1251", "Москва"), ("shift_jis", "東京")])
-def test_the_flag_decides(write: Write, encoding: str, word: str) -> None:
+def test_encoding_flag_overrides_detection(write: Write, encoding: str, word: str) -> None:
     table = read(write(f"x,city\n1,{word}\n2,{word}\n".encode(encoding)), encoding)
     assert cities(table) == {word}
     assert table.origin["encoding"] == encoding
@@ -88,12 +88,12 @@ def test_the_encoding_of_a_schema_that_does_not_fit_names_the_schema(write: Writ
         read_table(DataOptions(data=write("x,city\n1,K\xf6ln\n".encode("latin-1"))), "shift_jis")
 
 
-def test_more_invalid_bytes_than_valid_characters_are_a_question(write: Write) -> None:
+def test_more_invalid_bytes_than_valid_characters_require_a_flag(write: Write) -> None:
     content = "x,city\n1,Köln\n".encode() + "2,Zürich\n3,Genève\n".encode("latin-1")
     with pytest.raises(UsageError, match=r"1 characters of UTF-8 and 2 bytes .* 0xfc in line 3: say --encoding"):
         read(write(content))
 
 
-def test_a_declared_encoding_answers_the_question(write: Write) -> None:
+def test_encoding_flag_decides_an_ambiguous_file(write: Write) -> None:
     content = "x,city\n1,Köln\n".encode() + "2,Zürich\n3,Genève\n".encode("latin-1")
     assert read_column(write(content), "city", encoding="cp1252") == ["KÃ¶ln", "Zürich", "Genève"]

@@ -1,4 +1,4 @@
-"""The scale of errors: it follows the row if the errors do, is constant otherwise, and is harmless with few rows."""
+"""The scale of errors varies with the row if the errors do, is constant otherwise, and is safe with few rows."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from training.error_scale import RowErrors, fit_scale_head
 
 
 def errors(rows: int, growth: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hidden outputs (rows, 32), errors (rows,) and their true log scale."""
+    """Random hidden outputs (rows, 32), errors (rows,) and their true log scale."""
     hidden = np.maximum(rng.normal(size=(rows, 32)), 0).astype(np.float32)
     log_scale = growth * (hidden[:, 0] - hidden[:, 1]) - 1
     return hidden, rng.laplace(scale=np.exp(log_scale)), log_scale
 
 
-def test_a_scale_that_follows_the_row_is_found() -> None:
+def test_scale_of_errors_that_depends_on_the_row_is_found() -> None:
     rng = np.random.default_rng(0)
     hidden, error, _ = errors(2000, 1.0, rng)
     head = fit_scale_head(RowErrors(hidden, error))
@@ -40,7 +40,7 @@ def test_few_rows_get_one_scale(rows: int) -> None:
     assert np.exp(head.b) == pytest.approx(np.abs(error).mean())
 
 
-def test_a_perfect_fit_and_a_constant_unit_do_no_harm() -> None:
+def test_perfect_fit_and_constant_unit_have_a_finite_scale() -> None:
     hidden, error, _ = errors(200, 1.0, np.random.default_rng(3))
     assert np.isfinite(fit_scale_head(RowErrors(hidden, np.zeros(200))).b)
     hidden[:, 3] = 1.0
@@ -49,8 +49,8 @@ def test_a_perfect_fit_and_a_constant_unit_do_no_harm() -> None:
     assert head.W[3] == 0
 
 
-def test_errors_on_learned_rows_help_where_few_others_are_left() -> None:
-    """Errors on learned rows are too small, most of all the smallest ones, but there are many of them."""
+def test_errors_on_learned_rows_improve_the_scale_of_few_held_out_rows() -> None:
+    """There are many errors on learned rows, but they are too small, especially the smallest ones."""
     rng = np.random.default_rng(4)
     hidden, error, _ = errors(300, 1.0, rng)
     many, small, truth = errors(5000, 1.0, rng)
@@ -64,7 +64,7 @@ def test_errors_on_learned_rows_help_where_few_others_are_left() -> None:
     assert distance(helped) < 0.7 * distance(alone)
 
 
-def test_a_row_far_from_all_others_gets_no_scale_beyond_theirs() -> None:
+def test_scale_of_an_outlier_row_is_limited_to_the_range_of_the_others() -> None:
     hidden, error, _ = errors(2000, 1.0, np.random.default_rng(5))
     head = fit_scale_head(RowErrors(hidden, error))
     found = hidden @ head.W + head.b

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and cases worked by hand."""
+"""Metrics equal those of scikit-learn and hand calculations."""
 
 import numpy as np
 import pytest
@@ -16,19 +16,19 @@ def test_regression_metrics_are_those_of_scikit_learn() -> None:
     assert found["r2"] == pytest.approx(sk.r2_score(y, values))
 
 
-def test_a_hand_worked_regression() -> None:
+def test_regression_metrics_equal_a_hand_calculation() -> None:
     found = evaluate("regression", np.array([1.0, 2.0, 3.0, 4.0]), np.array([[1.0], [2.0], [3.0], [8.0]]))
     assert found == pytest.approx({"rmse": 2.0, "mae": 1.0, "r2": -2.2})
 
 
-def test_perfect_and_constant_targets_have_metrics_too() -> None:
+def test_perfect_and_constant_targets_have_metrics() -> None:
     y = np.array([1.0, 2.0])
     assert evaluate("regression", y, y[:, None]) == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
     assert evaluate("regression", np.ones(3), np.full((3, 1), 3.0)) == {"rmse": 2.0, "mae": 2.0}
 
 
 @pytest.mark.parametrize("scale", [1e-290, 1e-30, 1e30, 1e300])
-def test_regression_metrics_know_no_scale(scale: float) -> None:
+def test_regression_metrics_have_the_scale_of_the_target(scale: float) -> None:
     rng = np.random.default_rng(0)
     y, values = rng.normal(size=50), rng.normal(size=50)
     plain, scaled = (
@@ -40,7 +40,7 @@ def test_regression_metrics_know_no_scale(scale: float) -> None:
     assert scaled["r2"] == pytest.approx(plain["r2"])
 
 
-def test_errors_beyond_all_floats_stay_finite() -> None:
+def test_metrics_of_errors_above_the_float_range_are_finite() -> None:
     found = evaluate("regression", np.array([1e308, -1e308, 0.0]), np.array([[-1.7e308], [1.7e308], [0.0]]))
     assert all(np.isfinite(value) for value in found.values())
 
@@ -63,7 +63,7 @@ def test_probabilities_of_0_and_1_have_a_finite_log_loss() -> None:
     assert np.isfinite(found["log_loss"])
 
 
-def test_a_class_without_held_out_rows_has_no_auc_and_does_no_harm() -> None:
+def test_class_without_held_out_rows_has_no_auc() -> None:
     p = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
     found = evaluate("multiclass", np.array([0, 1]), p)
     assert found["accuracy"] == found["macro_f1"] == 1.0

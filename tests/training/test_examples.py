@@ -1,4 +1,4 @@
-"""Example rows and golden rows are valid and realistic, and no rows of the table."""
+"""Example rows and golden rows are valid and realistic, and are not rows of the table."""
 
 from typing import Any
 
@@ -40,14 +40,14 @@ def rows(made_for: FeatureSchema | None = None, held_out: Any = HELD_OUT, **opti
     return examples.draw_rows(made_for or schema(), COLUMNS, held_out, np.random.default_rng(0), **options)
 
 
-def test_every_row_is_valid_and_holds_every_column() -> None:
+def test_every_example_row_is_valid_and_contains_every_column() -> None:
     made = rows()
     assert len(made) == examples.GOLDEN_ROWS
     assert not validate_rows(schema(), made).errors
     assert all(list(row) == ["n", "flag", "level", "day", "uk"] for row in made)
 
 
-def test_values_are_held_out_ones_in_the_types_of_json() -> None:
+def test_values_of_examples_are_held_out_and_have_json_types() -> None:
     made = rows()
     assert {row["n"] for row in made} <= set(range(10, 40))
     assert {type(row["n"]) for row in made} == {int}
@@ -59,20 +59,20 @@ def test_values_are_held_out_ones_in_the_types_of_json() -> None:
     assert all(len(row["day"]) == 10 and row["uk"].endswith(" 01:00") for row in made)
 
 
-def test_no_row_is_a_row_of_the_table() -> None:
+def test_example_rows_are_not_rows_of_the_table() -> None:
     real = {(row["n"], row["day"]) for row in rows(real=True)}
-    assert len([row for row in rows() if (row["n"], row["day"]) in real]) < 5  # of 32, by chance
+    assert len([row for row in rows() if (row["n"], row["day"]) in real]) < 5  # a few of 32 can be equal by chance
 
 
-def test_the_first_rows_have_no_gaps() -> None:
+def test_first_example_rows_are_complete() -> None:
     assert all(value is not None for row in rows()[: examples.COMPLETE_ROWS] for value in row.values())
 
 
-def test_the_same_seed_gives_the_same_rows() -> None:
+def test_same_seed_gives_the_same_example_rows() -> None:
     assert rows() == rows()
 
 
-def test_real_rows_are_whole_rows_and_no_more_than_there_are() -> None:
+def test_real_examples_are_complete_rows_of_the_table() -> None:
     made = rows(real=True)
     assert len(made) == 30
     for row in made:
@@ -99,11 +99,11 @@ def test_a_column_without_a_valid_value_is_an_error_unless_it_is_nullable() -> N
         rows(FeatureSchema(**strict), real=True)
 
 
-def test_a_single_held_out_row_is_enough() -> None:
+def test_examples_are_drawn_from_a_single_held_out_row() -> None:
     assert {row["n"] for row in rows(held_out=np.array([12]))} == {12}
 
 
-def test_examples_come_from_the_row_and_stay_if_it_has_a_gap() -> None:
+def test_examples_of_features_are_kept_if_the_row_has_no_value() -> None:
     before = schema(example=5)
     made = examples.with_examples(before, rows()[0] | {"n": None})
     assert made.by_name["n"].example == 5
@@ -117,8 +117,8 @@ def test_numbers_are_whole_only_while_floats_are_exact() -> None:
     assert [type(value) for value in values] == [int, float, float, int, float]
 
 
-def test_real_rows_may_have_a_text_without_a_score() -> None:
-    """The examples are drawn before the scores are fitted."""
+def test_real_examples_may_have_a_text_without_a_score() -> None:
+    """Examples are drawn before the scores of texts are fitted."""
     title = Feature(name="title", kind="text", nullable=False)
     known = FeatureSchema(name="t", task="regression", target="y", features=[title])
     columns = {"title": np.array(["a red rose", "a blue one"], dtype=object)}

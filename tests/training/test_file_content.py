@@ -1,4 +1,4 @@
-"""Compressed files are read; damaged ones, archives of several files and bombs are rejected in one line."""
+"""Compressed files are read; damaged files, archives of several files and decompression bombs are rejected."""
 
 import bz2
 import gzip
@@ -78,6 +78,6 @@ def test_an_archive_that_expands_without_end_is_rejected(
         read_table(DataOptions(data=write(compress(b"x,y\n" + b"1,2\n" * 2_000_000))))
 
 
-def test_a_file_that_is_compressed_twice_is_not_a_table(write: Write) -> None:
+def test_file_that_is_compressed_twice_is_rejected(write: Write) -> None:
     with pytest.raises(UsageError, match="not a table"):
         read_table(DataOptions(data=write(gzip.compress(gzip.compress(CSV.encode())))))

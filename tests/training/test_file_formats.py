@@ -1,4 +1,4 @@
-"""The same table in every format that training reads: equal columns, and one line for unreadable files."""
+"""A table has equal columns in every format that training reads, and unreadable files have a one-line error."""
 
 import io
 import json
@@ -146,7 +146,7 @@ def column(table: RawTable, name: str) -> list[Any]:
     return list(table.columns[table.names.index(name)].to_pylist())
 
 
-def test_cells_of_several_types_in_a_column_of_excel_are_text_to_parse(write: Write) -> None:
+def test_excel_cells_of_several_types_are_read_as_text(write: Write) -> None:
     first, second = datetime(2024, 1, 1), datetime(2024, 1, 2)
     rows: list[list[Any]] = [["a", "b", "c"], [1, True, first], ["n/a", 2, None], [2.5, "#N/A", second]]
     table = read_table(DataOptions(data=write(workbook(rows))))
@@ -156,7 +156,7 @@ def test_cells_of_several_types_in_a_column_of_excel_are_text_to_parse(write: Wr
     assert not table.typed
 
 
-def test_titles_blank_rows_and_other_sheets_of_excel(write: Write) -> None:
+def test_titles_blank_rows_and_other_sheets_of_excel_are_skipped(write: Write) -> None:
     sheet: list[list[Any]] = [["Report"], [], ["a", "b"], [1, 2], [], [3, 4]]
     path = write(workbook([], sheet, [["other", "sheet"], [1, 2]]))
     with pytest.raises(UsageError, match="--skip-rows N"):
@@ -175,7 +175,7 @@ def test_titles_blank_rows_and_other_sheets_of_excel(write: Write) -> None:
         ([["a", "b"], [1, 2, 3]], "cells without a column name"),
     ],
 )
-def test_sheets_without_a_table(write: Write, sheet: list[list[Any]], message: str) -> None:
+def test_excel_sheets_without_a_table_are_rejected(write: Write, sheet: list[list[Any]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_table(DataOptions(data=write(workbook(sheet))))
 
@@ -203,7 +203,7 @@ def test_whole_decimals_are_exact() -> None:
         ([Decimal("1.50"), Decimal("2.25")], [Decimal("1.50"), Decimal("2.25")]),
     ],
 )
-def test_other_decimals(write: Write, cells: list[Any], expected: list[Any]) -> None:
+def test_decimals_of_parquet_keep_their_value(write: Write, cells: list[Any], expected: list[Any]) -> None:
     sink = io.BytesIO()
     arrow_parquet.write_table(pa.table({"a": cells}), sink)
     assert column(read_table(DataOptions(data=write(sink.getvalue()))), "a") == expected

@@ -47,7 +47,7 @@ def report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Report:
 
 
 @pytest.mark.parametrize("name", ["new.parquet", "new.csv"])
-def test_two_samples_of_one_table_are_alike(report: Report, name: str) -> None:
+def test_report_of_two_samples_of_one_table_shows_no_drift(report: Report, name: str) -> None:
     code, found = report(table(2000, 1), table(1000, 2), name)
     assert (code, found["status"], found["prediction"], found["estimated"]) == (0, "ok", None, None)
     assert [(column["name"], column["type"]) for column in found["columns"]] == [
@@ -59,7 +59,7 @@ def test_two_samples_of_one_table_are_alike(report: Report, name: str) -> None:
     ]
 
 
-def test_changed_columns_are_found_and_the_others_are_not(report: Report) -> None:
+def test_report_names_only_the_changed_columns(report: Report) -> None:
     new = table(1000, 2)
     new["km"] *= 1000
     new.loc[:49, "zone"] = "east"
@@ -70,7 +70,7 @@ def test_changed_columns_are_found_and_the_others_are_not(report: Report) -> Non
     assert statuses == {"km": "alarm", "by_card": "ok", "day": "ok", "gap": "alarm", "zone": "alarm"}
 
 
-def test_the_report_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_of_two_files_is_printed_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table(500, 1).to_csv(tmp_path / "old.csv", index=False)
     table(100, 2).to_csv(tmp_path / "new.csv", index=False)
     assert main(["report", str(tmp_path / "old.csv"), str(tmp_path / "new.csv")]) == 0

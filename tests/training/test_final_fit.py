@@ -1,5 +1,4 @@
-"""`--final all`: the served network has learned from all rows; all figures are those of the network before this final
-fit."""
+"""`--final all`: the served network learns from all rows, and the figures are those of the network before this fit."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +31,7 @@ def run(tmp_path: Path, bentoml_store: Path) -> Run:
         x = rng.normal(size=ROWS)
         y = x + rng.normal(size=ROWS) / 3
         table = {"x": x, "z": rng.normal(size=ROWS), "y": np.where(y > 0, "a", "b") if classes else y}
-        table["z"][5] = 1e6  # an isolated cell
+        table["z"][5] = 1e6  # an isolated value
         pd.DataFrame(table).to_csv(tmp_path / "t.csv", index=False)
         data = DataOptions(data=str(tmp_path / "t.csv"), target="y", split="random")
         return pipeline.run(data, fit_options, baselines=False, report=lambda text: None)
@@ -41,7 +40,7 @@ def run(tmp_path: Path, bentoml_store: Path) -> Run:
 
 
 @pytest.mark.parametrize("classes", [False, True])
-def test_the_figures_are_those_of_the_network_before(run: Run, classes: bool) -> None:
+def test_figures_are_those_of_the_network_before_the_final_fit(run: Run, classes: bool) -> None:
     _, before = run(NETWORK, classes=classes)
     stored, result = run(replace(NETWORK, final="all"), classes=classes)
     assert result.metrics == before.metrics
@@ -60,7 +59,7 @@ def test_the_figures_are_those_of_the_network_before(run: Run, classes: bool) ->
     assert "once more on all rows" in (stored.path / "card.md").read_text("utf-8")
     np.testing.assert_array_equal(result.held_out.outputs.primary, before.held_out.outputs.primary)
     learned = learned_rows(result.final, result.fit.recipe)
-    assert sorted(learned.tolist()) == [row for row in range(ROWS) if row != 5]  # it has an isolated cell
+    assert sorted(learned.tolist()) == [row for row in range(ROWS) if row != 5]  # row 5 has an isolated value
     record = json.loads((stored.path / "training.json").read_text("utf-8"))["test_set"]
     with pytest.raises(NotComparable, match="--final all"):
         unseen_rows(record, result.split.record, result.dataset)

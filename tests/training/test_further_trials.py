@@ -1,4 +1,4 @@
-"""`--time`: further trials, how long they may take, and that they never make the validation loss larger."""
+"""`--time`: further trials stay within their time and never increase the validation loss."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,8 +25,8 @@ def result(recipe: Recipe, loss: float) -> TrialResult:
     return TrialResult(recipe, [Epoch(1, 1, loss, loss, 0.0, 0.0)], None, np.zeros((1, 1, 1)), np.zeros(1, np.intp))
 
 
-def test_further_trials_follow_those_of_the_recipe_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each trial takes ten seconds of a clock that only trials advance; the final fit takes a little more."""
+def test_further_trials_follow_those_of_the_recipe_until_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trial advances the clock by ten seconds; the final fit takes a little longer than a trial."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(further_trials, "time", SimpleNamespace(monotonic=lambda: clock.now))
     recipe, tried, messages = timed_recipe(), list[Recipe](), list[str]()
@@ -39,7 +39,7 @@ def test_further_trials_follow_those_of_the_recipe_while_there_is_time(monkeypat
         return result(trial, 1.0 - 0.05 * len(tried))
 
     best, losses = ensemble.select_trial(recipe, run, messages.append)
-    assert len(tried) == 8  # 80 s, a final fit of 12.5 s, and not another 10 s
+    assert len(tried) == 8  # 80 s of trials and a final fit of 12.5 s leave no time for another trial
     assert [trial.dropout for trial in tried[:4]] == [trial["dropout"] for trial in recipe.trials]
     assert best.recipe == tried[-1]
     assert len(losses) == 7
@@ -60,7 +60,7 @@ def test_a_worse_further_trial_is_not_selected(monkeypatch: pytest.MonkeyPatch) 
     assert len(found) == 6
 
 
-def test_settings_are_within_their_ranges_and_those_of_flags_are_not_drawn() -> None:
+def test_drawn_settings_are_within_their_ranges_and_respect_flags() -> None:
     recipe = timed_recipe()
     rng = np.random.default_rng(0)
     best = replace(recipe, dropout=0.3, epochs=5)
@@ -78,7 +78,7 @@ def test_settings_are_within_their_ranges_and_those_of_flags_are_not_drawn() -> 
     assert decide_recipe(FitOptions(), "regression", 1000).searched == ()
 
 
-def test_time_is_for_the_default_recipe_without_a_search() -> None:
+def test_time_option_is_refused_with_a_plain_network_or_a_search() -> None:
     with pytest.raises(UsageError, match="--time 5 is for --network ensemble"):
         decide_recipe(FitOptions(time=5, network="plain"), "regression", 100)
     with pytest.raises(UsageError, match="--time and --tune exclude each other"):

@@ -1,4 +1,4 @@
-"""Training uses a GPU where TensorFlow finds one. `python -m pytest -rs` says why this test is skipped."""
+"""Training uses a GPU if TensorFlow finds one. `python -m pytest -rs` says why this test is skipped."""
 
 from pathlib import Path
 
@@ -20,5 +20,5 @@ def test_an_ensemble_is_trained_on_a_gpu(tmp_path: Path) -> None:
     options = FitOptions(dropout=0.1, epochs=3)
     data = DataOptions(data=str(tmp_path / "t.parquet"), target=TARGET)
     result = pipeline.train(data, options, report=lambda text: None)
-    assert tf.config.experimental.get_memory_info("GPU:0")["peak"] > 20_000 * 4  # the rows are in its memory
+    assert tf.config.experimental.get_memory_info("GPU:0")["peak"] > 20_000 * 4  # the rows are in the memory of the GPU
     assert result.metrics["r2"] > 0.5

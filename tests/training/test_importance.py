@@ -1,4 +1,4 @@
-"""Importance of columns of a function that is known."""
+"""The importance of columns is correct for a known function."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from training.importance import column_importance, unused_columns
 
 
 class Sum:
-    """An engine: 3·a + b, on standardised numbers; c is ignored."""
+    """An engine that computes 3·a + b on standardised numbers and ignores c."""
 
     name, reason = "function", "a test"
 
@@ -34,7 +34,7 @@ def model_and_rows(count: int) -> tuple[TabularModel, Background, Frame, np.ndar
     return TabularModel("1", schema, encoder, Sum()), Background.fit(schema, frame, rng), frame, target
 
 
-def test_columns_are_ranked_by_what_they_move_and_the_unused_one_is_named() -> None:
+def test_columns_are_ranked_by_importance_and_unused_ones_are_named() -> None:
     model, background, frame, target = model_and_rows(1000)
     found = column_importance(model, background, frame, target, np.random.default_rng(1))
     assert [column.name for column in found] == ["a", "b", "c"]

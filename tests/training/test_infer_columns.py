@@ -1,4 +1,4 @@
-"""A column becomes a feature: its range, levels and whether it is nullable."""
+"""The range, the levels and the nullability of a feature are inferred from its column."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_a_column_without_missing_cells_is_not_nullable(infer: Infer) -> None:
     assert not infer(a=cycle(1, 2, 3.5)).schema.by_name["a"].nullable
 
 
-def test_range_levels_and_nullable_come_from_all_rows_also_those_without_a_target(
+def test_ranges_and_levels_include_rows_without_a_target(
     infer: Infer,
 ) -> None:
     dataset = infer(
@@ -40,8 +40,8 @@ def test_up_to_ten_thousand_levels_are_listed_and_more_are_hashed(infer: Infer) 
     assert (hashed.levels, hashed.hashed, hashed.count, hashed.type) == (None, HASH_BUCKETS, 10_001, "text")
 
 
-def test_many_levels_cost_as_much_per_row_as_few(tmp_path: Path) -> None:
-    """Levels are not looked up in a list of all levels, which would take twenty times as long per row."""
+def test_time_per_row_does_not_grow_with_the_number_of_levels(tmp_path: Path) -> None:
+    """A search in the list of all levels would take twenty times as long per row."""
 
     def load(rows: int) -> tuple[Dataset, float]:
         levels = np.random.default_rng(0).integers(0, rows * 10 // 3, rows)

@@ -1,4 +1,4 @@
-"""A single isolated cell is named and does not change what the model learns from the other rows."""
+"""An isolated cell is reported and does not change what a model learns from the other rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def load(name: str) -> Any:
     return load_dataset(DataOptions(data=str(CASES / name), target="y"))
 
 
-def test_a_sentinel_date_is_named_and_its_row_is_not_trained_on() -> None:
+def test_sentinel_date_is_reported_and_its_row_is_not_trained_on() -> None:
     dataset = load("f01_one_sentinel_date.csv")
     assert has_notice(dataset, "column 'd': 9999-12-31 in row 51 is far outside of the others (2022-01-02 to 2023-11")
     assert np.flatnonzero(isolated_rows(dataset)).tolist() == [50]
@@ -38,7 +38,7 @@ def test_a_table_without_isolated_cells_is_used_completely() -> None:
     assert not has_notice(dataset, "far outside")
 
 
-def test_a_last_row_of_totals_is_named() -> None:
+def test_last_row_of_totals_is_reported() -> None:
     dataset = load("f09_total_row.csv")
     assert has_notice(dataset, "target 'y': 75368.1 in row 301 is far outside of the others")
     assert has_notice(dataset, "row 301, the last, looks like totals: no other row has 'Total' as its 'c'")
@@ -63,7 +63,7 @@ DAYS = [f"2023-{1 + row % 12:02}-{1 + row % 28:02}" for row in range(200)]
         ("n", replaced(cycle(*range(3, 17)), **{f"_{row}": -999 for row in range(40)}), "stand for missing? see --na"),
     ],
 )
-def test_other_isolated_cells_are_named(infer: Infer, column: str, cells: list[Any], message: str) -> None:
+def test_isolated_cells_are_reported(infer: Infer, column: str, cells: list[Any], message: str) -> None:
     assert has_notice(infer(**{column: cells}), f"column '{column}': "), "a notice about the column"
     assert has_notice(infer(**{column: cells}), message)
 
@@ -74,11 +74,11 @@ def test_many_sentinels_are_clipped_and_their_rows_are_trained_on(infer: Infer) 
 
 
 @pytest.mark.parametrize("word", ["Summe", "TOTAL:", "Grand total"])
-def test_words_for_totals_mark_a_row_of_totals(infer: Infer, word: str) -> None:
+def test_word_for_totals_in_the_last_row_is_reported(infer: Infer, word: str) -> None:
     assert has_notice(infer(shop=replaced(cycle("a", "b"), _199=word)), "row 200, the last, looks like totals")
 
 
-def test_a_rare_level_in_the_last_row_is_not_a_total(infer: Infer) -> None:
+def test_rare_level_in_the_last_row_is_not_reported_as_a_total(infer: Infer) -> None:
     assert not has_notice(infer(shop=replaced(cycle("a", "b"), _199="c")), "looks like totals")
 
 
@@ -103,8 +103,8 @@ def test_a_value_far_from_zeros_and_a_few_numbers_is_isolated() -> None:
     assert common_range(values) == (0.0, 9.0)
 
 
-def test_the_error_on_other_rows_hardly_changes() -> None:
-    """The short form of `python -m training.robustness`."""
+def test_isolated_cell_hardly_changes_the_error_on_other_rows() -> None:
+    """A short run of `python -m training.robustness`."""
     table, fresh = robustness.draw_table(300, seed=1), robustness.draw_table(500, seed=2)
     known = robustness.KnownErrors()
     trainings = robustness.Trainings("plain", robustness.epochs_for(300), [0, 1])
@@ -114,7 +114,7 @@ def test_the_error_on_other_rows_hardly_changes() -> None:
         assert odd.mean < clean.mean * 1.1, cell
 
 
-def test_measured_errors_are_kept_when_a_run_ends(tmp_path: Path) -> None:
+def test_measured_errors_are_stored_when_the_time_limit_ends_a_run(tmp_path: Path) -> None:
     file = tmp_path / "errors.json"
     assert robustness.KnownErrors(file).error("a", lambda: 1.5) == 1.5
     ended = robustness.KnownErrors(file, seconds=-1)

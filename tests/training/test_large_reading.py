@@ -1,4 +1,4 @@
-"""A large table is read in batches from the disk, with the same result as in memory."""
+"""A large table that is read in batches from the disk has the same result as in memory."""
 
 import gzip
 import json
@@ -31,14 +31,14 @@ ROWS, KEPT, BLOCK_BYTES = 3000, 500, 1 << 13
 
 @pytest.fixture
 def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file is large, and read in small blocks."""
+    """Treat every file as large, and read it in small blocks."""
     monkeypatch.setattr(reading, "LARGE_BYTES", 0)
     monkeypatch.setattr(large_reading, "BLOCK_BYTES", BLOCK_BYTES)
     monkeypatch.setattr(byte_source, "HEAD_BYTES", 1 << 13)
     monkeypatch.setattr(byte_source, "CHUNK_BYTES", 1 << 13)
 
 
-def both(options: DataOptions, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Dataset]:
+def read_both_ways(options: DataOptions, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Dataset]:
     """The data set read in memory, and read in batches."""
     monkeypatch.setattr(reading, "LARGE_BYTES", 1 << 40)
     in_memory = load_dataset(options)
@@ -61,8 +61,8 @@ def assert_same(one: Dataset, other: Dataset) -> None:
 
 @pytest.mark.usefixtures("in_batches")
 @pytest.mark.parametrize("name", ["housing", "penguins"])
-def test_a_bundled_table_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_same(*both(bundled_options(name), monkeypatch))
+def test_bundled_table_is_read_from_disk_as_in_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_same(*read_both_ways(bundled_options(name), monkeypatch))
 
 
 ODD = "id;when;amount;share;flag;city\n" + "".join(
@@ -105,16 +105,16 @@ TEXTS = {
 
 @pytest.mark.usefixtures("in_batches")
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_is_the_same(name: str, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_file_is_read_from_disk_as_in_memory(name: str, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     target = "y" if name.startswith(("NDJSON", "blanks")) else "flag"
     path = write(TEXTS[name], "table.data")
-    assert_same(*both(DataOptions(data=path, target=target, name="t"), monkeypatch))
+    assert_same(*read_both_ways(DataOptions(data=path, target=target, name="t"), monkeypatch))
 
 
 @pytest.mark.usefixtures("in_batches")
-def test_a_parquet_file_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_file_is_read_from_disk_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(tmp_path / "t.parquet", ROWS)
-    assert_same(*both(DataOptions(data=str(tmp_path / "t.parquet"), target=TARGET), monkeypatch))
+    assert_same(*read_both_ways(DataOptions(data=str(tmp_path / "t.parquet"), target=TARGET), monkeypatch))
 
 
 @pytest.mark.usefixtures("in_batches")
@@ -135,7 +135,7 @@ def test_the_line_of_a_bad_row_in_the_last_block_is_named(line: str, message: st
 
 
 @pytest.mark.usefixtures("in_batches")
-def test_an_invalid_line_of_ndjson_and_a_cut_archive_are_named(write: Write) -> None:
+def test_invalid_ndjson_line_and_truncated_archive_are_named(write: Write) -> None:
     lines = [json.dumps({"a": row, "y": row % 9}) for row in range(2000)]
     lines[1998] = "{"
     with pytest.raises(UsageError, match=r"line 1999, is not valid JSON"):
@@ -144,7 +144,7 @@ def test_an_invalid_line_of_ndjson_and_a_cut_archive_are_named(write: Write) -> 
         load_dataset(DataOptions(data=write(gzip.compress(ODD.encode())[:-20], "t.csv.gz"), target="flag"))
 
 
-def test_a_pipe_is_read_once() -> None:
+def test_pipe_is_read_only_once() -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as file:
         file.write(b"amount,y\n" + b"".join(b"%d,%d\n" % (row % 7, row % 9) for row in range(100)))
@@ -156,7 +156,7 @@ def test_a_pipe_is_read_once() -> None:
 def test_a_temporary_file_is_written_completely_or_an_error_is_raised() -> None:
     temporary = UnnamedFile()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # as a disk that becomes full
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # has the effect of a full disk
     try:
         assert temporary.file.write(b"x" * 300) == 300
         with pytest.raises(OSError, match="too large"):
@@ -219,10 +219,10 @@ def test_a_query_of_duckdb_is_a_table(tmp_path: Path) -> None:
         load_dataset(DataOptions(data=data.replace("sales", "missing"), target="amount", name="t"))
 
 
-def test_rows_are_left_out_with_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_beyond_the_limit_are_left_out_with_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(tmp_path / "t.csv", 2 * KEPT)
     options = DataOptions(data=str(tmp_path / "t.csv"), target=TARGET, rows=str(KEPT))
-    one, other = both(options, monkeypatch)
+    one, other = read_both_ways(options, monkeypatch)
     assert_same(one, other)
     assert f"{KEPT} of {2 * KEPT:,} rows are used, drawn at random by --seed: --rows says so" in one.notices
     few = load_dataset(DataOptions(data=str(tmp_path / "t.csv"), target=TARGET, memory=200_000))

@@ -1,4 +1,4 @@
-"""A large table is trained from the disk, with the same result as in memory."""
+"""Training from the disk has the same result as training in memory."""
 
 import mmap
 from pathlib import Path
@@ -48,7 +48,7 @@ def described(result: TrainingResult) -> list[object]:
     ]
 
 
-def test_a_table_on_disk_gives_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_on_disk_gives_the_model_of_a_table_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(tmp_path / "t.parquet", ROWS)
     in_memory = trained(tmp_path / "t.parquet")
     monkeypatch.setattr(reading, "LARGE_BYTES", 0)
@@ -69,7 +69,7 @@ def stored(x: npt.NDArray[np.float32]) -> StoredMatrix:
     return matrix
 
 
-def test_rows_of_a_stored_matrix_are_those_of_the_matrix() -> None:
+def test_stored_matrix_returns_the_rows_of_the_matrix() -> None:
     x = np.random.default_rng(0).normal(size=(300, 7)).astype(np.float32)
     matrix, rows = stored(x), np.array([7, 299, 0, 7])
     np.testing.assert_array_equal(matrix[rows], x[rows])
@@ -82,13 +82,13 @@ def test_a_stored_matrix_is_mapped_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     sizes: list[int] = []
     mapped = SpillFile.mapped
 
-    def note(self: SpillFile, offset: int, size: int) -> tuple[mmap.mmap, int]:
+    def record_size(self: SpillFile, offset: int, size: int) -> tuple[mmap.mmap, int]:
         sizes.append(size)
         return mapped(self, offset, size)
 
     x = np.random.default_rng(0).normal(size=(300, 7)).astype(np.float32)
     matrix, rows = stored(x), np.random.default_rng(1).integers(0, 300, 500)
-    monkeypatch.setattr(SpillFile, "mapped", note)
+    monkeypatch.setattr(SpillFile, "mapped", record_size)
     monkeypatch.setattr(stored_matrix, "WINDOW_BYTES", 50 * 7 * 4)
     np.testing.assert_array_equal(matrix[rows], x[rows])
     assert sizes == [50 * 7 * 4] * 6
@@ -96,7 +96,7 @@ def test_a_stored_matrix_is_mapped_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(sizes) == 7
 
 
-def test_an_epoch_in_segments_from_the_disk_trains_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epoch_in_segments_trains_the_weights_of_a_whole_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 4)).astype(np.float32)
     y = np.sin(x[:, 0]).astype(np.float32)
@@ -131,13 +131,13 @@ def test_an_epoch_in_segments_from_the_disk_trains_the_same_weights(monkeypatch:
     assert rows_reported == [(0, 320), (160, 320), (320, 320)]
 
 
-def test_segments_are_equal_and_hold_at_least_all_steps() -> None:
+def test_segments_have_equal_sizes_and_cover_all_steps() -> None:
     assert Segments.of(1000, 1) == (1, 1000)
     number, steps = Segments.of(1000, ensemble_keras.MAX_SEGMENT_BYTES // 300)
     assert number * steps >= 1000
     assert (number, steps) == (4, 250)
 
 
-def test_rows_are_spread_over_all_of_them() -> None:
+def test_selected_rows_are_spread_over_all_rows() -> None:
     assert scale_fit.spread(np.arange(10), 4).tolist() == [0, 3, 6, 9]
     assert scale_fit.spread(np.arange(10), 10).tolist() == [*range(10)]

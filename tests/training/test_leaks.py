@@ -1,4 +1,4 @@
-"""Target leakage is reported, and the bundled tables have none."""
+"""Target leakage is reported, and the bundled tables have no target leakage."""
 
 import pytest
 
@@ -16,5 +16,5 @@ def test_a_feature_that_predicts_the_target_alone_is_reported(infer: Infer) -> N
 
 
 @pytest.mark.parametrize("name", sorted(BUNDLED))
-def test_the_bundled_tables_have_no_leak(name: str) -> None:
+def test_bundled_tables_have_no_target_leakage(name: str) -> None:
     assert not has_notice(load_dataset(bundled_options(name)), "alone predicts")

@@ -1,4 +1,4 @@
-"""A linear model that replaces the network: its mathematics, when it is chosen, and what is stored."""
+"""A linear model that replaces the network: its mathematics, its selection, and the stored version."""
 
 import json
 import math
@@ -30,7 +30,7 @@ ROWS = 300
 
 
 def linear_rows(noise: float = 0.1, of_time: float = 0.0) -> list[list[object]]:
-    """A number, a date, a category with many levels, and a target that is linear in them."""
+    """Rows with a number, a date, a category with many levels, and a target that is linear in these columns."""
     rng = np.random.default_rng(3)
     lines: list[list[object]] = [["size", "day", "city", "y"]]
     for row in range(ROWS):
@@ -49,7 +49,7 @@ def encoded(path: Path) -> tuple[Encoder, Any, Any]:
 
 
 @pytest.mark.parametrize("penalty", [0.3, 30.0])
-def test_the_network_of_a_ridge_regression_predicts_what_scikit_learn_does(write_csv: WriteCsv, penalty: float) -> None:
+def test_network_of_a_ridge_regression_predicts_like_scikit_learn(write_csv: WriteCsv, penalty: float) -> None:
     encoder, x, y = encoded(write_csv("t.csv", linear_rows()))
     assert encoder.tables
     columns = linear_model.one_hot_columns(x, encoder)
@@ -61,9 +61,7 @@ def test_the_network_of_a_ridge_regression_predicts_what_scikit_learn_does(write
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_the_network_of_a_logistic_regression_predicts_what_scikit_learn_does(
-    write_csv: WriteCsv, classes: int
-) -> None:
+def test_network_of_a_logistic_regression_predicts_like_scikit_learn(write_csv: WriteCsv, classes: int) -> None:
     encoder, x, y = encoded(write_csv("t.csv", linear_rows()))
     labels = np.digitize(y, np.quantile(y, np.arange(1, classes) / classes))
     columns = linear_model.one_hot_columns(x, encoder)
@@ -76,7 +74,7 @@ def test_the_network_of_a_logistic_regression_predicts_what_scikit_learn_does(
     np.testing.assert_allclose(logits.reshape(reference.shape), reference, atol=0.02)
 
 
-def test_a_class_without_rows_is_improbable_and_an_infinite_penalty_predicts_the_shares() -> None:
+def test_linear_model_predicts_empty_classes_and_class_shares() -> None:
     columns, y = np.random.default_rng(0).normal(size=(90, 2)), np.repeat([0, 2], [30, 60])
     for penalty, tolerance in ((1.0, 0.2), (math.inf, 0.0)):
         [model] = linear_model.fit_each(columns, y, "multiclass", 4, None, [penalty])
@@ -88,7 +86,7 @@ def test_a_class_without_rows_is_improbable_and_an_infinite_penalty_predicts_the
     assert np.ptp(constant.predict(columns)) == 0
 
 
-def test_the_smaller_validation_loss_decides_and_both_are_recorded(write_csv: WriteCsv) -> None:
+def test_model_with_the_smaller_validation_loss_is_chosen(write_csv: WriteCsv) -> None:
     messages: list[str] = []
     run, encoder = run_of(write_csv, messages.append)
     chosen = compare(run, encoder, of_network(run.recipe, 0.5))
@@ -104,7 +102,7 @@ def test_the_smaller_validation_loss_decides_and_both_are_recorded(write_csv: Wr
     assert network.trial_losses["linear"] == pytest.approx(chosen.trial_losses["linear"])
 
 
-def test_the_selected_model_alone_is_fitted_again(write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_selected_linear_model_is_refitted(write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch) -> None:
     run, encoder = run_of(write_csv)
     columns = linear_model.one_hot_columns(np.asarray(run.pooled.x), encoder)
     fitted: list[float] = []
@@ -121,7 +119,7 @@ def test_the_selected_model_alone_is_fitted_again(write_csv: WriteCsv, monkeypat
 
 
 def run_of(write_csv: WriteCsv, report: Report = lambda text: None) -> tuple[TrainingRun, Encoder]:
-    """The run of 250 linear rows."""
+    """A training run with 250 linear rows, and the encoder."""
     encoder, x, y = encoded(write_csv("t.csv", linear_rows()))
     recipe = decide_recipe(FitOptions(framework="numpy"), "regression", 200, fold_rows=250)
     architecture = network_fit.choose_architecture(recipe, load(write_csv), encoder)
@@ -140,15 +138,15 @@ def of_network(recipe: Any, loss: float) -> FitResult:
 @pytest.mark.parametrize(
     "options", [FitOptions(network="ensemble"), FitOptions(epochs=3), FitOptions(hidden=(8,)), FitOptions(dropout=0.1)]
 )
-def test_a_person_who_sets_an_option_of_the_network_gets_a_network(options: FitOptions) -> None:
+def test_option_of_the_network_disables_the_linear_model(options: FitOptions) -> None:
     assert not decide_recipe(options, "regression", 200).compare_linear
     assert decide_recipe(FitOptions(framework="numpy", fit_seed=3, final="train"), "regression", 200).compare_linear
 
 
-def test_a_trend_is_continued_after_the_training_rows_by_a_split_by_time(
+def test_linear_model_extrapolates_a_trend_with_a_split_by_time(
     bentoml_store: Path, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The target rises by 0.05 a row: the test rows are above all training rows, and so are the predictions."""
+    """The target rises by 0.05 per row, so that the test targets, and the predictions, exceed all training targets."""
     monkeypatch.setattr("training.recipe.EXAMPLES", 100)
     path = write_csv("t.csv", linear_rows(of_time=0.05))
     messages: list[str] = []
@@ -171,7 +169,7 @@ def test_a_trend_is_continued_after_the_training_rows_by_a_split_by_time(
     assert "Model: a linear model, penalty" in (stored.path / "card.md").read_text("utf-8")
 
 
-def test_a_target_without_any_relation_is_answered_by_a_constant(write_csv: WriteCsv) -> None:
+def test_random_target_is_predicted_by_a_constant(write_csv: WriteCsv) -> None:
     encoder, x, _ = encoded(write_csv("t.csv", linear_rows()))
     labels = np.random.default_rng(4).permutation(np.repeat([0, 1], [200, 100]))
     recipe = decide_recipe(FitOptions(framework="numpy"), "binary", 240, fold_rows=300)
@@ -185,7 +183,7 @@ def test_a_target_without_any_relation_is_answered_by_a_constant(write_csv: Writ
     np.testing.assert_allclose(p, 1 / 3, atol=0.01)
 
 
-def test_further_rows_count_in_the_served_linear_model_only(write_csv: WriteCsv) -> None:
+def test_further_rows_affect_only_the_served_linear_model(write_csv: WriteCsv) -> None:
     run, encoder = run_of(write_csv)
     further = replace(run, further=run.train.take(np.arange(50)))
     plain, more = (compare(one, encoder, of_network(run.recipe, 0.5)) for one in (run, further))

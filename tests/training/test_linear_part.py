@@ -1,4 +1,4 @@
-"""A network with a linear part: equal to the weighted sum in NumPy and Keras, chosen by the validation loss."""
+"""A network with a linear part equals the weighted sum in NumPy and Keras, and is chosen by the validation loss."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ ROWS, NUMBERS, LEVELS = 200, 3, 12
 
 
 class Tables:
-    """The part of an encoder that a linear model requires: numbers, and categories with 12 groups each."""
+    """The part of an encoder that a linear model needs: numbers, and categories with 12 groups each."""
 
     def __init__(self, categories: int) -> None:
         self.tables = [(LEVELS + 1, 5)] * categories
@@ -53,7 +53,7 @@ def architecture_of(categories: int, outputs: int, link: Link) -> Architecture:
 
 
 def trained(architecture: Architecture) -> Network:
-    """Initial weights, and the members' factors changed as training changes them."""
+    """A network with initial weights whose member factors are changed, as in a training."""
     rng = np.random.default_rng(1)
     net = network.build(architecture, rng)
     for name, array in net.parameters.items():
@@ -72,9 +72,7 @@ def linear(x: Any, encoder: Any, outputs: int) -> tuple[LinearModel, Any]:
 
 @pytest.mark.parametrize("categories", [0, 2])
 @pytest.mark.parametrize(("outputs", "link"), [(1, "linear"), (1, "sigmoid"), (3, "softmax")])
-def test_each_member_s_outputs_are_the_weighted_sum_in_both_frameworks(
-    categories: int, outputs: int, link: Link
-) -> None:
+def test_member_outputs_are_the_weighted_sum_in_both_frameworks(categories: int, outputs: int, link: Link) -> None:
     encoder: Any = Tables(categories)
     x, architecture = rows(categories), architecture_of(categories, outputs, link)
     net = trained(architecture)
@@ -91,7 +89,7 @@ def test_each_member_s_outputs_are_the_weighted_sum_in_both_frameworks(
 
 
 @pytest.mark.parametrize(("categories", "outputs"), [(0, 1), (2, 3)])
-def test_a_linear_model_is_the_same_in_both_frameworks(categories: int, outputs: int) -> None:
+def test_linear_model_has_equal_outputs_in_both_frameworks(categories: int, outputs: int) -> None:
     encoder: Any = Tables(categories)
     x = rows(categories)
     model, columns = linear(x, encoder, outputs)
@@ -109,13 +107,14 @@ def test_a_member_that_ignores_an_input_gets_no_linear_part() -> None:
     assert linear_part.with_linear_part(net, model, Shares(0.5, 0.5), 50.0) is None
 
 
-def test_the_shares_have_the_smallest_loss() -> None:
+def test_shares_of_network_and_linear_part_minimise_the_loss() -> None:
     rng = np.random.default_rng(3)
     y = rng.normal(size=500)
     network_outputs = (y + rng.normal(size=500))[:, np.newaxis, np.newaxis].astype(np.float32)
     linear_outputs = (y + 0.5 * rng.normal(size=500))[:, np.newaxis]
     shares = linear_part.fit_shares("regression", network_outputs, linear_outputs, y, None)
-    assert shares.network == pytest.approx(0.2, abs=0.05)  # inversely to the variances of the errors, 1 and 0.25
+    # The shares are inverse to the variances of the errors, 1 and 0.25.
+    assert shares.network == pytest.approx(0.2, abs=0.05)
     assert shares.network + shares.linear == pytest.approx(1)
     labels = (rng.random(2000) < 1 / (1 + np.exp(-2 * np.linspace(-2, 2, 2000)))).astype(int)
     logits = np.linspace(-2, 2, 2000)[:, np.newaxis]
@@ -127,7 +126,7 @@ def test_the_shares_have_the_smallest_loss() -> None:
 
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_a_linear_part_is_added_if_the_validation_loss_falls(task: Task) -> None:
-    """The network's held-out outputs use one column only; the linear model finds the other one."""
+    """The held-out outputs of the network use only one column, and the linear model finds the other column."""
     encoder, run, messages = training(task)
     x, y = np.asarray(run.pooled.x), run.pooled.y
     signal = 0.9 * x[:, :1] if task == "regression" else 2 * x[:, :1]
@@ -161,7 +160,7 @@ def training(task: Task) -> tuple[Encoder, TrainingRun, list[str]]:
 
 
 def of_network(run: TrainingRun, outputs: Any, loss: float) -> FitResult:
-    """outputs: of the members, in the order of the pooled rows."""
+    """The result of a fit. outputs: those of the ensemble members, in the order of the pooled rows."""
     from training.folds import draw_folds
 
     rows_of_folds = np.concatenate([fold.validation for fold in draw_folds(run)])

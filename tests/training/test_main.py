@@ -1,4 +1,4 @@
-"""The command line: exit codes, errors of one line, and a store that contains only complete versions.
+"""The command line has one-line errors and exit codes, and stores only complete versions.
 
 This file has more than 400 lines: the exit codes and messages of one command line are read together.
 """
@@ -33,8 +33,8 @@ def good(write_csv: WriteCsv) -> Path:
     return write_csv("good.csv", lines)
 
 
-def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The only line on stderr, which begins with `error: `."""
+def only_error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The only line of stderr; asserts that it begins with `error: `."""
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     return line
@@ -101,11 +101,11 @@ def empty(folder: Path) -> bool:
         (["prune", "nothing", "--keep", "1"], "no model 'nothing'"),
     ],
 )
-def test_a_usage_error_is_one_line_and_exit_code_2(
+def test_usage_error_of_training_is_one_line_and_has_exit_code_2(
     bentoml_store: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert exit_code(arguments) == 2
-    assert message in one_line(capsys)
+    assert message in only_error_line(capsys)
     assert empty(bentoml_store)
 
 
@@ -141,14 +141,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_table_is_one_line_exit_code_2_and_nothing_stored(
+def test_invalid_table_is_a_one_line_error_with_exit_code_2(
     bentoml_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     content, message = BAD[kind]
     path = tmp_path / "bad.csv"
     path.write_bytes(content)
     assert main(["--data", str(path), "--target", "y", *QUICK]) == 2
-    assert message in one_line(capsys)
+    assert message in only_error_line(capsys)
     assert empty(bentoml_store)
 
 
@@ -156,18 +156,18 @@ def test_a_missing_file_is_reported_with_the_nearest_name(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--data", str(good.with_name("god.csv")), "--target", "target"]) == 2
-    assert "did you mean 'good.csv'" in one_line(capsys)
+    assert "did you mean 'good.csv'" in only_error_line(capsys)
 
 
 # Failing runs
 
 
-def test_a_run_that_diverges_is_one_line_exit_code_1_and_nothing_stored(
+def test_diverged_run_is_a_one_line_error_with_exit_code_1(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost = ("--optimizer", "sgd", "--learning-rate", "1e30")
     assert main(["--data", str(good), "--target", "target", *QUICK, *lost]) == 1
-    line = one_line(capsys)
+    line = only_error_line(capsys)
     assert "the loss became" in line
     assert "epoch 1: " in line
     assert "--learning-rate" in line
@@ -188,7 +188,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_an_error_of_a_library_names_table_and_step_in_one_line(
+def test_library_error_is_one_line_with_table_and_step(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     function, failure = STEPS[name]
@@ -199,7 +199,7 @@ def test_an_error_of_a_library_names_table_and_step_in_one_line(
     monkeypatch.setattr(function, fail)
     command = ["--data", str(good), "--target", "target", *QUICK]
     assert main(command) == 2
-    line = one_line(capsys)
+    line = only_error_line(capsys)
     assert line == f"error: {good}: {failure}, for an unexpected reason (--debug prints the traceback)"
     assert empty(bentoml_store)
     assert main([*command, "--debug"]) == 2
@@ -208,7 +208,7 @@ def test_an_error_of_a_library_names_table_and_step_in_one_line(
     assert shown.splitlines()[-1] == line
 
 
-def test_a_store_that_cannot_be_written_is_one_line_and_exit_code_1(
+def test_unwritable_store_is_a_one_line_error_with_exit_code_1(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bentoml_store.rmdir()
@@ -216,7 +216,7 @@ def test_a_store_that_cannot_be_written_is_one_line_and_exit_code_1(
     assert main(["--data", str(good), "--target", "target", *QUICK]) == 1
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [f"error: nothing can be stored in {bentoml_store}: File exists"]
-    assert captured.out == ""  # the error is found before the training
+    assert captured.out == ""  # training reports the error before it starts
 
 
 def test_an_interruption_reports_that_nothing_more_was_stored(
@@ -247,7 +247,7 @@ def test_training_stores_a_version_and_prints_the_next_steps(
     assert [stored.tag for stored in store.versions()[0]["mine"]] == ["mine:1"]
 
 
-def test_if_empty_does_nothing_where_there_is_a_model(
+def test_if_empty_does_nothing_if_the_model_exists(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--data", str(good), "--target", "target", "--if-empty", *QUICK]
@@ -255,7 +255,7 @@ def test_if_empty_does_nothing_where_there_is_a_model(
     assert [stored.version for stored in store.versions()[0]["good"]] == [1]
 
 
-def test_a_table_comes_from_standard_input_too(
+def test_table_is_trained_from_standard_input(
     bentoml_store: Path, good: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(good.read_bytes())))
@@ -263,7 +263,7 @@ def test_a_table_comes_from_standard_input_too(
     assert list(store.versions()[0]) == ["piped"]
 
 
-def test_inspect_writes_a_schema_that_training_takes_back(
+def test_training_accepts_the_schema_that_inspect_wrote(
     bentoml_store: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "features.json"
@@ -278,7 +278,7 @@ def test_inspect_writes_a_schema_that_training_takes_back(
     assert FeatureSchema.from_json((stored.path / "features.json").read_bytes()).by_name["x"].nullable
 
 
-def test_a_schema_names_the_target(
+def test_target_is_read_from_the_schema(
     bentoml_store: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(tmp_path / "features.json")
@@ -295,7 +295,7 @@ def test_a_schema_names_the_target(
         (["x"], ["x", "--task", "classification"], "'x' (regression); this version predicts 'x' (multiclass)"),
     ],
 )
-def test_a_version_with_another_target_or_task_is_reported(
+def test_change_of_target_or_task_between_versions_is_reported(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], one: list[str], other: list[str], message: str
 ) -> None:
     for question in (one, other, other):
@@ -304,13 +304,13 @@ def test_a_version_with_another_target_or_task_is_reported(
     assert message in notice
 
 
-def test_a_schema_that_cannot_be_read_is_one_line_and_exit_code_2(
+def test_unreadable_schema_is_a_one_line_error_with_exit_code_2(
     bentoml_store: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "features.json"
     path.write_text('{"format": 1, "features": [')
     assert main(["--data", str(good), "--target", "target", "--schema", str(path), *QUICK]) == 2
-    assert one_line(capsys)
+    assert only_error_line(capsys)
 
 
 def test_versions_are_listed_with_their_metric_and_deleted(
@@ -362,7 +362,7 @@ def start(home: Path, *arguments: str, how: Sequence[str] = ("-m", "training")) 
     )
 
 
-def test_ctrl_c_ends_a_real_run_with_code_1_and_nothing_stored(good: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_run_with_code_1_and_stores_nothing(good: Path, tmp_path: Path) -> None:
     numpy = ("--framework", "numpy", "--hidden", "64,64", "--no-baselines")
     process = start(tmp_path / "home", "--data", str(good), "--target", "target", *numpy, "--epochs", "1000000")
     with ended(process):
@@ -394,7 +394,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_run_that_is_interrupted_while_it_stores_leaves_no_partial_version(
+def test_interruption_while_storing_leaves_no_partial_version(
     good: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path / "home", "--data", str(good), "--target", "target", *QUICK, how=("-c", SLOW_STORE))
@@ -409,13 +409,13 @@ def test_a_run_that_is_interrupted_while_it_stores_leaves_no_partial_version(
     assert list((tmp_path / "home").glob("models/*/*/")) == []
 
 
-def test_the_handlers_of_signals_are_put_back(capsys: pytest.CaptureFixture[str]) -> None:
+def test_signal_handlers_are_restored(capsys: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
     main(["inspect"])
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
 
 
-def test_a_reader_that_leaves_causes_no_traceback(tmp_path: Path) -> None:
+def test_closed_output_pipe_causes_no_traceback(tmp_path: Path) -> None:
     with ended(start(tmp_path / "home", "inspect", "penguins")) as process:
         assert process.stdout is not None
         process.stdout.close()

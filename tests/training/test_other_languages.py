@@ -1,4 +1,4 @@
-"""Numbers, dates and missing words as other languages and scripts write them, posted to the model in every format."""
+"""Numbers, dates and words for missing values in other languages and scripts are read, also in posted bodies."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -28,8 +28,8 @@ Write = Callable[..., str]
 
 
 def load(write: Write, cells: list[str]) -> Dataset:
-    """A table with these cells, after it was sent to its schema in every format."""
-    target = [str(row % 17 / 4) for row in range(ROWS)]  # the decimal mark is a point
+    """The data set of these cells; asserts that every format of a body is read as in training."""
+    target = [str(row % 17 / 4) for row in range(ROWS)]  # shows that the decimal mark is a point
     path = write("x\ty\n" + "".join(f"{cell}\t{number}\n" for cell, number in zip(cells, target, strict=True)))
     dataset = load_dataset(DataOptions(data=path, target="y", task="regression", delimiter="tab"))
     schema = FeatureSchema.from_json(dataset.schema.to_json())
@@ -65,13 +65,13 @@ def load(write: Write, cells: list[str]) -> Dataset:
         ),
     ],
 )
-def test_numbers(write: Write, numbers: list[float], cells: list[str]) -> None:
+def test_numbers_of_other_languages_are_read(write: Write, numbers: list[float], cells: list[str]) -> None:
     dataset = load(write, cells)
     np.testing.assert_allclose(dataset.columns["x"], numbers, rtol=1e-12)
 
 
 @pytest.mark.parametrize("word", ["н/д", "нет данных", "不明", "s/d", "keine Angabe", "n.d.", "…", ":"])
-def test_words_for_missing(write: Write, word: str) -> None:
+def test_missing_words_of_other_languages_are_read(write: Write, word: str) -> None:
     dataset = load(write, [word if row % 9 == 0 else str(number) for row, number in enumerate(NUMBERS)])
     assert int(np.isnan(dataset.columns["x"]).sum()) == len(range(0, ROWS, 9))
     assert has_notice(dataset, f"({word!r}) count as missing")
@@ -89,7 +89,7 @@ def test_words_for_missing(write: Write, word: str) -> None:
         lambda day: f"\u200e{day:%m/%d/%Y}",
     ],
 )
-def test_dates(write: Write, text_of: Callable[[datetime], str]) -> None:
+def test_dates_of_other_languages_are_read(write: Write, text_of: Callable[[datetime], str]) -> None:
     dataset = load(write, [text_of(day) for day in DAYS])
     assert dataset.schema.by_name["x"].kind == "date"
     assert dataset.columns["x"].tolist() == SECONDS
@@ -104,6 +104,6 @@ def test_dates(write: Write, text_of: Callable[[datetime], str]) -> None:
         ([f"{day:%Y%m%d}" for day in DAYS], "dates like 20210101? --date a"),
     ],
 )
-def test_what_is_not_read_gets_a_hint(infer: Infer, cells: list[str], hint: str) -> None:
+def test_unsupported_notation_gets_a_hint(infer: Infer, cells: list[str], hint: str) -> None:
     (decision,) = (decision for decision in infer(a=cells).decisions if decision.column == "a")
     assert hint in decision.reason

@@ -1,4 +1,4 @@
-"""A small table becomes a stored version, with each framework and task; and difficult tables."""
+"""Training stores a version of a small table, with each framework and task, and of difficult tables."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def contents(stored: version_files.StoredVersion, name: str) -> Any:
 
 @pytest.mark.parametrize("framework", ["numpy", "keras"])
 @pytest.mark.parametrize(("target", "task"), TARGETS)
-def test_a_table_becomes_a_version_that_answers_its_own_rows(
+def test_stored_version_predicts_the_rows_of_its_table(
     bentoml_store: Path, mixed_table: Path, framework: Framework, target: str, task: str
 ) -> None:
     model = store.load(train(mixed_table, target, framework))
@@ -59,7 +59,7 @@ def test_a_table_becomes_a_version_that_answers_its_own_rows(
     assert all(feature.example is not None for feature in model.schema.features)
 
 
-def test_the_complete_record_of_a_version_is_stored(bentoml_store: Path, mixed_table: Path) -> None:
+def test_complete_record_of_a_training_is_stored(bentoml_store: Path, mixed_table: Path) -> None:
     stored = train(mixed_table, "sold", baselines=True)
     metrics, training = contents(stored, "metrics.json"), contents(stored, "training.json")
     assert metrics["metric"] == {"name": "accuracy", "value": metrics["network"]["accuracy"]}
@@ -75,7 +75,7 @@ def test_the_complete_record_of_a_version_is_stored(bentoml_store: Path, mixed_t
         assert (stored.path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_saved_keras_model_holds_no_state_of_its_optimizer(bentoml_store: Path, mixed_table: Path) -> None:
+def test_saved_keras_model_has_no_optimizer_state(bentoml_store: Path, mixed_table: Path) -> None:
     stored = train(mixed_table, "y", "keras")
     parameters = contents(stored, "training.json")["parameters"]
     assert (stored.path / "model.keras").stat().st_size < 24_000 + 6 * parameters
@@ -86,13 +86,13 @@ def test_a_saved_keras_model_holds_no_state_of_its_optimizer(bentoml_store: Path
         assert b"adam" not in archive.read("model.weights.h5").lower()
 
 
-def test_the_same_seed_gives_the_same_answers(bentoml_store: Path, mixed_table: Path) -> None:
+def test_same_seed_gives_the_same_golden_predictions(bentoml_store: Path, mixed_table: Path) -> None:
     one, same = (contents(train(mixed_table, "y"), "golden.json") for _ in range(2))
     assert one == same
 
 
 def table(write_csv: WriteCsv, column: Callable[[int], object], target: Callable[[int], object]) -> Path:
-    """A file of 200 rows with a column x, a column z of normal numbers, and a target."""
+    """A file of 200 rows with a column x, a normally distributed column z, and a target."""
     rng = np.random.default_rng(0)
     lines: list[list[object]] = [["x", "z", "target"]]
     lines += [[column(row), round(float(rng.normal()), 3), target(row)] for row in range(200)]
@@ -100,7 +100,7 @@ def table(write_csv: WriteCsv, column: Callable[[int], object], target: Callable
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])
-def test_a_target_of_any_scale_is_learned_on(bentoml_store: Path, write_csv: WriteCsv, scale: float) -> None:
+def test_training_succeeds_for_targets_of_any_scale(bentoml_store: Path, write_csv: WriteCsv, scale: float) -> None:
     path = table(write_csv, lambda row: row % 17, lambda row: (1 + row % 17 / 7) * scale)
     stored = train(path, "target", baselines=True, task="regression")
     metrics = contents(stored, "metrics.json")
@@ -109,7 +109,7 @@ def test_a_target_of_any_scale_is_learned_on(bentoml_store: Path, write_csv: Wri
     assert metrics["network"]["rmse"] < 3 * scale
 
 
-def test_columns_of_extreme_numbers_are_learned_from(bentoml_store: Path, write_csv: WriteCsv) -> None:
+def test_training_succeeds_with_columns_of_extreme_numbers(bentoml_store: Path, write_csv: WriteCsv) -> None:
     extreme = [1.7e308, -1.7e308, 5e-324, 1e-310, "inf", "", 3.5]
     stored = train(
         table(write_csv, lambda row: extreme[row % 7], lambda row: row % 13 / 3), "target", bins=8, baselines=True
@@ -120,7 +120,7 @@ def test_columns_of_extreme_numbers_are_learned_from(bentoml_store: Path, write_
     assert outputs.all_finite()
 
 
-def test_a_column_with_a_gap_only_in_held_out_rows_is_nullable(bentoml_store: Path, write_csv: WriteCsv) -> None:
+def test_column_with_a_missing_cell_only_in_held_out_rows_is_nullable(bentoml_store: Path, write_csv: WriteCsv) -> None:
     path = table(write_csv, lambda row: "" if row == 199 else row % 9, lambda row: row % 13 / 3)
     lines = path.read_text().splitlines()
     marks = ["part", *["train"] * 150, *["validation"] * 25, *["test"] * 25]
@@ -134,7 +134,7 @@ def test_a_column_with_a_gap_only_in_held_out_rows_is_nullable(bentoml_store: Pa
     assert model.predict_rows([{"z": 0.5}]).primary == model.predict_rows([filled]).primary
 
 
-def test_levels_classes_and_a_target_s_name_may_be_any_text(bentoml_store: Path, write_csv: WriteCsv) -> None:
+def test_levels_classes_and_target_names_may_be_any_text(bentoml_store: Path, write_csv: WriteCsv) -> None:
     path = table(write_csv, lambda row: f"$\\frac{row % 3}", lambda row: ['"a, b"', "$x$", "|", "日本"][row % 4])
     path.write_text(path.read_text().replace("target", "the $\\target{$ | 日"))
     stored = train(path, "the $\\target{$ | 日")
@@ -145,7 +145,7 @@ def test_levels_classes_and_a_target_s_name_may_be_any_text(bentoml_store: Path,
     assert train(regression, "$\\frac{$").version == 2
 
 
-def test_boolean_and_number_levels_keep_their_type(bentoml_store: Path, write_csv: WriteCsv) -> None:
+def test_boolean_and_number_levels_keep_their_type_when_stored(bentoml_store: Path, write_csv: WriteCsv) -> None:
     path = table(write_csv, lambda row: ["true", "false"][row % 2], lambda row: row % 2)
     options = DataOptions(data=str(path), target="target", categorical=("x",))
     stored, _ = pipeline.run(
@@ -157,9 +157,7 @@ def test_boolean_and_number_levels_keep_their_type(bentoml_store: Path, write_cs
     assert {type(row["x"]) for row in model.golden.rows} == {bool}
 
 
-def test_an_edited_schema_declares_limits_that_are_served(
-    bentoml_store: Path, mixed_table: Path, tmp_path: Path
-) -> None:
+def test_limits_of_an_edited_schema_are_served(bentoml_store: Path, mixed_table: Path, tmp_path: Path) -> None:
     schema = contents(train(mixed_table, "y"), "features.json")
     schema["features"][0] |= {"minimum": 10, "maximum": 120}
     schema["features"][1] |= {"unseen": "error"}
@@ -187,7 +185,7 @@ def test_a_constant_target_in_the_train_set_is_reported(bentoml_store: Path, wri
         pipeline.run(DataOptions(data=str(path), target="y", split="time:at"), FitOptions(), report=lambda text: None)
 
 
-def test_a_baseline_that_is_clearly_better_is_noticed(
+def test_clearly_better_baseline_gets_a_notice(
     bentoml_store: Path, mixed_table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for share, noticed in ((0.9, True), (0.99, False)):

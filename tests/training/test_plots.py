@@ -1,4 +1,4 @@
-"""The plots of a model card are PNG files, whatever the names of columns and classes are."""
+"""The plots of a model card are PNG files for all names of columns and classes."""
 
 import itertools
 from typing import Any
@@ -39,15 +39,15 @@ def test_each_plot_is_a_png_file(task: Any) -> None:
     assert not any(one == other for one, other in itertools.combinations(found.values(), 2))
 
 
-def test_few_rows_have_no_plots_of_coverage_and_importance() -> None:
+def test_model_card_of_few_rows_has_no_coverage_and_importance_plots() -> None:
     schema = FeatureSchema(name="plain", task="regression", target="y", features=FEATURES)
     found = draw_plots(schema, HISTORY, np.array([1.0, 2.0]), np.array([[1.0], [3.0]]), {})
     assert sorted(found) == ["answers.png", "learning.png"]
 
 
 @pytest.mark.parametrize("error", [0.0, 1.0, -1e-300, 1e300])
-def test_errors_may_all_be_the_same(error: float) -> None:
-    """All errors are equal up to rounding, as with a target that is constant in the held-out rows."""
+def test_plot_of_equal_errors_is_rendered(error: float) -> None:
+    """All errors are equal except for rounding, for example if the target is constant in the held-out rows."""
     schema = FeatureSchema(name="plain", task="regression", target="y", features=FEATURES)
     y = np.random.default_rng(0).random(60)
     assert draw_plots(schema, HISTORY, y, y[:, None] + error, {})["answers.png"].startswith(PNG)

@@ -7,7 +7,7 @@ from training.progress import Progress
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports itself as a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -45,7 +45,7 @@ def test_a_terminal_has_one_live_line_with_rate_and_time_left() -> None:
     assert "\n" not in terminal.getvalue()
 
 
-def test_a_message_and_a_new_fit_start_on_lines_of_their_own() -> None:
+def test_message_and_new_fit_start_on_new_lines() -> None:
     terminal = Terminal()
     progress = Progress("fares", terminal)
     for epoch in [*epochs(2), *epochs(2)]:

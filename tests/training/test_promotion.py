@@ -1,4 +1,4 @@
-"""A training promotes its version, unless a person chose the served version or the new one is worse."""
+"""A training promotes its version, unless a person chose the served version or the new version is worse."""
 
 import shutil
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def table(tmp_path: Path) -> Path:
 def train(
     table: Path, bentoml_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Train:
-    """train(*flags): the lines of a training about the served versions. It draws no pictures, which take long."""
+    """train(*flags): the lines of a training about the served versions. Plots are left out, because they take long."""
     monkeypatch.setattr(plots, "draw_plots", lambda *arguments: {})
 
     def run(*flags: str, epochs: int = 6) -> str:
@@ -49,7 +49,7 @@ def state() -> ModelState:
     return VersionStore().serving.read().model("fares")
 
 
-def test_each_training_is_served_until_a_person_chooses(train: Train) -> None:
+def test_new_version_is_served_until_a_person_chooses_a_version(train: Train) -> None:
     assert train() == ""
     assert (state().champion, state().chosen_by_person) == (1, False)
     assert train() == "fares:2 is the champion instead of fares:1; to undo: tabserve rollback fares"
@@ -88,14 +88,14 @@ def test_version_is_promoted_if_it_is_not_worse(train: Train, table: Path) -> No
 
 
 def test_version_that_is_not_promoted_does_not_replace_the_newest(train: Train) -> None:
-    """If no champion is recorded, the newest version is served, so the one before must be recorded first."""
+    """Without a recorded champion the newest version would be served, so the earlier one must be recorded first."""
     train()
     (VersionStore().serving.path).unlink()
     assert train("--no-promote") == "fares:2 is not served. To serve it: tabserve promote fares:2"
     assert (state().champion, state().history, state().chosen_by_person) == (1, (), False)
 
 
-def test_challenger_that_receives_requests_is_left(train: Train) -> None:
+def test_challenger_that_receives_requests_is_not_replaced(train: Train) -> None:
     train()
     shutil.copytree(VersionStore().find("fares", 1).path, VersionStore().find("fares", 1).path.with_name("2"))
     versions = VersionStore()
@@ -105,9 +105,7 @@ def test_challenger_that_receives_requests_is_left(train: Train) -> None:
     assert (state().champion, state().aliases) == (1, {"challenger": 2})
 
 
-def test_challenger_that_receives_requests_since_the_comparison_is_left(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_challenger_of_a_new_canary_is_not_replaced(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     train()
     shutil.copytree(VersionStore().find("fares", 1).path, VersionStore().find("fares", 1).path.with_name("2"))
     change = VersionStore.change
@@ -131,7 +129,9 @@ def test_challenger_that_receives_requests_since_the_comparison_is_left(
         (["--promote-if-better", "--judge-on", "x.csv"], "--judge-on is for one model"),
     ],
 )
-def test_flags_that_contradict_each_other(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_contradicting_promotion_flags_are_refused(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         code = main(flags)
     except SystemExit as ended:
@@ -139,14 +139,14 @@ def test_flags_that_contradict_each_other(flags: list[str], message: str, capsys
     assert (code, message in capsys.readouterr().err) == (2, True)
 
 
-def test_a_training_signs_what_it_stores(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_signs_the_stored_version(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private, public = write_keys(tmp_path)
     monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(public))
     train("--sign", str(private), epochs=1)
     store.load(VersionStore().find("fares", 1), trusted_keys=[public])
 
 
-def test_a_training_whose_version_would_be_refused_does_not_start(
+def test_training_with_an_untrusted_key_does_not_start(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, public = write_keys(tmp_path)

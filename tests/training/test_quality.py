@@ -14,7 +14,7 @@ from training.quality_results import OF_DATA, OF_NETWORK, OF_OTHERS, ROOT, Job, 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    """penguins on one split, as if it had been measured: the network errs half as often as the trees."""
+    """Stored results of penguins on one split, in which the network errs half as often as the trees."""
     results = Results(tmp_path / "results.jsonl")
     for model, accuracy in (("trees", 0.96), ("plain", 0.97), ("network", 0.98)):
         measured: dict[str, Any] = {"task": "multiclass", "metrics": {"accuracy": accuracy}, "seconds": 5.0}
@@ -41,7 +41,7 @@ def test_every_model_of_a_table_is_measured_on_the_same_test_rows(
     assert found["network"]["parameters"] > 10_000
 
 
-def test_results_are_stored_until_decisive_code_changes(results: Results) -> None:
+def test_quality_results_are_valid_until_relevant_code_changes(results: Results) -> None:
     path = results.path
     assert Job("penguins", 0, "network", 0) in Results(path)
     assert Job("penguins", 0, "network", 1) not in Results(path)
@@ -84,7 +84,7 @@ def test_the_command_prints_the_table_continues_and_reports_a_missed_goal(
     monkeypatch.setattr(
         "sys.argv", ["quality", "penguins", "--seeds", "0", "--fits", "1", "--results", str(results.path)]
     )
-    monkeypatch.setattr(quality, "run", lambda *arguments: pytest.fail("all of it was measured before"))
+    monkeypatch.setattr(quality, "run", lambda *arguments: pytest.fail("all results were measured before"))
     assert quality.main() == 0
     assert "| penguins | accuracy | 0.98 ± 0 | 0.96 ± 0 | 0.97 ± 0 | 0.5 ± 0 |" in capsys.readouterr().out
     monkeypatch.setitem(quality_report.GOALS, "penguins", [quality_report.Goal("accuracy", 0.4)])

@@ -7,7 +7,7 @@ import pytest
 from training.ray_trainer import ClusterError, check_reachable
 
 
-def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:
+def test_missing_ray_cluster_is_refused_immediately() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         check_reachable(f"127.0.0.1:{port}")
@@ -18,5 +18,5 @@ def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("address", ["", "auto", "ray://head:10001"])
-def test_other_addresses_are_left_to_ray(address: str) -> None:
+def test_other_ray_addresses_are_not_checked(address: str) -> None:
     check_reachable(address)

@@ -1,4 +1,4 @@
-"""Tables are read, or rejected in one line."""
+"""Tables are read, or rejected with a one-line error."""
 
 import gzip
 import io

@@ -9,12 +9,12 @@ def test_at_least_100_tables_are_listed_once_each() -> None:
     assert len(set(files)) == len(files) >= 100
 
 
-def test_flags_of_a_table_are_those_of_the_command_line() -> None:
+def test_flags_of_real_tables_are_command_line_options() -> None:
     for table in real_tables.read_list():
         assert (table.options.target, table.options.name) == (table.target, "table")
     assert RealTable("a.csv", "y", "--decimal , --drop id").options.drop == ("id",)
 
 
-def test_a_table_that_is_missing_is_a_failure_of_one_line() -> None:
+def test_missing_real_table_is_a_one_line_failure() -> None:
     reading = real_tables.check(RealTable("no/such.csv", "y", ""))
     assert "no file" in reading.failure

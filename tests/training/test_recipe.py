@@ -1,4 +1,4 @@
-"""Recipes: the size of the table decides the settings that no option sets; contradictions are rejected."""
+"""The size of the table decides the settings of a recipe that no option sets, and contradictions are rejected."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_options_of_the_other_network_are_rejected() -> None:
     assert decide_recipe(FitOptions(), "regression", 1000).network == "ensemble"
 
 
-def test_the_tutorial_s_recipe_has_only_keras_defaults() -> None:
+def test_recipe_of_the_tutorial_has_only_keras_defaults() -> None:
     recipe = decide_recipe(TUTORIAL, "regression", 20_000)
     assert (recipe.hidden, recipe.activation, recipe.epochs, recipe.batch_size) == ((32,), "relu", 10, 32)
     assert (recipe.optimizer, recipe.loss, recipe.learning_rate, recipe.schedule) == (
@@ -44,7 +44,7 @@ def test_the_tutorial_s_recipe_has_only_keras_defaults() -> None:
     )
 
 
-def test_small_tables_use_folds_unless_the_trial_itself_is_served() -> None:
+def test_small_tables_use_folds_unless_a_trial_is_served() -> None:
     found = [decide_recipe(FitOptions(), "regression", 80, fold_rows=rows).folds for rows in (0, 24, 100, 3000, 3001)]
     assert found == [1, 1, 5, 5, 1]
     served = decide_recipe(FitOptions(final="train"), "regression", 80, fold_rows=100)

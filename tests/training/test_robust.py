@@ -1,4 +1,4 @@
-"""The default network on difficult tables: it trains, is stored, and predicts finite numbers."""
+"""The default network on difficult tables is trained and stored, and predicts finite numbers."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-EPOCHS = 6  # instead of 60, with the same learning rates; networks that diverge do so in the first ones
+EPOCHS = 6  # instead of 60, with the same learning rates; a network that diverges does so in the first epochs
 
 
 def train(data: Path, target: str, **options: Any) -> TabularModel:
@@ -46,7 +46,7 @@ def train(data: Path, target: str, **options: Any) -> TabularModel:
     return store.load(stored)
 
 
-def nasty(rows: int) -> Columns:
+def difficult_columns(rows: int) -> Columns:
     rng = np.random.default_rng(0)
     return {
         "tail": rng.standard_cauchy(rows) * 1e20,
@@ -59,8 +59,10 @@ def nasty(rows: int) -> Columns:
 
 
 @pytest.mark.usefixtures("bentoml_store")
-def test_fifty_rows_of_tails_gaps_and_single_values(write: Write) -> None:
-    model = train(write(nasty(50) | {"y": np.random.default_rng(1).standard_cauchy(50)}), "y", epochs=EPOCHS)
+def test_default_network_trains_on_fifty_rows_with_extreme_values(write: Write) -> None:
+    model = train(
+        write(difficult_columns(50) | {"y": np.random.default_rng(1).standard_cauchy(50)}), "y", epochs=EPOCHS
+    )
     row = {"tail": 1e300, "two": -1e300, "mostly_zero": 1e-300, "one_after_cleaning": None, "gaps": None, "name": None}
     values = model.predict_rows([row | {"one_after_cleaning": value} for value in (None, 5, -1e9)]).primary
     target = model.encoder.target
@@ -70,7 +72,7 @@ def test_fifty_rows_of_tails_gaps_and_single_values(write: Write) -> None:
 
 
 @pytest.mark.usefixtures("bentoml_store")
-def test_a_class_of_three_rows(write: Write) -> None:
+def test_default_network_trains_with_a_class_of_three_rows(write: Write) -> None:
     labels = np.array(["rare"] * 3 + ["usual"] * 60 + ["other"] * 60)
     x = np.arange(123) + np.random.default_rng(0).normal(size=123)
     model = train(write({"x": x, "y": labels}), "y", epochs=EPOCHS)
@@ -80,7 +82,7 @@ def test_a_class_of_three_rows(write: Write) -> None:
 
 
 @pytest.mark.usefixtures("bentoml_store")
-def test_five_hundred_columns(write: Write) -> None:
+def test_default_network_trains_with_five_hundred_columns(write: Write) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 500))
     columns = {f"c{number}": column for number, column in enumerate(x.T)}
@@ -96,10 +98,9 @@ sys.exit(code)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell memory in other units")
-def test_a_hundred_thousand_rows_need_little_memory(write: Write, tmp_path: Path) -> None:
-    """The training runs in a separate process, because its peak memory is measured; TensorFlow alone takes half a
-    gigabyte."""
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems report memory in other units")
+def test_training_on_a_hundred_thousand_rows_needs_little_memory(write: Write, tmp_path: Path) -> None:
+    """The training runs in a separate process to measure its peak memory. TensorFlow alone takes half a gigabyte."""
     x = np.random.default_rng(0).normal(size=(100_000, 8))
     path = write({f"c{number}": column for number, column in enumerate(x.T)} | {"y": x[:, 0] * x[:, 1]})
     options = ["--data", str(path), "--target", "y", "--no-baselines", "--epochs", "1", "--dropout", "0.1"]

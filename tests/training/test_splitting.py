@@ -23,8 +23,8 @@ def table(**more: Any) -> pd.DataFrame:
     return pd.DataFrame({"x": rng.normal(size=100), "z": rng.normal(size=100), **more, "y": rng.normal(size=100)})
 
 
-def split_table(frame: pd.DataFrame, write: Callable[..., str], way: str, **more: Any) -> tuple[Any, Split]:
-    options = DataOptions(data=write(frame.to_csv(index=False)), target="y", split=way, **more)
+def split_table(frame: pd.DataFrame, write: Callable[..., str], split: str, **more: Any) -> tuple[Any, Split]:
+    options = DataOptions(data=write(frame.to_csv(index=False)), target="y", split=split, **more)
     dataset = load_dataset(options)
     return dataset, split_rows(dataset, options)
 
@@ -38,7 +38,7 @@ def test_a_bundled_table_is_split_without_overlap(name: str) -> None:
     left_out = set(range(dataset.rows_used)) - set(whole.tolist())
     assert len(whole) == dataset.rows_used - len(left_out)
     assert left_out == set(np.flatnonzero(isolated_rows(dataset)).tolist()) - set(parts.test.tolist())
-    assert len(left_out) <= 5, "diamonds has lengths of 30 and 60 mm among those of up to 11 mm"
+    assert len(left_out) <= 5, "diamonds has lengths of 30 and 60 mm; the other lengths are below 12 mm"
     frame = dataset.schema.frames.from_columns(dataset.columns)
     assert len(frame.numbers) == len(dataset.target)
 
@@ -49,7 +49,7 @@ def test_income_is_tested_on_its_official_rows() -> None:
     assert sorted(parts.test.tolist()) == list(range(16281))
 
 
-def test_the_same_seed_gives_the_same_split_and_another_seed_another(write: Callable[..., str]) -> None:
+def test_only_equal_seeds_give_equal_splits(write: Callable[..., str]) -> None:
     first, again, other = (split_table(table(), write, "random", seed=seed)[1] for seed in (1, 1, 2))
     assert first.test.tolist() == again.test.tolist() != other.test.tolist()
     assert (len(first.train), len(first.validation), len(first.test)) == (64, 16, 20)
@@ -83,7 +83,7 @@ def test_rare_classes_left_for_training_are_split_at_random(write: Callable[...,
     assert any("not stratified" in notice for notice in parts.notices)
 
 
-def test_by_time_the_test_rows_are_the_last(write: Callable[..., str]) -> None:
+def test_split_by_time_uses_the_latest_rows_as_test_set(write: Callable[..., str]) -> None:
     days = pd.date_range("2020-01-01", periods=100).strftime("%d.%m.%Y").to_numpy()
     shuffled = np.random.default_rng(3).permutation(100)
     dataset, parts = split_table(table(day=days[shuffled]), write, "time:day")
@@ -124,7 +124,7 @@ KILOMETRES = [f"{number:,} km" for number in range(990, 1090)]
         ([f"{day:%d.%m.%Y}" for day in pd.date_range("2023-12-01", periods=100)], {"drop": ("when",)}),
     ],
 )
-def test_times_are_read_as_the_cells_of_their_column(
+def test_times_of_a_split_are_read_like_the_cells_of_their_column(
     write: Callable[..., str], cells: list[str], options: dict[str, Any]
 ) -> None:
     shuffled = np.random.default_rng(1).permutation(100)
@@ -133,7 +133,7 @@ def test_times_are_read_as_the_cells_of_their_column(
     assert sorted(shuffled[parts.test].tolist()) == list(range(80, 100))
 
 
-def test_words_for_missing_times_are_the_oldest(write: Callable[..., str]) -> None:
+def test_rows_without_a_time_count_as_the_oldest(write: Callable[..., str]) -> None:
     cells = [f"{number} km" for number in range(100)]
     cells[99] = "-"
     _, parts = split_table(table(when=cells), write, "time:when")
@@ -152,7 +152,7 @@ def test_times_have_the_date_format_of_an_edited_schema(write: Callable[..., str
 
 
 @pytest.mark.parametrize(
-    ("way", "message"),
+    ("split", "message"),
     [
         ("tme:day", "did you mean time:COLUMN"),
         ("time", "none of random"),
@@ -164,10 +164,10 @@ def test_times_have_the_date_format_of_an_edited_schema(write: Callable[..., str
         ("column:part", "no rows for the test part"),
     ],
 )
-def test_an_impossible_split_is_rejected(write: Callable[..., str], way: str, message: str) -> None:
+def test_impossible_split_is_rejected(write: Callable[..., str], split: str, message: str) -> None:
     frame = table(day=range(100), colour=["red", "blue"] * 50, same=[1] * 100, part=["train"] * 100)
     with pytest.raises(UsageError, match=message):
-        split_table(frame, write, way)
+        split_table(frame, write, split)
 
 
 def test_duplicates_of_train_rows_in_the_test_set_are_reported(write: Callable[..., str]) -> None:

@@ -1,4 +1,4 @@
-"""The development suite: its list, its halves, its splits, and its results."""
+"""The list, the halves, the splits and the results of the development suite."""
 
 import math
 from dataclasses import replace
@@ -30,7 +30,7 @@ def diabetes(folder: Path) -> suite.SuiteTable:
     return table
 
 
-def test_the_halves_have_enough_tables_and_leave_the_independent_ones_out() -> None:
+def test_halves_of_the_suite_exclude_the_independent_tables() -> None:
     tables = suite.read_list().values()
     assert min(len(suite.tables_of("A")), len(suite.tables_of("B"))) >= 40
     for table in tables:
@@ -55,7 +55,7 @@ def test_a_table_is_fetched_and_its_folds_cover_each_row_once(diabetes: suite.Su
     assert not any(feature.name == suite.PART for feature in load_dataset(options).schema.features)
 
 
-def test_a_file_that_is_not_the_listed_one_is_rejected(folder: Path) -> None:
+def test_suite_file_with_another_checksum_is_rejected(folder: Path) -> None:
     table = suite.read_list()["gpa"]
     with pytest.raises(UsageError, match="make suite"):
         suite.fetch(table)
@@ -80,7 +80,7 @@ def test_a_learner_without_its_environment_is_an_error(
         suite_quality.run(Job("diabetes", 0, "catboost", 0), diabetes)
 
 
-def test_a_learner_gets_numbers_and_levels_and_the_part_of_each_row(diabetes: suite.SuiteTable) -> None:
+def test_learner_receives_numbers_levels_and_the_split(diabetes: suite.SuiteTable) -> None:
     options = suite.options_of(replace(diabetes, drop="s6"), 0)
     dataset = load_dataset(options)
     split = split_rows(dataset, options)
@@ -91,7 +91,7 @@ def test_a_learner_gets_numbers_and_levels_and_the_part_of_each_row(diabetes: su
     assert set(frame.index[frame["part"] == 1]) == set(split.validation)
 
 
-def test_categories_have_the_levels_of_the_train_rows_and_classes_a_column_each() -> None:
+def test_learner_categories_have_only_levels_of_train_rows() -> None:
     train, other = pd.DataFrame({"c0": ["1", "2", None]}), pd.DataFrame({"c0": ["2", "7", None]})
     cast = learners.as_categories((train, None, other, None, other), learners.categories(train))
     assert cast[2]["c0"].cat.codes.tolist() == [1, -1, -1]
@@ -114,7 +114,7 @@ def test_the_report_compares_the_errors_of_each_table() -> None:
 
 
 def measured_errors(errors: dict[str, list[float]], table: str = "one") -> dict[Job, Any]:
-    """Results of two splits of a regression, by learner."""
+    """The results of learners on splits of a regression. errors: by learner, one for each split."""
     return {
         Job(table, split, name, 0): {"task": "regression", "metrics": {"rmse": value}}
         for name, values in errors.items()
@@ -135,6 +135,7 @@ def test_the_goals_compare_the_network_with_each_learner() -> None:
 
 def test_a_learner_is_worse_if_the_ratio_exceeds_the_limit_by_two_standard_errors() -> None:
     assert suite_goals.is_worse([1.1, 1.1, 1.1], [1.0, 1.0, 1.0], 1.05)
-    assert not suite_goals.is_worse([1.0, 1.0, 1.3], [1.0, 1.0, 1.0], 1.05)  # a mean ratio of 1.1, but from one split
+    # The mean ratio is 1.1, but only because of one split.
+    assert not suite_goals.is_worse([1.0, 1.0, 1.3], [1.0, 1.0, 1.0], 1.05)
     assert not suite_goals.is_worse([1.04, 1.04], [1.0, 1.0], 1.05)
     assert suite_goals.is_worse([0.1], [0.0], 1.05)

@@ -1,4 +1,4 @@
-"""The target: the inferred task, its classes, and targets that cannot be learned."""
+"""The task and the classes of a target are inferred, and targets that cannot be learned are rejected."""
 
 from pathlib import Path
 from typing import Any
@@ -37,19 +37,19 @@ def test_the_notice_names_the_flag_that_overrides(infer: Infer) -> None:
     assert has_notice(infer(y=cycle(1, 2.5)), "--task classification")
 
 
-def test_only_numbers_that_floats_hold_exactly_are_called_integers(infer: Infer) -> None:
+def test_notice_calls_only_exactly_representable_numbers_integers(infer: Infer) -> None:
     assert has_notice(infer(y=range(ROWS)), "200 different integers")
     assert has_notice(infer(y=[2**60 + row * 4096 for row in range(ROWS)]), "200 different numbers")
     assert has_notice(infer(y=cycle(1.5e300, 2.5e300)), "2 different numbers")
 
 
-def test_text_that_would_be_numbers_with_another_decimal_mark_may_be_classes(
+def test_numbers_with_another_decimal_mark_may_be_classes(
     infer: Infer,
 ) -> None:
     assert infer(y=cycle("1,5", "2,5"), task="classification").schema.classes == ["1,5", "2,5"]
 
 
-def test_the_flag_overrides_the_task(infer: Infer) -> None:
+def test_task_flag_overrides_the_inferred_task(infer: Infer) -> None:
     assert infer(y=cycle(1, 2), task="regression").target.tolist()[:2] == [1.0, 2.0]
     assert infer(y=cycle(1, 2.5), task="classification").schema.classes == [1, 2.5]
 

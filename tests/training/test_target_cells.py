@@ -1,4 +1,4 @@
-"""A target is read like a feature: missing words, units, dates, numbers kept as text."""
+"""A target is read like a feature: words for missing values, units, dates, and numbers stored as text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_rows_without_a_target_are_left_out(name: str) -> None:
     assert has_notice(dataset, "20 rows without a target are left out")
 
 
-def test_numbers_kept_as_text_are_a_target() -> None:
+def test_numbers_stored_as_text_are_a_numeric_target() -> None:
     dataset = load("f05_text_numbers.parquet")
     expected = pd.read_parquet(CASES / "f05_text_numbers.parquet")["y"].astype(float)
     assert dataset.schema.task == "regression"
@@ -50,7 +50,7 @@ def test_units_and_currencies_of_a_target_are_read(infer: Infer, write: Callable
 
 
 @pytest.mark.parametrize("word", ["geheim", "see note", "withheld"])
-def test_words_among_the_numbers_of_a_target_are_a_question(infer: Infer, word: str) -> None:
+def test_words_among_the_numbers_of_a_target_require_a_flag(infer: Infer, word: str) -> None:
     cells = [word if row % 20 == 0 else text for row, text in enumerate(NUMBERS)]
     with pytest.raises(UsageError, match=rf"5% of its cells are not, e.g. '{word}': say --na .*--task classification"):
         infer(y=cells)
@@ -58,7 +58,7 @@ def test_words_among_the_numbers_of_a_target_are_a_question(infer: Infer, word: 
     assert infer(y=cells, task="classification").schema.task == "multiclass"
 
 
-def test_a_few_numbers_among_the_classes_are_classes(infer: Infer) -> None:
+def test_few_numbers_among_the_classes_of_a_target_are_classes(infer: Infer) -> None:
     assert infer(y=cycle("0", "1", "2", "3+")).schema.classes == ["0", "1", "2", "3+"]
 
 
@@ -70,7 +70,7 @@ def test_a_target_of_dates_is_rejected(infer: Infer, style: str) -> None:
 
 
 @pytest.mark.usefixtures("short_trees")
-def test_baselines_do_not_need_a_value_in_each_column(infer: Infer) -> None:
+def test_baselines_accept_columns_without_values(infer: Infer) -> None:
     dataset = infer(z=[*[None] * (ROWS - 1), 1.5])
     frame: Frame = dataset.schema.frames.from_columns(dataset.columns)
     rows: Any = np.arange(ROWS)

@@ -6,7 +6,7 @@ from models.network.losses import BinaryCrossEntropy
 from training import temperature
 
 
-def test_a_few_correct_rows_lower_the_temperature_only_a_little() -> None:
+def test_few_correct_rows_lower_the_temperature_only_slightly() -> None:
     logits = np.tile([[2.0]], (5, 3, 1))
     few = temperature.fit(logits, np.ones(5, int), "sigmoid", BinaryCrossEntropy()).temperature
     many = temperature.fit(

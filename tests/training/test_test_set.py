@@ -1,4 +1,4 @@
-"""A row stays in the test set in every training, and versions are compared on rows that neither learned."""
+"""A row is in the same set in every training, and versions are compared on rows that neither version learned from."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +34,7 @@ def options_for(tmp_path: Path, frame: pd.DataFrame, **options: object) -> DataO
     return replace(DataOptions(data=str(path), target="y"), **options)  # type: ignore[arg-type]
 
 
-def test_hash_is_a_fixed_function_of_the_content() -> None:
+def test_row_hash_depends_only_on_the_content() -> None:
     columns = {"a": np.array([0.0, -0.0, 1.5, np.nan]), "b": np.array(["x", "x", None, "é"], object)}
     hashes = hash_columns(columns.items())
     assert hashes[0] == hashes[1]
@@ -43,7 +43,7 @@ def test_hash_is_a_fixed_function_of_the_content() -> None:
     assert hashes[[0, 2]].tolist() == [893860297309929354, 13323435005910045430]
 
 
-def test_same_rows_are_the_test_set_when_the_table_grows(tmp_path: Path) -> None:
+def test_rows_stay_in_the_test_set_when_the_table_grows(tmp_path: Path) -> None:
     frame = table(3000).drop(columns="day")
     first = load_dataset(options := options_for(tmp_path, frame.head(2000)))
     before = split_rows(first, options)
@@ -59,8 +59,8 @@ def test_same_rows_are_the_test_set_when_the_table_grows(tmp_path: Path) -> None
     assert set(after.test) == set(np.flatnonzero(unseen))
 
 
-def test_text_that_training_adds_does_not_change_the_test_set(tmp_path: Path) -> None:
-    """Rows are split before it is known whether texts are used."""
+def test_test_set_does_not_depend_on_text_columns(tmp_path: Path) -> None:
+    """Rows are split before training decides whether it uses texts."""
     frame = table(3000).drop(columns="day")
     frame["note"] = [f"note {row} about the lake and the mill" for row in range(len(frame))]
     options = options_for(tmp_path, frame.head(2000))
@@ -82,7 +82,7 @@ def test_small_tables_and_other_rules_keep_a_random_split(tmp_path: Path) -> Non
     assert split_rows(load_dataset(options), options).how.startswith("by a hash of each row")
 
 
-def test_rows_of_rare_classes_are_learned_and_not_judged(tmp_path: Path) -> None:
+def test_rows_of_rare_classes_are_trained_on_and_never_tested(tmp_path: Path) -> None:
     frame = table(1200)
     frame["y"] = np.where(frame["a"] > 0, "high", "low")
     frame.loc[[1, 5], "y"] = "rare"
@@ -129,7 +129,7 @@ def test_groups_that_were_not_learned_are_unseen(tmp_path: Path) -> None:
     assert not set(names) & learned - {"client 7"}
 
 
-def test_unknown_parts_are_not_compared(tmp_path: Path) -> None:
+def test_incomparable_test_sets_are_not_compared(tmp_path: Path) -> None:
     options = options_for(tmp_path, table(1200), split="random")
     dataset = load_dataset(options)
     record = split_rows(dataset, options).record

@@ -1,4 +1,4 @@
-"""Text columns: scores are fitted out of fold, and used only if they lower the validation loss."""
+"""Scores of text columns are fitted out of fold, and are used only if they lower the validation loss."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +36,7 @@ def titles(rng: np.random.Generator, rows: int = ROWS) -> list[str]:
 
 
 def table(*, used: bool) -> dict[str, list[Any]]:
-    """y depends on a number, and on two words if `used` is true."""
+    """A table in which y depends on a number, and on two words if `used` is true."""
     rng = np.random.default_rng(1)
     text, size = titles(rng), rng.normal(size=ROWS)
     by_text = np.array([("lake" in title) - ("mill" in title) for title in text])
@@ -49,7 +49,7 @@ def train(path: Path, fit_options: FitOptions = NETWORK, **options: Any) -> Trai
     return pipeline.train(data, fit_options, report=lambda text: None)
 
 
-def test_text_is_used_if_the_validation_loss_falls_by_it(bentoml_store: Path, write_csv: WriteCsv) -> None:
+def test_text_is_used_if_it_lowers_the_validation_loss(bentoml_store: Path, write_csv: WriteCsv) -> None:
     path = write_csv("homes.csv", table(used=True))
     data = DataOptions(data=str(path), target="y", split="random")
     stored, result = pipeline.run(data, NETWORK, baselines=False, report=lambda text: None)
@@ -65,7 +65,7 @@ def test_text_is_used_if_the_validation_loss_falls_by_it(bentoml_store: Path, wr
     assert "| title | text | yes |" in (stored.path / "card.md").read_text("utf-8")
 
 
-def test_text_that_does_not_help_leaves_the_network_as_it_is_without_the_column(write_csv: WriteCsv) -> None:
+def test_text_that_does_not_help_leaves_the_network_unchanged(write_csv: WriteCsv) -> None:
     path = write_csv("homes.csv", table(used=False))
     tried, dropped = train(path), train(path, drop=("title",))
     assert [feature.name for feature in tried.dataset.schema.features] == ["size"]
@@ -79,7 +79,7 @@ def test_text_that_does_not_help_leaves_the_network_as_it_is_without_the_column(
     assert tried.golden_rows == dropped.golden_rows
 
 
-def test_text_is_used_without_a_comparison_if_a_flag_says_so_or_nothing_else_is_there(write_csv: WriteCsv) -> None:
+def test_text_is_used_without_a_comparison_if_required(write_csv: WriteCsv) -> None:
     plain = FitOptions(framework="numpy", hidden=(4,), epochs=1)
     result = train(write_csv("homes.csv", table(used=False)), plain, text=("title",))
     assert [feature.kind for feature in result.dataset.schema.features] == ["text", "number"]
@@ -87,7 +87,7 @@ def test_text_is_used_without_a_comparison_if_a_flag_says_so_or_nothing_else_is_
     assert [feature.kind for feature in train(write_csv("t.csv", alone), plain).dataset.schema.features] == ["text"]
 
 
-def test_text_is_left_out_with_a_reason_where_it_is_not_tried(write_csv: WriteCsv) -> None:
+def test_text_that_is_not_tried_is_left_out_with_a_reason(write_csv: WriteCsv) -> None:
     columns = table(used=True)
     plain = FitOptions(framework="numpy", hidden=(4,), epochs=1)
     assert "--text" in train(write_csv("a.csv", columns), plain).dataset.schema.ignored[0].reason
@@ -99,7 +99,7 @@ def test_text_is_left_out_with_a_reason_where_it_is_not_tried(write_csv: WriteCs
 
 
 def test_scores_are_out_of_fold() -> None:
-    """A random target: scores of models that learned from a row would agree with its target."""
+    """The target is random, so only the scores of a model that learned from a row would agree with its target."""
     rng = np.random.default_rng(0)
     texts, y = titles(rng, 300), rng.normal(size=300)
     rows = TextRows(np.array([*texts[:-1], None], dtype=object))
@@ -113,7 +113,7 @@ def test_scores_are_out_of_fold() -> None:
 
 
 def test_rows_of_a_group_are_in_one_fold() -> None:
-    """Each group has one target and a word of its own: out of fold, the word is unknown."""
+    """Each group has one target and separate words, which are unknown outside of its fold."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 5)
     y = rng.normal(size=40)[groups]

@@ -1,4 +1,4 @@
-"""The search for better settings."""
+"""`--tune` searches for better settings."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,10 +21,10 @@ from training.training_run import FitResult, OnEpoch
 from training.tune import Search, TrainSeveral
 
 
-def test_a_search_tries_the_recipe_first_continues_and_keeps_supplied_settings(
+def test_search_starts_with_the_recipe_and_keeps_supplied_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each training takes a minute of a clock that only trainings advance."""
+    """Each training advances the clock by a minute."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: clock.now))
     options = FitOptions(weight_decay=0.02, network="ensemble")
@@ -51,10 +51,8 @@ def test_a_search_tries_the_recipe_first_continues_and_keeps_supplied_settings(
     assert len(search()[1]["trials"]) == len(tried) > before
 
 
-def test_a_search_with_several_trials_at_once_proposes_the_same_first_trials_and_prunes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The trials of the recipe and random ones do not depend on results. Only trials advance the clock."""
+def test_search_with_parallel_trials_has_the_same_first_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trials of the recipe and random trials do not depend on results. Only trials advance the clock."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: clock.now))
     chosen = decide_recipe(FitOptions(network="ensemble"), "regression", 1000)
@@ -76,7 +74,7 @@ def test_a_search_with_several_trials_at_once_proposes_the_same_first_trials_and
 
         several = TrainSeveral(parallel, train)
         file = tmp_path / f"{parallel}.log"
-        return Search(file, chosen, FitOptions(), _never, Progress("t"), several).run(seconds)[1]
+        return Search(file, chosen, FitOptions(), _raise_if_called, Progress("t"), several).run(seconds)[1]
 
     one_by_one, four = search(1, 600), search(4, 600)
     assert (len(seen[1]), len(seen[4])) == (10, 12)
@@ -87,11 +85,11 @@ def test_a_search_with_several_trials_at_once_proposes_the_same_first_trials_and
     assert [trial["loss"] for trial in four["trials"][:2]] == [trial["loss"] for trial in one_by_one["trials"][:2]]
 
 
-def _never(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
+def _raise_if_called(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
     raise AssertionError("this process trains no trial")
 
 
-def test_an_interrupted_search_counts_the_trials_that_did_not_end_as_failed(tmp_path: Path) -> None:
+def test_unfinished_trials_of_an_interrupted_search_count_as_failed(tmp_path: Path) -> None:
     chosen = decide_recipe(FitOptions(network="ensemble"), "regression", 1000)
     calls = [0]
 
@@ -102,15 +100,15 @@ def test_an_interrupted_search_counts_the_trials_that_did_not_end_as_failed(tmp_
             raise KeyboardInterrupt
         yield from (PrunedTrial({100: 0.4}, 0.4) for _ in recipes[1:])
 
-    search = Search(tmp_path / "s.log", chosen, FitOptions(), _never, Progress("t"), TrainSeveral(3, train))
+    search = Search(tmp_path / "s.log", chosen, FitOptions(), _raise_if_called, Progress("t"), TrainSeveral(3, train))
     with pytest.raises(KeyboardInterrupt):
         search.run(60)
     summary = search.run(0.0)[1]
     assert [trial["state"] for trial in summary["trials"][:3]] == ["complete", "fail", "fail"]
 
 
-def test_a_trial_elsewhere_is_pruned_as_here() -> None:
-    """The trial is worse after half of its epochs than half of five finished trials were."""
+def test_remote_trial_is_pruned_like_a_local_trial() -> None:
+    """After half of its epochs, the trial is worse than the median of five finished trials."""
     optuna = pytest.importorskip("optuna")
     chosen = replace(
         decide_recipe(FitOptions(framework="numpy", network="ensemble", hidden=(4,), members=2), "regression", 64),
@@ -128,5 +126,5 @@ def test_a_trial_elsewhere_is_pruned_as_here() -> None:
     better, worse, none = (train_pruned(run, trials, 60) for trials in (finished(1e-9), finished(1e9), []))
     assert (better.loss, max(better.losses)) == (None, 50)
     assert worse.loss == none.loss is not None
-    assert train_pruned(run, finished(1e9), -1.0).loss is None, "the time is up"
-    assert train_pruned(run, [], -1.0).loss == none.loss, "one trial is trained to its end"
+    assert train_pruned(run, finished(1e9), -1.0).loss is None, "the time limit has passed"
+    assert train_pruned(run, [], -1.0).loss == none.loss, "the first trial is trained to its end"

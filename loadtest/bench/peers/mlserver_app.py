@@ -1,4 +1,4 @@
-"""MLServer with a runtime of its own, in one process, without parallel workers."""
+"""MLServer with a custom runtime, in one process, without parallel workers."""
 
 import json
 import os

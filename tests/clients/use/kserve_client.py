@@ -17,7 +17,7 @@ def request(version: str | None = None) -> Any:
 
 
 def answer(response: Any) -> float:
-    """The prediction; the REST client drops the version of a response."""
+    """The prediction in a response; the REST client does not return the version."""
     return float(response.outputs[0].as_numpy()[0])
 
 

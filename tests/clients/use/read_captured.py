@@ -1,4 +1,4 @@
-"""Read captured files with the line that is the second argument, and print a summary as JSON. argv: LIBRARY LINE"""
+"""Runs LINE, a line of the documentation that reads captured files, and prints a summary as JSON. argv: LIBRARY LINE"""
 
 import glob
 import json

@@ -17,16 +17,16 @@ METHODS = {"default": None, "psi": "psi"}
 
 
 def main(old: str, new: str, categories: list[str]) -> dict[str, Any]:
-    """Print, by method, for each column the method's name, the value, the threshold and whether the column drifts."""
+    """For each method and column the name of the test, its value, its threshold and whether the column drifts."""
     found: dict[str, Any] = {}
     for name, method in METHODS.items():
         start = time.process_time()
-        columns = drifts(pd.read_csv(old), pd.read_csv(new), categories, method)
+        columns = run_method(pd.read_csv(old), pd.read_csv(new), categories, method)
         found[name] = {"seconds": time.process_time() - start, "columns": columns}
     return found
 
 
-def drifts(old: pd.DataFrame, new: pd.DataFrame, categories: list[str], method: str | None) -> dict[str, Any]:
+def run_method(old: pd.DataFrame, new: pd.DataFrame, categories: list[str], method: str | None) -> dict[str, Any]:
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
@@ -47,5 +47,5 @@ def drifts(old: pd.DataFrame, new: pd.DataFrame, categories: list[str], method: 
 
 if __name__ == "__main__":
     OLD, NEW, CATEGORIES = sys.argv[1:]
-    main(OLD, NEW, json.loads(CATEGORIES))  # the first use imports much
+    main(OLD, NEW, json.loads(CATEGORIES))  # the first use imports many modules
     print(json.dumps(main(OLD, NEW, json.loads(CATEGORIES))))

@@ -1,7 +1,8 @@
 """Compares our statistics with Evidently on pairs of real files: which columns each reports as drifted, and its time.
 
-`make drift-comparison` makes the environment of Evidently and runs this. A pair has the rows of a bundled table that
-differ in one column, which is left out. Times are processor time for reading both files and comparing all columns.
+`make drift-comparison` creates the environment of Evidently and runs this program. A pair consists of two sets of rows
+of a bundled table that differ in one column; the comparison leaves this column out. Times are processor time for
+reading both files and comparing all columns.
 """
 
 import json
@@ -28,7 +29,7 @@ Vector = npt.NDArray[np.float64]
 
 
 class Pair(NamedTuple):
-    """Rows of a table for which `is_old` is true, and the others that `is_new` selects. left_out: columns."""
+    """Two sets of rows of a table, selected by `is_old` and `is_new`. left_out: columns that neither set contains."""
 
     name: str
     file: str
@@ -38,11 +39,11 @@ class Pair(NamedTuple):
 
 
 def pair_of_values(name: str, file: str, column: str, old: Any, new: Any) -> Pair:
-    """The rows with each of two values of a column."""
+    """The rows with one value of a column, and those with another value."""
     return Pair(name, file, (column,), lambda table: table[column] == old, lambda table: table[column] == new)
 
 
-MIN_ROWS = 10_000  # rows of a table whose columns of text all make a pair
+MIN_ROWS = 10_000  # minimum number of rows of a table in SPLIT_TABLES
 SPLIT_TABLES = ("adult", "diamonds")
 OTHER_PAIRS = (
     Pair(
@@ -71,9 +72,10 @@ PERMUTATIONS = 20_000
 
 
 def pairs() -> list[Pair]:
-    """A pair for each column of text in the tables that have any: the rows of its two most frequent values.
+    """A pair for each text column of SPLIT_TABLES: the rows with its two most frequent values.
 
-    The other large tables have one pair each: by region, and by the order of the rows. Penguins is a small one by year.
+    The other large tables have one pair each, by region or by the order of the rows. The pair of penguins is small, and
+    divided by year.
     """
     found = []
     for file in SPLIT_TABLES:
@@ -91,7 +93,7 @@ def has_value(column: str, value: str) -> Callable[[pd.DataFrame], Any]:
 
 
 class Comparison(NamedTuple):
-    """ours, theirs: by column. theirs, their_seconds: by method."""
+    """The reports about a pair: ours by column; those of Evidently by method, then by column."""
 
     pair: Pair
     rows: tuple[int, int]
@@ -100,13 +102,13 @@ class Comparison(NamedTuple):
     theirs: dict[str, dict[str, Any]]
     their_seconds: dict[str, float]
 
-    def flagged(self, method: str) -> set[str]:
+    def drifting_columns(self, method: str) -> set[str]:
         return {name for name, column in self.theirs[method].items() if column["drifts"]}
 
     @property
     def contradictions(self) -> list[str]:
         """Columns with an alarm that Evidently does not report, or without a warning although it does."""
-        drifts = self.flagged("default")
+        drifts = self.drifting_columns("default")
         return [
             name
             for name, column in self.ours.items()
@@ -130,7 +132,7 @@ def compare_pair(pair: Pair, folder: Path) -> Comparison:
     for part, file in zip(parts, files, strict=True):
         part.to_csv(file, index=False)
     old, new = (DataOptions(data=str(file)) for file in files)
-    infer_file(old)  # the first use imports much
+    infer_file(old)  # the first use imports many modules
     start = time.process_time()
     schema, before = infer_file(old)
     report = compare(schema, before, read_as(schema, new))
@@ -148,7 +150,7 @@ def summary(comparisons: list[Comparison]) -> str:
     head = ["pair", "rows", "columns", "ours: alarm", "Evidently, PSI", "Evidently, default", "s, ours", "s, Evidently"]
     lines = []
     for one in comparisons:
-        counts = [len(one.alarms), *(len(one.flagged(method)) for method in ("psi", "default"))]
+        counts = [len(one.alarms), *(len(one.drifting_columns(method)) for method in ("psi", "default"))]
         rows = f"{one.rows[0]:,}, {one.rows[1]:,}"
         seconds = [f"{one.our_seconds:.2f}", f"{one.their_seconds['psi']:.2f}, {one.their_seconds['default']:.2f}"]
         lines.append([one.pair.name, rows, str(len(one.ours)), *map(str, counts), *seconds])
@@ -156,12 +158,12 @@ def summary(comparisons: list[Comparison]) -> str:
 
 
 def differences(comparisons: list[Comparison]) -> str:
-    """The columns on which the three do not agree."""
+    """A table of the columns about which our report and the two methods of Evidently disagree."""
     head = ["pair", "column", "ours", "Evidently, PSI", "Evidently, default"]
     lines = []
     for one in comparisons:
         for name, column in one.ours.items():
-            flags = [name in one.alarms, *(name in one.flagged(method) for method in ("psi", "default"))]
+            flags = [name in one.alarms, *(name in one.drifting_columns(method) for method in ("psi", "default"))]
             if len(set(flags)) > 1:
                 values = [one.theirs[method][name] for method in ("psi", "default")]
                 theirs = [f"{value['method']} {value['value']:.3f}{': drift' * value['drifts']}" for value in values]
@@ -171,19 +173,19 @@ def differences(comparisons: list[Comparison]) -> str:
 
 
 def agreement(comparisons: list[Comparison]) -> str:
-    """In how many pairs and columns our alarms are the columns that Evidently's default reports."""
+    """The number of columns, and the pairs, in which our alarms agree with Evidently's default method."""
     columns = [(one, name) for one in comparisons for name in one.ours]
-    same = sum((name in one.alarms) == (name in one.flagged("default")) for one, name in columns)
-    pairs = [one.pair.name for one in comparisons if one.alarms == one.flagged("default")]
+    same = sum((name in one.alarms) == (name in one.drifting_columns("default")) for one, name in columns)
+    pairs = [one.pair.name for one in comparisons if one.alarms == one.drifting_columns("default")]
     against = sum(len(one.contradictions) for one in comparisons)
     return (
-        f"{same} of {len(columns)} columns agree; in {len(columns) - same - against} others we state a warning; "
+        f"{same} of {len(columns)} columns agree; in {len(columns) - same - against} others we report a warning; "
         f"{against} contradict\nthe same columns in {len(pairs)} of {len(comparisons)} pairs: {'; '.join(pairs)}"
     )
 
 
-def truths(comparisons: list[Comparison]) -> str:
-    """Permutation tests of the columns of numbers on which we and Evidently contradict each other."""
+def permutation_tests(comparisons: list[Comparison]) -> str:
+    """Permutation tests of the number columns about which our report and that of Evidently contradict each other."""
     head = ["pair", "column", "Wasserstein distance", "p by permutation", "without the highest 1 %"]
     lines = []
     for one in comparisons:
@@ -200,13 +202,13 @@ def truths(comparisons: list[Comparison]) -> str:
 
 
 def wasserstein(old: Vector, new: Vector) -> float:
-    """The Wasserstein distance of two samples, in standard deviations of the old one."""
+    """The Wasserstein distance of two samples, in standard deviations of the old sample."""
     ordered, marks = marked(old, new)
     return distance(marks, np.diff(ordered), len(old)) / float(old.std())
 
 
 def permutation_p(old: Vector, new: Vector, permutations: int, rng: np.random.Generator) -> float:
-    """The share of random divisions of all rows with at least this distance, the real one among them."""
+    """The share of random divisions of all rows with at least the distance of the samples, which are counted, too."""
     ordered, marks = marked(old, new)
     gaps = np.diff(ordered)
     real = distance(marks, gaps, len(old))
@@ -239,10 +241,10 @@ def main() -> None:
             comparisons.append(compare_pair(pair, Path(folder)))
     print(summary(comparisons))
     print(f"\n{agreement(comparisons)}")
-    print("\nColumns on which the three differ:\n")
+    print("\nColumns about which the methods disagree:\n")
     print(differences(comparisons))
     print("\nColumns with an alarm that Evidently does not report, or without a warning although it does:\n")
-    print(truths(comparisons))
+    print(permutation_tests(comparisons))
 
 
 if __name__ == "__main__":

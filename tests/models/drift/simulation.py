@@ -1,4 +1,4 @@
-"""How often drift is reported without any, and how often a change is found: windows of rows that no reference has seen.
+"""Simulates windows of new rows: how often drift is reported without a change, and how often a change is found.
 
 `python -m tests.models.drift.simulation` runs 1,000 windows; the tests run fewer.
 """
@@ -19,7 +19,7 @@ from models.outputs import Outputs
 from models.schema import FeatureSchema
 
 LEARNED, TESTED, WINDOW = 13_000, 3000, 1000
-POPULATION = 400_000  # levels of the largest category; most are never seen
+POPULATION = 400_000  # levels of the largest category; most of them do not occur in the reference
 Column = Callable[[np.random.Generator, int], np.ndarray]
 Change = Callable[[Frame], Frame]
 FOUND = ("warning", "alarm")
@@ -103,7 +103,7 @@ CATEGORIES: Sequence[Column] = (
 
 
 class Population:
-    """A table of 20 columns, its schema, and the reference of 13,000 rows of it."""
+    """A random table of 20 columns, its schema, and the reference of 13,000 of its rows."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -130,7 +130,7 @@ class Population:
         self.counter = DriftCounter(self.schema, self.reference)
 
     def rows(self, count: int) -> Frame:
-        """New rows, in which levels that were not learned are unseen."""
+        """New rows; levels that do not occur in the reference are unseen."""
         return self._encoded(self._draw(count))
 
     def report(self, frame: Frame) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def kind(column: Column) -> Any:
 
 
 def codes_of(levels: np.ndarray) -> np.ndarray:
-    """The code of each level of the population; the last one is that of MISSING."""
+    """The code of each level of the population; the last code is MISSING."""
     codes = np.full(POPULATION + 2, UNSEEN, dtype=np.int64)
     codes[levels] = np.arange(len(levels))
     codes[MISSING] = MISSING
@@ -163,7 +163,7 @@ def predict(frame: Frame) -> Outputs:
 
 
 def shifted(deviations: float, column: int = 0) -> Change:
-    """A normal column whose mean moves."""
+    """A change that shifts the mean of a normally distributed column."""
     return lambda frame: with_numbers(frame, column, frame.numbers[:, column] + 10 * deviations)
 
 
@@ -190,7 +190,7 @@ def with_numbers(frame: Frame, column: int, values: np.ndarray) -> Frame:
 
 
 class SimulatedChange(NamedTuple):
-    """A change of rows, the column that has it, and the statuses that count as found."""
+    """A change of rows, the changed column, and the statuses with which the change counts as found."""
 
     name: str
     change: Change
@@ -208,7 +208,7 @@ CHANGES = (
 
 
 def false_alarms(population: Population, windows: int) -> Iterator[list[str]]:
-    """The columns with a warning or an alarm, of each window that has any, without drift."""
+    """The columns with a warning or an alarm in windows without drift; windows without such a column are left out."""
     for _ in range(windows):
         report = population.report(population.rows(WINDOW))
         if report["status"] != "ok":
@@ -218,7 +218,7 @@ def false_alarms(population: Population, windows: int) -> Iterator[list[str]]:
 
 
 def power(population: Population, change: SimulatedChange, windows: int) -> float:
-    """The share of windows in which a change is found, in its column."""
+    """The share of windows in which a change is found in its column."""
     found = 0
     for _ in range(windows):
         report = population.report(change.change(population.rows(WINDOW)))

@@ -43,9 +43,9 @@ def rows(count: int = 500, seed: int = 0) -> Frame:
     return Frame(numbers, rng.integers(0, len(LEVELS), (count, 1)))
 
 
-def test_numbers_have_ten_bins_of_equal_size() -> None:
+def test_numbers_have_ten_bins_with_equal_counts() -> None:
     found = number_reference("km", np.random.default_rng(0).normal(size=10_000))
-    assert found.counts == pytest.approx([1000] * 10, abs=2), "edges have nine digits"
+    assert found.counts == pytest.approx([1000] * 10, abs=2), "edges are rounded to nine digits"
     assert found.own == []
 
 
@@ -58,7 +58,7 @@ def test_frequent_values_have_their_own_bins() -> None:
     assert sum(found.counts) == 1000
 
 
-def test_columns_of_few_values_and_of_none() -> None:
+def test_reference_of_few_or_no_values_is_complete() -> None:
     assert choose_bins(np.array([])) == ([], [])
     assert number_reference("empty", np.array([np.nan, np.nan])).missing == 2
     constant = number_reference("constant", np.full(50, 3.0))
@@ -66,7 +66,7 @@ def test_columns_of_few_values_and_of_none() -> None:
     assert number_reference("few", np.array([1.0, 2.0, 3.0])).fits()
 
 
-def test_edges_are_the_same_after_the_file_was_read() -> None:
+def test_reference_is_read_with_the_same_bin_edges() -> None:
     values = np.random.default_rng(0).normal(1e9, 1 / 3, 2000)
     whole = DriftReference(rows=2000, columns=[number_reference("km", values)])
     read = DriftReference.from_json(whole.to_json())
@@ -74,7 +74,7 @@ def test_edges_are_the_same_after_the_file_was_read() -> None:
     assert (read.columns[0].bounds == whole.columns[0].bounds).all()  # type: ignore[union-attr]
 
 
-def test_levels_that_occur_once_estimate_unseen_ones() -> None:
+def test_levels_that_occur_once_count_as_unseen() -> None:
     feature = Feature(
         name="city", kind="category", nullable=True, seen=TrainingRange(levels=[f"c{i}" for i in range(70)])
     )
@@ -84,7 +84,7 @@ def test_levels_that_occur_once_estimate_unseen_ones() -> None:
     assert (found.unseen, found.other, found.missing) == (11, 4, 5)
 
 
-def test_a_category_lists_fifty_levels() -> None:
+def test_reference_of_a_category_lists_fifty_levels() -> None:
     feature = Feature(
         name="city", kind="category", nullable=True, seen=TrainingRange(levels=[f"c{i}" for i in range(70)])
     )
@@ -100,8 +100,8 @@ def test_a_version_of_eight_columns_has_a_small_file() -> None:
     assert 1000 < len(DriftReference(rows=5000, columns=columns).to_json()) < 6000
 
 
-def test_counts_of_the_reference_rows_are_those_of_the_reference() -> None:
-    """An exception are levels that occur once, which the reference counts as unseen."""
+def test_counts_of_the_reference_rows_equal_the_reference() -> None:
+    """No level of these rows occurs only once, because the reference would count such a level as unseen."""
     reference, frame = DriftReference.fit(schema(), rows()), rows()
     outputs = Outputs(np.column_stack([1 - np.linspace(0, 1, 500), np.linspace(0, 1, 500)]).astype(np.float32))
     reference = reference.with_predictions(
@@ -137,7 +137,7 @@ def test_counts_of_parts_add_up_to_those_of_the_whole() -> None:
     assert np.sum(parts, axis=0).tolist() == counter.count(frame).tolist()
 
 
-def test_no_rows_are_counted_as_none() -> None:
+def test_zero_rows_have_zero_counts() -> None:
     counter = DriftCounter(schema(), DriftReference.fit(schema(), rows()))
     assert not counter.count(rows().take(slice(0, 0))).any()
 
@@ -160,12 +160,12 @@ def test_a_reference_of_another_schema_is_refused(change: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format":2,"rows":1,"columns":[]}', '{"rows":-1,"columns":[]}'])
-def test_a_damaged_file_is_refused(text: str) -> None:
+def test_invalid_drift_reference_is_refused(text: str) -> None:
     with pytest.raises(SchemaError):
         DriftReference.from_json(text)
 
 
-def test_histograms_end_at_values_with_bins_of_their_own() -> None:
+def test_values_with_separate_bins_limit_the_bins_beside_them() -> None:
     values = np.array([0.0] * 50 + [float(value) for value in range(-50, 51)])
     column = number_reference("x", values)
     assert 0.0 in column.own

@@ -1,4 +1,4 @@
-"""The short form of the simulation: a change is found, and without a change no drift is reported."""
+"""The simulation with few windows: changes are found, and no drift is reported without a change."""
 
 import pytest
 
@@ -10,10 +10,10 @@ def population() -> Population:
     return Population(seed=0)
 
 
-def test_rows_of_the_same_population_are_not_drift(population: Population) -> None:
+def test_new_rows_of_the_same_population_are_no_drift(population: Population) -> None:
     assert [*false_alarms(population, windows=60)] == []
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_a_change_is_found_in_the_first_window(population: Population, change: SimulatedChange) -> None:
+def test_simulated_change_is_found_in_the_first_window(population: Population, change: SimulatedChange) -> None:
     assert power(population, change, windows=10) == 1.0

@@ -49,7 +49,7 @@ def number_model(columns: int, function: Function) -> tuple[TabularModel, Backgr
 
 
 def curved(x: np.ndarray) -> np.ndarray:
-    """Every column interacts with its neighbours."""
+    """A function in which every column interacts with its neighbours."""
     y: np.ndarray = (np.sin(x).sum(axis=1) + (x[:, 1:] * x[:, :-1]).sum(axis=1) + x[:, 0] * x[:, -1] ** 2)[
         :, np.newaxis
     ]
@@ -57,7 +57,7 @@ def curved(x: np.ndarray) -> np.ndarray:
 
 
 def brute_force(model: TabularModel, background: Frame, row: Frame) -> np.ndarray:
-    """The mean over all orders of joining, one by one, on rows before encoding."""
+    """Shapley values as the mean over all orders of the columns, computed on rows before encoding."""
     columns = row.numbers.shape[1]
     total = np.zeros(columns)
     for base in background.numbers:
@@ -75,7 +75,7 @@ def explain_one(model: TabularModel, background: Background, row: Frame, *, typi
 
 
 @pytest.mark.parametrize("typical", [False, True])
-def test_few_columns_equal_brute_force(typical: bool) -> None:
+def test_contributions_of_few_columns_equal_brute_force(typical: bool) -> None:
     model, background, frame = number_model(5, curved)
     row = frame.take(slice(7, 8))
     explanation = explain_one(model, background, row, typical=typical)
@@ -87,8 +87,8 @@ def test_few_columns_equal_brute_force(typical: bool) -> None:
 
 
 @pytest.mark.parametrize("columns", [8, 10])
-def test_up_to_ten_columns_equal_the_definition(columns: int) -> None:
-    """The weighted sum over all coalitions, on rows before encoding."""
+def test_contributions_of_up_to_ten_columns_equal_the_definition(columns: int) -> None:
+    """The definition of Shapley values is a weighted sum over all coalitions, here on rows before encoding."""
     model, background, frame = number_model(columns, curved)
     row = frame.take(slice(7, 8))
     base = background.rows.numbers
@@ -121,7 +121,7 @@ def test_contributions_sum_to_the_difference_from_the_baseline(columns: int) -> 
         assert explanation.contributions.sum() == pytest.approx(prediction - explanation.baseline, abs=1e-5)
 
 
-def test_an_additive_function_is_recovered_with_any_number_of_columns() -> None:
+def test_contributions_of_an_additive_function_are_its_terms() -> None:
     weights = np.linspace(-2, 2, 30)
     model, background, frame = number_model(30, lambda x: (x @ weights)[:, np.newaxis])
     row = frame.take(slice(3, 4))
@@ -132,7 +132,7 @@ def test_an_additive_function_is_recovered_with_any_number_of_columns() -> None:
     assert explanation.error < 1e-6
 
 
-def test_columns_that_the_model_ignores_contribute_exactly_nothing() -> None:
+def test_contributions_of_ignored_columns_are_zero() -> None:
     for columns in (6, 20):
         model, background, frame = number_model(columns, lambda x: curved(x[:, :4]))
         contributions = explain_one(model, background, frame.take(slice(0, 1))).contributions
@@ -140,11 +140,11 @@ def test_columns_that_the_model_ignores_contribute_exactly_nothing() -> None:
         assert (contributions[:4] != 0).all()
 
 
-def test_columns_with_the_same_role_and_values_contribute_the_same() -> None:
+def test_contributions_of_interchangeable_columns_are_equal() -> None:
     model, background, _ = number_model(6, lambda x: np.prod(1 + x / 3, axis=1)[:, np.newaxis])
     same = np.full((1, 6), 0.5)
     twin = background.model_copy(update={"numbers": [[row[0]] * 6 for row in background.numbers]})
-    # The encoder's scales differ by column; give all the same ones.
+    # The scales of the encoder differ by column, so all columns get the scale of the first one.
     part = model.encoder.numbers[0]
     encoder = model.encoder.model_copy(
         update={"numbers": [part.model_copy(update={"name": f"c{i}"}) for i in range(6)]}
@@ -156,7 +156,7 @@ def test_columns_with_the_same_role_and_values_contribute_the_same() -> None:
 
 
 @pytest.mark.parametrize("columns", [11, 24, 64])
-def test_sampled_contributions_are_near_those_of_a_long_run(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampled_contributions_are_close_to_those_of_a_long_run(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, background, frame = number_model(columns, curved)
     rows = frame.take(slice(0, 4))
     short = Explainer(model, background).explain(rows)
@@ -170,7 +170,7 @@ def test_sampled_contributions_are_near_those_of_a_long_run(columns: int, monkey
         assert np.abs(estimate.contributions - truth.contributions).max() <= 5 * (estimate.error + truth.error)
 
 
-def test_the_same_row_gets_the_same_numbers_alone_and_among_others() -> None:
+def test_contributions_of_a_row_do_not_depend_on_other_rows() -> None:
     model, background, frame = number_model(15, curved)
     explainer = Explainer(model, background)
     alone = explainer.explain(frame.take(slice(2, 3)))[0]
@@ -181,7 +181,7 @@ def test_the_same_row_gets_the_same_numbers_alone_and_among_others() -> None:
 
 
 @pytest.mark.parametrize("columns", [3, 9, 12])
-def test_the_announced_number_of_evaluations_is_the_real_one(columns: int) -> None:
+def test_announced_number_of_evaluations_is_the_actual_number(columns: int) -> None:
     seen: list[int] = []
     model, background, frame = number_model(columns, curved)
 
@@ -201,8 +201,8 @@ def test_the_announced_number_of_evaluations_is_the_real_one(columns: int) -> No
 
 @pytest.mark.parametrize("same", [0, 1, 3, 4, 9])
 @pytest.mark.parametrize("columns", [3, 9, 11, 13, 70])
-def test_a_row_takes_the_usual_number_of_evaluations_or_at_most_the_stated_one(columns: int, same: int) -> None:
-    """same: how many columns have one value in the row and in the whole background."""
+def test_number_of_evaluations_of_a_row_is_bounded(columns: int, same: int) -> None:
+    """same: how many columns have the same value in the row and in all background rows."""
     same = min(same, columns)
     model, background, frame = number_model(columns, curved)
     constant = [[*[0.0] * same, *numbers[same:]] for numbers in background.numbers]
@@ -217,15 +217,15 @@ def test_a_row_takes_the_usual_number_of_evaluations_or_at_most_the_stated_one(c
         assert found == most_evaluations(columns, len(constant))
 
 
-def test_a_row_equal_to_the_typical_row_has_nothing_to_explain() -> None:
+def test_contributions_of_the_typical_row_are_zero() -> None:
     model, background, _ = number_model(12, curved)
     explanation = explain_one(model, background, background.typical, typical=True)
     assert explanation.exact
     assert (explanation.contributions == 0).all()
 
 
-class Hidden:
-    """The same engine, wrapped so that the explainer does not recognise it."""
+class OpaqueEngine:
+    """An engine in a wrapper, so that the explainer does not recognise its type."""
 
     def __init__(self, engine: NumpyEngine) -> None:
         self.name, self.reason, self.outputs = engine.name, engine.reason, engine.outputs
@@ -234,10 +234,10 @@ class Hidden:
 @pytest.mark.parametrize("members", [0, 4])
 @pytest.mark.parametrize("columns", [4, 14])
 @pytest.mark.parametrize("hidden", [(), (8, 8)])
-def test_sums_of_the_first_layer_give_the_numbers_of_whole_rows(
+def test_sums_of_the_first_layer_have_the_result_of_whole_rows(
     members: int, columns: int, hidden: tuple[int, ...]
 ) -> None:
-    """Numbers with periodic features, and categories with embeddings."""
+    """The network has periodic features of numbers, and embeddings of categories."""
     rng = np.random.default_rng(3)
     levels: list[bool | int | float | str] = ["x", "y", "z"]
     numbers = [
@@ -268,7 +268,7 @@ def test_sums_of_the_first_layer_give_the_numbers_of_whole_rows(
     rows = frame.take(slice(0, 3))
     model = TabularModel("1", schema, encoder, engine)
     fast = Explainer(model, background).explain(rows)
-    general = Explainer(dataclasses.replace(model, engine=Hidden(engine)), background).explain(rows)
+    general = Explainer(dataclasses.replace(model, engine=OpaqueEngine(engine)), background).explain(rows)
     assert engine.network.sums_inputs
     for one, other in zip(fast, general, strict=True):
         np.testing.assert_allclose(one.contributions, other.contributions, atol=1e-5)

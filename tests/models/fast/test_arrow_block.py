@@ -65,8 +65,8 @@ def result(decode: Callable[[], Block | None]) -> Any:
     return found.count, str(rows), found.valid, [*found.errors], found.omitted, found.warnings
 
 
-def both(body: bytes) -> tuple[bool, Any]:
-    """Whether the body was read as views, and the result, which is pyarrow's too."""
+def read_as_views(body: bytes) -> tuple[bool, Any]:
+    """Whether a body is read as views, and its result; asserts that the views have the result of pyarrow."""
     expected = result(lambda: blocks.decode_whole(ArrowDecoder(SCHEMA, MAX_ROWS, MAX_BYTES), body))
     views = common_block(SCHEMA, body, MAX_ROWS)
     if views is not None:
@@ -75,9 +75,9 @@ def both(body: bytes) -> tuple[bool, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_numbers_without_nulls_are_views_of_the_body(kind: Any) -> None:
+def test_numbers_without_nulls_are_read_as_views_of_the_body(kind: Any) -> None:
     body = body_of(columns_of(kind=kind))
-    as_views, (count, rows, *_) = both(body)
+    as_views, (count, rows, *_) = read_as_views(body)
     assert (as_views, count, rows) == (True, 3, str([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]))
     block: Any = common_block(SCHEMA, body, MAX_ROWS)
     assert all(np.shares_memory(np.frombuffer(body, np.uint8), block.columns[name].values) for name in NAMES)
@@ -86,39 +86,39 @@ def test_numbers_without_nulls_are_views_of_the_body(kind: Any) -> None:
 @pytest.mark.parametrize("kind", OTHERS, ids=str)
 def test_other_arrow_bodies_are_left_to_pyarrow(kind: Any) -> None:
     other = pa.array([1, 0, 1]).cast(pa.string()).cast(kind) if kind == pa.string() else pa.nulls(3, kind)
-    assert not both(body_of({**columns_of(), "c": other}))[0]
-    assert not both(body_of({**columns_of(), "more": other}))[0]
+    assert not read_as_views(body_of({**columns_of(), "c": other}))[0]
+    assert not read_as_views(body_of({**columns_of(), "more": other}))[0]
 
 
 def test_bodies_that_are_not_one_batch_of_numbers_are_not_recognised() -> None:
     for nulls in (pa.array([1.0, None, 2.0]), pa.nulls(3, pa.float64())):
-        assert not both(body_of({**columns_of(), "c": nulls}))[0]
-    assert not both(body_of(columns_of(4), chunk=2))[0]
-    assert both(body_of(columns_of(MAX_ROWS)))[0]
-    assert both(body_of(columns_of(MAX_ROWS + 1))) == (False, "more than a block")
-    assert not both(body_of(columns_of(0)))[0]
-    assert not both(body_of(columns_of())[: -len(arrow_messages.END)])[0]
+        assert not read_as_views(body_of({**columns_of(), "c": nulls}))[0]
+    assert not read_as_views(body_of(columns_of(4), chunk=2))[0]
+    assert read_as_views(body_of(columns_of(MAX_ROWS)))[0]
+    assert read_as_views(body_of(columns_of(MAX_ROWS + 1))) == (False, "more than a block")
+    assert not read_as_views(body_of(columns_of(0)))[0]
+    assert not read_as_views(body_of(columns_of())[: -len(arrow_messages.END)])[0]
     without_columns = pa.record_batch([pa.nulls(3)], ["x"]).select([])
     head = message_of(without_columns.schema)
-    assert not both(head + message_of(without_columns) + arrow_messages.END)[0]
+    assert not read_as_views(head + message_of(without_columns) + arrow_messages.END)[0]
 
 
 def test_reordered_additional_and_absent_columns_have_the_general_result() -> None:
     a, b, c = columns_of().values()
     for columns in ({"c": c, "a": a, "b": b}, {"x": a, **columns_of()}, {"a": a, "c": c}, {"a": a, "b": b}, {"x": a}):
-        assert both(body_of(columns))[0]
+        assert read_as_views(body_of(columns))[0]
 
 
 @given(st.lists(st.tuples(*[st.floats(width=32)] * 3), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_any_numbers_have_the_general_result(rows: list[tuple[float, ...]]) -> None:
-    """Numbers, including missing and infinite ones and those outside the range seen."""
+def test_arbitrary_numbers_have_the_general_result(rows: list[tuple[float, ...]]) -> None:
+    """The numbers include missing and infinite ones, and numbers outside the range seen."""
     columns = dict(zip(NAMES, np.array(rows, np.float32).T, strict=True))
-    assert both(body_of(columns))[0]
+    assert read_as_views(body_of(columns))[0]
 
 
 def heads(body: bytes) -> int:
-    """The positions at which the numbers begin."""
+    """The position at which the numbers begin."""
     opening = 8 + struct.unpack_from("<i", body, 4)[0]
     return int(opening + 8 + struct.unpack_from("<i", body, opening + 4)[0])
 
@@ -127,14 +127,14 @@ HOSTILE = [0, 1, 4, 8, 63, 64, 2**16, 2**31 - 1, 2**32, 2**62, 2**63 - 1, -1, -8
 
 
 def test_malicious_headers_have_the_general_result() -> None:
-    """Changed offsets, lengths and counts: no read outside of the body, and no other result."""
+    """Changed offsets, lengths and counts cause no read outside of the body and no other result."""
     body, as_views = body_of(columns_of()), 0
     for place in range(0, heads(body) - 8, 8):
         for word in HOSTILE:
             changed = bytearray(body)
             struct.pack_into("<q", changed, place, word)
-            as_views += both(bytes(changed))[0]
-    assert as_views > 0  # some changes have no effect, and some move the numbers
+            as_views += read_as_views(bytes(changed))[0]
+    assert as_views > 0  # some changes have no effect, and others move the numbers
 
 
 @given(st.data())
@@ -145,13 +145,13 @@ def test_changed_bytes_have_the_general_result(data: st.DataObject) -> None:
         place = data.draw(st.integers(0, len(body) - 1))
         body[place] = data.draw(st.integers(0, 255) | st.sampled_from([body[place] ^ 1, body[place] ^ 128]))
     for cut in (len(body), data.draw(st.integers(0, len(body)))):
-        both(bytes(body[:cut]))
+        read_as_views(bytes(body[:cut]))
 
 
 def test_cached_layout_applies_to_other_numbers() -> None:
     layout_of.cache_clear()
     for value in (1.0, 7.0, float("nan"), -1e300):
-        as_views, found = both(body_of({name: pa.array([value, 1.0]) for name in NAMES}))
+        as_views, found = read_as_views(body_of({name: pa.array([value, 1.0]) for name in NAMES}))
         assert as_views
         assert str(value) in str(found) or found[2] == [1]
     assert (layout_of.cache_info().misses, layout_of.cache_info().hits) == (1, 3)

@@ -1,4 +1,4 @@
-"""Whole bodies of numbers give the rows that the decoders give, and no damaged body is read differently."""
+"""Fast reading of whole bodies of numbers has the rows of the decoders, also for damaged bodies."""
 
 import random
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def numbers(block: Block | None) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [NAMES, NAMES[::-1]])
 @pytest.mark.parametrize("end", [b"\n", b""])
-def test_bodies_of_numbers_are_read_as_the_decoders_read_them(order: tuple[str, ...], end: bytes) -> None:
+def test_bodies_of_numbers_have_the_rows_of_the_decoders(order: tuple[str, ...], end: bytes) -> None:
     generator = random.Random(0)
     for common, body in ((common_lines, lines_of(generator, order)), (common_csv, csv_of(generator, order))):
         body = body.removesuffix(b"\n") + end
@@ -69,7 +69,7 @@ def test_bodies_of_numbers_are_read_as_the_decoders_read_them(order: tuple[str, 
 
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("common", [common_lines, common_csv])
-def test_no_damaged_body_is_read_differently(common: Common, seed: int) -> None:
+def test_damaged_bodies_have_the_result_of_the_decoders(common: Common, seed: int) -> None:
     generator = random.Random(seed)
     body = bytearray((lines_of if common is common_lines else csv_of)(generator))
     for _ in range(generator.choice([1, 2])):
@@ -101,7 +101,7 @@ def test_no_damaged_body_is_read_differently(common: Common, seed: int) -> None:
     try:
         expected = numbers(decode_whole(decoder(common), bytes(body)))
     except FormatError as error:
-        pytest.fail(f"the decoder refuses it: {error}")
+        pytest.fail(f"the decoder refuses this body: {error}")
     np.testing.assert_array_equal(numbers(found), expected)
 
 
@@ -119,7 +119,7 @@ def test_other_bodies_are_left_to_the_decoders() -> None:
     lines, table = lines_of(generator), csv_of(generator)
     assert common_lines(SCHEMA, lines, ROWS - 1) is None
     assert common_csv(SCHEMA, table, 2 * ROWS - 1) is None
-    assert common_lines(SCHEMA, lines[:200], ROWS) is None  # too short to be faster
+    assert common_lines(SCHEMA, lines[:200], ROWS) is None  # a short body is not read faster
     for body in (
         table.replace(b",", b";"),
         table + b"1,2\n",
@@ -143,7 +143,7 @@ def test_other_bodies_are_left_to_the_decoders() -> None:
         {"encoding": "cp1252"},
     ],
 )
-def test_tables_that_are_read_in_another_way_are_left_to_the_decoder(options: dict[str, object]) -> None:
+def test_tables_with_other_csv_options_are_left_to_the_decoder(options: dict[str, object]) -> None:
     body = csv_of(random.Random(2))
     assert common_csv(SCHEMA, body, 10_000) is not None
     assert common_csv(schema_of(**options), body, 10_000) is None

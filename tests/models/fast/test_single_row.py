@@ -1,4 +1,4 @@
-"""The predictor of a single row returns the prediction of the model, or leaves the row to the model."""
+"""`SingleRowPredictor` returns the prediction of the model, or leaves the row to the model."""
 
 import dataclasses
 import functools
@@ -83,7 +83,7 @@ TASKS = ["regression", "binary", "multiclass"]
 
 @functools.cache
 def mixed(task: str, numbers: str, gaps: bool = True, bins: int = 0, date: bool = False) -> TabularModel:
-    """A model of every kind of column; `gaps`: whether training had any."""
+    """A model with every kind of column. gaps: whether training had missing values."""
     rng = np.random.default_rng(0)
     features = [*MIXED, DATE] if date else MIXED
     schema = FeatureSchema(name="t", task=task, target="y", classes=CLASSES[task], features=features)  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "c", "d", "y"]), CELLS
 @settings(max_examples=500, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=3), st.booleans())
 def test_common_numbers_are_accepted_by_the_same_rules(rows: list[list[tuple[str, Any]]], complete: bool) -> None:
-    """Rows as text, because a name may occur twice, which is not accepted."""
+    """Rows are written as text, because a name may occur twice; such rows are not accepted."""
     known = [("a", 1.0), ("b", 2.0), ("c", 3)] if complete else []
     texts = [", ".join(f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in [*known, *row]) for row in rows]
     body = ('{"rows": [' + ", ".join("{" + text + "}" for text in texts) + "]}").encode()

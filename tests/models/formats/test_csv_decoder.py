@@ -13,7 +13,7 @@ from models.formats.csv_decoder import CsvDecoder, delimiter_of, without_extra_l
 from models.schema import FeatureSchema
 
 
-def test_delimiter_is_the_one_that_splits_the_schema_s_columns() -> None:
+def test_delimiter_is_detected_from_the_columns_of_the_schema() -> None:
     feature = Feature(name="a", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     assert delimiter_of("a;b\n", schema) == ";"
@@ -57,7 +57,7 @@ BOTH = b'\xef\xbb\xbfsep=;\n"a ""title"" of\n# note\na;b\n1;2\n#x\n3;4'
 @pytest.mark.parametrize(
     ("body", "skip_rows", "comment"), [(TITLED, 2, None), (COMMENTED, None, "#"), (BOTH, 2, "#"), (BOTH, 3, "#")]
 )
-def test_lines_that_are_no_rows_are_left_out_as_in_training(
+def test_lines_that_are_not_rows_are_skipped_as_in_training(
     body: bytes, skip_rows: int | None, comment: str | None, size: int
 ) -> None:
     features = [Feature(name=name, kind="number", nullable=False) for name in "ab"]
@@ -73,8 +73,8 @@ def test_lines_that_are_no_rows_are_left_out_as_in_training(
         assert without_extra_lines(content, schema).splitlines()[-1] in (b"3;4", b"3,4", b"")
 
 
-def test_blocks_have_limited_bytes() -> None:
-    """A body takes the memory of a few blocks, independent of its lines."""
+def test_csv_blocks_have_limited_bytes() -> None:
+    """The blocks of a body need little memory, whatever the length of its lines."""
     schema = FeatureSchema(
         name="a", task="regression", target="y", features=[Feature(name="class", kind="number", nullable=True)]
     )

@@ -113,7 +113,7 @@ ONE: Row = {"age": 40, "member": True}
         ("parquet", encoded("parquet", [ONE] * (MAX_BYTES // 8 + 1)), TooLarge, "larger than 1000000 bytes"),
     ],
 )
-def test_undecodable_bytes_are_an_error(form: str, body: bytes, error: type[FormatError], message: str) -> None:
+def test_undecodable_body_is_a_format_error(form: str, body: bytes, error: type[FormatError], message: str) -> None:
     with pytest.raises(FormatError, match=message) as refused:
         blocks.decode_whole(DECODERS[form](SCHEMA, 100, MAX_BYTES), body)
     assert type(refused.value) is error
@@ -128,7 +128,7 @@ def test_line_that_is_not_json_is_an_error_of_its_row() -> None:
     assert found.valid == [0]
 
 
-def test_more_rows_than_a_block_are_not_one_block() -> None:
+def test_body_with_too_many_rows_is_not_one_block() -> None:
     for form, decoder in DECODERS.items():
         body = encoded(form, [ONE] * 5)
         assert blocks.decode_whole(decoder(SCHEMA, 4, MAX_BYTES), body) is None

@@ -61,7 +61,7 @@ def errors(block: Block | None, schema: FeatureSchema = SCHEMA) -> list[Any]:
 
 @pytest.mark.parametrize("form", READ)
 @pytest.mark.parametrize("name", INDEXED)
-def test_an_index_is_ignored(form: str, name: str) -> None:
+def test_pandas_index_is_ignored(form: str, name: str) -> None:
     write, read = READ[form]
     block = read(write(INDEXED[name]), SCHEMA)
     assert not errors(block)
@@ -70,7 +70,7 @@ def test_an_index_is_ignored(form: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("form", READ)
-def test_an_index_that_is_a_feature_is_read(form: str) -> None:
+def test_pandas_index_that_is_a_feature_is_read(form: str) -> None:
     write, read = READ[form]
     schema = FeatureSchema(
         name="t", task="regression", target="y", features=[*FEATURES, Feature(name="id", kind="number", nullable=True)]
@@ -81,7 +81,7 @@ def test_an_index_that_is_a_feature_is_read(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", READ)
-def test_another_unknown_column_is_still_an_error(form: str) -> None:
+def test_unknown_column_that_is_not_an_index_is_an_error(form: str) -> None:
     write, read = READ[form]
     assert [error.code for error in errors(read(write(FRAME.assign(w=1.0)), SCHEMA))] == ["unknown_field"] * 3
 
@@ -112,6 +112,6 @@ def test_unnamed_column_at_another_position_is_an_error(body: str) -> None:
     assert errors(csv(body))
 
 
-def test_a_shuffled_table_can_be_posted_to_the_model_of_the_plain_one() -> None:
+def test_shuffled_pandas_table_is_a_valid_body() -> None:
     block = decode_whole(ParquetDecoder(SCHEMA, 100, 10**6), (CASES / "f15_shuffled_pandas.parquet").read_bytes())
     assert not errors(block)

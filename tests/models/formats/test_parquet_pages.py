@@ -1,4 +1,4 @@
-"""The decoded size of a Parquet file is known before decoding, whatever the file declares."""
+"""The decoded size of a Parquet file is computed before decoding, and does not depend on what the file declares."""
 
 import io
 import random
@@ -47,7 +47,7 @@ def test_the_pages_of_a_column_are_found(version: str, compression: str, row_gro
 
 
 @pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
-def test_encodings_that_cannot_be_read_as_a_dictionary_are_seen(encoding: str) -> None:
+def test_delta_encodings_of_pages_are_detected(encoding: str) -> None:
     pages = pages_of(TEXTS, use_dictionary=False, column_encoding={"job": encoding})
     assert (pages.has_deltas, pages.repeats) == (True, encoding == "DELTA_BYTE_ARRAY")
 
@@ -80,12 +80,12 @@ def test_bytes_without_a_footer_are_left_to_pyarrow() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\x15", b"\x15\x80", b"\x1c" * 20 + b"\0" * 20, b"\x19\0", b"\x15" + b"\xff" * 12]
 )
-def test_bytes_without_a_header_are_refused(data: bytes) -> None:
+def test_bytes_without_a_page_header_are_refused(data: bytes) -> None:
     with pytest.raises(ThriftError):
         Reader(data).struct()
 
 
-def test_damaged_files_raise_nothing_but_format_errors() -> None:
+def test_damaged_parquet_files_raise_only_format_errors() -> None:
     rng = random.Random(0)
     content = file_of(TEXTS.slice(0, 50), compression="zstd").getvalue()
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""The file that trained a model is a valid body in the encoding that it has; UTF-8 is read as UTF-8."""
+"""The file of a training is a valid body in its own encoding, and UTF-8 is always read as UTF-8."""
 
 import json
 
@@ -44,19 +44,19 @@ def test_declared_text_is_decoded_in_any_chunks(encoding: str, size: int) -> Non
 
 
 @pytest.mark.parametrize("encoding", TEXTS)
-def test_file_that_trained_a_model_is_decoded(encoding: str) -> None:
+def test_training_file_is_decoded_in_its_encoding(encoding: str) -> None:
     assert to_utf8(TEXTS[encoding].encode(encoding), encoding).decode() == TEXTS[encoding]
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 @pytest.mark.parametrize("encoding", TEXTS)
-def test_utf8_is_read_as_utf8_whatever_trained_the_model(encoding: str, size: int) -> None:
+def test_utf8_body_is_read_as_utf8_for_any_encoding_of_the_training(encoding: str, size: int) -> None:
     assert in_chunks(encoding, TEXTS[encoding].encode(), size) == TEXTS[encoding]
 
 
 @given(st.text(alphabet="aä€,\n", max_size=30), st.integers(1, 9))
 @settings(max_examples=100, deadline=None)
-def test_chunks_do_not_change_the_text(text: str, size: int) -> None:
+def test_text_is_the_same_for_any_chunks(text: str, size: int) -> None:
     assert in_chunks("cp1252", text.encode(), size) == text
 
 
@@ -67,12 +67,12 @@ def test_invalid_bytes_of_utf8_are_read_as_in_training() -> None:
 
 @pytest.mark.parametrize("body", [CITIES.encode() + b"K\xf6ln,4\n", CITIES.encode() + "Zürich,4\n".encode() + b"\xff"])
 def test_utf8_with_an_invalid_byte_is_refused(body: bytes) -> None:
-    """A wrong encoding would give `KÃ¶ln` in every other row."""
+    """Decoded as cp1252, the other rows would contain `KÃ¶ln`."""
     with pytest.raises(FormatError, match="not UTF-8 text"):
         to_utf8(body, "cp1252")
 
 
-def test_other_text_after_utf8_is_refused() -> None:
+def test_text_in_another_encoding_after_utf8_is_refused() -> None:
     decoder = ToUtf8("cp1252")
     assert decoder.feed("Köln,1\n".encode()) == "Köln,1\n".encode()
     with pytest.raises(FormatError, match="not UTF-8 text"):

@@ -8,15 +8,16 @@ from models.network.activations import Array
 from models.network.layers import Layer
 
 # A difference quotient has its own errors: rounding, about 1e-16 · f / step, and kinks within the step. A small
-# gradient needs the long step, one near a kink the short one. A wrong gradient agrees with none of them.
+# gradient needs the long step, and a gradient near a kink needs the short step. A wrong gradient agrees with none of
+# the steps.
 STEPS = (1e-5, 1e-4, 1e-6)
-ROUNDING = 2 * np.finfo(np.float64).eps  # of f, relative: f is a sum of many rounded terms
+ROUNDING = 2 * np.finfo(np.float64).eps  # relative rounding error of f, which is a sum of many rounded terms
 
 
 def check_gradient(analytic: Array, f: Callable[[], float], at: Array) -> None:
-    """Require ‖a - n‖ ≤ 1e-6 · (‖a‖ + ‖n‖) + the rounding error of n, for one of the steps.
+    """Assert that ‖a - n‖ ≤ 1e-6 · (‖a‖ + ‖n‖) + the rounding error of n for at least one of the steps.
 
-    a: `analytic`, df/d_at. n: the difference quotients. Two gradients below 1e-8 are equal: both are only rounding.
+    a: `analytic`, df/d_at. n: the difference quotients. Gradients below 1e-8 count as equal: both are rounding errors.
     `at` may have further columns that `analytic` does not cover.
     """
     errors = []
@@ -34,7 +35,7 @@ def check_gradient(analytic: Array, f: Callable[[], float], at: Array) -> None:
 def numeric(f: Callable[[], float], at: Array, step: float) -> Array:
     """df/d_at as (8·(f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h with h = step / 2; its error is O(h⁴).
 
-    `at` has its old values again afterwards.
+    The function restores the values of `at`.
     """
     gradient = np.zeros_like(at)
     half = step / 2

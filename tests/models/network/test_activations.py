@@ -37,7 +37,7 @@ def test_values_equal_those_of_keras(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [activations.MIN_ZEROS - 1, activations.MIN_ZEROS, len(activations.ZEROS) + 1])
-def test_relu_of_any_number_of_values_is_the_definition(size: int, dtype: type[np.floating]) -> None:
+def test_relu_equals_its_definition_for_any_number_of_values(size: int, dtype: type[np.floating]) -> None:
     x = np.random.default_rng(0).normal(size=size).astype(dtype)
     x[[0, -1]] = np.nan
     expected = np.array([max(0.0, value) if value == value else value for value in x.tolist()], dtype)
@@ -76,7 +76,7 @@ def test_result_can_overwrite_the_argument(name: str) -> None:
     np.testing.assert_array_equal(x, expected)
 
 
-def test_tails_are_exact() -> None:
+def test_tails_of_activations_are_exact() -> None:
     x = np.array([[-1000.0, -40.0, 40.0, 1000.0]])
     np.testing.assert_allclose(activations.Sigmoid().forward(x), [[0, math.exp(-40), 1, 1]], rtol=1e-14)
     np.testing.assert_allclose(activations.Softplus().forward(x), [[0, math.exp(-40), 40, 1000]], rtol=1e-14)

@@ -1,4 +1,4 @@
-"""A graph of layers: the values are those of the formula, in training's network and in the inference network."""
+"""A graph of layers has the values of its formula, in the network of training and in the inference network."""
 
 import json
 from typing import Any
@@ -21,7 +21,9 @@ def normal(*shape: int) -> Any:
 
 
 def computed(layers: list[Layer], x: Any = X) -> Any:
-    """The outputs, the same before and after saving and in the inference network, which does not change its input."""
+    """The outputs; asserts that a saved network and the inference network have the same, and do not change their
+    input.
+    """
     network = Network(layers)
     outputs = network.predict(x)
     description = json.loads(json.dumps(network.to_json()))
@@ -51,7 +53,7 @@ def test_branches_are_joined(join: str) -> None:
     assert computed([graph, Dense(last, normal(1) * 0)]) == pytest.approx(expected @ last, abs=1e-5)
 
 
-def test_a_value_that_two_branches_take_is_not_overwritten() -> None:
+def test_value_that_two_branches_use_is_not_overwritten() -> None:
     relu = (Activation("relu"),)
     scale = (BatchNormalization(normal(4), normal(4), normal(4), np.abs(normal(4)) + 1),)
     graph = Branches(4, [Branch((0,), "", relu), Branch((1,), "", scale), Branch((1, 0, 2), "add")])
@@ -61,7 +63,7 @@ def test_a_value_that_two_branches_take_is_not_overwritten() -> None:
     assert computed([graph]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_columns_and_tables() -> None:
+def test_branches_select_columns_and_look_up_embeddings() -> None:
     table = normal(3, 2)
     codes = np.array([0, 1, 2, 1, 0], np.float32)
     x = np.column_stack([X[:, 0], codes, X[:, 1]])
@@ -88,7 +90,7 @@ def test_columns_and_tables() -> None:
         [Branch(())],
     ],
 )
-def test_a_damaged_graph_is_refused(branches: list[Branch]) -> None:
+def test_invalid_graph_of_branches_is_refused(branches: list[Branch]) -> None:
     with pytest.raises(ValueError, match="branch"):
         Branches(2, branches)
 
@@ -98,7 +100,7 @@ def test_an_unknown_layer_is_refused() -> None:
         Branches.from_options(2, [{"values": [0], "join": "", "layers": [{"layer": "python"}]}])
 
 
-def test_it_is_not_trained() -> None:
+def test_graph_of_branches_cannot_be_trained() -> None:
     graph = Branches(4, [Branch((0, 0), "add")])
     with pytest.raises(ValueError, match="not trained"):
         graph.forward(X, training=True)

@@ -1,4 +1,4 @@
-"""The gradient check itself: it accepts correct gradients and rejects wrong ones, also small ones."""
+"""The gradient check accepts correct gradients and rejects wrong gradients, also small ones."""
 
 import numpy as np
 import pytest

@@ -23,8 +23,8 @@ from models.network.tabular_layers import Embedding, Scale
 from tests.models.network.test_network import architectures, ensembles, rows_for
 
 
-def lived_in(network: Network, rng: np.random.Generator) -> Network:
-    """A network with weights as after a training: none is zero or one, except the last row of the tables."""
+def with_random_weights(network: Network, rng: np.random.Generator) -> Network:
+    """Replace the weights by random values as after a training: only the last row of the tables is zero."""
     for name, array in network.weights().items():
         array[...] = np.abs(rng.normal(size=array.shape)) + 0.5 if "variance" in name else rng.normal(size=array.shape)
         if "table" in name:
@@ -41,10 +41,10 @@ def assert_equal_means(ours: Array, wanted: Array) -> None:
 @settings(max_examples=50, deadline=None)
 def test_inference_network_has_the_outputs_of_the_network(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
-    # Large logits of opposite signs would cancel in the mean.
+    # With another link, large logits of opposite signs would cancel in the mean.
     architecture = dataclasses.replace(architecture, link="linear")
     dtype = np.float32 if architecture.scales else np.float64  # the angle of a periodic feature is rounded to float32
-    network = lived_in(build(architecture, rng, dtype), rng)
+    network = with_random_weights(build(architecture, rng, dtype), rng)
     x = rows_for(architecture, 300, rng).astype(np.float32)
     x[::7, architecture.numbers :] = 999  # unseen levels
     wanted, served = network.predict(x), network.for_inference()
@@ -57,7 +57,7 @@ def test_inference_network_has_the_outputs_of_the_network(architecture: Architec
 def test_outputs_are_equal_for_any_number_of_rows(rows: int) -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(3, ((5, 2), (9, 4)), (8,), outputs=2)
-    network = lived_in(build(architecture, rng), rng)
+    network = with_random_weights(build(architecture, rng), rng)
     x = rows_for(architecture, rows, rng).astype(np.float32)
     served = network.for_inference().forward(x)
     assert served.shape == (rows, 2)
@@ -69,12 +69,21 @@ def test_outputs_are_equal_for_any_number_of_rows(rows: int) -> None:
     "rows", [0, 1, 2, FEW_ROWS, FEW_ROWS + 1, BLOCK_ROWS // 4, BLOCK_ROWS // 4 + 1, BLOCK_ROWS + 5]
 )
 @pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
-@pytest.mark.parametrize("waved", [3, 40], ids=["few waves", "many waves"])
+@pytest.mark.parametrize("periodic", [3, 40], ids=["few periodic", "many periodic"])
 @pytest.mark.parametrize("adapters", [False, True])
-def test_ensemble_outputs_are_equal_for_any_number_of_rows(rows: int, link: Link, waved: int, adapters: bool) -> None:
+def test_ensemble_outputs_are_equal_for_any_number_of_rows(
+    rows: int, link: Link, periodic: int, adapters: bool
+) -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(
-        waved + 2, ((5, 2), (9, 4)), (8, 8), outputs=2, scales=(1.0,) * waved, members=4, adapters=adapters, link=link
+        periodic + 2,
+        ((5, 2), (9, 4)),
+        (8, 8),
+        outputs=2,
+        scales=(1.0,) * periodic,
+        members=4,
+        adapters=adapters,
+        link=link,
     )
     network = build(architecture, rng)
     for array in network.parameters.values():
@@ -92,7 +101,7 @@ def test_member_scales_are_folded_through_a_relu() -> None:
     for array in network.parameters.values():
         array += 0.3 * rng.random(array.shape)
     first, _, second, _, third, _, own = fold(network.layers)[:-1]
-    assert (second.parameters["r"] == 1).all()  # folded into the first layer, which becomes one matrix with its r and s
+    assert (second.parameters["r"] == 1).all()  # folded into the first layer, which becomes one matrix with r and s
     assert (second.parameters["s"] == 1).all()
     assert (third.parameters["s"] == 1).all()
     x = rng.normal(size=(20, 5))
@@ -161,7 +170,7 @@ def test_network_with_only_an_embedding_has_equal_outputs() -> None:
 @pytest.mark.parametrize("number", [-1.0, -7.0, 5.0, 1e9, np.nan, np.inf, -np.inf])
 def test_out_of_range_levels_count_as_unseen(number: float, rows: int) -> None:
     rng = np.random.default_rng(0)
-    network = lived_in(build(Architecture(1, ((5, 2), (9, 4)), (8,)), rng), rng)
+    network = with_random_weights(build(Architecture(1, ((5, 2), (9, 4)), (8,)), rng), rng)
     x = np.tile(np.array([[0.3, number, 2.0]], np.float32), (rows, 1))
     unseen = np.tile(np.array([[0.3, 4.0, 2.0]], np.float32), (rows, 1))
     served = network.for_inference()
@@ -171,7 +180,7 @@ def test_out_of_range_levels_count_as_unseen(number: float, rows: int) -> None:
 def test_concurrent_threads_get_their_own_outputs() -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(3, ((5, 2), (9, 4)), (32, 16), "gelu")
-    served = lived_in(build(architecture, rng), rng).for_inference()
+    served = with_random_weights(build(architecture, rng), rng).for_inference()
     requests = [rows_for(architecture, rows, rng).astype(np.float32) for rows in (1, 3, 20, 1500) * 10]
     wanted = [served.forward(x) for x in requests]
     together = threading.Barrier(8)

@@ -49,7 +49,7 @@ ensembles = st.builds(
 
 
 def rows_for(architecture: Architecture, count: int, rng: np.random.Generator) -> Array:
-    """Rows with levels that training has seen, never the last."""
+    """Random rows; their levels never include the last level, which is the unseen one."""
     levels = [rng.integers(0, levels - 1, (count, 1)) for levels, _ in architecture.categories]
     return np.concatenate([rng.normal(size=(count, architecture.numbers)), *levels], axis=1)
 
@@ -57,7 +57,7 @@ def rows_for(architecture: Architecture, count: int, rng: np.random.Generator) -
 @given(architecture=ensembles, seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_ensemble_gradients_equal_finite_differences(architecture: Architecture, seed: int) -> None:
-    """Each member against the target, as `fit` trains them."""
+    """The loss compares each ensemble member with the target, as in `fit`."""
     rng = np.random.default_rng(seed)
     network = build(architecture, rng, np.float64)
     x = rows_for(architecture, 7, rng)
@@ -129,7 +129,7 @@ def test_loss_and_gradients_equal_keras_for_the_same_weights(activation: str) ->
 
 
 def spirals(rng: np.random.Generator) -> tuple[Array, Targets]:
-    """Two arms wound into each other, 200 points each."""
+    """Two interleaved spirals of 200 points each."""
     t = np.sqrt(rng.random(200)) * 3 * np.pi
     arm = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 10 + rng.normal(0, 0.02, (200, 2))
     return np.concatenate([arm, -arm]), np.repeat([0, 1], 200)
@@ -153,7 +153,7 @@ def test_network_learns_two_spirals() -> None:
 
 
 def noise(seed: int, rows: int = 200) -> tuple[Array, Targets]:
-    """Random targets, so a network that trains on them soon gets worse on other rows."""
+    """Random rows and targets, on which a network soon overfits."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(rows, 4)), rng.normal(size=rows)
 

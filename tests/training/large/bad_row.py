@@ -24,7 +24,7 @@ def main(rows: int = ROWS) -> None:
         message = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         size = path.stat().st_size
-    line = rows + 2  # the header is the first
+    line = rows + 2  # line 1 is the header
     if os.waitstatus_to_exitcode(status) != 2 or f"(line {line}, if none is blank) has 2 cells" not in message:
         raise SystemExit(f"error: exit code {os.waitstatus_to_exitcode(status)}: {message[-500:]}")
     print(f"{size / 1e6:.0f} MB, peak {usage.ru_maxrss * 1024 / 1e6:.0f} MB: {message.splitlines()[-1]}")

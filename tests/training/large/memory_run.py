@@ -1,7 +1,7 @@
 """`python -m tests.training.large.memory_run ARGUMENT...`: a training with few steps, to measure memory alone.
 
-The arguments are those of `python -m training`. All rows are read, encoded, shuffled and fetched as in a training, but
-only a few steps are computed. Prints the peaks of the process, by step.
+The arguments are those of `python -m training`. The program reads, encodes, shuffles and fetches all rows as in a
+training, but computes only a few steps. Prints the memory peaks of the process by step.
 """
 
 import sys
@@ -21,7 +21,7 @@ MODULES = {
 
 
 def resident() -> dict[str, int]:
-    """Megabytes in RAM: all, without files, and of mapped files, among them the libraries."""
+    """Megabytes of resident memory: in total, without files, and of mapped files such as the libraries."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {name: int(lines[name].split()[0]) * 1024 // 10**6 for name in ("VmRSS", "RssAnon", "RssFile")}
 

@@ -3,8 +3,9 @@
 `python -m tests.training.large.proof [--csv-rows N] [--parquet-rows N] [--memory SIZE] [--memory-alone]`. LightGBM is
 trained, too, if it is installed in build/large/packages. The exit code is 1 if a bound is exceeded.
 
-The measure is the peak of the resident memory that the system reports (`ru_maxrss`): what a limit of a container
-counts, too, apart from libraries that other processes share. It includes the pages of mapped files that have been read.
+The measure is the peak of the resident memory that the system reports (`ru_maxrss`). The memory limit of a container
+counts the same memory, except for libraries that other processes share. The peak includes the pages of mapped files
+that have been read.
 """
 
 import argparse
@@ -26,7 +27,7 @@ SMALL_ROWS = 1000
 
 
 class Run(NamedTuple):
-    """A training in a separate process. peak: bytes of memory in RAM. cpu: seconds of all threads."""
+    """The figures of a training in a separate process. peak: bytes of resident memory. cpu: seconds of all threads."""
 
     seconds: float
     cpu: float

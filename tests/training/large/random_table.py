@@ -18,7 +18,7 @@ Rng = np.random.Generator
 
 
 def blocks(rows: int, seed: int = 7) -> Iterator[Any]:
-    """Arrow tables of at most BLOCK_ROWS rows."""
+    """Generate the table as Arrow tables of at most BLOCK_ROWS rows."""
     rng = np.random.default_rng(seed)
     effects = np.random.default_rng(1).normal(size=len(CITIES))
     for start in range(0, rows, BLOCK_ROWS):
@@ -49,7 +49,7 @@ def _block(rng: Rng, effects: Any, start: int, rows: int) -> Any:
 
 
 def write_table(path: Path, rows: int, seed: int = 7) -> None:
-    """Write a CSV or a Parquet file, by its ending."""
+    """Write the table as CSV or Parquet, depending on the ending of the path."""
     parts = blocks(rows, seed)
     first = next(parts)
     parquet = path.suffix == ".parquet"
