@@ -1,21 +1,21 @@
 #!/bin/bash
-# What a container runs: the server. `serve` (as SageMaker says it) listens on 8080; `healthy` requests /readyz of the server
-# that runs here; anything else is a command to run in its place. SSL_CERTFILE, SSL_KEYFILE and SSL_CA_CERTS are the files
-# of BentoML's options for TLS.
+# The entry point of a container. Without arguments it runs the server; `serve` (from SageMaker) runs it on port 8080;
+# `healthy` requests /readyz of the server in this container; any other argument is a command that runs instead.
+# SSL_CERTFILE, SSL_KEYFILE and SSL_CA_CERTS name the files for BentoML's TLS options.
 set -euo pipefail
-note=$BENTOML_HOME/port
+port_file=$BENTOML_HOME/port
 
 healthy() {
     if [ -n "${SSL_CERTFILE:-}" ]; then healthy_tls "$1"; return; fi
-    exec 3<>"/dev/tcp/127.0.0.1/$(<"$note")"
+    exec 3<>"/dev/tcp/127.0.0.1/$(<"$port_file")"
     printf 'GET %s HTTP/1.0\r\n\r\n' "$1" >&3
     read -r -t 4 _ status _ <&3
     [ "$status" = 200 ]
 }
 
-# If clients need certificates, the server's own one is that of the health check.
+# If clients need certificates, the health check uses the certificate of the server.
 healthy_tls() {
-    python - "$1" "$(<"$note")" <<'EOF'
+    python - "$1" "$(<"$port_file")" <<'EOF'
 import os, socket, ssl, sys
 context = ssl._create_unverified_context()
 if os.environ.get("SSL_CA_CERTS"):
@@ -34,7 +34,7 @@ healthy) healthy "${2:-/readyz}"; exit ;;
 esac
 port=${AIP_HTTP_PORT:-${SAGEMAKER_BIND_TO_PORT:-${PORT:-$port}}} # Vertex AI, SageMaker, Cloud Run and others
 
-mkdir -p "$BENTOML_HOME" 2>/dev/null && echo "$port" 2>/dev/null >"$note" || {
+mkdir -p "$BENTOML_HOME" 2>/dev/null && echo "$port" 2>/dev/null >"$port_file" || {
     echo "tabserve: $BENTOML_HOME cannot be written; with a read-only root give it a tmpfs: --tmpfs /tmp" >&2
     exit 1
 }

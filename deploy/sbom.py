@@ -1,6 +1,7 @@
-"""What is inside the image, as CycloneDX 1.6 on standard output: Python and Debian packages, and the models.
+"""Prints the content of the image as CycloneDX 1.6: Python packages, Debian packages and models.
 
-Runs inside the image, so it reports what is installed and not what was requested; only the standard library is needed.
+The script runs inside the image, so it reports the installed packages and not the requested ones. It needs only the
+standard library.
 """
 
 import json
@@ -65,7 +66,7 @@ def main() -> None:
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
             "component": {"type": "container", "name": "tabserve"},
         },
-        "components": list({one["bom-ref"]: one for one in found}.values()),
+        "components": list({each["bom-ref"]: each for each in found}.values()),
     }
     print(json.dumps(document, indent=1))
 

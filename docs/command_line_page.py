@@ -1,4 +1,4 @@
-"""The reference page of the command line, made from the parsers."""
+"""Generates the reference page of the command line from the parsers."""
 
 import os
 import re
@@ -8,25 +8,26 @@ from tabserve.commands import COMMANDS
 
 INTRODUCTION = """# Command line
 
-`tabserve` is installed with the wheel; in a checkout it is `.venv/bin/tabserve`. Each command is the same as
-`python -m PACKAGE …`. Exit codes: 0 success, 1 the work failed or a goal was missed, 2 wrong usage or unusable data.
-Wrong usage is reported in one line, `error: … (see COMMAND --help)`.
+The wheel installs `tabserve`; in a checkout the command is `.venv/bin/tabserve`. Each command is the same as
+`python -m PACKAGE …`. The exit codes are 0 for success, 1 if the work failed or a goal was missed, and 2 for wrong
+usage or unusable data. Wrong usage is reported in one line, `error: … (see COMMAND --help)`.
 
-Completion of words: `eval "$(tabserve completion bash)"` (also zsh), `tabserve completion fish | source`.
+To complete words in the shell, run `eval "$(tabserve completion bash)"` (also for zsh) or
+`tabserve completion fish | source`.
 """
 
 
-def page() -> str:
+def command_line_markdown() -> str:
     from tabserve.completion import parser_of
 
     os.environ["COLUMNS"] = "100"  # argparse wraps at the width of the terminal
-    parts = [INTRODUCTION, block(parser().format_help())]
+    parts = [INTRODUCTION, text_block(parser().format_help())]
     for name, command in COMMANDS.items():
         module = f"python -m {command.package} {command.subcommand}".strip()
         help_text = re.sub(rf"^usage: {re.escape(module)}", f"usage: tabserve {name}", parser_of(name).format_help())
-        parts += [f"## tabserve {name}", f"The same as `{module}`.", block(help_text)]
+        parts += [f"## tabserve {name}", f"This command is the same as `{module}`.", text_block(help_text)]
     return "\n\n".join(parts) + "\n"
 
 
-def block(text: str) -> str:
+def text_block(text: str) -> str:
     return f"```text\n{text.rstrip()}\n```"

@@ -1,4 +1,4 @@
-"""The pictures of the book, made from the code that the book explains: `.venv/bin/python docs/make_pictures.py`."""
+"""Makes the pictures of the book with the code that the book explains: `.venv/bin/python docs/make_pictures.py`."""
 
 import sys
 from itertools import pairwise
@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # a script in docs/, which imports the packages next to it
+sys.path.insert(0, str(HERE.parent))  # this script imports packages from the parent folder
 from models.network import activations  # noqa: E402
 from models.network.activations import Array  # noqa: E402
 from models.network.layers import Activation, Dense  # noqa: E402
@@ -60,7 +60,7 @@ def architecture() -> None:
 
 
 def activation_functions() -> None:
-    """Every function that works on single numbers, with its derivative."""
+    """Every activation function of single numbers, with its derivative."""
     names = [name for name in activations.FUNCTIONS if name != "softmax"]
     _, grid = plt.subplots(3, 3, figsize=(9, 7), sharex=True)
     x = np.linspace(-4, 4, 801)[:, np.newaxis]
@@ -77,7 +77,7 @@ def activation_functions() -> None:
 
 
 def saturation() -> None:
-    """The outputs of 64 sigmoid units for 1,000 rows of 100 standardised columns, with weights drawn in two ways."""
+    """The outputs of 64 sigmoid units for 1,000 rows of 100 standardised columns, with two types of random weights."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1000, 100))
     weights = {"weights from a unit normal": rng.normal(size=(100, 64)), "Glorot": Dense.new(100, 64, rng).W}
@@ -91,7 +91,7 @@ def saturation() -> None:
 
 
 def spirals() -> None:
-    """The predictions of a network of 2-32-32-1 for two spirals while it learns."""
+    """The predictions of a 2-32-32-1 network for two spirals at four times during training."""
     rng = np.random.default_rng(1)
     x, y = two_spirals(rng)
     network = Network(
@@ -110,8 +110,7 @@ def spirals() -> None:
 
 
 def learning() -> None:
-    """Loss on rows learned from and on others: 3,000 rows of the income table, and a network that is too large for
-    them."""
+    """The losses on training and validation rows of a network that is too large for 3,000 rows of the income table."""
     table = pd.read_csv(HERE.parent / "training" / "datasets" / "adult.csv.gz")[:6000]
     y = (table.pop("income") == ">50K").to_numpy()
     numbers = table.select_dtypes("number")

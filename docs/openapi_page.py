@@ -1,4 +1,4 @@
-"""The reference page of the HTTP API, made from the OpenAPI document of two small models."""
+"""Generates the reference page of the HTTP API from the OpenAPI document of two small models."""
 
 import json
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ STORE = Path(__file__).resolve().parents[1] / "tests/recorded/store"
 MODELS = ("homes", "flags")
 INTRODUCTION = """# OpenAPI
 
-Every running server has its own OpenAPI 3.1 document at `/docs.json`, made from the schemas of its models. This page is
-made from that of a server with two small models, {models}. Replace their names by yours.
+Every running server has its own OpenAPI 3.1 document at `/docs.json`, which is generated from the schemas of its
+models. This page shows the document of a server with two small models, {models}. Replace their names by those of your
+models.
 """
 
 
-def page() -> str:
+def openapi_markdown() -> str:
     from models import store
     from service.openapi.document import document
     from service.settings import Settings
@@ -31,7 +32,7 @@ def page() -> str:
                     lines += operation_lines(method, path, operation)
     lines.append("## Schemas\n")
     for name, schema in content["components"]["schemas"].items():
-        lines += [f"### {name}\n", *block(schema)]
+        lines += [f"### {name}\n", *json_block(schema)]
     return "\n".join(lines) + "\n"
 
 
@@ -42,27 +43,27 @@ def operation_lines(method: str, path: str, operation: dict[str, Any]) -> Iterat
     if parameters := operation.get("parameters"):
         yield "| parameter | in | |\n|---|---|---|"
         for parameter in parameters:
-            yield f"| `{parameter['name']}` | {parameter['in']} | {cell(parameter.get('description', ''))} |"
+            yield f"| `{parameter['name']}` | {parameter['in']} | {table_cell(parameter.get('description', ''))} |"
         yield ""
     if body := operation.get("requestBody"):
-        yield "Request: " + ", ".join(media_type(*each) for each in body["content"].items()) + "\n"
+        yield "Request: " + ", ".join(linked_media_type(*each) for each in body["content"].items()) + "\n"
     yield "| status | response | content |\n|---|---|---|"
     for status, response in operation["responses"].items():
-        types = ", ".join(media_type(*each) for each in response.get("content", {}).items())
-        yield f"| {status} | {cell(response['description'])} | {types} |"
+        types = ", ".join(linked_media_type(*each) for each in response.get("content", {}).items())
+        yield f"| {status} | {table_cell(response['description'])} | {types} |"
     yield ""
 
 
-def media_type(name: str, content: dict[str, Any]) -> str:
+def linked_media_type(name: str, content: dict[str, Any]) -> str:
     """A content type, with a link to its schema if it has a name."""
     reference = content.get("schema", {}).get("$ref", "")
     title = reference.rpartition("/")[2]
     return f"`{name}` ([{title}](#{title.lower()}))" if title else f"`{name}`"
 
 
-def cell(text: str) -> str:
+def table_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def block(schema: dict[str, Any]) -> list[str]:
+def json_block(schema: dict[str, Any]) -> list[str]:
     return ["```json", json.dumps(schema, indent=1, ensure_ascii=False), "```", ""]

@@ -1,6 +1,7 @@
-"""The pictures of docs/page.md, made from a running server: `make page-pictures`.
+"""Makes the pictures of docs/page.md from a running server: `make page-pictures`.
 
-The server has the stored models, `housing` among them; the browser is Debian's Chromium, as in tests/browser.
+The server serves the stored models, which must include `housing`; the browser is Debian's Chromium, as in
+tests/browser.
 """
 
 import io
@@ -21,17 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PORT = 3917
 ADDRESS = f"http://127.0.0.1:{PORT}"
 WAIT_S = 120
-REQUESTS = 200  # while a view is shown, so that Live has something to count
+REQUESTS = 200  # sent while a view is open, so that the view Live shows counts
 PICTURES = {
     "page-try": ("#/try/housing?focus=MedInc", ".waterfall", 1060),
     "page-versions": ("#/versions/housing", "table", 760),
     "page-live": ("#/live/housing", "svg", 900),
 }
-"""The pictures by file name: the view, an element that it has when it is complete, and the height of the picture."""
+"""The view, an element of the complete view, and the height of the picture, by file name."""
 
 
 def main() -> None:
-    with server(), sync_playwright() as playwright:
+    with running_server(), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=["--no-sandbox"]
         )
@@ -39,22 +40,22 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1240, "height": height})
             page.goto(f"{ADDRESS}/{view}")
             page.locator(complete).first.wait_for(timeout=WAIT_S * 1000)
-            use(page)
-            save(page, name)
+            send_predictions(page)
+            save_screenshot(page, name)
             page.close()
         browser.close()
 
 
 @contextmanager
-def server() -> Iterator[None]:
-    """A server of the stored models."""
+def running_server() -> Iterator[None]:
+    """Start a server of the stored models, and stop it afterwards."""
     command = [sys.executable, "-m", "service", "--port", str(PORT)]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TABSERVE_WORKERS": "1"}, stdout=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + WAIT_S
-        while not ready():
+        while not is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit("the server does not start; are there models? (make serve)")
             time.sleep(0.2)
@@ -64,15 +65,15 @@ def server() -> Iterator[None]:
         process.wait(WAIT_S)
 
 
-def use(page: Page) -> None:
-    """Send predictions for some seconds."""
+def send_predictions(page: Page) -> None:
+    """Send prediction requests for some seconds."""
     row = page.request.get(f"{ADDRESS}/models/housing").json()["examples"][0]["row"]
     for number in range(REQUESTS):
         page.request.post(f"{ADDRESS}/predict/housing", data={"rows": [row | {"HouseAge": 1 + number % 50}]})
         page.wait_for_timeout(30)
 
 
-def ready() -> bool:
+def is_ready() -> bool:
     try:
         with urlopen(f"{ADDRESS}/readyz", timeout=5):
             return True
@@ -80,7 +81,7 @@ def ready() -> bool:
         return False
 
 
-def save(page: Page, name: str) -> None:
+def save_screenshot(page: Page, name: str) -> None:
     picture = Image.open(io.BytesIO(page.screenshot()))
     picture.convert("RGB").save(ROOT / "docs/pictures" / f"{name}.webp", quality=80, method=6)
     print(f"docs/pictures/{name}.webp")

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-TOLERANCE = 1e-5  # of the section "Equal means" in docs/api.md
+TOLERANCE = 1e-5  # "Equal predictions" in docs/reference/models.md
 
 WRONG = "wrong answer"  # differs from the answer before the load
 MIXED_UP = "mixed-up answer"  # the correct answer to another request

@@ -49,7 +49,7 @@ def test_readme_has_at_most_130_lines() -> None:
 def test_figures_of_the_readme_are_those_of_the_pages() -> None:
     """Each figure of the README is the rounded value of a figure in a page."""
     pages = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("performance.md", "quality.md"))
-    section = README.split("## Quality and speed")[1].split("## Where")[0]
+    section = README.split("## Quality and speed")[1].split("## Further reading")[0]
     figures = re.findall(r"\|\s*\**(\.?\d[\d,]*)\**\s*(?=\|)", section)
     assert len(figures) == 15
     measured = [float(number.replace(",", "")) for number in re.findall(r"(?<=[| ])\d[\d,]*\.?\d*(?=[ |])", pages)]

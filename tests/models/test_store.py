@@ -348,7 +348,7 @@ def test_model_that_numpy_cannot_express_uses_tensorflow(bentoml_store: Path, ma
             store.load(stored)
 
 
-# Equal means
+# Equal predictions
 
 
 def test_predictions_are_compared_relative_to_prediction_or_spread() -> None:

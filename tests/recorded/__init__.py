@@ -2,7 +2,7 @@
 
 `cases/` lists requests through every protocol, `store/` holds the small models that answer them, `answers.jsonl` holds
 the recorded answers, one a line, and `test_recorded.py` sends every request to the current code and compares. Bodies
-are equal when all their text is and their predictions are equal as docs/api.md defines it under "Equal means".
+are equal if their texts are equal and their predictions are equal by docs/reference/models.md ("Equal predictions").
 
 The answers were recorded with commit a9ab621, and reworded messages were updated since. They are what clients get, so a
 difference is an error in the code.

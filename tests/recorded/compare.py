@@ -1,4 +1,4 @@
-"""Compares two responses. Predictions may differ as docs/api.md allows under "Equal means"."""
+"""Compares two responses. Predictions may differ as docs/reference/models.md allows under "Equal predictions"."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

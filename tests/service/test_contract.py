@@ -218,7 +218,7 @@ def test_the_answers_are_those_of_the_model(ask: Ask, tabular_models: list[Tabul
 
 
 def assert_equal_answers(model: TabularModel, actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    """API.md, "Equal means"."""
+    """Assert equal predictions as docs/reference/models.md defines them ("Equal predictions")."""
     pairs = (
         [(actual["value"], expected["value"])]
         if "value" in expected

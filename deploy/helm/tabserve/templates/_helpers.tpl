@@ -8,7 +8,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* Half a core and 128 Mi for each worker, 128 Mi for what starts them; twice the memory as the limit. */}}
+{{- /* Half a core and 128 Mi for each worker, 128 Mi for the supervisor; the limit is twice the requested memory. */}}
 {{- define "tabserve.resources" -}}
 {{- if .Values.resources }}
 {{- toYaml .Values.resources }}
@@ -54,7 +54,7 @@ tls: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{- /* How a path is probed. If clients need certificates, the pod does it by its own one: the kubelet has none. */}}
+{{- /* The probe of a path. If clients need certificates, a command in the pod uses its certificate, because the kubelet has none. */}}
 {{- define "tabserve.probe" -}}
 {{- $values := (index . 0).Values }}
 {{- if $values.tls.clientCa -}}
