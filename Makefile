@@ -136,7 +136,7 @@ large-bodies: .venv/.development ## send 50 bodies of 16 MiB at once to a server
 	$(PY) -m tests.e2e.large_bodies --grpc --compressed
 
 soak: .venv/.development ## compare all answers while workers are killed; SECONDS=1200 for the long form
-	$(PY) -m tests.e2e.soak --seconds $(or $(SECONDS),120)
+	$(PY) -m tests.e2e.soak --hang 0.2 --seconds $(or $(SECONDS),120)
 
 starts: .venv/.development ## 50 starts on a busy machine: all workers decide as on a quiet one (10 minutes)
 	$(PY) -m loadtest bench starts

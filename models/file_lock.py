@@ -18,16 +18,6 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def locked(descriptor: int) -> Iterator[None]:
-    """Wait for the lock without a limit, and hold it. Raises OSError as `try_lock`."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
 def lock_within(descriptor: int, seconds: float) -> bool:
     """Wait for the lock. False if another process still has it after this time. Raises OSError as `try_lock`."""
     deadline = time.monotonic() + seconds
@@ -36,6 +26,17 @@ def lock_within(descriptor: int, seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
+
+
+@contextlib.contextmanager
+def locked_within(descriptor: int, seconds: float) -> Iterator[bool]:
+    """Hold the lock if it is free within this time. Yields whether it is held. Raises OSError as `try_lock`."""
+    held = lock_within(descriptor, seconds)
+    try:
+        yield held
+    finally:
+        if held:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def lock_if_possible(descriptor: int, seconds: float) -> bool:

@@ -302,7 +302,7 @@ def from_environment() -> Any:
         if missing:
             log.warning("the store is missing, loading copies of its versions", extra={"store": missing})
         check_all(all_hooks.EVERYWHERE)
-        supervisor.install_supervisor_hooks(settings.drain_s)
+        supervisor.install_supervisor_hooks(settings.drain_s, settings.start_s)
         if (
             settings.grpc_port is not None
             and not worker.in_worker()

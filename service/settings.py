@@ -73,6 +73,7 @@ class Settings:
     access_log: float = 0.0
     grpc_port: int | None = None
     batching: Switch = "auto"
+    start_s: float = 600.0
     drain_s: float = 3.0
     admin: AdminAccess = "local"
     trusted_keys: KeyPaths = ()
@@ -280,6 +281,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "access_log": number(0, 1),
     "grpc_port": optional_port,
     "batching": one_of(Switch),
+    "start_s": number(1, 86_400),
     "drain_s": number(0, 600),
     "admin": one_of(AdminAccess),
     "trusted_keys": key_files.parse,

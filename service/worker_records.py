@@ -1,4 +1,4 @@
-"""Shared records of the workers of a server: which have started, how often a start failed, whose metrics are lost.
+"""Shared records of the workers of a server: their states, how often a start failed, whose metrics are lost.
 
 It is one small file that all of them map. Its space is reserved when the server starts, so that a full disk cannot stop
 it from being written.
@@ -9,17 +9,26 @@ import logging
 import mmap
 import os
 from collections.abc import Iterable
+from enum import IntEnum
 from pathlib import Path
 
-from models.file_lock import locked
+from models.file_lock import locked_within
 
 FILE = "workers"
 SLOTS = 256
 FAILED_STARTS, GIVEN_UP = 0, 1  # the position of each number
-FIRST_SLOT, SLOT = 2, 3  # then for each worker: its process id, whether it has started, its lost time series
-STARTED, LOST = 1, 2
+FIRST_SLOT, SLOT = 2, 3  # then for each worker: its process id, its state, its lost time series
+STATE, LOST = 1, 2
 SIZE = 4 * (FIRST_SLOT + SLOTS * SLOT)
+LOCK_S = 1.0  # the longest wait: a worker that is stopped (SIGSTOP) must not hold up the others
 log = logging.getLogger("tabserve.server")
+
+
+class WorkerState(IntEnum):
+    STARTING = 0
+    READY = 1
+    STOPPING = 2
+    FAILED = 3  # its start has failed, and was counted
 
 
 def is_alive(pid: int) -> bool:
@@ -50,8 +59,9 @@ class WorkerRecords:
         self._file: int | None = None
         self._memory = memoryview(bytearray(SIZE)).cast("i")
         self._own = FIRST_SLOT
-        if folder is not None:
-            self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = folder and folder / FILE
+        if self._path is not None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with self._locked():
                 reserve_space(self._file, SIZE)
                 self._memory = memoryview(mmap.mmap(self._file, SIZE)).cast("i")
@@ -64,6 +74,14 @@ class WorkerRecords:
         except OSError as error:
             log.warning("workers cannot see each other", extra={"reason": str(error)})
             return cls(None)
+
+    @property
+    def shared(self) -> bool:
+        """Whether workers that start now have these records: False if the file was deleted."""
+        try:
+            return bool(self._path and self._file and os.path.samestat(os.fstat(self._file), self._path.stat()))
+        except OSError:
+            return False
 
     def close(self) -> None:
         if self._file is not None:
@@ -78,22 +96,39 @@ class WorkerRecords:
                 slot for slot in self._slots() if self._memory[slot] in (0, pid) or not is_alive(self._memory[slot])
             )
             self._own = next(free, FIRST_SLOT)
-            for offset, value in enumerate((pid, 0, 0)):
+            for offset, value in enumerate((pid, WorkerState.STARTING, 0)):
                 self._memory[self._own + offset] = value
 
     def started(self) -> None:
         """This worker has started."""
-        self._memory[self._own + STARTED] = 1
+        self._memory[self._own + STATE] = WorkerState.READY
         self._memory[FAILED_STARTS] = 0
+
+    def stopping(self) -> None:
+        """This worker accepts no more requests soon, and ends."""
+        self._memory[self._own + STATE] = WorkerState.STOPPING
+
+    def state_of(self, pid: int) -> WorkerState | None:
+        """The state of a worker; None if it has not registered."""
+        slot = self._slot_of(pid)
+        return None if slot is None else WorkerState(self._memory[slot + STATE])
+
+    @property
+    def pids(self) -> set[int]:
+        """The process ids of the workers that have registered; some may have ended."""
+        return {self._memory[slot] for slot in self._slots()} - {0}
 
     @property
     def running(self) -> bool:
         """Whether a worker has started and runs."""
-        return any(self._memory[slot + STARTED] and is_alive(self._memory[slot]) for slot in self._slots())
+        ready = (slot for slot in self._slots() if self._memory[slot + STATE] == WorkerState.READY)
+        return any(is_alive(self._memory[slot]) for slot in ready)
 
-    def start_failed(self) -> int:
-        """Count a failed start. Returns how many there are since the last successful one."""
+    def start_failed(self, pid: int) -> int:
+        """Count the failed start of a worker. Returns how many there are since the last successful one."""
         with self._locked():
+            if (slot := self._slot_of(pid)) is not None:
+                self._memory[slot + STATE] = WorkerState.FAILED
             self._memory[FAILED_STARTS] += 1
             return self.failed_starts
 
@@ -122,5 +157,8 @@ class WorkerRecords:
     def _slots(self) -> Iterable[int]:
         return range(FIRST_SLOT, len(self._memory), SLOT)
 
-    def _locked(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if self._file is None else locked(self._file)
+    def _slot_of(self, pid: int) -> int | None:
+        return next((slot for slot in self._slots() if self._memory[slot] == pid), None)
+
+    def _locked(self) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext() if self._file is None else locked_within(self._file, LOCK_S)

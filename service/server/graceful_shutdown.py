@@ -13,6 +13,7 @@ from service.server.connection_balancer import ConnectionBalancer
 from service.server.library_hooks import uvicorn_hooks
 from service.server.listeners import wait_until_refused
 from service.server_state import ServerState
+from service.worker_records import WorkerRecords
 
 FINISH_S = 25.0  # time for requests in flight, after the grace period
 POLL_S = 0.02
@@ -35,15 +36,17 @@ class GracefulShutdown:
         grace_s: float,
         notify: Callable[[], Awaitable[None]] | None = None,
         refuse: Callable[[float], None] | None = None,
+        records: WorkerRecords | None = None,
     ) -> None:
         """notify: awaited when draining starts. refuse: called after the grace period, to accept no more calls of gRPC,
-        with the seconds that those in flight have.
+        with the seconds that those in flight have. records: of this worker.
         """
         self._server = server
         self._state = state
         self._grace_s = grace_s
         self._notify = notify
         self._refuse = refuse
+        self._records = records
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
@@ -63,6 +66,8 @@ class GracefulShutdown:
         if self._state.draining:
             return
         self._state.begin_draining()
+        if self._records:
+            self._records.stopping()
         self._loop.call_soon_threadsafe(self._begin, number, frame)
 
     def _begin(self, number: int, frame: Any) -> None:

@@ -21,7 +21,7 @@ from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
 
 FIRST_REQUEST_S = 0.5  # time for a new connection to send a request while the server stops
-LAST_READ_S = 0.1  # additional time in which a busy event loop can read the bytes that have arrived
+LAST_READ_S = 0.1  # time in which a busy event loop reads the bytes that have arrived, before a connection is closed
 MAX_HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -318,8 +318,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
 
     def shutdown(self) -> None:
-        """Shut down. A connection without a request stays open briefly: its first request may be in transit or
-        unread."""
+        """Shut down. A connection without a request stays open briefly: its first request may be on its way."""
         if self.cycle is None and not (self._stopping or self._answered_at):
             self._stopping = True
             self.loop.call_later(FIRST_REQUEST_S, self.loop.call_later, LAST_READ_S, super().shutdown)
@@ -344,16 +343,23 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._refuse(InvalidHttp("the request is not valid HTTP"))
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection without a complete head; if the head has started, send an error first."""
+        """Close a connection without a complete head after a last read: its request may have arrived unread."""
+        head_begun = self._in_head()
         if self.timeout_keep_alive_task is not None:
             rest = self._answered_at + self.timeout_keep_alive - time.monotonic()
             if rest > 0:  # direct answers do not restart the timer
                 self._arm_keep_alive(rest)
                 return
-        if self._in_head():
-            self._refuse(HeadTooSlow())
-        else:
-            super().timeout_keep_alive_handler()
+            self.timeout_keep_alive_task = None
+        self.loop.call_later(LAST_READ_S, self._close_unless_read, self.cycle, self._answered_at, head_begun)
+
+    def _close_unless_read(self, cycle: RequestResponseCycle | None, answered_at: float, head_begun: bool) -> None:
+        """Close the connection if no request was read meanwhile; if its head had begun before, send an error first."""
+        if self.cycle is cycle and self._answered_at == answered_at:
+            if not self._in_head():
+                super().timeout_keep_alive_handler()
+            elif head_begun:
+                self._refuse(HeadTooSlow())
 
     def _refuse_large_head(self) -> None:
         self._refuse(HeadTooLarge(MAX_HEAD_BYTES))

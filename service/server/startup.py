@@ -52,7 +52,7 @@ def install_library_hooks(
     grace_s, notify, refuse: as in GracefulShutdown. records: of this worker. tls: of the server if it has TLS.
     """
     install_http_protocol(server)
-    shutdown = GracefulShutdown(server, state, grace_s, notify, refuse)
+    shutdown = GracefulShutdown(server, state, grace_s, notify, refuse, records)
     shutdown.install()
     tasks = [close_silent_connections(server), finish_start(server, state, shutdown, records, tls)]
     if tls:

@@ -22,6 +22,7 @@ from service.server.library_hooks import bentoml_hooks
 from service.server.parent_process import LAUNCHER_VARIABLE, end_with_parent
 from service.server.stop_signals import StopSignals
 from service.server.worker import SHARED_FOLDER_PREFIX, SHARED_FOLDER_VARIABLE, SUPERVISOR_VARIABLE, in_worker
+from service.server.worker_watch import WorkerWatch
 from service.worker_records import WorkerRecords
 
 UNLOCKED_S = 60  # younger folders may not be locked yet
@@ -29,10 +30,11 @@ CHECK_INTERVAL_S = 1  # interval between two checks for dead workers
 LEAST_FREE_BYTES = 512 * 1024  # the metrics of two workers take half of it
 
 
-def install_supervisor_hooks(grace_s: float) -> None:
+def install_supervisor_hooks(grace_s: float, start_s: float) -> None:
     """Replace the two functions by which BentoML starts workers. Raises LibraryHookMissing if it does not call them.
 
-    grace_s: how long workers accept connections after SIGTERM. Does nothing in a worker, which saves 5 MB of imports.
+    grace_s: how long workers accept connections after SIGTERM. start_s: how long a worker may take to start. Does
+    nothing in a worker, which saves 5 MB of imports.
     """
     if in_worker():
         return
@@ -43,11 +45,11 @@ def install_supervisor_hooks(grace_s: float) -> None:
     import bentoml.serving
 
     if not hasattr(circus.create_standalone_arbiter, "__wrapped__"):
-        circus.create_standalone_arbiter = supervised(circus.create_standalone_arbiter, grace_s)
+        circus.create_standalone_arbiter = supervised(circus.create_standalone_arbiter, grace_s, start_s)
     bentoml.serving.ensure_prometheus_dir = new_shared_folder  # type: ignore[assignment]  # called without arguments
 
 
-def supervised(create_arbiter: Callable[..., Any], grace_s: float) -> Callable[..., Any]:
+def supervised(create_arbiter: Callable[..., Any], grace_s: float, start_s: float) -> Callable[..., Any]:
     """A function that creates an arbiter that replaces dead workers soon, in containers too, and stops in two ways."""
 
     @functools.wraps(create_arbiter)
@@ -59,10 +61,12 @@ def supervised(create_arbiter: Callable[..., Any], grace_s: float) -> Callable[.
         with as_start_error():
             StopSignals(arbiter, grace_s).install()
         start = arbiter.start
+        folders = [Path(watcher.env[SHARED_FOLDER_VARIABLE]) for watcher in watchers]
+        for watcher, folder in zip(watchers, folders, strict=True):
+            WorkerWatch(arbiter, watcher, WorkerRecords.of_worker(folder), start_s, grace_s).install()
 
         def start_and_exit(*arguments: Any, **named: Any) -> None:
             start(*arguments, **named)  # returns when the server has stopped
-            folders = [Path(watcher.env[SHARED_FOLDER_VARIABLE]) for watcher in watchers]
             if any(WorkerRecords.of_worker(folder).given_up for folder in folders):
                 sys.exit(1)
 

@@ -17,6 +17,7 @@ from service.worker_records import WorkerRecords
 
 MAX_FAILED_STARTS = 3
 MAX_WAIT_S = 30.0  # maximum delay between two starts
+MAX_DOUBLINGS = 10  # of the delay; the power of any number of failed starts would overflow
 SHARED_FOLDER_PREFIX = "tabserve-shared-"
 SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SUPERVISOR_VARIABLE = "SUPERVISED_BY_TABSERVE"  # the process id of the supervisor, set for its workers
@@ -54,19 +55,27 @@ def record_failed_start(reason: str) -> None:
     if not in_worker():
         return
     records = WorkerRecords.of_worker(shared_folder())
-    times = records.start_failed()
+    times = records.start_failed(os.getpid())
     log.error("worker cannot start", extra={"reason": reason, "times": times})
-    if times >= MAX_FAILED_STARTS and not records.running:
+    give_up_if_none_runs(records, reason, os.getppid())
+
+
+def give_up_if_none_runs(records: WorkerRecords, reason: str, supervisor: int) -> None:
+    """Stop the server after MAX_FAILED_STARTS in a row if no worker runs. supervisor: its process id."""
+    if records.failed_starts >= MAX_FAILED_STARTS and not records.running:
         log.error("no worker can start, stopping the server", extra={"reason": reason})
         records.give_up()
-        os.kill(os.getppid(), signal.SIGTERM)
+        os.kill(supervisor, signal.SIGTERM)
+
+
+def start_delay(records: WorkerRecords) -> float:
+    """How many seconds to wait before another start if several have failed: the running worker needs the processor."""
+    failed = records.failed_starts - MAX_FAILED_STARTS
+    return min(2.0 ** min(failed, MAX_DOUBLINGS), MAX_WAIT_S) if failed >= 0 and records.running else 0.0
 
 
 def wait_after_failed_starts(records: WorkerRecords) -> None:
-    """Wait before another start if several have failed: the running worker needs the processor."""
-    failed = records.failed_starts - MAX_FAILED_STARTS
-    if failed >= 0 and records.running:
-        time.sleep(min(2.0**failed, MAX_WAIT_S))
+    time.sleep(start_delay(records))
 
 
 def shared_folder() -> Path | None:

@@ -1,7 +1,8 @@
 """Compares all answers of a server while its workers are killed: `python -m tests.e2e.soak --seconds 1200`.
 
 A kill may lose the requests in progress of its worker, one per connection, and nothing else: no wrong answer, no error,
-no request of another connection. Otherwise the exit code is 1.
+no request of another connection. Otherwise the exit code is 1. With --hang some of the new workers hang while they
+start, and have to be replaced, too.
 """
 
 import argparse
@@ -24,16 +25,19 @@ from tests.e2e.test_chaos import Crowd, connections, model_of
 from tests.ports import free_port
 
 REPLACED_S = 600.0  # under other load a worker takes long to start
+START_S = 60.0
 
 
 class Soak:
     """Clients that compare answers, and kills of workers at random moments."""
 
-    def __init__(self, server: Server, home: Path, clients: int, seed: int) -> None:
+    def __init__(self, server: Server, home: Path, clients: int, seed: int, hang: float = 0.0) -> None:
+        """hang: the share of the kills after which the next worker hangs."""
         model = model_of(home)
         requests = prepare(model)
         self.crowd = Crowd([PreparedClient(server.port, model, number, requests) for number in range(clients)])
-        self.allowed = self.kills = 0
+        self.allowed = self.kills = self.hangs = 0
+        self._hang = hang
         self._server = server
         self._random = random.Random(seed)
 
@@ -50,12 +54,27 @@ class Soak:
 
     def kill(self) -> None:
         until(lambda: len(workers(self._server)) == 2, REPLACED_S)
-        victim = self._random.choice(workers(self._server))
+        before = workers(self._server)
+        victim = self._random.choice(before)
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(signal.SIGSTOP)
             self.allowed += connections(victim)
             victim.send_signal(signal.SIGKILL)
             self.kills += 1
+        if self._random.random() < self._hang:
+            self._stop_start({worker.pid for worker in before})
+
+    def _stop_start(self, before: set[int]) -> None:
+        """Stop the worker that starts now, and wait until the server has ended it."""
+
+        def started() -> list[psutil.Process]:
+            return [worker for worker in workers(self._server) if worker.pid not in before]
+
+        until(lambda: bool(started()), REPLACED_S)
+        hanging = started()[0]
+        hanging.suspend()
+        until(lambda: hanging.pid not in {worker.pid for worker in workers(self._server)}, REPLACED_S)
+        self.hangs += 1
 
     @property
     def lost_elsewhere(self) -> int:
@@ -68,7 +87,7 @@ class Soak:
     def summary(self) -> str:
         crowd: Any = self.crowd
         return (
-            f"{crowd.right} answers compared: {len(crowd.wrong)} wrong; {self.kills} kills, "
+            f"{crowd.right} answers compared: {len(crowd.wrong)} wrong; {self.kills} kills, {self.hangs} hangs, "
             f"{crowd.cut} requests lost with them (at most {self.allowed}), {self.lost_elsewhere} elsewhere"
         )
 
@@ -79,14 +98,15 @@ def main() -> int:
     parser.add_argument("--answers", type=float, default=math.inf, help="end when so many are compared")
     parser.add_argument("--between", type=float, default=15.0, help="seconds between two kills")
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--hang", type=float, default=0.0, help="share of the kills after which the next worker hangs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         train_version(home, "small")
-        server = start_server(home, free_port(), home / "log", TABSERVE_WORKERS="2")
+        server = start_server(home, free_port(), home / "log", TABSERVE_WORKERS="2", TABSERVE_START_S=str(START_S))
         try:
             server.wait_ready()
-            soak = Soak(server, home, options.clients, seed=0)
+            soak = Soak(server, home, options.clients, seed=0, hang=options.hang)
             soak.run(options.seconds, options.between, options.answers)
             memory = sum(worker.memory_info().rss for worker in workers(server)) / 1024**2
         except AssertionError:

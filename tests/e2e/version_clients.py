@@ -73,6 +73,10 @@ async def http_client(port: int, requests: list[VersionRequest], records: Versio
     while not records.stopped:
         request, head = requests[number], heads[number]
         number = (number + 1) % len(requests)
+        await asyncio.sleep(0)  # reads the end of a connection that the server has closed
+        if streams is not None and streams[0].at_eof():  # while it was idle, as this process did not run for seconds
+            streams[1].close()
+            streams = None
         sent = time.monotonic()
         try:
             if streams is None:

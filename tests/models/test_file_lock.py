@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.file_lock import lock_if_possible, lock_within, locked, try_lock
+from models.file_lock import lock_if_possible, lock_within, locked_within, try_lock
 
 
 @pytest.fixture
@@ -35,8 +35,11 @@ def test_lock_excludes_others_until_it_is_released(descriptors: tuple[int, int])
 
 def test_lock_is_held_within_a_block(descriptors: tuple[int, int]) -> None:
     first, second = descriptors
-    with locked(first):
+    with locked_within(first, 60) as held:
+        assert held
         assert not try_lock(second)
+        with locked_within(second, 0) as also_held:
+            assert not also_held
     assert try_lock(second)
 
 

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from models.file_lock import try_lock
 from service import worker_records
-from service.worker_records import WorkerRecords, is_alive
+from service.worker_records import WorkerRecords, WorkerState, is_alive
 
 
 def test_failed_starts_are_counted_until_a_worker_has_started(tmp_path: Path) -> None:
     first, second = WorkerRecords(tmp_path), WorkerRecords(tmp_path)
-    assert (first.start_failed(), second.start_failed()) == (1, 2)
+    assert (first.start_failed(1), second.start_failed(2)) == (1, 2)
     assert not second.running
     first.register()
     assert not second.running
@@ -58,6 +59,38 @@ def test_a_worker_without_the_file_has_records_of_its_own(tmp_path: Path) -> Non
     records.register()
     records.started()
     assert records.running
+
+
+def test_a_worker_has_a_state(tmp_path: Path) -> None:
+    worker, supervisor = WorkerRecords(tmp_path), WorkerRecords(tmp_path)
+    pid = os.getpid()
+    assert supervisor.state_of(pid) is None
+    worker.register()
+    assert (supervisor.state_of(pid), supervisor.pids) == (WorkerState.STARTING, {pid})
+    worker.started()
+    assert (supervisor.state_of(pid), supervisor.running) == (WorkerState.READY, True)
+    worker.stopping()
+    assert (supervisor.state_of(pid), supervisor.running) == (WorkerState.STOPPING, False)
+    assert supervisor.start_failed(pid) == 1
+    assert worker.state_of(pid) is WorkerState.FAILED
+
+
+def test_records_are_shared_until_their_file_is_deleted(tmp_path: Path) -> None:
+    records = WorkerRecords(tmp_path)
+    assert records.shared
+    (tmp_path / worker_records.FILE).unlink()
+    assert not records.shared
+    WorkerRecords(tmp_path)
+    assert not records.shared
+    assert not WorkerRecords(None).shared
+
+
+def test_a_process_that_holds_the_lock_does_not_hold_up_others(tmp_path: Path) -> None:
+    records = WorkerRecords(tmp_path)
+    with (tmp_path / worker_records.FILE).open("r+b") as stopped:
+        assert try_lock(stopped.fileno())
+        WorkerRecords(tmp_path).register()
+        assert records.start_failed(os.getpid()) == 1
 
 
 def test_a_process_that_runs_is_alive() -> None:

@@ -70,6 +70,9 @@ def _check_respawn() -> str | None:
     return first_problem(
         refers_to(Watcher.manage_processes, "respawn"),
         refers_to(Watcher.spawn_process, "env"),
+        refers_to(Watcher.spawn_processes, "spawn_process", "numprocesses", "processes"),
+        refers_to(Watcher.reap_process, "call_hook", "processes"),
+        refers_to(Watcher.call_hook, "hooks"),
         refers_to(Arbiter.start, "start_watchers"),
     )
 

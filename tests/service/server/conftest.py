@@ -18,9 +18,9 @@ from service.settings import Settings
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Any) -> "AsyncIterator[tuple[str, int]]":
-    """The address at which our HTTP protocol serves an application in the running event loop."""
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+async def listening(app: Any, **options: Any) -> "AsyncIterator[tuple[str, int]]":
+    """The address at which our HTTP protocol serves an application in the running event loop. options: of uvicorn."""
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, **options))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     http_protocol.install_http_protocol(server)

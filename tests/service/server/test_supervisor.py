@@ -20,6 +20,7 @@ from service.server import stop_signals, supervisor, worker
 from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuses_new_connections
 from service.server.stop_signals import SIGNALS, StopSignals
+from service.server.worker_watch import CHECK_INTERVAL_S
 from service.worker_records import WorkerRecords
 from tests.child_processes import ended
 
@@ -33,6 +34,8 @@ class Watcher:
     respawn: bool = False
     stop_signal: int = signal.SIGTERM
     processes: dict[int, object] = field(default_factory=dict)
+    hooks: dict[str, object] = field(default_factory=dict)
+    spawn_process: Callable[..., object] = dict
 
 
 class SignalHandler:
@@ -55,7 +58,7 @@ class SignalHandler:
 
 
 class Loop:
-    """A tornado loop that calls everything at once, and records the delays."""
+    """A tornado loop that calls everything at once, except for the checks of workers, and records the delays."""
 
     time: Callable[[], float] = time.time
 
@@ -67,7 +70,8 @@ class Loop:
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         self.delays.append(seconds)
-        call()
+        if seconds != CHECK_INTERVAL_S:
+            call()
 
 
 class Arbiter:
@@ -93,18 +97,20 @@ def watcher_in(folder: Path) -> Watcher:
 
 def test_workers_are_checked_every_second_and_replaced_in_containers_too(tmp_path: Path) -> None:
     watcher = watcher_in(tmp_path)
-    arbiter = supervisor.supervised(Arbiter, 0.0)(watchers=[watcher], sockets=[])
+    arbiter = supervisor.supervised(Arbiter, 0.0, 60.0)(watchers=[watcher], sockets=[])
     assert arbiter.options == {"check_delay": 1, "sockets": []}
     assert watcher.respawn
     assert watcher.env[worker.SUPERVISOR_VARIABLE] == str(os.getpid())
     assert arbiter.loop.time is time.monotonic
+    assert "after_reap" in watcher.hooks
+    assert arbiter.loop.delays == [CHECK_INTERVAL_S]
     arbiter.start()
     assert arbiter.started
 
 
 def test_a_server_whose_workers_could_not_start_ends_with_an_error(tmp_path: Path) -> None:
     WorkerRecords(tmp_path).give_up()
-    arbiter = supervisor.supervised(Arbiter, 0.0)(watchers=[watcher_in(tmp_path)])
+    arbiter = supervisor.supervised(Arbiter, 0.0, 60.0)(watchers=[watcher_in(tmp_path)])
     with pytest.raises(SystemExit, match="1"):
         arbiter.start()
 
@@ -114,7 +120,7 @@ def test_a_worker_that_is_started_by_another_command_ends_the_start(tmp_path: Pa
     watcher = watcher_in(tmp_path)
     watcher.args.remove(argument)
     with pytest.raises(BentoMLException, match="a worker is started by"):
-        supervisor.supervised(Arbiter, 0.0)(watchers=[watcher])
+        supervisor.supervised(Arbiter, 0.0, 60.0)(watchers=[watcher])
 
 
 def test_a_watcher_without_respawn_ends_the_start(tmp_path: Path) -> None:
@@ -122,7 +128,7 @@ def test_a_watcher_without_respawn_ends_the_start(tmp_path: Path) -> None:
     del watcher.respawn, Watcher.respawn
     try:
         with pytest.raises(BentoMLException, match="a watcher has no such attribute"):
-            supervisor.supervised(Arbiter, 0.0)(watchers=[watcher])
+            supervisor.supervised(Arbiter, 0.0, 60.0)(watchers=[watcher])
     finally:
         Watcher.respawn = False
 

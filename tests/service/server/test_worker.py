@@ -94,17 +94,28 @@ def test_workers_that_cannot_start_stop_the_server_at_the_third_try(
 
 
 def test_failed_starts_do_not_stop_a_server_with_a_running_worker(
-    in_worker: Path, killed: list[tuple[int, int]], pauses: list[float]
+    in_worker: Path, killed: list[tuple[int, int]], pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = WorkerRecords(in_worker)
-    records.register()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", os.getppid)  # another process runs
+        records.register()
     records.started()
     for _ in range(9):
         worker.record_failed_start("broken")
         worker.wait_after_failed_starts(records)
     assert killed == []
     assert not records.given_up
-    assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    records.register()
+    assert pauses == [0, 0, 1, 2, 4, 8, 16, 30, 30]
+    records.stopping()
     worker.wait_after_failed_starts(records)
-    assert len(pauses) == 7  # no worker runs, so a new start does not wait
+    assert pauses[9:] == [0]  # no worker runs, so a new start does not wait
+
+
+def test_the_delay_is_limited_after_any_number_of_failed_starts(in_worker: Path) -> None:
+    records = WorkerRecords(in_worker)
+    records.register()
+    records.started()
+    for _ in range(1100):  # 2.0**1024 overflows
+        records.start_failed(1)
+    assert worker.start_delay(records) == worker.MAX_WAIT_S

@@ -1,0 +1,73 @@
+"""A connection is not closed while a request waits unread in its socket, which a busy event loop causes."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from typing import Any
+
+import pytest
+import uvloop
+
+from service.server import http_protocol
+from tests.service.server.conftest import listening
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+KEEP_ALIVE_S = 0.2
+
+
+def answers(client: socket.socket, count: int) -> bytes:
+    """What the server sends until this number of answers, or until it closes the connection."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while got.count(b"hello") < count and (part := client.recv(1000)):
+            got += part
+    return got
+
+
+async def answers_around_a_stall(in_stall: bytes, afterwards: bytes) -> int:
+    """How many requests are answered. The event loop is busy from the first answer until after the time at which the
+    idle connection would be closed; the client sends in_stall meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    read_end, write_end = os.pipe()
+    stalled = asyncio.Event()
+
+    async def hello(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+        if not stalled.is_set():
+            os.write(write_end, b"1")
+
+    def stall() -> None:
+        """Runs after the loop has looked which sockets can be read, and before it looks at its timers."""
+        loop.remove_reader(read_end)
+        client.sendall(in_stall)
+        time.sleep(2 * KEEP_ALIVE_S)
+        stalled.set()
+
+    try:
+        loop.add_reader(read_end, stall)
+        async with listening(hello, timeout_keep_alive=KEEP_ALIVE_S) as address:
+            with socket.create_connection(address, 60) as client:
+                client.sendall(REQUEST)
+                await stalled.wait()
+                client.sendall(afterwards)
+                return (await asyncio.to_thread(answers, client, 2)).count(b"hello")
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_a_request_that_waits_unread_is_answered_and_not_reset() -> None:
+    assert uvloop.run(answers_around_a_stall(REQUEST, b"")) == 2
+
+
+def test_a_request_whose_begin_waits_unread_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "LAST_READ_S", 0.001)
+    assert uvloop.run(answers_around_a_stall(REQUEST[:10], REQUEST[10:])) == 2
+
+
+def test_an_idle_connection_is_closed_after_the_last_read() -> None:
+    assert uvloop.run(answers_around_a_stall(b"", b"")) == 1
