@@ -12,6 +12,7 @@ import numpy.typing as npt
 from models.feature import Feature, LevelCodes
 
 FEW_ROWS = 16  # up to this many rows NumPy's fixed costs dominate
+FOLDED_COLUMNS = 64  # for fewer columns NumPy's cost for each row dominates
 Row = Mapping[str, Any]
 FloatMatrix = npt.NDArray[np.float64]
 CodeMatrix = npt.NDArray[np.int64]
@@ -144,6 +145,19 @@ def _parser(feature: Feature, missing: Iterable[str]) -> Callable[[Any], float] 
         return math.nan if (text.strip() if trimmed else text) in tokens else score(text)
 
     return parse
+
+
+def column_extremes(matrix: FloatMatrix) -> tuple[FloatVector, FloatVector]:
+    """(rows, columns) -> the lowest and the highest number of each column; NaN for a column with NaN."""
+    rows, columns = matrix.shape
+    fold = FOLDED_COLUMNS // columns if columns else 0  # so many rows are treated as one
+    if fold < 2 or rows < 2 * fold or not matrix.flags.c_contiguous:
+        return matrix.min(axis=0), matrix.max(axis=0)
+    whole = rows - rows % fold
+    folded = matrix[:whole].reshape(-1, fold * columns)
+    lowest, highest = folded.min(axis=0).reshape(fold, columns), folded.max(axis=0).reshape(fold, columns)
+    rest = matrix[whole:]
+    return np.concatenate([lowest, rest]).min(axis=0), np.concatenate([highest, rest]).max(axis=0)
 
 
 def any_of(mask: npt.NDArray[np.bool_]) -> bool:

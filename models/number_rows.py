@@ -1,38 +1,61 @@
 """Reads many JSON rows of numbers as a matrix, without an object for each row.
 
-All rows have the same columns in the same order, written as `json.dumps` and most encoders write them. The text of
-the values is then one flat JSON list. Everything else is left to `models.validators`, which accepts the same rows.
+All rows have the same columns in the same order, with the same spaces around names. What is written between the numbers
+is then the same in each row. It is compared, and the values are copied into one flat JSON list, with spaces between.
+Everything else is left to `models.validators`, which accepts the same rows.
 """
 
+import functools
 import json
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from models.feature import Feature
-from models.frame import FloatMatrix
+from models.frame import FloatMatrix, column_extremes
 
-Bytes = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.intp]
 Separator = Literal[b",", b"\n"]
 MIN_BYTES = 4096  # for shorter texts the fixed costs dominate
-WORD = 8  # bytes
-QUOTE, COLON, COMMA, SPACE, OPEN, CLOSE, NEWLINE = b'":, {}\n'
+LONG_VALUE = 40  # characters: rows with such a value are not read
+QUOTE, COLON, COMMA, SPACE, OPEN, CLOSE, LIST = b'":, {}['
 PUNCTUATION = {*'":,{}\\\0'}
-END_OF_ROW = bytes.maketrans(b"}", b",")
 
 
-class Names(NamedTuple):
-    """The positions of the quotes around the names of all rows."""
+class RowFormat:
+    """How the rows of a text are written.
 
-    quotes: Positions  # (rows * columns * 2)
-    starts: Positions  # (rows, columns)
-    ends: Positions  # (rows, columns)
+    order: of the columns in the schema. between: the end of a row to the start of the next one. fillers: what is
+    written before the value of each column, from the last comma or, for the first column, from the end of the row
+    before.
+    """
+
+    def __init__(self, order: Sequence[int], between: bytes, fillers: Sequence[bytes]) -> None:
+        self.order = order
+        self.between = between
+        self.lengths = np.array([*map(len, fillers)])  # (columns,)
+        self.longest = size = int(self.lengths.max())
+        self._separator = between[1:-1].strip(b" ")
+        self._start = fillers[0][len(between) :]
+        self._fillers = np.frombuffer(b"".join([filler.rjust(size, b"\0") for filler in fillers]), np.uint8)
+        self._mask = np.where(self._fillers, np.uint8(255), np.uint8(0))
+
+    def begins(self, text: bytes, separator: Separator) -> bool:
+        """Whether a text with this separator begins like a row of this format."""
+        return separator == self._separator and text.startswith(self._start, 1)
+
+    def ends_of(self, found: Array) -> bool:
+        """Whether each row ends with the fillers. found: (rows, columns) pieces as long as the longest filler."""
+        characters = found.view(np.uint8).reshape(len(found), -1)
+        characters &= self._mask
+        return characters.tobytes() == self._fillers.tobytes() * len(found)
 
 
 class NumberRows:
@@ -44,50 +67,76 @@ class NumberRows:
             text: column for column, feature in enumerate(features) for text in written(feature.name)
         }
         self._count = len(features)
+        self._last: RowFormat | None = None  # of the last text: many texts have the same one
         low = [-math.inf if feature.low is None else feature.low for feature in features]
         high = [math.inf if feature.high is None else feature.high for feature in features]
         self._low, self._high = np.array(low), np.array(high)
+        self._has_limits = bool(np.isfinite([low, high]).any())
 
     def read(self, text: bytes, separator: Separator = b",") -> FloatMatrix | None:
         """The values of `{...}, {...}`, columns in the order of the schema. separator: between rows."""
-        # Padded, so that a word may begin in the last name. NUL marks names: it never occurs in JSON.
-        characters = np.frombuffer(text + bytes(WORD), np.uint8)
-        if b"\0" in text or (names := self._names(characters, len(text))) is None:
+        characters = np.frombuffer(text, np.uint8)
+        colons = np.flatnonzero(characters == COLON)  # one for each value
+        rows, rest = divmod(len(colons), self._count)
+        if not rows or rest or text[0] != OPEN or text[-1] != CLOSE:
             return None
-        order = self.columns([text[a + 1 : b] for a, b in zip(names.starts[0], names.ends[0], strict=True)])
-        if order is None or not same_names(characters, names) or not regular(characters, len(text), names, separator):
+        if np.count_nonzero(characters < SPACE) != (rows - 1 if separator == b"\n" else 0):
             return None
-        return self.matrix(values_text(characters[: len(text)], names, separator), order)
+        last, ends, values = self._last, colons.reshape(rows, -1), None
+        if last is not None and last.begins(text, separator):
+            values = values_text(text, ends, last)
+        if values is None:
+            last = self._format_of(text, colons[: self._count + 1].tolist(), separator)
+            if last is None or (values := values_text(text, ends, last)) is None:
+                return None
+            self._last = last
+        assert last is not None
+        return self.matrix(values, rows, last.order)
 
     def columns(self, names: Sequence[bytes]) -> list[int] | None:
         """The positions of columns in the schema; None if they are not all of its columns, each once."""
         columns = [self._columns[name] for name in names if name in self._columns]
         return columns if len(names) == len(columns) == self._count == len(set(columns)) else None
 
-    def matrix(self, values_text: bytes, order: Sequence[int]) -> FloatMatrix | None:
-        """The valid values of whole rows, written as one JSON list. order: of the columns in it."""
+    def matrix(self, values_text: bytes, rows: int, order: Sequence[int]) -> FloatMatrix | None:
+        """The valid values of these rows, written as one JSON list. order: of the columns in it."""
         if b"l" in values_text or b"r" in values_text:  # true, false, null
             return None
         try:
             values = orjson.loads(values_text)
-            if not values:  # only blanks in place of the value
+            if len(values) != rows * self._count:  # blanks in place of a value, or several values
                 return None
-            matrix = np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(-1, self._count)
+            matrix = np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(rows, -1)
         except (ValueError, struct.error, OverflowError):
             return None
         if order != sorted(order):
             matrix = matrix[:, np.argsort(order)]
-        lowest, highest = matrix.min(axis=0), matrix.max(axis=0)
-        if not ((lowest >= self._low) & (highest <= self._high) & np.isfinite(lowest) & np.isfinite(highest)).all():
-            return None
+        if self._has_limits:  # all numbers that orjson parses are finite
+            lowest, highest = column_extremes(matrix)
+            if not ((lowest >= self._low) & (highest <= self._high)).all():
+                return None
         return matrix
 
-    def _names(self, characters: Bytes, size: int) -> Names | None:
-        quotes = np.flatnonzero(characters[:size] == QUOTE)
-        if not len(quotes) or len(quotes) % (2 * self._count):
+    def _format_of(self, text: bytes, colons: Sequence[int], separator: Separator) -> RowFormat | None:
+        """The format of the first row. colons: the positions of those in the first row, and of the first one in the
+        next row."""
+        between = b"}%b{" % separator
+        if len(colons) > self._count:
+            close, start = text.rfind(b"}", 0, colons[-1]), text.rfind(b"{", 0, colons[-1])
+            between = text[close : start + 1]
+            if between[1:-1].strip(b" ") != separator:
+                return None
+        fillers, names = [between + text[1 : colons[0] + 1]], [text[1 : colons[0]].strip(b" ")]
+        for before, colon in pairwise(colons[: self._count]):
+            comma = text.rfind(b",", before, colon)
+            if comma < 0:
+                return None
+            fillers.append(text[comma : colon + 1])
+            names.append(text[comma + 1 : colon].strip(b" "))
+        if any(len(name) < 2 or name[0] != QUOTE or name[-1] != QUOTE for name in names):
             return None
-        positions = quotes.reshape(-1, self._count, 2)
-        return Names(quotes, positions[:, :, 0], positions[:, :, 1])
+        order = self.columns([name[1:-1] for name in names])
+        return None if order is None else RowFormat(order, between, fillers)
 
 
 def reads(features: Iterable[Feature]) -> bool:
@@ -104,65 +153,39 @@ def written(name: str) -> set[bytes]:
     return {orjson.dumps(name)[1:-1], json.dumps(name)[1:-1].encode()}
 
 
-def same_names(characters: Bytes, names: Names) -> bool:
-    """Whether each row has the names of the first. Compares words of 8 bytes."""
-    lengths = names.ends - names.starts + 1  # with both quotes
-    if (lengths != lengths[0]).any():
-        return False
-    words: npt.NDArray[np.uint64] = np.ndarray((len(characters) - WORD + 1,), "<u8", characters.data, 0, (1,))
-    for begin in range(0, int(lengths[0].max()), WORD):
-        longer = np.flatnonzero(lengths[0] > begin)
-        bits = 8 * np.minimum(lengths[0, longer] - begin, WORD).astype(np.uint64)
-        starts = names.starts if len(longer) == len(lengths[0]) else names.starts[:, longer]
-        found = words[starts + begin] << (np.uint64(64) - bits)  # without the characters after the name
-        if (found != found[0]).any():
-            return False
-    return True
+def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes | None:
+    """The values of all rows as one JSON list; None if the rows have another format, or a value is long.
+
+    colons: (rows, columns) the positions of the ends of the fillers. No filler contains another colon, so that two of
+    them never overlap. A value may be anything here: the list is parsed, and has to have a number for each filler.
+    """
+    before, longest = row_format.between[:-1], row_format.longest  # as if another row were before the first one
+    padded = b"".join((bytes(longest), before, text, bytes(LONG_VALUE)))
+    ends = colons + (longest + len(before))
+    if not row_format.ends_of(pieces(padded, longest, ends + (1 - longest))):
+        return None
+    next_starts = (ends + (1 - row_format.lengths)).ravel()[1:]
+    ends = ends.ravel()
+    sizes = np.append(next_starts, len(padded) - LONG_VALUE - 1) - ends - 1  # of the values
+    size = int(sizes.max()) + 1
+    if size > LONG_VALUE:
+        return None
+    values = pieces(padded, size, ends).view(np.uint8)  # with the colons before them
+    values &= beginnings(size)[sizes].view(np.uint8)
+    np.maximum(values, np.full_like(values, SPACE), out=values)
+    values[::size] = COMMA
+    values[0] = LIST
+    return values.tobytes() + b"]"
 
 
-def regular(characters: Bytes, size: int, names: Names, separator: Separator) -> bool:
-    """Whether all braces, colons, commas, and newlines as separators, are those between names, values and rows."""
-    rows, columns = names.starts.shape
-    cells, text = rows * columns, characters[:size]
-    expected = [(COLON, cells), (OPEN, rows), (CLOSE, rows)]
-    expected += [(COMMA, cells - 1)] if separator == b"," else [(COMMA, cells - rows), (NEWLINE, rows - 1)]
-    if any(np.count_nonzero(text == character) != count for character, count in expected):
-        return False
-    first = names.starts[:, 0]
-    return (
-        names.starts[0, 0] == 1
-        and text[-1] == CLOSE
-        and bool((characters[names.ends + 1] == COLON).all() and (characters[first - 1] == OPEN).all())
-        and (columns == 1 or follows(characters, names.starts[:, 1:] - 1, COMMA))
-        and (rows == 1 or rows_follow(characters, first[1:] - 2, separator))
-    )
+def pieces(text: bytes, size: int, starts: Positions) -> Array:
+    """The pieces of this size that start at these positions: NumPy copies each at the cost of a single number."""
+    return np.ndarray((len(text) - size + 1,), f"V{size}", text, 0, (1,))[starts]
 
 
-def follows(characters: Bytes, positions: Positions, character: int) -> bool:
-    """Whether the character is at each position, or before a space at the position."""
-    found = characters[positions]
-    if (found == character).all():
-        return True
-    return bool((found == SPACE).all() and (characters[positions - 1] == character).all())
-
-
-def rows_follow(characters: Bytes, positions: Positions, separator: Separator) -> bool:
-    """Whether there is a separator at every position, and the end of a row before each separator."""
-    if separator == b"\n":
-        return bool((characters[positions] == NEWLINE).all() and (characters[positions - 1] == CLOSE).all())
-    if (characters[positions] == SPACE).all():
-        positions = positions - 1
-    return bool((characters[positions] == COMMA).all() and (characters[positions - 1] == CLOSE).all())
-
-
-def values_text(text: Bytes, names: Names, separator: Separator) -> bytes:
-    """The values of all rows as one JSON list."""
-    ends = names.quotes.copy()
-    ends[1::2] += 1
-    lengths = np.diff(ends, prepend=0, append=len(text))
-    outside = np.zeros(len(lengths), np.uint8)
-    outside[::2] = 1
-    kept = (text * np.repeat(outside, lengths)).tobytes()
-    if separator == b"\n":
-        return b"[%b]" % kept[:-1].translate(END_OF_ROW, b"\0{:")
-    return b"[%b]" % kept.translate(None, b"\0{:}")
+@functools.lru_cache(LONG_VALUE)
+def beginnings(size: int) -> Array:
+    """Masks of `size` characters for values of 0 to `size` - 1 characters, which follow a character that is removed."""
+    masks = np.tri(size, dtype=np.uint8) * np.uint8(255)
+    masks[:, 0] = 0
+    return masks.view(f"V{size}").ravel()

@@ -75,6 +75,13 @@ class OutputTensor:
             return [categories[position] for position in values.tolist()]
         return numbers(values).split(b",")
 
+    def lines(self, outputs: Outputs, categories: Sequence[bytes], end: bytes) -> bytes:
+        """The same texts, each followed by `end`."""
+        if self.categories or not len(outputs.primary):
+            return b"".join([text + end for text in self.texts(outputs, categories)])
+        values = numbers(self.values(outputs))
+        return (values[1:-1].replace(b"],[", end) if self.matrix else values.replace(b",", end)) + end
+
     def json_texts(self, outputs: Outputs) -> list[bytes]:
         return self.texts(outputs, self.json_categories)
 

@@ -13,7 +13,7 @@ class NumericRanges:
     """The ranges of the features of `Frame.numbers`, in order.
 
     low, high: (features,) the lowest and highest valid number, all finite ones if nothing is declared.
-    nullable: (features,) whether a value may be missing.
+    nullable: (features,) whether a value may be missing. with_gaps: whether any may.
     seen_low, seen_high: (1, features) the lowest and highest value that gets no warning; with one row nothing is
     broadcast. common_low, common_high: (features,) valid and seen.
     """
@@ -23,6 +23,7 @@ class NumericRanges:
         self.low = np.array([-largest if feature.low is None else feature.low for feature in numeric])
         self.high = np.array([largest if feature.high is None else feature.high for feature in numeric])
         self.nullable: npt.NDArray[np.bool_] = np.array([feature.nullable for feature in numeric], dtype=bool)
+        self.with_gaps = bool(self.nullable.any())
         low, high = zip(*[feature.seen_range for feature in numeric], strict=True) if numeric else ((), ())
         self.seen_low: FloatMatrix = np.array([low], dtype=np.float64)
         self.seen_high: FloatMatrix = np.array([high], dtype=np.float64)

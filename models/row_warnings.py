@@ -7,7 +7,8 @@ import numpy as np
 
 from models.date_parsing import iso
 from models.feature import UNSEEN, Feature, Scalar
-from models.frame import Frame, Row, any_of
+from models.frame import FEW_ROWS, FloatMatrix, Frame, Row, any_of, column_extremes
+from models.ranges import NumericRanges
 from models.schema import FeatureSchema
 from models.text import render
 
@@ -41,7 +42,7 @@ def find_warnings(
     found: dict[int, list[RowWarning]] = {}
     ranges = schema.ranges
     low, high = ranges.seen_low, ranges.seen_high
-    if np.minimum(np.maximum(frame.numbers, low), high).tobytes() != frame.numbers.tobytes():
+    if not all_seen(ranges, frame.numbers):
         outside = (frame.numbers < low) | (frame.numbers > high)  # NaN is neither
         for row, column in np.argwhere(outside).tolist():
             feature, number = schema.numeric[column], float(frame.numbers[row, column])
@@ -56,6 +57,15 @@ def find_warnings(
             message = f"feature {feature.name!r}: {level} never seen in training"
             found.setdefault(row, []).append(RowWarning(feature.name, "unseen_level", message))
     return found
+
+
+def all_seen(ranges: NumericRanges, numbers: FloatMatrix) -> bool:
+    """Whether all numbers are certainly within the ranges seen in training, or missing."""
+    low, high = ranges.seen_low, ranges.seen_high
+    if len(numbers) <= FEW_ROWS or ranges.with_gaps:
+        return np.minimum(np.maximum(numbers, low), high).tobytes() == numbers.tobytes()
+    lowest, highest = column_extremes(numbers)
+    return bool((lowest >= low).all() and (highest <= high).all())
 
 
 def _outside_seen(feature: Feature, value: Scalar) -> RowWarning:

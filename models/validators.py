@@ -4,7 +4,7 @@ They only recognise valid rows and stop at the first invalid one, so no unused e
 finds the errors; if there are none, the rows are valid.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,12 +23,12 @@ ValidRows = list[dict[str, Any]]
 class Validators(NamedTuple):
     """The compiled validators of one form of JSON text.
 
-    numbers: the fastest, for rows of numbers only; None if the schema has other columns.
+    numbers: a function for rows of numbers only, the fastest; None if the schema has other columns.
     names: whether rows have known columns only. It runs first on a long text, as it stops at the first unknown one.
     rows: for all rows.
     """
 
-    numbers: SchemaValidator | None
+    numbers: Callable[[bytes], Any] | None
     names: SchemaValidator
     rows: SchemaValidator
 
@@ -42,17 +42,16 @@ class RowValidators:
     def __init__(self, features: Sequence[Feature], unused: Iterable[str]) -> None:
         """unused: columns that a row may have although the model does not use them."""
         self._features = features
+        self._columns = len(features)
         self._unused = sorted(unused)
 
     def parse_body(self, body: bytes) -> ValidRows | None:
         """The rows of `{"rows": [{...}, ...]}`."""
-        valid, names = self._parse(body, self._of_body, "rows")
-        return None if valid is None or may_repeat(body, names + 1) else valid
+        return self._parse(body, self._of_body, "rows", 1)
 
     def parse_block(self, block: bytes) -> ValidRows | None:
         """The rows of `[[{...}, ...]]`, which is nested as deep."""
-        valid, names = self._parse(block, self._of_block, 0)
-        return None if valid is None or may_repeat(block, names) else valid
+        return self._parse(block, self._of_block, 0, 0)
 
     def parse_lines(self, lines: Sequence[bytes]) -> ValidRows | None:
         """The rows of lines that each hold one as JSON."""
@@ -76,35 +75,41 @@ class RowValidators:
             return None
         return valid
 
-    def _parse(self, text: bytes, validators: Validators, key: str | int) -> tuple[ValidRows | None, int]:
-        """The rows and the number of names in them."""
-        valid: ValidRows
-        if validators.numbers:
-            try:
-                valid = validators.numbers.validate_json(text)[key]
-            except ValidationError:
-                pass
-            else:
-                columns = len(self._features)  # no row has more
-                return (valid, columns * len(valid)) if min(map(len, valid)) == columns else (None, 0)
+    def _parse(self, text: bytes, validators: Validators, key: str | int, outer_names: int) -> ValidRows | None:
+        """outer_names: the number of names around the rows."""
+        validate, columns = validators.numbers, self._columns
+        if validate is None:
+            return self._parse_any(text, validators, key, outer_names)
+        try:
+            valid: ValidRows = validate(text)[key]
+        except ValidationError:
+            return self._parse_any(text, validators, key, outer_names)
+        if len(valid) == 1 and len(valid[0]) == columns and text.count(b":") == columns + outer_names:
+            return valid  # the most common case of the next lines
+        if min(map(len, valid)) < columns:  # no row has more
+            return None
+        return None if may_repeat(text, columns * len(valid) + outer_names) else valid
+
+    def _parse_any(self, text: bytes, validators: Validators, key: str | int, outer_names: int) -> ValidRows | None:
+        """Rows of any columns."""
         if b"NaN" in text or b"Infinity" in text:  # an unused column would let these pass
-            return None, 0
+            return None
         try:
             if len(text) > LONG_TEXT_BYTES:
                 validators.names.validate_json(text)
-            valid = validators.rows.validate_json(text)[key]
+            valid: ValidRows = validators.rows.validate_json(text)[key]
         except ValidationError:
-            return None, 0
-        return valid, sum(map(len, valid))
+            return None
+        return None if may_repeat(text, sum(map(len, valid)) + outer_names) else valid
 
     @cached_property
     def _of_body(self) -> Validators:
-        numbers = None if self._numbers_row is None else body_validator(self._numbers_row)
+        numbers = None if self._numbers_row is None else body_validator(self._numbers_row).validate_json
         return Validators(numbers, body_validator(self._named_row), body_validator(self._row))
 
     @cached_property
     def _of_block(self) -> Validators:
-        numbers = None if self._numbers_row is None else block_validator(self._numbers_row)
+        numbers = None if self._numbers_row is None else block_validator(self._numbers_row).validate_json
         return Validators(numbers, block_validator(self._named_row), block_validator(self._row))
 
     @cached_property

@@ -71,14 +71,14 @@ class ServerContext:
         self.observer = observer or RequestObserver()
         self._recent = RecentIds() if settings.capture is not None else None
         self._ids = itertools.count()
-        self._id_prefix = os.urandom(6).hex()
+        self._id_prefix = os.urandom(6).hex().encode()
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The valid X-Request-ID of a request, or a new id. With capture, a new one for an id that was sent before."""
         sent = headers.get(b"x-request-id")
         if sent is not None and VALID_ID.fullmatch(sent) and (self._recent is None or self._recent.add(sent)):
             return sent
-        return f"{self._id_prefix}-{next(self._ids):x}".encode()
+        return b"%b-%x" % (self._id_prefix, next(self._ids))
 
     def forget_id(self, request_id: bytes) -> None:
         """Start the request again with this id."""
@@ -215,11 +215,11 @@ class Exchange:
     def record(self, status: int) -> None:
         """Count the finished request, log and trace it if configured, and call the request observer."""
         seconds = time.monotonic() - self.started
-        served, settings = self.served, self.context.settings
+        served = self.served
         if served is not None:
             own = seconds - self.client_seconds
             served.counters.request(self.protocol, status, own)
-            if status == DEADLINE_PASSED and own < settings.timeout_s:
+            if status == DEADLINE_PASSED and own < self.context.settings.timeout_s:
                 served.counters.short_deadlines += 1
             if self.trace or self.context.exports_traces:
                 ended_ns = time.time_ns()
@@ -228,11 +228,16 @@ class Exchange:
                 tracing.record_span(
                     self.trace, self.method, self.path, name, status, self.id_text, started_ns, ended_ns
                 )
-        if settings.access_log and random.random() < settings.access_log:
-            self._log(access_log, status, seconds)
-        elif served is not None and seconds > SLOW_S:
-            self._log(log, status, seconds)
+        self._log_sampled(status, seconds)
         self.context.observer.observe(self, status, seconds)
+
+    def _log_sampled(self, status: int, seconds: float) -> None:
+        """Log the finished request if it belongs to the sample of the access log, or was slow."""
+        share = self.context.settings.access_log
+        if share and random.random() < share:
+            self._log(access_log, status, seconds)
+        elif seconds > SLOW_S and self.served is not None:
+            self._log(log, status, seconds)
 
     def _log(self, logger: logging.Logger, status: int, seconds: float) -> None:
         """Write the line of the access log. It has the same fields for every request; model and version may be null."""

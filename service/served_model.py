@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from models.fast.single_row import single_row_predictor
-from models.frame import Row
 from models.output_options import ExtendedModel, OutputOptions, with_options
 from models.outputs import Outputs
 from models.row_warnings import find_warnings
@@ -44,6 +43,7 @@ class ServedModel:
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
         self._extended: dict[OutputOptions, ServedModel] = {}
         self.extension: ExtendedModel | None = None  # the version with intervals and explanations, see `extended`
+        self.explains = False  # whether the predictions are explained, too
 
     def adopt(self, cost: EngineCost) -> None:
         """Change the batch plan to one for an engine with this cost."""
@@ -62,7 +62,7 @@ class ServedModel:
         if served is None:
             extension = with_options(self.model, options)
             served = copy.copy(self)
-            served.model, served.extension = extension.model, extension
+            served.model, served.extension, served.explains = extension.model, extension, extension.explains
             served.batcher = self._batcher_with_scale() if extension.model.wants_scale else self.batcher
             served._compiled, served._single_row = {}, None
             if len(self._extended) == MAX_EXTENDED:
@@ -81,11 +81,6 @@ class ServedModel:
         self.counters.count_errors(errors, self._error_columns)
         if self.refused is not None:
             self.refused.add(rows, errors)
-
-    @property
-    def explains(self) -> bool:
-        """Whether the predictions are explained, too."""
-        return self.extension is not None and self.extension.explains
 
     def _batcher_with_scale(self) -> Batcher:
         if self._scaled_batcher is None:
@@ -114,26 +109,18 @@ class ServedModel:
         """
         if len(rows) > self.inline_rows:
             return None
-        if self._single_row and len(rows) == 1:
-            return self._predict_single_row(rows[0])
+        if self._single_row is not None and len(rows) == 1:
+            started = time.monotonic()
+            try:
+                output = self._single_row(rows[0])
+            except Exception:  # the general path raises the error again and reports it
+                return None
+            if output is not None:
+                self.counters.single_row(time.monotonic() - started)
+            return output
         schema = self.model.schema
         frame = schema.frames.from_rows(rows)
         if find_warnings(schema, frame, rows) or (outputs := self.batcher.predict_now(frame)) is None:
             return None
         self.counters.valid_rows += len(rows)
         return outputs
-
-    def _predict_single_row(self, row: Row) -> float | Outputs | None:
-        assert self._single_row
-        started = time.monotonic()
-        try:
-            output = self._single_row(row)
-        except Exception:  # the general path raises the error again and reports it
-            return None
-        if output is None:
-            return None
-        counters = self.counters
-        counters.engine_seconds.observe(time.monotonic() - started)
-        counters.batch_rows.observe(1)
-        counters.valid_rows += 1
-        return output

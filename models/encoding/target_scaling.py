@@ -1,6 +1,7 @@
 """The scaling of a regression's target."""
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Self
 
@@ -47,7 +48,7 @@ class TargetScaling(BaseModel):
         An output that is not finite stays so, also with a range.
         """
         if outputs.size <= FEW_VALUES:
-            return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
+            return np.array([*map(self.unscaler(), outputs.ravel().tolist())]).reshape(outputs.shape)
         values: Vector = outputs.astype(np.float64)
         with np.errstate(over="ignore"):
             values *= self.scale
@@ -62,19 +63,32 @@ class TargetScaling(BaseModel):
                 values /= divisor
                 np.rint(values, out=values)
                 values *= divisor
-        values += 0.0  # -0.0, the rounded form of small negative numbers, becomes 0.0 as in `unscale_one`
+        values += 0.0  # -0.0, the rounded form of small negative numbers, becomes 0.0 as in `unscaler`
         if self.low is not None:
             np.clip(values, self.low, self.high, out=values, where=np.isfinite(values))
         return values
 
     def unscale_one(self, output: float) -> float:
         """Unscale one output by the same operations as `unscale`."""
-        value = output * self.scale + self.mean
-        if not math.isfinite(value):
-            return value
-        if self._rounding is not None:
-            factor, divisor = self._rounding
-            value = round(value * factor / divisor) * divisor / factor
-        if self.low is None or self.high is None or self.low <= value <= self.high:
-            return value
-        return self.low if value < self.low else self.high
+        return self.unscaler()(output)
+
+    def unscaler(self) -> Callable[[float], float]:
+        """`unscale_one` for many calls: a function that reads no attributes."""
+        scale, mean = self.scale, self.mean
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        rounds = self._rounding is not None
+        factor, divisor = self._rounding or (1.0, 1.0)
+        is_finite = math.isfinite
+
+        def unscale(output: float) -> float:
+            value = output * scale + mean
+            if not is_finite(value):
+                return value
+            if rounds:
+                value = round(value * factor / divisor) * divisor / factor
+            if low <= value <= high:
+                return value
+            return low if value < low else high
+
+        return unscale

@@ -15,8 +15,8 @@ class Entries(Protocol):
 
     def __call__(self, outputs: Outputs) -> list[bytes]: ...
 
-    def joined(self, outputs: Outputs) -> bytes:
-        """The JSON objects of all rows, joined with commas."""
+    def joined(self, outputs: Outputs, separator: bytes = b",") -> bytes:
+        """The JSON objects of all rows, with a separator between."""
         ...
 
 
@@ -29,8 +29,8 @@ class ColumnEntries:
     def __call__(self, outputs: Outputs) -> list[bytes]:
         return self._spec.json_entries(outputs)
 
-    def joined(self, outputs: Outputs) -> bytes:
-        return b",".join(self(outputs))
+    def joined(self, outputs: Outputs, separator: bytes = b",") -> bytes:
+        return separator.join(self(outputs))
 
 
 class ValueEntries:
@@ -41,10 +41,10 @@ class ValueEntries:
             return []
         return [b'{"value":%s}' % value for value in numbers(outputs.primary.reshape(-1)).split(b",")]
 
-    def joined(self, outputs: Outputs) -> bytes:
+    def joined(self, outputs: Outputs, separator: bytes = b",") -> bytes:
         if not len(outputs.primary):
             return b""
-        return b'{"value":%s}' % numbers(outputs.primary).replace(b"],[", b'},{"value":')[1:-1]
+        return b'{"value":%s}' % numbers(outputs.primary.reshape(-1)).replace(b",", b'}%b{"value":' % separator)
 
 
 class ClassEntries:
@@ -65,11 +65,11 @@ class ClassEntries:
         templates = self._templates
         return [templates[winner] % tuple(text.split(b",")) for winner, text in zip(winners, texts, strict=True)]
 
-    def joined(self, outputs: Outputs) -> bytes:
+    def joined(self, outputs: Outputs, separator: bytes = b",") -> bytes:
         primary = outputs.primary
         if len(primary) == 1:
             return self._templates[primary.argmax()] % tuple(numbers(primary)[1:-1].split(b","))
-        return b",".join(self(outputs))
+        return separator.join(self(outputs))
 
 
 def entries_of(spec: OutputSpec) -> Entries:

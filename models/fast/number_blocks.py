@@ -12,7 +12,6 @@ from models.rows import from_valid_matrix, read_number_rows
 from models.schema import FeatureSchema
 
 COMMA, NEWLINE = b",\n"
-TO_LIST = bytes.maketrans(b"\n", b",")
 
 
 def common_lines(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
@@ -26,7 +25,8 @@ def common_csv(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | Non
     reader = schema.number_rows
     if reader is None or len(body) < MIN_BYTES or not has_plain_cells(schema):
         return None
-    body = body.replace(b"\r\n", b"\n")
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n")
     header, _, text = body.removesuffix(b"\n").partition(b"\n")
     matrix = None if b"\r" in body else read_cells(reader, header, text)
     return None if matrix is None or len(matrix) > max_rows else ValidBlock(from_valid_matrix(schema, matrix))
@@ -54,4 +54,4 @@ def read_cells(reader: NumberRows, header: bytes, text: bytes) -> FloatMatrix | 
     rows, rest = divmod(len(ends) + 1, width)
     if rest or np.count_nonzero(line_ends) != rows - 1 or not line_ends[ends[width - 1 :: width]].all():
         return None
-    return reader.matrix(b"[%b]" % text.translate(TO_LIST), order)
+    return reader.matrix(b"[%b]" % text.replace(b"\n", b","), rows, order)

@@ -1,5 +1,6 @@
 """Encodes one validated row by Python's arithmetic: for a single row it is faster than NumPy with its fixed costs."""
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from models.schema import FeatureSchema
 
 MOST_FEATURES, MOST_COLUMNS = 64, 256  # with more of them NumPy is faster
 FLAGS = {True: 1.0, False: -1.0, None: 0.0}
+FLOAT32 = np.dtype(np.float32)
 ScalarEncoding = NumberEncoding | QuantileEncoding | RawEncoding
 ScalarEncoder = tuple[float, float, Callable[[float], float], float]
 """Encodes one number within the range that gets no warning: lowest and highest number, function, and the encoded value
@@ -22,10 +24,12 @@ LinearEncoder = tuple[float, float, float, float]
 """Encodes one number that is never missing as (number - mean) · inverse: lowest and highest number, mean and
 inverse."""
 Pick = Callable[[Row], Sequence[object]]
+EncodeRow = Callable[[Row], Matrix | None]
+"""A validated row -> the same (1, width) matrix as `Encoder.encode`, or None if the row is not a common one."""
 
 
 class RowEncoder:
-    """A validated row -> the same (1, width) matrix as `Encoder.encode`, or None if the row is not a common one."""
+    """An `EncodeRow` for all rows that `can_encode`."""
 
     def __init__(self, schema: FeatureSchema, encoder: Encoder) -> None:
         """encoder: one for which `can_encode` is true."""
@@ -43,6 +47,8 @@ class RowEncoder:
         self._pick_numbers = _picker([feature for feature, _ in numbers])
         self._pick_flags = _picker(flags) if flags else None
         self._pick_levels = _picker([feature for feature, _, _ in levels])
+        self._shape = (1, encoder.width)
+        self._pack = packer(encoder.width)
 
     def __call__(self, row: Row) -> Matrix | None:
         values: Sequence[Any] = self._pick_numbers(row)
@@ -70,7 +76,36 @@ class RowEncoder:
                 if code == UNSEEN:
                     return None
                 x += table[code]
-        return np.array([x], dtype=np.float32)
+        return np.ndarray(self._shape, FLOAT32, self._pack(*x))
+
+
+def linear_row_encoder(columns: Sequence[Feature], encoders: Sequence[LinearEncoder]) -> EncodeRow:
+    """`RowEncoder` for rows of numbers that all have a linear encoder."""
+    width, pick, pack, matrix = len(columns), picker(columns), packer(len(columns)), np.ndarray
+    shape = (1, width)
+    lows, highs, means, inverses = zip(*encoders, strict=True)
+
+    def encode(row: Row) -> Matrix | None:
+        each = zip(pick(row), lows, highs, means, inverses)  # noqa: B905 - the check takes a tenth of the time
+        x = [(value - mean) * inverse for value, low, high, mean, inverse in each if low <= value <= high]
+        return matrix(shape, FLOAT32, pack(*x)) if len(x) == width else None
+
+    return encode
+
+
+def packer(width: int) -> Callable[..., bytes]:
+    """A function from `width` numbers to the content of a row: with np.ndarray it takes half of the time of
+    np.array."""
+    return struct.Struct(f"{width}f").pack
+
+
+def row_encoder(schema: FeatureSchema, encoder: Encoder) -> EncodeRow:
+    """encoder: one for which `can_encode` is true."""
+    columns = zip(schema.numeric, encoder.numbers, strict=True)
+    encoders = linear_encoders([(feature, part) for feature, part in columns if isinstance(part, ScalarEncoding)])
+    if encoders and len(encoders) == len(schema.features) == encoder.width:
+        return linear_row_encoder(schema.numeric, encoders)
+    return RowEncoder(schema, encoder)
 
 
 def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from models.encoding.target_scaling import TargetScaling
 from models.engines import Matrix, NumpyEngine
 from models.fast.fast_path import FastPath
-from models.fast.row_encoder import RowEncoder, can_encode
+from models.fast.row_encoder import can_encode, row_encoder
 from models.frame import Row
 from models.outputs import Outputs
 from models.probabilities import probabilities
@@ -22,15 +22,19 @@ class SingleRowPredictor:
 
     def __init__(self, model: TabularModel) -> None:
         """model: one for which `can_predict` is true."""
-        self._encode = RowEncoder(model.schema, model.encoder)
+        self._encode = row_encoder(model.schema, model.encoder)
         engine = model.engine
-        self._outputs = engine.network.forward_row if isinstance(engine, NumpyEngine) else engine.outputs
+        self._steps = engine.network.steps if isinstance(engine, NumpyEngine) else (engine.outputs,)
         regression = model.output_spec.common == "value"
         self._finish = value_of(model.encoder.target) if regression else class_probabilities
 
     def __call__(self, row: Row) -> Outputs | float | None:
         x = self._encode(row)
-        return None if x is None else self._finish(self._outputs(x))
+        if x is None:
+            return None
+        for step in self._steps:
+            x = step(x)
+        return self._finish(x)
 
 
 def can_predict(model: TabularModel) -> bool:
@@ -45,11 +49,11 @@ def single_row_predictor(model: TabularModel) -> FastPath | None:
 
 def value_of(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None]:
     """(1, 1) outputs -> the value in the target's unit, None if it is not finite."""
-    unscale = target.unscale_one
+    unscale, is_finite = target.unscaler(), math.isfinite
 
     def finish(outputs: Matrix) -> float | None:
         value = unscale(outputs.item())
-        return value if math.isfinite(value) else None
+        return value if is_finite(value) else None
 
     return finish
 

@@ -38,6 +38,9 @@ class CsvEncoder:
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         if not accepted.warnings and accepted.valid is None:
+            if len(self._tensors) == 1:
+                tensor, categories = self._tensors[0]
+                return tensor.lines(outputs, categories, b",,\n")
             return b",,\n".join([*self._cells(outputs), b""])
         return b"".join(self.lines(accepted, outputs, first_row))
 

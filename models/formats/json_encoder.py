@@ -47,6 +47,10 @@ class JsonWriter:
             all_entries[row] = entry
         return all_entries
 
+    def plain_lines(self, outputs: Outputs) -> bytes:
+        """The predictions of rows that are all valid and have no warnings, each followed by a line end."""
+        return self._joined(outputs, b"\n") + b"\n" if len(outputs) else b""
+
     def plain(self, outputs: Outputs) -> bytes:
         """The answer to rows that are all valid and have no warnings."""
         return b"%s%s]}" % (self.head, self._joined(outputs))

@@ -23,6 +23,8 @@ class NdjsonEncoder:
         return b""
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
+        if not accepted.warnings and accepted.valid is None:
+            return self._writer.plain_lines(outputs)
         errors = by_row(accepted, first_row)
         lines = [
             b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry

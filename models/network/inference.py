@@ -56,9 +56,10 @@ class InferenceNetwork:
             raise ValueError(f"expected a matrix (rows, {self.inputs}), given shape {rows.shape}")
         return self._in_blocks(rows, self._steps)
 
-    def forward_row(self, x: Array) -> Array:
-        """`forward` for a float32 matrix (1, inputs), without checks."""
-        return in_turn(x, self._steps)
+    @property
+    def steps(self) -> Sequence[Step]:
+        """`forward` for a few rows of float32 is each step in turn."""
+        return self._steps
 
     def input_sums(self, x: Array) -> Array:
         """(rows, inputs) -> (rows, units): the first step where `sums_inputs`. Each input adds a term of its own."""

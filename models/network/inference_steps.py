@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from models.network.activations import ActivationFunction, Array
+from models.network.activations import MIN_ZEROS, ZERO, ActivationFunction, Array, ReLU
 from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense, member_mean
 from models.network.layers import Activation, Layer
 from models.network.normalization_layers import LayerNormalization
 from models.network.tabular_layers import Scale
 
+RELU = ReLU().forward
 Step = Callable[[Array], Array]
 """Computes one layer. It may overwrite its argument; the first step, which gets the caller's array, never does."""
 # Arrays that are added to rows have an axis for them: NumPy adds arrays of the same shape, as for one row, at a third
@@ -23,6 +24,8 @@ Step = Callable[[Array], Array]
 
 def dense_step(W: Array, b: Array) -> Step:
     W, b = float32(W), float32(b[np.newaxis])
+    if W.shape[1] == 1:  # for one row NumPy adds a single number to a single one in place at twice the cost
+        return lambda x: x.dot(W) + b
 
     def dense(x: Array) -> Array:
         y: Array = x.dot(W)  # the same product as x @ W at half of its fixed cost
@@ -109,7 +112,12 @@ def in_place_step(layer: Layer) -> Step:
 
 def activation_step(function: ActivationFunction) -> Step:
     forward = function.forward
-    return lambda x: forward(x, x)
+    return relu_step if isinstance(function, ReLU) else lambda x: forward(x, x)
+
+
+def relu_step(x: Array) -> Array:
+    """`ReLU` without its checks if there are few numbers, as for one row."""
+    return RELU(x, x) if x.size >= MIN_ZEROS else np.maximum(x, ZERO, out=x)
 
 
 def scale_step(layer: Scale) -> Step:

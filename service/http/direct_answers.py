@@ -5,12 +5,14 @@ readiness, access, request ids, metrics, logs and the request observer. Everythi
 The head of a request that was answered is kept: a request with an equal head is not parsed.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from service.data_plane import DataPlane
 from service.errors import RequestError
-from service.exchange import Exchange, ServerContext
+from service.exchange import SLOW_S, Exchange, ServerContext
 from service.http.negotiation import JSON
 from service.routes.route import Route
 from service.routes.router import Router
@@ -24,19 +26,27 @@ KNOWN_HEADERS = frozenset(
 """Only requests that have no other headers are answered directly."""
 ACCEPTED = (None, b"*/*", JSON)
 KEEP_ALIVE = (None, b"keep-alive", b"Keep-Alive")
-FIELDS = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+STATUS = b"HTTP/1.1 200 OK\r\n"
+RESPONSE = b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
 LINE_END, HEAD_END = b"\r\n", b"\r\n\r\n"
+ID_FIELD = re.compile(rb"\r\n[Xx]-[Rr]equest-I[Dd]: ?([A-Za-z0-9._:/+=@-]{1,128})(?=\r\n)")
+ANY_ID = b"\0"  # no other byte of a head is zero
 MAX_HEADS, MAX_HEAD_BYTES = 512, 1024  # that are kept
 Fields = Mapping[bytes, bytes]
 
 
-class DirectHead(NamedTuple):
+@dataclass(slots=True, eq=False)
+class DirectHead:
     """The head of a request that may be answered directly. length: of the body."""
 
     route: Route
     path: bytes
     fields: Fields
     length: int
+
+    def with_id(self, request_id: bytes) -> "DirectHead":
+        """The same head with another X-Request-ID."""
+        return DirectHead(self.route, self.path, {**self.fields, b"x-request-id": request_id}, self.length)
 
 
 class DirectExchange(Exchange):
@@ -48,18 +58,27 @@ class DirectExchange(Exchange):
 
     def __init__(self, context: ServerContext, head: DirectHead, arrived: float, client: str) -> None:
         # Like `Exchange.__init__`, without the cost of the call
-        route, self._path, fields, _ = head
         self.context = context
-        self.headers = fields
+        self.head = head
+        self.headers = head.fields
         self.started = arrived
-        self.protocol = route.protocol
-        self.served = route.served  # None if versions share the requests, until one is chosen
-        self.request_id = context.request_id(fields)
+        self.protocol = head.route.protocol
+        self.served = head.route.served  # None if versions share the requests, until one is chosen
+        self.request_id = context.request_id(head.fields)
         self.client = client
 
     @property
     def path(self) -> str:
-        return self._path.decode("latin-1")
+        return self.head.path.decode("latin-1")
+
+    def record(self, status: int) -> None:
+        """`Exchange.record` for a request without a trace, which has arrived as a whole."""
+        assert self.served is not None
+        context, seconds = self.context, time.monotonic() - self.started
+        self.served.counters.request(self.protocol, status, seconds)
+        if seconds > SLOW_S or context.settings.access_log:
+            self._log_sampled(status, seconds)
+        context.observer.observe(self, status, seconds)
 
 
 class DirectAnswers:
@@ -70,12 +89,15 @@ class DirectAnswers:
         self._state = context.state
         self._plane: DataPlane = context.plane
         self._most_bytes = min(MAX_BYTES, context.settings.max_body_bytes)
+        self._defaults: object = None
+        self._status = STATUS  # with the headers of the server
         self.use(router)
 
     def use(self, router: Router) -> None:
         """Answer with the routes of this router from now on."""
         self.router = router
         self._heads: dict[bytes, DirectHead] = {}
+        self._heads_with_id: dict[bytes, DirectHead] = {}  # ANY_ID is in place of their id
 
     @property
     def _may_answer(self) -> bool:
@@ -109,34 +131,52 @@ class DirectAnswers:
     def split(self, data: bytes) -> tuple[DirectHead, bytes] | None:
         """The head and the body of a single request that begins as one that was kept; None for all other reads."""
         end = data.find(HEAD_END, 0, MAX_HEAD_BYTES) + len(HEAD_END)
-        head = self._heads.get(data[:end])
+        head = self._heads.get(data[:end]) or self._head_with_id(data[:end])
         if head is None or len(data) - end != head.length or not self._may_answer:
             return None
         return head, data[end:]
 
+    def _head_with_id(self, content: bytes) -> DirectHead | None:
+        """The head of these bytes, if one that differs only in a valid X-Request-ID was kept."""
+        found = ID_FIELD.search(content)
+        if found is None:
+            return None
+        known = self._heads_with_id.get(without_id(found))
+        return None if known is None else known.with_id(found[1])
+
     def keep(self, data: bytes, head: DirectHead) -> None:
         """Keep the head of a request that was parsed and answered directly, if the read has nothing but this request.
 
-        data: a read that begins with a request. Heads with an id are not kept: every request has another one.
+        data: a read that begins with a request. A valid X-Request-ID is replaced by ANY_ID.
         """
         content, end, body = data.partition(HEAD_END)
         lines = content.replace(LINE_END, b"")
         if (
-            len(body) == head.length
-            and len(content) < MAX_HEAD_BYTES - len(end)
-            and b"\r" not in lines  # then nothing but HEAD_END ends a head, however a parser reads it
-            and b"\n" not in lines
-            and b"x-request-id" not in head.fields
+            len(body) != head.length
+            or len(content) >= MAX_HEAD_BYTES - len(end)
+            or b"\r" in lines  # without these nothing but HEAD_END ends a head, however a parser reads it
+            or b"\n" in lines
+            or ANY_ID in lines
         ):
-            if len(self._heads) == MAX_HEADS:
-                self._heads.clear()
-            self._heads[content + end] = head
+            return
+        content, heads = content + end, self._heads
+        request_id = head.fields.get(b"x-request-id")
+        if request_id is not None:
+            found = ID_FIELD.search(content)
+            if found is None or found[1] != request_id:
+                return
+            content, heads = without_id(found), self._heads_with_id
+        if len(heads) == MAX_HEADS:
+            heads.clear()
+        heads[content] = head
 
-    def answer(self, head: DirectHead, body: bytes, arrived: float, client: str) -> bytes | DirectExchange | None:
-        """The response, starting with its own headers. Instead of a response that is not possible directly: the
-        admitted exchange, or None if it was not admitted.
+    def answer(
+        self, head: DirectHead, body: bytes, arrived: float, client: str, defaults: Iterable[tuple[bytes, bytes]]
+    ) -> bytes | DirectExchange | None:
+        """The response. Instead of a response that is not possible directly: the admitted exchange, or None if it was
+        not admitted.
 
-        arrived: on the clock of time.monotonic.
+        arrived: on the clock of time.monotonic. defaults: the headers of the server, another object every second.
         """
         route = head.route
         exchange = DirectExchange(self._context, head, arrived, client)
@@ -151,7 +191,8 @@ class DirectAnswers:
                 return exchange  # it waits for its turn there
             exchange.had_turn = True
         try:
-            route = route.for_body(body)
+            if route.splits_requests:
+                route = route.for_body(body)
             answered = route.answer(body, exchange.request_id)
         except Exception:  # the application raises the error again and reports it
             return exchange
@@ -160,4 +201,12 @@ class DirectAnswers:
         content, exchange.rows = answered
         exchange.served = route.served
         exchange.record(200)
-        return FIELDS % (len(content), exchange.request_id, route.direct_headers, content)
+        if defaults is not self._defaults:
+            self._defaults, self._status = defaults, STATUS + b"".join(b"%b: %b\r\n" % pair for pair in defaults)
+        return RESPONSE % (self._status, len(content), exchange.request_id, route.direct_headers, content)
+
+
+def without_id(found: "re.Match[bytes]") -> bytes:
+    """The searched bytes with ANY_ID in place of the id that was found."""
+    start, end = found.span(1)
+    return found.string[:start] + ANY_ID + found.string[end:]

@@ -31,6 +31,7 @@ class Route:
     access: Access = "admin"
     answers_directly = False  # whether `answer` may return a response
     direct_headers = b""  # additional headers of a direct response
+    splits_requests = False  # whether `for_body` returns other routes
 
     def __init__(self, plane: DataPlane, served: ServedModel | None = None, model_name: str | None = None) -> None:
         self.plane = plane

@@ -14,6 +14,7 @@ class SplitRoute(Route):
     """Passes each request to the route of the version of its client or, without a client key, of its row."""
 
     access = "predict"
+    splits_requests = True
 
     def __init__(self, plane: DataPlane, entry: ModelEntry, make: Callable[[ServedModel], Route]) -> None:
         super().__init__(plane, model_name=entry.name)

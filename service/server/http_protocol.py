@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -25,7 +25,6 @@ LAST_READ_S = 0.1  # time in which a busy event loop reads the bytes that have a
 MAX_HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
-HEAD = b"HTTP/1.1 200 OK\r\n"
 CONTINUE = b"HTTP/1.1 100 "
 TRAILERS: Any = deque(maxlen=0)  # drops the headers that follow a body
 FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))
@@ -87,22 +86,6 @@ class CoalescingTransport:
         self._transport.close()
 
 
-class ResponseHead:
-    """The status line of a successful response and uvicorn's headers, which change every second."""
-
-    __slots__ = ("_defaults", "_head")
-
-    def __init__(self) -> None:
-        self._defaults: object = None
-        self._head = HEAD
-
-    def of(self, defaults: Iterable[tuple[bytes, bytes]]) -> bytes:
-        if defaults is not self._defaults:
-            self._defaults = defaults
-            self._head = HEAD + b"".join(b"%b: %b\r\n" % pair for pair in defaults)
-        return self._head
-
-
 class GuardedHttpProtocol(HttpToolsProtocol):
     """Limits request heads, sends problem documents for invalid HTTP, and ignores all upgrades."""
 
@@ -125,14 +108,24 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._proxy_app = self.app
         self._inner_app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
         self._direct: DirectAnswers | None = getattr(self._inner_app, "direct", None)
-        self._response_head = ResponseHead()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        if self.scope is None:  # no request is being received or answered
-            if self._direct is not None and self._answer_known_head(data):
-                return
+        direct = self._direct
+        if self.scope is None and direct is not None:  # no request is being received or answered
+            found = direct.split(data)
+            if found is not None and not (self._stopping or self._refused or self.flow.write_paused):
+                # A request with a known head is answered without parsing it
+                arrived, client, state = time.monotonic(), self.client, self.server_state
+                answer = direct.answer(*found, arrived, client[0] if client else "", state.default_headers)
+                if isinstance(answer, bytes):
+                    self._send_directly(answer, arrived)
+                    return
+                self._tried, self._admitted = True, answer
+        if not self._refused:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        if self.scope is None:
             self._read = data
         before = self.cycle
         self._answered = False
@@ -158,21 +151,6 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._head_bytes = self._before_head = len(data)
         elif self._head_bytes - self._before_head > MAX_HEAD_BYTES:
             self._refuse_large_head()
-
-    def _answer_known_head(self, data: bytes) -> bool:
-        """Answer a request with a known head without parsing it. False if it has to be parsed."""
-        direct = self._direct
-        assert direct
-        found = direct.split(data)
-        if found is None or self._stopping or self.flow.write_paused:
-            return False
-        arrived = time.monotonic()
-        answer = direct.answer(*found, arrived, self.client[0] if self.client else "")
-        if not isinstance(answer, bytes):
-            self._tried, self._admitted = True, answer
-            return False
-        self._send_directly(answer, arrived)
-        return True
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
         """Parse a request with an upgrade as one without it.
@@ -250,10 +228,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             return
         assert direct
         scope: Any = self.scope
-        answer = direct.answer(head, self._body, scope["arrived"], self.client[0] if self.client else "")
+        client, arrived = self.client, scope["arrived"]
+        answer = direct.answer(
+            head, self._body, arrived, client[0] if client else "", self.server_state.default_headers
+        )
         if isinstance(answer, bytes):
             self._head, self._body, self._answered = None, b"", True
-            self._send_directly(answer, scope["arrived"])
+            self._send_directly(answer, arrived)
             if self._read:
                 direct.keep(self._read, head)
         else:
@@ -266,7 +247,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._answered_at = arrived
         self.scope = None  # type: ignore[assignment]  # as before the first request: no head is incomplete
         self.server_state.total_requests += 1
-        self.transport.write(self._response_head.of(self.server_state.default_headers) + answer)
+        self.transport.write(answer)
         if self.timeout_keep_alive_task is None:
             self._arm_keep_alive(self.timeout_keep_alive)
 

@@ -1,8 +1,10 @@
 """Rows and columns are converted to the same matrices."""
 
 import numpy as np
+import pytest
 
 from models.feature import MISSING, UNSEEN
+from models.frame import column_extremes
 from models.schema import FeatureSchema
 from tests.models.income import FEATURES, GOOD, SCHEMA
 
@@ -42,3 +44,14 @@ def test_columns_and_rows_have_the_same_frame() -> None:
     ours, theirs = SCHEMA.frames.from_columns(columns), SCHEMA.frames.from_rows(rows)
     np.testing.assert_array_equal(ours.numbers, theirs.numbers)
     np.testing.assert_array_equal(ours.codes, theirs.codes)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (15, 8), (16, 8), (17, 8), (1001, 7), (333, 33), (50, 100), (5, 0)])
+def test_column_extremes_are_the_lowest_and_highest_numbers(shape: tuple[int, int], order: str) -> None:
+    numbers = np.asarray(np.random.default_rng(0).normal(size=shape), order=order)  # type: ignore[call-overload]
+    for place in range(0, numbers.size, 97):  # each column has NaN in some tables
+        lowest, highest = column_extremes(numbers)
+        np.testing.assert_array_equal(lowest, numbers.min(axis=0))
+        np.testing.assert_array_equal(highest, numbers.max(axis=0))
+        numbers[np.unravel_index(place, shape)] = np.nan

@@ -60,6 +60,23 @@ def test_regular_texts_have_the_values_of_the_validators(seed: int) -> None:
     np.testing.assert_array_equal(lines, expected)
 
 
+def test_each_text_may_have_another_format() -> None:
+    """The format of the last text is tried first."""
+    columns = features(NAMES[:3])
+    reader, schema, generator = NumberRows(columns), schema_of(columns), random.Random(1)
+    for _ in range(60):
+        rows = random_rows(generator, generator.choice([1, 4]), NAMES[:3])
+        text = text_of(rows, *(generator.choice([mark, mark + " "]) for mark in (",", ":", ",")))
+        np.testing.assert_array_equal(reader.read(text), general(schema, text))
+        assert reader.read(text.replace(b'"b"', b'"c"')) is reader.read(text[:-1]) is None
+
+
+def test_long_values_are_left_to_the_validators() -> None:
+    for digits in (38, 39, 40):
+        text = b'{"a":1,"b":%b},{"a":2,"b":3}' % (b"0." + b"1" * (digits - 2))
+        assert (NumberRows(features(("a", "b"))).read(text) is None) == (digits > 39)
+
+
 def test_column_names_may_be_written_with_escapes() -> None:
     columns = features(("größe", "b"))
     text = json.dumps([{"größe": 1, "b": 2}, {"größe": 3, "b": 4}]).encode()[1:-1]
@@ -118,6 +135,15 @@ def change(generator: random.Random, text: bytearray) -> None:
         b'{"a":1,"b":[2]}',
         b'{"a":1,"b":2\0}',
         b'{"a":1,"b":2},',
+        b'{"a":1,2,"b":3},{"a":4,5,"b":6}',
+        b'{"a":1,2,"b":3},{"a":,"b":6}',
+        b'{"a":[1,"b":2]},{"a":3,4,"b":5}',
+        b'{"a":1\x01,"b":2}',
+        b'{"a":1,"b":2},{"a":3,"c":4}',
+        b'{"a":1,"b":2},{"a":3, "b":4}',
+        b'{"a":1,"b":2}},{{"a":3,"b":4}',
+        b'{"a":1,"b":2},{"b":4},"a":3',
+        b'{"a":1,"b":%b}' % b"1".zfill(41),
         b'{"a":1,"b":2},,{"a":1,"b":2}',
         b'{"a":1,"b":2}{"a":1,"b":2}',
         b'{"a":1,"b":2,"c":3}',

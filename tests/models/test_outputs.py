@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from models.fast.json_entries import entries_of
 from models.feature import Feature
 from models.output_columns import OutputColumn, OutputSpec, OutputTensor, type_of_labels
 from models.outputs import NO_EXTRAS, NO_OUTPUTS, Outputs
@@ -103,3 +104,15 @@ def test_text_output_requires_categories_and_a_matrix_has_no_categories() -> Non
         OutputColumn.scalar("reason", "text", lambda outputs: outputs.extras["reason"])
     with pytest.raises(ValueError, match="a matrix has no categories"):
         OutputTensor("best", "text", lambda outputs: outputs.primary, ("a", "b"), matrix=True, categories=("x", "y"))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 30])
+@pytest.mark.parametrize("schema", [REGRESSION, BINARY])
+def test_lines_are_the_texts_of_the_rows_with_their_ends(schema: FeatureSchema, rows: int) -> None:
+    found = Outputs(np.random.default_rng(0).random((rows, len(schema.classes or "1"))))
+    spec = OutputSpec.of(schema)
+    for tensor in spec.tensors:
+        texts = tensor.texts(found, tensor.json_categories)
+        assert tensor.lines(found, tensor.json_categories, b",,\n") == b"".join(text + b",,\n" for text in texts)
+    entries = entries_of(spec)
+    assert entries.joined(found, b"\n") == b"\n".join(entries(found)) == b"\n".join(spec.json_entries(found))

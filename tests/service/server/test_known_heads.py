@@ -163,13 +163,15 @@ def test_a_known_head_is_answered_directly_only_where_a_new_one_is(
 @pytest.mark.parametrize(
     "field",
     [
-        "X-Request-ID: given-1",
+        "X-Request-ID: not valid",
+        f"X-Request-ID: {'x' * 129}",
+        "X-Request-ID: x\r\nX-Request-ID: y",
         f"User-Agent: {'x' * direct_answers.MAX_HEAD_BYTES}",
         "Cookie: a=b",
         "Connection: keep-alive, Upgrade\r\nUpgrade: h2c",
     ],
 )
-def test_heads_with_ids_or_upgrades_and_long_ones_are_not_kept(
+def test_heads_with_invalid_ids_or_upgrades_and_long_ones_are_not_kept(
     apps: Apps, found_heads: list[bytes], field: str
 ) -> None:
     app, _, _ = apps
@@ -181,6 +183,71 @@ def test_heads_with_ids_or_upgrades_and_long_ones_are_not_kept(
 
     asyncio.run(repeat())
     assert not found_heads
+    assert not app.direct._heads_with_id
+
+
+def id_field(rng: random.Random) -> bytes:
+    """A header with an id, most often a valid one, in one of many spellings."""
+    name = rng.choice(["X-Request-ID"] * 8 + ["x-request-id", "X-Request-Id", "X-REQUEST-ID", "X-Request-IDs"])
+    value = f"given{rng.choice('-/+=@._:')}{rng.randrange(10 ** rng.choice([1, 9, 90, 121, 122, 123]))}"
+    if rng.random() < 0.06:  # most of these end the connection
+        place = rng.randrange(5, len(value))
+        value = (
+            value[:place] + rng.choice([" ", "\t", "\0", "\r", "\n", "\r\n", "\r\n ", "%", "ä", ","]) + value[place:]
+        )
+    field = f"{name}{rng.choice([': '] * 12 + [':', ':  ', ':' + chr(9)])}{value}{rng.choice([''] * 12 + [' '])}"
+    return field.encode("latin-1")
+
+
+def with_ids(rng: random.Random, request: bytes) -> bytes:
+    """The request with an id at a random place of its head, rarely with two."""
+    first, *lines = request.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    for _ in range(rng.choice([1] * 15 + [2])):
+        lines.insert(rng.choice([0, 1, len(lines)]), id_field(rng))
+    return b"\r\n".join([first, *lines, b"", request.partition(b"\r\n\r\n")[2]])
+
+
+def test_requests_with_their_own_ids_are_answered_as_if_parsed(apps: Apps, found_heads: list[bytes]) -> None:
+    with_direct, without, sent = apps
+    rng = random.Random(11)
+
+    async def compare() -> int:
+        compared = 0
+        async with listening(with_direct) as one, listening(without) as other:
+            for _ in range(ROUNDS):
+                known = plain_request(
+                    BODIES[0], *rng.choice([OTHER_PROTOCOLS[0], OTHER_PROTOCOLS[6], OTHER_PROTOCOLS[11]])
+                )
+                pieces = [with_ids(rng, known) for _ in range(8)] + [LAST]
+                found, expected = await asyncio.gather(responses(one, pieces, 8), responses(other, pieces, 8))
+                compared += bool(found and expected)
+                assert found == expected or not (found and expected), pieces
+        return compared
+
+    assert asyncio.run(compare()) > 0.7 * ROUNDS
+    assert len(found_heads) > ROUNDS
+    assert any(b"x-request-id: given" in answer for answer in sent)
+    assert not with_direct.direct._heads
+    assert len(with_direct.direct._heads_with_id) < len(found_heads) / 2
+    assert counted(with_direct) == counted(without)
+
+
+def test_a_known_head_is_found_with_any_other_valid_id(apps: Apps) -> None:
+    direct = apps[0].direct
+    fields = {b"content-type": b"application/json", b"content-length": b"2", b"x-request-id": b"a"}
+    head = direct.head(b"/predict/homes", fields)
+    assert head is not None
+    direct.keep(b"POST\r\nX-Request-ID: a\r\nHost: x\r\n\r\n{}", head)
+    found = direct.split(b"POST\r\nX-Request-ID: other:1\r\nHost: x\r\n\r\n{}")
+    assert found is not None
+    assert found[0].fields == {**fields, b"x-request-id": b"other:1"}
+    assert head.fields == fields
+    for other in (b" ", b"a b", b"x" * 129, b"a\r\nX-Request-ID: b", b"\0", b"a\r\n b", b"a\n"):
+        assert direct.split(b"POST\r\nX-Request-ID: %b\r\nHost: x\r\n\r\n{}" % other) is None
+    assert direct.split(b"POST\r\nX-Request-ID: \0\r\nHost: x\r\n\r\n{}") is None  # how it is kept
+    direct.keep(b"POST\r\nX-Request-ID: b\r\nHost: x\r\n\r\n{}", head)  # not the id that was parsed
+    assert len(direct._heads_with_id) == 1
+    assert not direct._heads
 
 
 def test_a_request_has_one_turn_also_if_it_is_not_answered_directly(apps: Apps) -> None:
