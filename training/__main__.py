@@ -1,6 +1,6 @@
 """`python -m training`: train, inspect, import, list, delete, prune, report.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage or data, 3 an alarm of `report`.
+Exit codes: 0 success, 1 failure, 2 wrong usage or unusable data, 3 an alarm of `report`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from training.config import DataOptions, FitOptions
 from training.errors import UsageError
 from training.importing.import_command import import_file, import_parser
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # cryptography needs the extra `signing`
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PROGRAM = "python -m training"
@@ -32,7 +32,7 @@ NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models uses the NumPy net
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run a command line. Returns its exit code. Help texts and errors call the command `program`."""
+    """Run a command line and return its exit code. Help texts and errors name the command as `program`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {
         "inspect": inspect_table,
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: nothing more was stored", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of the output has closed it
+    except BrokenPipeError:  # the reader of the output closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, MemoryError) as error:
@@ -70,7 +70,7 @@ def train(arguments: list[str], program: str) -> int:
     parsed = train_parser(program).parse_args(arguments)
     data_options, fit_options = options_from(DataOptions, parsed), options_from(FitOptions, parsed)
     if parsed.names and data_options.data:
-        raise UsageError(f"give data sets by name ({', '.join(parsed.names)}) or a table with --data, not both")
+        raise UsageError(f"use data sets by name ({', '.join(parsed.names)}) or a table with --data, not both")
     check_data_flag(data_options, parsed)
     if parsed.judge_on and parsed.promotion != "if-better":
         raise UsageError("--judge-on needs --promote-if-better")
@@ -80,14 +80,14 @@ def train(arguments: list[str], program: str) -> int:
         flag = next((flag for flag in ("target", "name", "schema") if flag in parsed), None)
         if flag:
             raise UsageError(f"--{flag} needs a table: --data is missing")
-    if parsed.if_empty and store_holds_models():
+    if parsed.if_empty and store_has_models():
         return 0
     signing_key = signing_key_of(parsed.sign)
     names = parsed.names or ([] if data_options.data else list(DEFAULTS))
     if len(names) > 1 and (data_options.name or data_options.target):
         raise UsageError("--name and --target are for one model, not several")
     quiet_tensorflow()
-    data_options = with_captured(data_options)
+    data_options = with_captured_target(data_options)
     from models.network.network import DivergenceError
     from models.version_files import StoreError
     from training import promotion
@@ -122,8 +122,8 @@ def train(arguments: list[str], program: str) -> int:
     return 0
 
 
-def with_captured(options: DataOptions) -> DataOptions:
-    """The options, with model and target of captured rows, whose files name them."""
+def with_captured_target(options: DataOptions) -> DataOptions:
+    """The options, completed with the model and the target that files of captured rows name."""
     if not options.data or (options.target and options.name):
         return options
     from training import captured_data
@@ -133,21 +133,21 @@ def with_captured(options: DataOptions) -> DataOptions:
 
 def check_data_flag(options: DataOptions, parsed: argparse.Namespace) -> None:
     if "data" in parsed and not options.data:
-        raise UsageError("--data is missing: its value is empty, give a CSV or Parquet file, or - for standard input")
+        raise UsageError("--data is missing: its value is empty; name a CSV or Parquet file, or - for standard input")
     captured = any(sign in options.data for sign in ("*", "?", "[", "://"))  # captured files contain the target's name
     if options.data and not (options.target or options.schema or captured):
         raise UsageError("--data needs --target, the column to predict, or --schema, which names it")
 
 
 def with_framework(name: str, parsed: argparse.Namespace, options: FitOptions) -> FitOptions:
-    """The default models show both frameworks, unless --framework chooses one."""
+    """The options for a model: without --framework, the default models in NUMPY_BY_DEFAULT use NumPy."""
     if not parsed.names and name in NUMPY_BY_DEFAULT and "framework" not in parsed:
         return replace(options, framework="numpy")
     return options
 
 
 def signing_key_of(path: str) -> "EllipticCurvePrivateKey | None":
-    """The key of --sign. Raises UsageError, also if the servers of this environment would not trust its signatures."""
+    """The private key of --sign. Raises UsageError if it is unusable or not trusted in this environment."""
     try:
         trusted = trusted_keys.read(paths) if (paths := trusted_keys.configured()) else {}
         if not path:
@@ -168,7 +168,7 @@ def signing_key_of(path: str) -> "EllipticCurvePrivateKey | None":
     return key
 
 
-def store_holds_models() -> bool:
+def store_has_models() -> bool:
     from models import store
 
     return bool(store.versions()[0])
@@ -178,7 +178,7 @@ def next_steps(tags: list[str]) -> str:
     plural = "them" if len(tags) > 1 else "it"
     return (
         f"\nStored {', '.join(tags)}. Serve {plural} with `make serve` or `tabserve serve`; "
-        "a server of this store that is running needs no restart; see all with `tabserve list`."
+        "a running server of this store needs no restart. `tabserve list` shows all versions."
     )
 
 
@@ -195,12 +195,12 @@ def inspect_table(arguments: list[str], program: str) -> int:
     options = options_from(DataOptions, parsed)
     check_data_flag(options, parsed)
     if len(parsed.names) + bool(options.data) != 1:
-        raise UsageError("inspect takes one data set by name, or a table with --data and --target")
+        raise UsageError("inspect reads one data set by name, or a table with --data and --target")
     from training import dataset_report
     from training.build_dataset import load_dataset
     from training.bundled import bundled_options
 
-    options = bundled_options(parsed.names[0], options) if parsed.names else with_captured(options)
+    options = bundled_options(parsed.names[0], options) if parsed.names else with_captured_target(options)
     dataset = load_dataset(options)
     print(dataset_report.report(dataset))
     if parsed.out:
@@ -229,8 +229,8 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--tune",
         type=parse_seconds,
         metavar="TIME",
-        help="search for better settings for this time (20m, 90s, 1h30m) on the validation rows, then train with the "
-        "best; flags keep their values. After an interruption the same command continues",
+        help="search for the settings with the smallest validation loss for this time (20m, 90s, 1h30m), then train "
+        "with them; settings that flags set are not changed. After an interruption the same command continues",
     )
     parser.add_argument(
         "--engine",
@@ -240,29 +240,29 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "several at once on a Ray cluster (RAY_ADDRESS; extra ray) (default: local)",
     )
     add_debug_option(parser)
-    parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")
+    parser.add_argument("--if-empty", action="store_true", help="do nothing if the store already contains a model")
     parser.add_argument(
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees for comparison"
     )
     add_signing_option(parser)
-    add_judging_options(parser.add_argument_group("what is served"))
+    add_comparison_options(parser.add_argument_group("what is served"))
     return parser
 
 
-def add_judging_options(group: "argparse._ArgumentGroup") -> None:
-    """--promote, --no-promote, and --promote-if-better with its rows."""
+def add_comparison_options(group: "argparse._ArgumentGroup") -> None:
+    """Add --promote, --no-promote, --promote-if-better and --judge-on."""
     add_promotion_mode(
         add_promotion_options(group),
         "--promote-if-better",
         "if-better",
-        "serve the new version if it is not worse than the present one on at least 200 rows that neither was trained "
-        "on; else name it challenger. The exit code is 0 in both cases",
+        "serve the new version if it is not worse than the champion on at least 200 rows that neither of them was "
+        "trained on; else make it the challenger. The exit code is 0 in both cases",
     )
     group.add_argument(
         "--judge-on",
         default="",
         metavar="FILE",
-        help="the rows for --promote-if-better, a file as for --data; you state that no version learned from them",
+        help="a file as for --data with the rows for --promote-if-better; they must not have been used in training",
     )
 
 
@@ -278,8 +278,8 @@ def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 def report_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         f"{program} report",
-        description="Compare the columns of two files: which ones differ by more than chance explains.",
-        epilog="Exit codes: 0 no alarm, 1 the work failed, 2 wrong usage or data, 3 an alarm.",
+        description="Compare the columns of two files and report those that differ by more than chance explains.",
+        epilog="Exit codes: 0 no alarm, 1 failure, 2 wrong usage or unusable data, 3 an alarm.",
     )
     parser.add_argument("old", metavar="OLD", help="a file as for --data")
     parser.add_argument("new", metavar="NEW", help="a file with the same columns")
@@ -297,7 +297,7 @@ PARSERS = {
     "prune": store_commands.prune_parser,
     "report": report_parser,
 }
-"""The parser of each subcommand: tabserve/ completes words by them."""
+"""The parser of each subcommand; tabserve/ uses them for shell completion."""
 
 
 def quiet_tensorflow() -> None:

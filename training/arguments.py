@@ -14,7 +14,7 @@ def add_options(parser: Any, options: type[Options]) -> None:
     """Add a flag for each field of a dataclass, with its default and its help text."""
     hints = get_type_hints(options)
     for field in fields(options):
-        if field.name != "bundled":  # set by NAME
+        if field.name != "bundled":  # set by the argument NAME
             parser.add_argument("--" + field.name.replace("_", "-"), **_argument(field, hints[field.name]))
 
 
@@ -69,6 +69,6 @@ def parse_size(text: str) -> int:
 
 
 def options_from(options: type[Options], arguments: argparse.Namespace) -> Options:
-    """The dataclass with the values of parsed arguments."""
+    """An options dataclass with the values of the parsed arguments."""
     known = {field.name for field in fields(options)}
     return options(**{name: value for name, value in vars(arguments).items() if name in known})

@@ -1,4 +1,4 @@
-"""Tables that have types: Parquet, Feather and the two formats of Arrow."""
+"""Reads tables with column types: Parquet, Feather, and Arrow files and streams."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from training.raw_table import RawTable, check_names
 
 STARTS = {
     b"PAR1": "Parquet",
-    b"ARROW1": "Arrow",  # also of Feather since its version 2
+    b"ARROW1": "Arrow",  # Feather files have the same first bytes since version 2
     b"FEA1": "Feather",
-    b"\xff\xff\xff\xff": "Arrow",  # a stream
+    b"\xff\xff\xff\xff": "Arrow",  # an Arrow stream
 }
 
 
 def format_of(content: bytes) -> str | None:
-    """The name of the format, by the first bytes; None for another one."""
+    """The name of a format recognised by its first bytes, or None."""
     return next((name for start, name in STARTS.items() if content.startswith(start)), None)
 
 
@@ -53,7 +53,7 @@ def _read(content: bytes, where: str) -> Any:
 
 
 def read_failure(where: str, name: str, error: Exception) -> UsageError:
-    """The error of a file in a format. name: of the format."""
+    """The error for a file that cannot be read. name: the name of its format."""
     message = truncate(" ".join(str(error).split()), 200)
     return UsageError(f"{where} is a file in the {name} format that cannot be read: {message}")
 
@@ -65,7 +65,7 @@ def categorical_columns(schema: Any) -> set[str]:
 
 
 def exact_decimals(column: Any) -> Any:
-    """Whole decimals as integers, or as text if 64 bits are too few: they are identifiers more often than not."""
+    """Decimals without fraction digits as integers, or as text if 64 bits are too few: most of them are identifiers."""
     if not pa.types.is_decimal(column.type) or column.type.scale > 0:
         return column
     try:

@@ -21,20 +21,20 @@ from training.streaming.spilled_frame import SpilledFrame
 from training.training_run import Report
 
 TREE_SECONDS = 30.0
-TREE_STEP = 25
-TREE_PATIENCE = 3  # the trees stop after this many times TREE_STEP trees with a smaller gain
-TREE_GAIN = 1e-3  # the smallest gain, as a share of the validation loss
-UNLIMITED_PATIENCE = 60  # rounds without a smaller validation loss
+TREE_STEP = 25  # number of trees that are added per step
+TREE_PATIENCE = 3  # number of steps with a smaller gain after which training stops
+TREE_GAIN = 1e-3  # minimum gain of a step, as a share of the validation loss
+UNLIMITED_PATIENCE = 60  # number of rounds without a smaller validation loss after which training stops
 MAX_TREE_LEVELS = 255
-MAX_WORK = 2e8  # multiplications per step of a linear model: about the number that 30 s allow
-MAX_TREE_WORK = 2e7  # rows * classes: about the number that 30 s allow
-MAX_CELLS = 1e8  # limit for the matrix of a linear model
-MAX_ROWS = 200_000  # limit of the rows for the baselines, which are in memory
+MAX_WORK = 2e8  # multiplications per step of a linear model, about 30 s of training
+MAX_TREE_WORK = 2e7  # rows * classes, about 30 s of training
+MAX_CELLS = 1e8  # maximum size of the matrix of a linear model
+MAX_ROWS = 200_000  # maximum number of rows for the baselines, which are fitted in memory
 PREDICTED_ROWS = 1 << 16  # number of test rows that are predicted at once
 
 
 class Baselines:
-    """Simpler models on the same split. Each is fitted on the train set; the trees stop early by the validation set."""
+    """Simpler models on the same split, fitted on the train set. The trees stop early, by the validation set."""
 
     def __init__(
         self, schema: FeatureSchema, frame: Frame | SpilledFrame, y: Array, sets: tuple[Array, Array, Array]
@@ -42,7 +42,7 @@ class Baselines:
         self.task: Task = schema.task
         self.classes = len(schema.classes or ())
         train, validation, test = sets
-        self.train_rows = len(train)  # the baselines may learn from fewer rows
+        self.train_rows = len(train)  # the baselines may be fitted on fewer rows
         chosen = [_random_rows(train, MAX_ROWS), _random_rows(validation, MAX_ROWS // 5), test]
         rows = np.concatenate(chosen)
         self.schema, self.frame, self.target = schema, frame.take(rows).load(), y[rows]
@@ -53,25 +53,27 @@ class Baselines:
         self.y = self.scale.apply(y) if self.task == "regression" else y
 
     def run(self, report: Report) -> dict[str, EvaluationMetrics]:
-        """Metrics on the test set by name.
+        """The metrics of each baseline on the test set, by its name.
 
         A baseline that takes too long is stopped early, and `report` receives a notice.
         """
         results = {"constant": self.constant()}
         if len(self.train) < self.train_rows:
-            report(f"the baselines learn from {len(self.train):,} of {self.train_rows:,} rows: half a minute is enough")
+            report(f"the baselines are fitted on {len(self.train):,} of {self.train_rows:,} rows to limit their time")
         if self.task != "regression" and len(np.unique(self.y[self.train])) < 2:
-            report("the training part has one class only: no linear model and no boosted trees to compare with")
+            report(
+                "the train set has only one class, so no linear model and no boosted trees are fitted for comparison"
+            )
             return results
-        with warnings.catch_warnings():  # about convergence and conditioning: good enough here
+        with warnings.catch_warnings():  # warnings about convergence and conditioning do not matter for a baseline
             warnings.simplefilter("ignore")
             results["linear"] = self.linear(report)
-            if catboost_baseline.installed():
+            if catboost_baseline.is_installed():
                 return results | {"CatBoost": self.catboost(report)}
             return results | {"boosted trees": self.trees(report)}
 
     def constant(self) -> EvaluationMetrics:
-        """The mean, or the frequencies of the classes."""
+        """Predict the mean of the target, or the frequencies of the classes."""
         y = self.y[self.train]
         regression = self.task == "regression"
         output = np.array([y.mean()]) if regression else np.bincount(y, minlength=self.classes) / len(y)
@@ -82,24 +84,24 @@ class Baselines:
         encoder = Encoder.fit(self.schema, self.frame.take(self.train), bins=0)
         width = self._linear_matrix(encoder, self.train[:1]).shape[1]
         steps = max(1, width // 200) if self.task == "regression" else self.classes
-        rows = self._affordable(int(MAX_WORK / (width * steps)), "the linear model", report)
+        rows = self._limit_train_rows(int(MAX_WORK / (width * steps)), "the linear model", report)
         x = self._linear_matrix(encoder, rows)
         if self.task == "regression":
             model = Ridge(alpha=1.0).fit(x, self.y[rows])
             return self._evaluate(
-                self._for_test(lambda part: model.predict(self._linear_matrix(encoder, part))[:, None])
+                self._predict_test_rows(lambda part: model.predict(self._linear_matrix(encoder, part))[:, None])
             )
         logistic = LogisticRegression(max_iter=200).fit(x, self.y[rows])
-        p = self._for_test(lambda part: logistic.predict_proba(self._linear_matrix(encoder, part)))
+        p = self._predict_test_rows(lambda part: logistic.predict_proba(self._linear_matrix(encoder, part)))
         return self._evaluate(self._all_classes(logistic.classes_, p))
 
-    def _for_test(self, predict: Callable[[Array], Array]) -> Array:
-        """The predictions for the test rows, some rows at a time: the matrix of all of them may be large."""
+    def _predict_test_rows(self, predict: Callable[[Array], Array]) -> Array:
+        """The predictions for the test rows, in parts because the matrix of all rows may be large."""
         parts = [self.test[start : start + PREDICTED_ROWS] for start in range(0, len(self.test), PREDICTED_ROWS)]
         return np.concatenate([predict(part) for part in parts])
 
-    def _affordable(self, limit: int, model: str, report: Report) -> Array:
-        """The rows of the train set, or as many of them as fit into the time: at least one of each class."""
+    def _limit_train_rows(self, limit: int, model: str, report: Report) -> Array:
+        """The train rows, or a random sample of about `limit` of them with at least one row of each class."""
         if len(self.train) <= limit:
             return self.train
         shuffled = np.random.default_rng(0).permutation(self.train)
@@ -109,10 +111,10 @@ class Baselines:
         return np.asarray(shuffled[chosen[chosen < len(shuffled)]])
 
     def trees(self, report: Report) -> EvaluationMetrics:
-        """scikit-learn's histogram gradient boosting, rate 0.05, stopped by the validation set or after 30 s."""
+        """scikit-learn's histogram gradient boosting with rate 0.05, stopped by the validation set or after 30 s."""
         x, categorical = self._tree_matrix()
         model = self._new_trees(categorical, warm_start=True, early_stopping=False)
-        rows = self._affordable(int(MAX_TREE_WORK / max(self.classes, 1)), "boosted trees", report)
+        rows = self._limit_train_rows(int(MAX_TREE_WORK / max(self.classes, 1)), "boosted trees", report)
         x[:, np.isnan(x[rows]).all(axis=0)] = 0.0  # scikit-learn cannot bin a column without values
         step = max(1, TREE_STEP // max(1, self.classes // 10))
         model.max_iter = step
@@ -134,7 +136,7 @@ class Baselines:
     def catboost(self, report: Report) -> EvaluationMetrics:
         """CatBoost, stopped by the validation set or after 30 s."""
         x, categorical = self._tree_matrix()
-        rows = self._affordable(int(MAX_TREE_WORK / max(self.classes, 1)), "CatBoost", report)
+        rows = self._limit_train_rows(int(MAX_TREE_WORK / max(self.classes, 1)), "CatBoost", report)
         validation = x[self.validation], self.y[self.validation]
         model, stopped = catboost_baseline.fit(
             x[rows], self.y[rows], validation, categorical, self.classes, TREE_SECONDS
@@ -147,10 +149,9 @@ class Baselines:
         return self._evaluate(self._all_classes(model.classes_.astype(int), model.predict_proba(x_test)))
 
     def trees_unlimited(self) -> EvaluationMetrics:
-        """Boosted trees without limits of time or rows, for comparisons: stopped long after the smallest validation
-        loss.
+        """Boosted trees without limits of time and rows, for comparisons.
 
-        The round with the smallest validation loss predicts.
+        Training stops UNLIMITED_PATIENCE rounds after the smallest validation loss; the model of that round predicts.
         """
         x, categorical = self._tree_matrix()
         model = self._new_trees(
@@ -201,7 +202,7 @@ class Baselines:
         return np.concatenate([x[:, :plain], *levels], axis=1)
 
     def _tree_matrix(self) -> tuple[Array, list[int]]:
-        """Numbers with NaN, then codes; and the positions of the columns with few enough levels for categories."""
+        """Numbers (NaN if missing) and codes; and the positions of the codes with at most MAX_TREE_LEVELS levels."""
         codes = self.frame.codes.astype(float)
         few = [j for j in range(codes.shape[1]) if codes[:, j].max(initial=0) < MAX_TREE_LEVELS]
         codes[codes < 0] = np.nan
@@ -210,7 +211,7 @@ class Baselines:
 
 
 def _random_rows(rows: Array, limit: int) -> Array:
-    """All of the rows in their order, or `limit` of them."""
+    """All rows, or a random sample of `limit` rows, in their order."""
     if len(rows) <= limit:
         return rows
     return np.asarray(rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])])

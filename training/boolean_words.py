@@ -46,13 +46,13 @@ LANGUAGES = {
     "Japanese": ("はい", "いいえ"),
     "Korean": ("예 네", "아니요 아니오"),
 }
-"""Words for true and for false. S/N (sí, sim) and O/N (oui) are left out: they may have other meanings."""
+"""Words for true and for false. S/N (sí, sim) and O/N (oui) are not included because they may have other meanings."""
 
 
 def boolean_words(texts: Iterable[str]) -> BooleanWords | None:
-    """The words of a column whose texts are all words of one language, at least one of each kind; otherwise None.
+    """The words for true and for false, if a column has only such words of one language, and has both; else None.
 
-    `true` and `false` alone need no words.
+    A column of `true` and `false` needs no words, so the result is None, too.
     """
     used = {text.casefold() for text in texts}
     if used <= {"true", "false"}:

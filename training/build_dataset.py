@@ -1,4 +1,4 @@
-"""From a table to a `Dataset`: the target, the split key and the type of each column."""
+"""Builds a `Dataset` from a table: finds the target, the split key and the type of each column."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from models.freed_memory import return_freed_memory
 from models.schema import FeatureSchema
 from models.validation_problem import first_message
 from training.cell_formats import ColumnFormat, decide_cell_formats, notice_texts
-from training.cells import FactorizedColumn, factorize, may_hold_text
+from training.cells import FactorizedColumn, factorize, may_contain_text
 from training.column_options import check_columns, find_target, list_names, missing_tokens
 from training.config import DataOptions
 from training.dataset import Dataset, MemoryColumns, TextCandidate
@@ -63,7 +63,7 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
 
     rule = parse_split_rule(options.split)
     check_split_column(table.names, rule, target_name)
-    texts = (factorize(table, column, missing) for column in table.names if may_hold_text(table, column))
+    texts = (factorize(table, column, missing) for column in table.names if may_contain_text(table, column))
     used_columns = replace(options, drop=tuple(column for column in options.drop if column != rule.column))
     formats = dict.fromkeys(table.names, ColumnFormat(PLAIN))
     formats |= decide_cell_formats(texts, target_name, table.delimiter, used_columns, edited)
@@ -122,10 +122,10 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
 def _infer_columns(
     names: list[str], infer: Callable[[str], InferredColumn], used: npt.NDArray[np.intp], table: RawTable
 ) -> tuple[list[InferredColumn], MemoryColumns | SpilledColumns, tuple[TextCandidate, ...]]:
-    """The columns without their values, and for the used rows the values of those that are features, and the columns of
-    text that training tries."""
+    """The columns without their values, the values of the features in the used rows, and the text columns that training
+    tries."""
     if not table.spilled:
-        inferred = _with_some_feature([infer(name) for name in names])
+        inferred = _use_text_if_no_other_feature([infer(name) for name in names])
         values = MemoryColumns((column.decision.column, column.values[used]) for column in inferred if column.feature)
         candidates = tuple(
             TextCandidate(column.candidate, column.values[used]) for column in inferred if column.candidate
@@ -146,15 +146,15 @@ def _infer_columns(
     return columns, store, ()
 
 
-def _with_some_feature(columns: list[InferredColumn]) -> list[InferredColumn]:
-    """Columns of text are features, without being tried, if there is no other feature."""
+def _use_text_if_no_other_feature(columns: list[InferredColumn]) -> list[InferredColumn]:
+    """Make the text candidates features, without a trial, if there is no other feature."""
     if any(column.feature for column in columns):
         return columns
     return [replace(column, feature=column.candidate, candidate=None) for column in columns]
 
 
 def _without_text(column: InferredColumn) -> InferredColumn:
-    """The column of a table that does not fit into memory. Raises UsageError if the user wants it to be text."""
+    """Ignore free text, for a table that does not fit into memory. Raises UsageError for a column of --text."""
     if column.feature and column.feature.kind == "text":
         raise UsageError(f"column {column.decision.column!r}: text needs a table that fits into memory (see --rows)")
     decision = column.decision._replace(type="ignored", reason="free text of a large table")
@@ -162,10 +162,10 @@ def _without_text(column: InferredColumn) -> InferredColumn:
 
 
 def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None) -> list[InferredColumn]:
-    """The columns that are features, in the order of the table or of the edited schema. Raises UsageError for none."""
+    """The features, in the order of the table or of the edited schema. Raises UsageError if there are none."""
     features = [column for column in columns if column.feature]
     if not features:
-        raise UsageError(f"no usable feature: {_describe_ignored(columns) or 'the table holds only the target'}")
+        raise UsageError(f"no usable feature: {_describe_ignored(columns) or 'the table has only the target'}")
     if edited is None:
         return features
     position = {feature.name: index for index, feature in enumerate(edited.features)}
@@ -214,7 +214,7 @@ def _column_notices(columns: list[InferredColumn]) -> list[str]:
 
 
 def _describe_ignored(columns: list[InferredColumn]) -> str:
-    """The ignored columns by reason."""
+    """The names of the ignored columns, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
     for column in columns:
         if not column.feature and not column.candidate:

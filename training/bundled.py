@@ -1,4 +1,4 @@
-"""The data sets of the project, with their texts for the model cards."""
+"""The data sets in the project's repository, with their texts for the model cards."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ DATASETS = Path(__file__).parent / "datasets"
 
 @dataclass(frozen=True)
 class BundledTable:
-    """A table of the project, with its text for the model card."""
+    """A bundled table, with its texts for the model card."""
 
     file: str
     target: str
@@ -38,7 +38,7 @@ BUNDLED = {
         "Adult (census income)",
         "1994 US census; Becker and Kohavi 1996, from the UCI repository",
         "CC BY 4.0 (at UCI, as far as known)",
-        "Holds race and gender: look at what a decision made with this model does to people before making it. "
+        "Contains race and gender: examine how decisions based on this model affect people before you make them. "
         "Split: the official test rows. 52 rows are duplicates.",
         test_rows=16281,
     ),
@@ -48,7 +48,7 @@ BUNDLED = {
         "Palmer penguins",
         "Horst, Hill and Gorman 2020; Palmer Station LTER",
         "CC0",
-        "A small table of 344 rows: the held-out part has 69, so one bird is worth 1.4 points of accuracy.",
+        "A small table of 344 rows: the test set has 69 rows, so one bird changes the accuracy by 1.4 points.",
     ),
     "letter": BundledTable(
         "letter.csv.gz",
@@ -56,7 +56,7 @@ BUNDLED = {
         "Letter recognition",
         "Frey and Slate 1991, from the UCI repository",
         "UCI repository; CC BY 4.0 as far as known",
-        "Sixteen statistics of the image of a capital letter, whole numbers from 0 to 15.",
+        "The columns are 16 statistics of the image of a capital letter, integers from 0 to 15.",
     ),
     "diamonds": BundledTable(
         "diamonds.csv.gz",
@@ -79,6 +79,8 @@ def bundled_options(name: str, options: DataOptions | None = None) -> DataOption
         raise UsageError(f"no data set {truncate(name)!r}{did_you_mean(name, BUNDLED)}; there are {', '.join(BUNDLED)}")
     path = DATASETS / BUNDLED[name].file
     if not path.exists():
-        raise UsageError(f"{path} is not here: the bundled data sets come with the project's repository, not its wheel")
+        raise UsageError(
+            f"{path} does not exist: the bundled data sets are in the project's repository, not in its wheel"
+        )
     target = options.target or BUNDLED[name].target
     return replace(options, data=str(path), target=target, name=options.name or name, bundled=name)

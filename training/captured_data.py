@@ -1,4 +1,4 @@
-"""Reads rows that a server has captured, joined with the feedback about them by id, as a table to train with."""
+"""Reads rows that a server captured, and joins them by id with their feedback into a training table."""
 
 import glob
 import hashlib
@@ -27,7 +27,7 @@ EXAMPLE = "--data 'capture/*.parquet'"
 
 @dataclass(frozen=True)
 class CapturedFile:
-    """One file with its metadata. categories: columns whose numbers are names."""
+    """A captured file with its metadata. categories: columns whose numbers are levels of a category."""
 
     path: str
     table: Any
@@ -45,7 +45,7 @@ def is_captured(data: str) -> bool:
             return False
         try:
             return METADATA in (pq.read_schema(pa.PythonFile(file, mode="r")).metadata or {})
-        except (pa.ArrowException, OSError):  # reported when it is read
+        except (pa.ArrowException, OSError):  # reported when the file is read
             return False
 
 
@@ -55,20 +55,20 @@ def is_pattern(data: str) -> bool:
 
 def captured_options(options: DataOptions) -> DataOptions:
     """The options with the model and the target of the captured files. Raises UsageError."""
-    first = selected(options)[0]
+    first = selected_files(options)[0]
     return replace(options, name=options.name or first.model, target=options.target or first.target)
 
 
 def read_captured(options: DataOptions) -> RawTable:
     """The captured rows that have feedback. Raises UsageError."""
-    files = selected(options)
+    files = selected_files(options)
     model = files[0].model
     rows = without_ambiguous_ids(joined_table([file.table for file in files]))
     folders = sorted({folder_of(file.path) for file in files})
     pattern = f"{capture_format.FEEDBACK}/{model}-*{SUFFIX}"
-    paths = [path for folder in folders for path in expand(f"{folder}/{pattern}" if folder else pattern)]
+    paths = [path for folder in folders for path in expand_pattern(f"{folder}/{pattern}" if folder else pattern)]
     if not paths:
-        raise UsageError(f"there is no feedback about {model}: no file {pattern} beside the captured rows")
+        raise UsageError(f"there is no feedback about {model}: no file {pattern} next to the captured rows")
     truth = newest_truth(joined_table([read_file(path).table for path in paths]))
     table = rows.join(truth, ID, join_type="inner").sort_by([(TIME, "ascending"), (ID, "ascending")])
     if not table.num_rows:
@@ -79,13 +79,15 @@ def read_captured(options: DataOptions) -> RawTable:
     notices = [f"{table.num_rows} of {rows.num_rows} captured rows have feedback, {len(files)} files"]
     categorical = frozenset(name for file in files for name in file.categories)
     origin = {"format": "captured rows", "files": len(files), "captured": rows.num_rows}
-    print_of = hashlib.sha256("\n".join(table.column(ID).to_pylist()).encode()).hexdigest()
-    return RawTable([*names, target], columns, True, table.num_rows, notices, origin, print_of, categorical=categorical)
+    fingerprint = hashlib.sha256("\n".join(table.column(ID).to_pylist()).encode()).hexdigest()
+    return RawTable(
+        [*names, target], columns, True, table.num_rows, notices, origin, fingerprint, categorical=categorical
+    )
 
 
-def selected(options: DataOptions) -> list[CapturedFile]:
+def selected_files(options: DataOptions) -> list[CapturedFile]:
     """The files of one model."""
-    paths = expand(options.data)
+    paths = expand_pattern(options.data)
     if not paths:
         raise UsageError(f"no file matches {options.data}")
     files = [read_file(path) for path in paths]
@@ -101,16 +103,16 @@ def selected(options: DataOptions) -> list[CapturedFile]:
     return found or files  # --name renames a model: the files then belong to one model
 
 
-def expand(pattern: str) -> list[str]:
+def expand_pattern(pattern: str) -> list[str]:
     """The files that match a pattern, sorted."""
     if not is_url(pattern):
         return sorted(glob.glob(pattern))
-    filesystem, path = remote(pattern)
+    filesystem, path = remote_filesystem(pattern)
     scheme = pattern.partition("://")[0]
     return sorted(f"{scheme}://{str(found).lstrip('/')}" for found in filesystem.glob(path))
 
 
-def remote(url: str) -> tuple[Any, str]:
+def remote_filesystem(url: str) -> tuple[Any, str]:
     try:
         check_destination(url)
     except ValueError as error:
@@ -122,23 +124,25 @@ def remote(url: str) -> tuple[Any, str]:
 
 
 def read_file(path: str) -> CapturedFile:
-    """Raises UsageError for a file that no capture has written."""
+    """Read a captured file. Raises UsageError for any other file."""
     try:
         if is_url(path):
-            filesystem, name = remote(path)
+            filesystem, name = remote_filesystem(path)
             table = pq.read_table(pa.BufferReader(filesystem.cat_file(name)))
         else:
             table = pq.read_table(path, partitioning=None)
         known = json.loads((table.schema.metadata or {})[METADATA])
-        found = CapturedFile(path, plain(table), known["model"], known["target"], tuple(known.get("categories", ())))
+        found = CapturedFile(
+            path, without_dictionaries(table), known["model"], known["target"], tuple(known.get("categories", ()))
+        )
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = "it was not captured" if isinstance(error, KeyError) else truncate(" ".join(str(error).split()), 200)
         raise UsageError(f"{path} cannot be read as captured rows ({EXAMPLE}): {reason}") from None
     return found
 
 
-def plain(table: Any) -> Any:
-    """The table without dictionaries, which differ from file to file."""
+def without_dictionaries(table: Any) -> Any:
+    """The table with decoded dictionary columns, because dictionaries differ between files."""
     columns = [
         column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
         for column in table.columns
@@ -147,7 +151,7 @@ def plain(table: Any) -> Any:
 
 
 def joined_table(tables: Sequence[Any]) -> Any:
-    """The rows of all tables; a column that one of them does not have is missing there. Raises UsageError."""
+    """The rows of all tables; the cells of a column that a table does not have are missing. Raises UsageError."""
     try:
         return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:
@@ -163,7 +167,7 @@ def without_ambiguous_ids(rows: Any) -> Any:
 
 
 def newest_truth(feedback: Any) -> Any:
-    """Id and truth; if there are several for one row, the newest."""
+    """The id and the true value of each row with feedback, the newest if there are several."""
     ordered = feedback.sort_by([(TIME, "descending")])
     _, first = np.unique(np.array(ordered.column(ID).to_pylist(), dtype=object).astype(str), return_index=True)
     return ordered.take(pa.array(np.sort(first))).select([ID, TRUTH])

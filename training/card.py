@@ -1,4 +1,4 @@
-"""The model card: a page of Markdown about a model for people."""
+"""Writes the model card: a Markdown page that describes a version for people."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from training.plots import COVERAGE_PICTURE, IMPORTANCE_PICTURE
 from training.recipe import Recipe
 from training.splitting import Split
 
-MAX_LISTED_COLUMNS = 30  # columns listed in the importance
+MAX_LISTED_COLUMNS = 30  # in the table of importance
 
 
 ALL_ROWS = (
     " After these figures were measured, the served network was trained once more on all rows. Its intervals and label "
-    "sets are made of the errors that were measured."
+    "sets use the errors that were measured before."
 )
 
 
 def metrics_table(network: EvaluationMetrics, baselines: dict[str, EvaluationMetrics]) -> list[list[str]]:
-    """Rows of text: a header, the network and each baseline."""
+    """The metrics as rows of text: a header, the network and each baseline."""
     keys = [key for key in METRIC_LABELS if key in network]
     table = [["", *[METRIC_LABELS[key] for key in keys]]]
     for name, metrics in {"this model": network, **baselines}.items():
@@ -119,18 +119,20 @@ def importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
     for column in importance[:MAX_LISTED_COLUMNS]:
         table.append([column.name, f"{column.contribution:.3g}", f"{column.loss_increase:+.1%}"])
     text = (
-        "Contributions are in the unit of the prediction, against one typical row. The last column says by how "
-        "much the loss on held-out rows changes when the values of the column are shuffled among the rows."
+        "Contributions are in the unit of the prediction, relative to one typical row. The last column is the "
+        "change of the loss on held-out rows when the values of the column are shuffled among the rows."
     )
     sections = ["## Importance of the columns", text, markdown(table), f"![importance]({IMPORTANCE_PICTURE})"]
     unused = unused_columns([*importance])
     if unused:
-        sections.append("These columns add nothing: " + ", ".join(f"`{name}`" for name in unused) + ".")
+        sections.append(
+            "These columns do not improve the predictions: " + ", ".join(f"`{name}`" for name in unused) + "."
+        )
     return sections
 
 
 def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
-    """coverage: what `training.coverage_report.report` returns, {} if there were too few rows."""
+    """The section about uncertainty. coverage: of `training.coverage_report.report`, {} if there were too few rows."""
     if not coverage:
         return []
     level, rows = coverage["level"], coverage["rows"]
@@ -140,16 +142,16 @@ def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
         better = 1 - coverage["interval_score"] / coverage["constant_interval_score"]
         fifths = ", ".join(f"{share:.2f}" for share in coverage["coverage_by_fifth"])
         text = (
-            f"Intervals at level {level:g} hold the true value for {covered}. Mean width "
-            f"{coverage['mean_width']:.4g}; intervals of constant width would have {coverage['constant_width']:.4g}. "
+            f"Intervals at level {level:g} contain the true value for {covered}. Mean width "
+            f"{coverage['mean_width']:.4g}, with constant width {coverage['constant_width']:.4g}. "
             f"Interval score {coverage['interval_score']:.4g}, {better:.0%} better than with constant width. Share "
             f"covered by fifth of the prediction, from the smallest: {fifths}."
         )
         levels = {f"`{name}`": shares for name, shares in coverage["coverage_by_level"].items()}
     else:
         text = (
-            f"Label sets at level {level:g} hold the true label for {covered}. Mean size {coverage['mean_size']:.3g}; "
-            f"{coverage['single_labels']:.1%} of the sets have one label."
+            f"Label sets at level {level:g} contain the true label for {covered}. "
+            f"Mean size {coverage['mean_size']:.3g}; {coverage['single_labels']:.1%} of the sets have one label."
         )
         levels = {"the classes": coverage["coverage_by_class"]}
     groups = [

@@ -1,7 +1,7 @@
-"""CatBoost as a baseline, if the extra `baselines` is installed: better than the trees of scikit-learn, but a large
-package.
+"""CatBoost as a baseline, if the extra `baselines` is installed.
 
-Learning rate, depth and sampling are the tuned defaults of Holzmüller et al. 2024, arXiv 2407.04491.
+It is better than the trees of scikit-learn, but it is a large package. Learning rate, depth and sampling are the tuned
+defaults of Holzmüller et al. 2024, arXiv 2407.04491.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from training.evaluation import Array
 ROUNDS, PATIENCE = 1000, 300
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     return importlib.util.find_spec("catboost") is not None
 
 
@@ -46,7 +46,7 @@ def fit(
 
 
 def as_objects(x: Array, categorical: list[int]) -> Any:
-    """(rows, columns): the categories as text, a missing one as "nan"."""
+    """(rows, columns) of objects: the categories as text, a missing category as "nan"."""
     if not categorical:
         return x
     objects = x.astype(object)

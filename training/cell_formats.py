@@ -1,7 +1,7 @@
-"""Decides how the cells of each text column are read: from its cells, the flags, and the other columns.
+"""Decides the format of the cells of each text column, by its cells, the flags and the other columns.
 
-If only one reading fits, it is used, with a notice. Where two fit that differ by a factor, as 1.234 does
-in a file of decimal commas, the other columns decide, and without them the user.
+If only one format fits, it is used, with a notice. If two formats fit whose numbers differ by a factor, as for 1.234 in
+a file with decimal commas, the other columns decide. If they do not decide, the user is asked.
 """
 
 import re
@@ -33,7 +33,7 @@ from training.number_notation import (
     scale_words,
 )
 
-MISSING_WORDS = frozenset(  # in any case; they have no other meaning among numbers, dates and booleans
+MISSING_WORDS = frozenset(  # in upper or lower case; among numbers, dates and booleans they have no other meaning
     """
     - -- --- \u2013 \u2014 . .. * ? na n/a n.a. n.a #n/a #na #value! #div/0! #ref! #num! #name? #null! none nil null nan
     nat <na> (null) (none) (blank) \\n missing unknown undefined k.a. : / \u2026 ... \u2012 \u2015 \uff0d
@@ -45,9 +45,9 @@ MISSING_WORDS = frozenset(  # in any case; they have no other meaning among numb
     *("sin dato", "sin datos", "no aplica", "sem dados", "sem informação", "non disponible", "non disponibile"),
     *("brak danych", "ei tietoa", "нет данных", "데이터 없음", "データなし", "暂无数据"),
 }
-MAX_NUMERIC_CLASSES = 20  # limit for a target whose numbers are kept as text
-MAX_BOOLEAN_SPELLINGS = 20  # distinct cells of a column of words for true and false
-MANY_GROUPS = 12  # this many distinct cells with exactly three decimals are not an accident
+MAX_NUMERIC_CLASSES = 20  # maximum distinct values of a target whose numbers stay text
+MAX_BOOLEAN_SPELLINGS = 20  # maximum distinct cells of a column of words for true and false
+MANY_GROUPS = 12  # fewer distinct cells with exactly three digits after the point may be a coincidence
 ZERO_POINT = re.compile(r"0?[.,]\d+")
 DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks(",", "."), ",": Marks(".", ",")}
 
@@ -65,13 +65,13 @@ class Candidate:
     marks: Marks | None = None
 
     @property
-    def doubtful_mark(self) -> str | None:
+    def ambiguous_mark(self) -> str | None:
         """The mark that separates either decimals or thousands, if it is not clear which."""
         return next((mark for mark in ".," if {DECIMALS[mark], GROUPS[mark]} <= {*self.fits}), None)
 
     @property
     def decimal_evidence(self) -> str | None:
-        """The decimal mark of the table, if this column shows it."""
+        """The decimal mark, if the cells of this column show it; else None."""
         used = self.marks is not None and any(mark in core for core in self.cores for mark in ".,")
         return self.marks.decimal if used and self.marks else None
 
@@ -86,13 +86,13 @@ class FormatNotice(NamedTuple):
 
 
 class ColumnFormat(NamedTuple):
-    """How the cells of a column are read, and the notices about it."""
+    """The format of a column's cells, and the notices about it."""
 
     cells: CellFormat
     notices: Sequence[FormatNotice] = ()
 
     def apply(self, column: FactorizedColumn) -> FactorizedColumn:
-        """The column with the format of its cells; words for a missing value become missing."""
+        """The column with this format; cells that are words for a missing value become missing."""
         if self.cells.missing:
             column = column.without(np.isin(np.array(column.values, dtype=object), self.cells.missing))
         return column.with_cells(self.cells)
@@ -117,7 +117,7 @@ def decide_cell_formats(
     options: DataOptions,
     schema: FeatureSchema | None,
 ) -> dict[str, ColumnFormat]:
-    """The format of each column; the columns themselves are not kept. Raises UsageError if only the user can decide."""
+    """The format of each column; the columns are not kept in memory. Raises UsageError if only the user can decide."""
     if options.decimal and options.decimal == options.thousands:
         raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
     decided: dict[str, ColumnFormat] = {}
@@ -129,9 +129,9 @@ def decide_cell_formats(
             candidates.append(found)
         else:
             decided[column.name] = found
-        del column  # before the next one is read: one column is in memory
+        del column  # frees it before the next column is read: only one is in memory
     _resolve(candidates, delimiter, options, ask=schema is None)
-    return decided | {candidate.column: _finish(candidate, options) for candidate in candidates}
+    return decided | {candidate.column: _finish_format(candidate, options) for candidate in candidates}
 
 
 def _declared_format(
@@ -154,8 +154,8 @@ def _declared_format(
 
 
 def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, ask: bool) -> Candidate | ColumnFormat:
-    """A column of numbers with the marks that fit, or the unchanged column. Raises UsageError if only the user can
-    decide and `ask` is set."""
+    """A candidate if the cells are numbers, else the column's format. Raises UsageError if only the user can decide
+    and `ask` is set."""
     present, words = _without_missing_words(column, options)
     declared = column.name in options.number or (column.name == target and options.task == "regression")
     notation = None if column.name in options.date else detect_notation(present, declared=declared)
@@ -164,11 +164,11 @@ def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, a
         cells = notation.cells.model_copy(update={"missing": [*words]})
         if fits and _may_be_numbers(column, target, options, cells, fits):
             if notation.mixed_percent:
-                raise _percent_question(present, is_target=column.name == target)
-            if column.cell_type == "text" or _are_no_json_numbers(present.values):
+                raise _mixed_percent_error(present, is_target=column.name == target)
+            if column.cell_type == "text" or _differ_from_json_numbers(present.values):
                 cells = cells.model_copy(update={"text": True})
             fits = _distinct_fits(notation.cores, fits)
-            return Candidate(column.name, _texts(present), cells, words, notation.cores, fits)
+            return Candidate(column.name, _sample_texts(present), cells, words, notation.cores, fits)
     plain = CellFormat(decimal=options.decimal or ".")
     if (booleans := _boolean_words(present, target, options)) is not None:
         cells = plain.model_copy(update={**booleans._asdict(), "missing": [*words]})
@@ -180,10 +180,10 @@ def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, a
 
 
 def _fitting_marks(column: FactorizedColumn, notation: Notation, options: DataOptions) -> list[Marks]:
-    """The marks that fit nearly all cells, those that fit most of them first."""
+    """The marks that fit nearly all cells, ordered by the share of cells that they fit."""
     sample, shares = _sample(column), dict[Marks, float]()
     for marks in possible_marks(notation.cores, options.decimal, options.thousands):
-        cells = _format(notation.cells, marks)
+        cells = _with_marks(notation.cells, marks)
         if fitting_share(sample, cells) >= 2 * MIN_SHARE - 1:
             shares[marks] = fitting_share(column, cells)
     return sorted((marks for marks in shares if shares[marks] >= MIN_SHARE), key=lambda marks: -shares[marks])
@@ -206,8 +206,8 @@ def _is_date_or_boolean(present: FactorizedColumn, column: FactorizedColumn, opt
     return detect_date_format(present, options.date_format) is not None
 
 
-def _texts(column: FactorizedColumn) -> list[str]:
-    """Some of the cells: the first ones and, if present, one with another minus sign."""
+def _sample_texts(column: FactorizedColumn) -> list[str]:
+    """The first cells, and one cell with a minus sign other than the hyphen, if there is one."""
     other = next((text for text in column.values if "\u2212" in text), None)
     return column.values[:SAMPLE_VALUES] + ([other] if other else [])
 
@@ -217,15 +217,14 @@ def _sample(column: FactorizedColumn) -> FactorizedColumn:
     return replace(column, values=column.values[::step], counts=column.counts[::step])
 
 
-def _format(cells: CellFormat, marks: Marks) -> CellFormat:
+def _with_marks(cells: CellFormat, marks: Marks) -> CellFormat:
     return CellFormat(**cells.model_dump() | marks._asdict())
 
 
 def _may_be_numbers(
     column: FactorizedColumn, target: str, options: DataOptions, cells: CellFormat, fits: list[Marks]
 ) -> bool:
-    """Whether cells that can be read as numbers are. Text of a Parquet file was kept as text, unless it cannot be
-    anything else."""
+    """Whether cells that can be parsed as numbers are numbers. Plain numbers in the text of a typed file stay text."""
     if column.cell_type == "untyped" or column.name in options.number or cells.marked:
         return True
     if column.name == target:
@@ -234,18 +233,18 @@ def _may_be_numbers(
 
 
 def _distinct_fits(cores: list[str], fits: list[Marks]) -> list[Marks]:
-    """The readings without those whose marks do not occur, if a simpler one fits as well."""
+    """The fitting marks without those whose thousands mark does not occur; if none remain, the best fit."""
     joined = "".join(cores)
     used = [marks for marks in fits if marks.thousands is None or marks.thousands in joined]
     return used or fits[:1]
 
 
 def _resolve(candidates: list[Candidate], delimiter: str | None, options: DataOptions, *, ask: bool) -> None:
-    """Choose the marks of each candidate: the clear ones first, because they decide the others."""
+    """Choose the marks of each candidate, the unambiguous candidates first because they decide the others."""
     for candidate in candidates:
-        if candidate.doubtful_mark is None:
+        if candidate.ambiguous_mark is None:
             candidate.marks = candidate.fits[0]
-    for use in (_by_other_columns, _by_own_cells, _by_other_columns, _by_delimiter):
+    for use in (_marks_by_other_columns, _marks_by_own_cells, _marks_by_other_columns, _marks_by_delimiter):
         evidence = {candidate.decimal_evidence for candidate in candidates} - {None}
         for candidate in candidates:
             if candidate.marks is None:
@@ -254,34 +253,34 @@ def _resolve(candidates: list[Candidate], delimiter: str | None, options: DataOp
     for candidate in candidates:
         if candidate.marks is None:
             if ask:
-                raise _question(candidate)
+                raise _ambiguous_mark_error(candidate)
             candidate.marks = candidate.fits[0]
         if candidate.marks.decimal == "." and evidence == {","} and candidate.decimal_evidence is None:
             candidate.marks = Marks(",", candidate.marks.thousands)  # whole numbers, in a table of decimal commas
 
 
-def _by_other_columns(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    mark = candidate.doubtful_mark
+def _marks_by_other_columns(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
+    mark = candidate.ambiguous_mark
     if mark is None or len(evidence) != 1:
         return None
     return DECIMALS[mark] if mark in evidence else GROUPS[mark]
 
 
-def _by_own_cells(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    """0.123 has decimals. Whole numbers below 1,000 next to groups of three digits are thousands."""
-    mark = candidate.doubtful_mark
+def _marks_by_own_cells(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
+    """In 0.123 the mark is decimal. If all cells without a mark are below 1,000, the mark separates thousands."""
+    mark = candidate.ambiguous_mark
     assert mark is not None
     if any(ZERO_POINT.fullmatch(core) for core in candidate.cores):
         return DECIMALS[mark]
-    small, large = _whole_cells(candidate.cores)
+    small, large = _count_cells_without_mark(candidate.cores)
     if small and not large and (mark == "," or delimiter != ","):
         return GROUPS[mark]
     return None
 
 
-def _by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    """In comma-separated files the comma is not a decimal mark, and a point is one if few cells could be thousands."""
-    mark = candidate.doubtful_mark
+def _marks_by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
+    """In comma-separated files the comma is not a decimal mark; the point is one if few cells could be thousands."""
+    mark = candidate.ambiguous_mark
     if delimiter != ",":
         return None
     if mark == ",":
@@ -290,25 +289,27 @@ def _by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: st
     return None if groups >= MANY_GROUPS else DECIMALS["."]
 
 
-def _whole_cells(cores: list[str]) -> tuple[int, int]:
-    """How many cells have no mark, below 1,000 and above."""
+def _count_cells_without_mark(cores: list[str]) -> tuple[int, int]:
+    """The numbers of cells without a mark: those below 1,000, and the others."""
     whole = [core for core in cores if core.isdecimal()]
     small = sum(len(core) <= 3 for core in whole)
     return small, len(whole) - small
 
 
-def _question(candidate: Candidate) -> UsageError:
-    mark = candidate.doubtful_mark
+def _ambiguous_mark_error(candidate: Candidate) -> UsageError:
+    mark = candidate.ambiguous_mark
     assert mark is not None
     text = next(text for text in candidate.texts if mark in text)
-    grouped, decimal = (_number_text(_format(candidate.cells, marks), text) for marks in (GROUPS[mark], DECIMALS[mark]))
+    grouped, decimal = (
+        _number_text(_with_marks(candidate.cells, marks), text) for marks in (GROUPS[mark], DECIMALS[mark])
+    )
     return UsageError(
-        f"column {candidate.column!r}: {render(text)} may be {grouped} or {decimal}: say --thousands {mark} or "
-        f"--decimal {mark}; a --schema from inspect --out keeps the answer"
+        f"column {candidate.column!r}: {render(text)} may be {grouped} or {decimal}: use --thousands {mark} or "
+        f"--decimal {mark}; a --schema from inspect --out stores the choice"
     )
 
 
-def _percent_question(column: FactorizedColumn, *, is_target: bool) -> UsageError:
+def _mixed_percent_error(column: FactorizedColumn, *, is_target: bool) -> UsageError:
     with_sign = next(text for text in column.values if "%" in text)
     plain = next(text for text in column.values if "%" not in text)
     number, category = (
@@ -317,27 +318,26 @@ def _percent_question(column: FactorizedColumn, *, is_target: bool) -> UsageErro
         else (f"--number {column.name}", f"--categorical {column.name}")
     )
     return UsageError(
-        f"column {column.name!r} has {render(with_sign)} and {render(plain)}, which may be percent, too: say {number} "
-        f"if it is, or {category} to keep the text; a --schema from inspect --out keeps the answer"
+        f"column {column.name!r} has {render(with_sign)} and {render(plain)}, which may also be a percentage: use "
+        f"{number} if it is, or {category} to keep the text; a --schema from inspect --out stores the choice"
     )
 
 
 def _number_text(cells: CellFormat, text: str) -> str:
     number = cells.parse_number(text)
-    return "no number" if number is None else f"{number:.15g}"
+    return "not a number" if number is None else f"{number:.15g}"
 
 
-def _finish(candidate: Candidate, options: DataOptions) -> ColumnFormat:
+def _finish_format(candidate: Candidate, options: DataOptions) -> ColumnFormat:
     assert candidate.marks is not None
-    cells = _format(candidate.cells, candidate.marks)
+    cells = _with_marks(candidate.cells, candidate.marks)
     if options.decimal and cells.thousands is None:
-        cells = _format(cells, Marks(options.decimal, None))
+        cells = _with_marks(cells, Marks(options.decimal, None))
     return ColumnFormat(cells, _notices(candidate, cells, options))
 
 
-def _are_no_json_numbers(texts: list[str]) -> bool:
-    """Whether some have another minus than a hyphen, a plus, or no digit on one side of the point: JSON has them as
-    text."""
+def _differ_from_json_numbers(texts: list[str]) -> bool:
+    """Whether some texts are not JSON numbers: with a plus, another minus, or no digit on one side of the point."""
     return any(
         text.startswith(("+", ".", "-.")) or text.endswith(".") if text.isascii() else with_ascii_forms(text) != text
         for text in texts
@@ -351,16 +351,16 @@ def _notices(candidate: Candidate, cells: CellFormat, options: DataOptions) -> l
     if cells.thousands:
         reasons.append((f"{cells.thousands!r} separates thousands", cells.thousands, "--thousands, --decimal"))
     if cells.units:
-        reasons.append((f"numbers are read without their unit {_listed(cells.units)}", cells.units[0], "--categorical"))
+        reasons.append((f"numbers are read without their unit {_quoted(cells.units)}", cells.units[0], "--categorical"))
     if cells.scales:
         words = scale_words(candidate.texts)
-        reasons.append((f"{_listed(words)} after a number multiplies it", words[0], "--categorical"))
+        reasons.append((f"{_quoted(words)} after a number multiplies it", words[0], "--categorical"))
     if cells.parentheses:
         reasons.append(("numbers in parentheses are negative", "(", "--categorical"))
     if cells.trailing_minus:
-        reasons.append(("numbers with a minus behind them are negative", "-", "--categorical"))
+        reasons.append(("numbers followed by a minus are negative", "-", "--categorical"))
     if any("\u2212" in text for text in candidate.texts):
-        reasons.append(("the minus is not a hyphen", "\u2212", "--categorical"))
+        reasons.append(("the minus sign is not a hyphen", "\u2212", "--categorical"))
     notices = [
         FormatNotice(candidate.column, reason, _example(candidate.texts, cells, needle), flag)
         for reason, needle, flag in reasons
@@ -368,12 +368,12 @@ def _notices(candidate: Candidate, cells: CellFormat, options: DataOptions) -> l
     return notices + _missing_notices(candidate.column, candidate.words)
 
 
-def _listed(units: list[str]) -> str:
+def _quoted(units: list[str]) -> str:
     return ", ".join(map(repr, units))
 
 
 def _example(texts: list[str], cells: CellFormat, needle: str) -> str:
-    """A cell with the needle and the number that it is."""
+    """An example for a notice: a cell that contains `needle`, and its number."""
     texts = [text for text in texts if cells.parse_number(text) is not None]
     normal = needle.casefold()
     text = next((text for text in texts if normal in text.casefold()), texts[0])
@@ -381,14 +381,14 @@ def _example(texts: list[str], cells: CellFormat, needle: str) -> str:
 
 
 def _boolean_words(present: FactorizedColumn, target: str, options: DataOptions) -> BooleanWords | None:
-    """The words for true and false in a column of these. A target keeps its words, which are its classes."""
+    """The words for true and false in a column of such words. A target keeps its words: they are its classes."""
     if present.cell_type != "untyped" or present.name in (target, *options.number, *options.date):
         return None
     return boolean_words(present.values) if len(present.values) <= MAX_BOOLEAN_SPELLINGS else None
 
 
 def _boolean_notices(column: str, words: BooleanWords) -> list[FormatNotice]:
-    reason = f"{_listed(words.true)} is read as true, {_listed(words.false)} as false"
+    reason = f"{_quoted(words.true)} is read as true, {_quoted(words.false)} as false"
     return [FormatNotice(column, reason, "", "--categorical")]
 
 
@@ -396,5 +396,5 @@ def _missing_notices(column: str, words: dict[str, int]) -> list[FormatNotice]:
     if not words:
         return []
     count = sum(words.values())
-    reason = f"{count} cell{'s' * (count > 1)} ({_listed([*words])}) count as missing"
-    return [FormatNotice(column, reason, "", "--na says which do")]
+    reason = f"{count} cell{'s' * (count > 1)} ({_quoted([*words])}) count as missing"
+    return [FormatNotice(column, reason, "", "--na")]

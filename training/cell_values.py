@@ -31,7 +31,7 @@ def parse_numbers(column: FactorizedColumn) -> Vector:
 
 
 def _plain_numbers(column: FactorizedColumn) -> Vector | None:
-    """Parses the numbers with float() alone, which is faster. Returns None if a text is not a plain number, such as
+    """Parse the numbers with float() alone, which is faster. Returns None if a text is not a plain number, such as
     `nan` or `1_000`."""
     if not column.cells.plain or "_" in "".join(column.values):
         return None
@@ -96,7 +96,7 @@ def has_leading_zeros(column: FactorizedColumn) -> Mask:
     return np.array([bool(LEADING_ZERO.fullmatch(value)) for value in column.values], dtype=bool)
 
 
-def holds_numbers(column: FactorizedColumn, numbers: Vector) -> bool:
+def is_numeric_column(column: FactorizedColumn, numbers: Vector) -> bool:
     """Whether nearly all cells are numbers without leading zeros. numbers: as `parse_numbers` returns them."""
     if column.cell_type == "number":
         return True

@@ -1,6 +1,6 @@
 """One column of a table, factorised: its distinct values with their counts, and a code for each row.
 
-All later steps work on the distinct values, so a million rows cost little more than their reading.
+All later steps work on the distinct values, so a million rows cost little more than reading them.
 """
 
 import math
@@ -22,16 +22,16 @@ from training.streaming.part_columns import PartColumns
 
 CellType = Literal["untyped", "text", "number", "boolean", "timestamp", "other"]
 Mask = npt.NDArray[np.bool_]
-TEXT_ROWS = 65_536  # number of times that are Python objects at once
+TEXT_ROWS = 65_536  # number of timestamps that are converted to Python objects at once
 
 
 @dataclass(frozen=True)
 class FactorizedColumn:
-    """One column of a table: row i holds `values[codes[i]]`, or no value where the code is -1.
+    """One column of a table: the value of row i is `values[codes[i]]`, or missing if the code is -1.
 
-    values: the distinct values without the missing ones; text if the table is untyped (CSV), else as JSON has them
-    (timestamps as ISO 8601 text). counts: how often each of them occurs in the table. tokens: how often each text that
-    counts as missing does. trimmed: whether blanks around its cells were removed. cells: how its text is read.
+    values: the distinct values that are not missing; text if the table is untyped (CSV), else of a JSON type
+    (timestamps as ISO 8601 text). counts: the number of cells of each value. tokens: the number of cells of each text
+    that counts as missing. trimmed: whether blanks around the cells were removed. cells: the format of the text.
     """
 
     name: str
@@ -39,7 +39,7 @@ class FactorizedColumn:
     values: list[Any]
     counts: npt.NDArray[np.int64]
     cell_type: CellType
-    categorical: bool = False  # according to the table itself
+    categorical: bool = False  # whether the table declares the column categorical
     arrow_type: str = ""
     tokens: dict[str, int] = field(default_factory=dict)
     trimmed: bool = False
@@ -58,7 +58,7 @@ class FactorizedColumn:
         return float(self.counts[mask].sum() / max(self.present, 1))
 
     def broadcast(self, values: Sequence[Any] | npt.NDArray[Any], missing: Any, dtype: Any) -> npt.NDArray[Any]:
-        """(rows,): a value for each cell, from one for each distinct value."""
+        """(rows,): the value of each cell. values: one for each distinct value."""
         table = np.empty(len(values) + 1, dtype=dtype)
         table[:-1] = values
         table[-1] = missing  # code -1
@@ -71,7 +71,7 @@ class FactorizedColumn:
         return ", ".join(render(self.values[index]) for index in where)
 
     def without(self, mask: Mask) -> "FactorizedColumn":
-        """The same column; the values in the mask count as missing."""
+        """The column in which the values in the mask count as missing."""
         codes, values = _drop_values(self.codes, self.values, mask)
         return replace(self, codes=codes, values=values, counts=self.counts[~mask])
 
@@ -80,8 +80,8 @@ class FactorizedColumn:
         return replace(self, cells=cells)
 
 
-def may_hold_text(table: RawTable, name: str) -> bool:
-    """Whether the format of a column's cells has to be decided; known without reading a large column."""
+def may_contain_text(table: RawTable, name: str) -> bool:
+    """Whether cells of a column may be text, so that a format must be decided. Does not read a large column."""
     if not isinstance(table.columns, PartColumns):
         return True
     kind, is_a = table.columns.type_of(table.names.index(name)), pa.types
@@ -124,13 +124,13 @@ def _normalized(codes: npt.NDArray[Any], values: list[str]) -> tuple[npt.NDArray
     if normal == values:
         return codes, values
     position = {text: index for index, text in enumerate(dict.fromkeys(normal))}
-    renumbered = np.array([*(position[text] for text in normal), -1], dtype=np.int32)  # the last one for code -1
+    renumbered = np.array([*(position[text] for text in normal), -1], dtype=np.int32)  # the last entry is for code -1
     return renumbered[codes], [*position]
 
 
 def _drop_values(codes: npt.NDArray[Any], values: list[Any], mask: Mask) -> tuple[npt.NDArray[np.int32], list[Any]]:
-    """Codes and values without those in the mask, whose rows get the code -1."""
-    renumbered = np.append(np.where(mask, -1, np.cumsum(~mask) - 1), -1)  # the last one for code -1
+    """Remove the values in the mask; their rows get the code -1."""
+    renumbered = np.append(np.where(mask, -1, np.cumsum(~mask) - 1), -1)  # the last entry is for code -1
     kept = [value for value, dropped in zip(values, mask.tolist(), strict=True) if not dropped]
     return renumbered[codes].astype(np.int32), kept
 
@@ -166,7 +166,7 @@ def _typed_column(column: Any) -> tuple[CellType, Any]:
 
 
 def _iso_texts(moments: Any) -> list[str]:
-    """ISO 8601 texts of an Arrow array, without the time if no value has one. A part at a time is Python objects."""
+    """ISO 8601 texts of an Arrow array, without the time if no value has one. Converts TEXT_ROWS values at a time."""
     parts = [moments.slice(start, TEXT_ROWS) for start in range(0, len(moments), TEXT_ROWS)]
     dates_only = all(_is_date(moment) for part in parts for moment in part.to_pylist())
     return [

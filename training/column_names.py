@@ -7,7 +7,7 @@ from training.errors import UsageError
 
 
 def check_same_names(expected: Sequence[str], found: Sequence[str], first: str, where: str) -> None:
-    """Raises UsageError if a file has other columns than the first one; their order may differ."""
+    """Raises UsageError if a file has other columns than the first file; their order may differ."""
     if sorted(expected) == sorted(found):
         return
     lacking = next((name for name in expected if name not in found), None)

@@ -22,7 +22,7 @@ def find_target(table: RawTable, options: DataOptions, schema: FeatureSchema | N
         )
     target = options.target or (schema.target if schema else None)
     if not target:
-        raise UsageError(f"say --target COLUMN, the column to predict; there are {list_names(table.names)}")
+        raise UsageError(f"use --target COLUMN, the column to predict; there are {list_names(table.names)}")
     if target not in table.names:
         hint = did_you_mean(target, table.names) or f"; there are {list_names(table.names)}"
         raise UsageError(f"the table has no column {truncate(target)!r} to predict{hint}{header_hint(table.names)}")

@@ -12,7 +12,7 @@ from models.text_score import MAX_CHARACTERS
 from training.cell_values import (
     MAX_INVALID_SHARE,
     Vector,
-    holds_numbers,
+    is_numeric_column,
     parse_booleans,
     parse_numbers,
     swap_decimal,
@@ -25,24 +25,26 @@ from training.number_notation import unit_kind
 from training.split_rule import parse_split_rule
 
 NEARLY_DISTINCT = 0.9  # text with this share of distinct values identifies rows instead of grouping them
-LONG_TEXT = 40  # average length of values, from which LONG_TEXT_DISTINCT is sufficient
+LONG_TEXT = 40  # average length from which the share LONG_TEXT_DISTINCT is sufficient
 LONG_TEXT_DISTINCT = 0.5
 LENGTH_SAMPLE = 10_000
-WORD = re.compile(r"[^\W\d_]{2,}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # one character of Chinese and Japanese
-MIN_WORDS, MIN_WORDY_SHARE = 2, 0.5  # of free text: words of a value, and the share of such values
+WORD = re.compile(
+    r"[^\W\d_]{2,}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+)  # a single Chinese, Japanese or Korean character
+MIN_WORDS, MIN_WORDY_SHARE = 2, 0.5  # free text has at least this number of words in this share of its values
 TRIED_TEXT = "free text: training tries it"
 EPOCH_SECONDS = 946_684_800, 2_051_222_400  # 2000 to 2034
 COMPACT_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
-MANY_VALUES = 50  # distinct texts, from which numbers or dates that were not read are more likely than levels
+MANY_VALUES = 50  # with more distinct texts, unrecognised numbers or dates are more likely than levels
 UNREAD = (
     (
         re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d).*\d|\d:\d\d"),
-        "dates or times in a form that is not read; see --date-format",
+        "dates or times in an unknown format; see --date-format",
     ),
     (re.compile(r"^[^\w]{0,3}\d[\d.,]*\W{0,2}[^\W\d]{0,4}\W{0,2}$"), "numbers with other text"),
     (re.compile(r"^[\d\W]*\d[\d\W]*$"), "digits and signs that are not read as numbers"),
 )
-FIRST_YEAR, LAST_YEAR = 1500, 2100  # row numbers are hardly ever these
+FIRST_YEAR, LAST_YEAR = 1500, 2100  # consecutive integers in this range are years, not row numbers
 IDENTIFIER_NAME = re.compile(
     r"(?i:ids?|identifier|uuid|guid|key|index|idx|row|rowid|row[ _.-]?(nr|no|num|number)|nr|no|unnamed: \d+)"
     r"|.*(?i:[ _.-](id|uuid|guid|key|index))|.*[a-z](Id|ID)"
@@ -50,15 +52,15 @@ IDENTIFIER_NAME = re.compile(
 
 
 class ColumnType(NamedTuple):
-    """The type of a column and why it has it."""
+    """The type of a column, and the reason for it."""
 
     type: Kind | Literal["ignored"]
     reason: str
-    candidate: bool = False  # whether training tries the column and keeps it only if it lowers the validation loss
+    candidate: bool = False  # whether training tries the column and uses it only if it lowers the validation loss
 
 
 def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> ColumnType:
-    """Decide by the edited schema and the flags, otherwise by the values."""
+    """Decide the type of a column by the edited schema and the flags, otherwise by its values."""
     in_schema = schema is not None and column.name in schema.by_name
     if column.cell_type == "other" and not in_schema:
         return ColumnType("ignored", f"cells of type {column.arrow_type} cannot be used")
@@ -91,21 +93,21 @@ def _exclusion_reason(name: str, options: DataOptions, schema: FeatureSchema | N
 
 def _requested_type(name: str, options: DataOptions, schema: FeatureSchema | None) -> ColumnType | None:
     if schema and name in schema.by_name:
-        return ColumnType(schema.by_name[name].kind, f"as {options.schema} says")
+        return ColumnType(schema.by_name[name].kind, f"set in {options.schema}")
     flag = next((flag for flag in TYPE_FLAGS if name in getattr(options, flag)), None)
-    return ColumnType(TYPE_FLAGS[flag], f"as --{flag} says") if flag else None
+    return ColumnType(TYPE_FLAGS[flag], f"set by --{flag}") if flag else None
 
 
 def infer_type(column: FactorizedColumn, date_format: str | None = None) -> ColumnType:
-    """Decide by the values of the column only; there is at least one. date_format: of `--date-format`."""
+    """Decide the type by the values only, of which there is at least one. date_format: the value of `--date-format`."""
     numbers = parse_numbers(column)
     if np.isinf(numbers).all():
         return ColumnType("ignored", "empty except for infinities" if column.missing else "all infinite")
     if len(column.values) == 1 and not column.missing:
         return ColumnType("ignored", "constant")
     if column.categorical:
-        return ColumnType("category", "the table says it is categorical")
-    if np.isfinite(numbers).any() and holds_numbers(column, numbers):
+        return ColumnType("category", "categorical in the table")
+    if np.isfinite(numbers).any() and is_numeric_column(column, numbers):
         return _numeric_type(column, numbers)
     if column.cell_type == "boolean" or not np.isnan(parse_booleans(column)).any():
         words = [*column.cells.true, *column.cells.false] or ["true", "false"]
@@ -116,7 +118,7 @@ def infer_type(column: FactorizedColumn, date_format: str | None = None) -> Colu
 
 
 def _numeric_type(column: FactorizedColumn, numbers: Vector) -> ColumnType:
-    """A number, unless the column only identifies the rows."""
+    """The type of a column of numbers: a number, unless the column only identifies the rows."""
     finite = numbers[np.isfinite(numbers)]
     whole = bool((finite == np.round(finite)).all())
     if whole and len(finite) == len(numbers):
@@ -141,23 +143,23 @@ def _date_hint(column: FactorizedColumn, numbers: Vector) -> str:
 
 
 def _text_type(column: FactorizedColumn) -> ColumnType:
-    """A category, unless nearly every cell is different."""
+    """The type of a column of text: a category, unless nearly every cell is different."""
     share = len(column.values) / column.present
-    hint = _text_hint(column) or (_unread_hint(column) if len(column.values) > MANY_VALUES else "")
+    hint = _text_hint(column) or (_unknown_format_hint(column) if len(column.values) > MANY_VALUES else "")
     if is_free_text(column, share):
         return ColumnType("text", TRIED_TEXT, candidate=True)
     if share == 1:
         return ColumnType("ignored", f"different in every row{hint}")
     if share >= NEARLY_DISTINCT:
         counts = f"{len(column.values)} values in {column.present} cells"
-        return ColumnType("ignored", f"nearly different in every row, {counts}{hint}")
+        return ColumnType("ignored", f"different in nearly every row, {counts}{hint}")
     if share >= LONG_TEXT_DISTINCT and (length := mean_length(column)) > LONG_TEXT:
         return ColumnType("ignored", f"{len(column.values)} values of {length:.0f} characters on average{hint}")
     return ColumnType("category", f"text{hint}")
 
 
 def is_free_text(column: FactorizedColumn, share: float) -> bool:
-    """Whether the values are texts of several words. share: of distinct values among the cells."""
+    """Whether the values are texts of several words. share: distinct values / cells."""
     sample = column.values[:LENGTH_SAMPLE]
     if share < LONG_TEXT_DISTINCT or max(map(len, column.values)) > MAX_CHARACTERS:
         return False
@@ -167,7 +169,7 @@ def is_free_text(column: FactorizedColumn, share: float) -> bool:
 
 
 def mean_length(column: FactorizedColumn) -> float:
-    """Characters of a value on average."""
+    """The average number of characters of a value."""
     sample = column.values[:LENGTH_SAMPLE]
     return sum(map(len, sample)) / len(sample)
 
@@ -200,8 +202,8 @@ def _notation_hint(column: FactorizedColumn) -> str:
     return f" (numbers whose units or notation differ, e.g. {examples}?)"
 
 
-def _unread_hint(column: FactorizedColumn) -> str:
-    """A hint if nearly all cells look like dates, times or numbers in a form that is not read."""
+def _unknown_format_hint(column: FactorizedColumn) -> str:
+    """A hint if nearly all cells look like dates, times or numbers in an unknown format."""
     sample = column.values[:LENGTH_SAMPLE]
     for pattern, meaning in UNREAD:
         if sum(bool(pattern.search(text)) for text in sample) >= 0.9 * len(sample):

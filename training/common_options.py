@@ -4,7 +4,7 @@ import argparse
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--debug", action="store_true", help="print the traceback of an error, too")
+    parser.add_argument("--debug", action="store_true", help="also print the traceback of an error")
 
 
 def add_signing_option(parser: argparse.ArgumentParser) -> None:
@@ -17,17 +17,17 @@ def add_signing_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_promotion_options(group: "argparse._ArgumentGroup") -> "argparse._MutuallyExclusiveGroup":
-    """--promote and --no-promote. Returns the group, for further modes."""
+    """Add --promote and --no-promote. Returns their group, to which further modes can be added."""
     modes = group.add_mutually_exclusive_group()
     modes.set_defaults(promotion="auto")
     add_promotion_mode(
         modes,
         "--promote",
         "always",
-        "serve the new version, also if a person chose another one; without these flags it is served unless a person "
-        "chose what is served",
+        "serve the new version, even if a person chose another version; without these flags it is served unless a "
+        "person chose the served version",
     )
-    add_promotion_mode(modes, "--no-promote", "never", "store the new version only")
+    add_promotion_mode(modes, "--no-promote", "never", "only store the new version")
     return modes
 
 

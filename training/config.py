@@ -33,12 +33,13 @@ class DataOptions:
         "captured rows that have feedback, such as 'capture/*.parquet'",
     )
     target: str | None = option(None, "the column to predict")
-    name: str | None = option(None, "the model's name (default: from the name of the file)")
+    name: str | None = option(None, "the model's name (default: derived from the file name)")
     task: Literal["regression", "classification"] | None = option(
         None,
-        "inferred: an integer target with at most 20 values, each at least 5 times, text and true/false are classes",
+        "default: classification for text, true/false, and integers of at most 20 values that each occur at least 5 "
+        "times",
     )
-    drop: tuple[str, ...] = option((), "columns to leave out")
+    drop: tuple[str, ...] = option((), "columns that are not used")
     categorical: tuple[str, ...] = option(
         (), "columns whose values are names, although they look like numbers or dates"
     )
@@ -52,39 +53,39 @@ class DataOptions:
         "the texts of missing cells, in place of NA, N/A, n/a, #N/A, <NA>, NaN, nan, null, NULL and ?, and of words "
         "such as - in columns of numbers and dates; an empty cell is always missing",
     )
-    delimiter: str | None = option(None, "between the cells of a CSV (default: detected)")
-    encoding: str | None = option(None, "of a CSV or JSON file, such as cp1252 (default: detected)")
-    skip_rows: int = option(0, "lines above the header of a CSV or an Excel sheet, such as a title")
-    comment: str | None = option(None, "the beginning of comment lines in a CSV, such as #")
+    delimiter: str | None = option(None, "the character between the cells of a CSV (default: detected)")
+    encoding: str | None = option(None, "the text encoding of a CSV or JSON file, such as cp1252 (default: detected)")
+    skip_rows: int = option(0, "number of lines above the header of a CSV or an Excel sheet, such as a title")
+    comment: str | None = option(None, "the text at the beginning of comment lines in a CSV, such as #")
     decimal: Literal[".", ","] | None = option(
         None, "the decimal mark of numbers in text (default: detected; required if two are possible)"
     )
     thousands: Literal[",", ".", " ", "'"] | None = option(
-        None, "the thousands mark of numbers in text (default: detected; required if two are possible)"
+        None, "the thousands separator of numbers in text (default: detected; required if two are possible)"
     )
     date_format: str | None = option(
         None,
-        "the format of dates: of Python's strptime, such as %d.%m.%Y, or iso, epoch_s or epoch_ms (default: detected)",
+        "the format of dates: a strptime format such as %d.%m.%Y, or iso, epoch_s or epoch_ms (default: detected)",
     )
     schema: str | None = option(None, "a features.json, written by inspect --out and edited, that overrides inference")
     split: str | None = option(
         None,
-        "random, hash, time:COLUMN, group:COLUMN or column:COLUMN; hash, by which a row stays in the test set in "
-        "every training, for tables of your own from 1000 rows on, else random; bundled tables keep their test sets",
+        "random, hash, time:COLUMN, group:COLUMN or column:COLUMN (default: hash, which keeps a row in the same set in "
+        "every training, for tables of your own with at least 1000 rows, else random; bundled tables have fixed sets)",
     )
-    seed: int = option(42, "of the split")
+    seed: int = option(42, "the seed of the split")
     rows: str | None = option(
         None,
-        "the number of rows to use, drawn at random by --seed, or all, also if they exceed --memory (default: all that "
-        "fit into it)",
+        "the number of rows to use, drawn at random with --seed, or all, even if they exceed --memory (default: all "
+        "that fit into it)",
     )
     memory: int | None = option(
         None,
-        "that the rows of a large table may take, such as 2GB, beyond what a small table takes (default: half of what "
-        "is free)",
+        "the memory for the rows of a large table, such as 2GB, in addition to that for a small table (default: half "
+        "of the free memory)",
     )
-    real_examples: bool = option(False, "keep real rows as examples, instead of rows mixed column by column")
-    bundled: str | None = option(None, "the name of a bundled data set, when it is one")
+    real_examples: bool = option(False, "use real rows as examples, instead of rows mixed column by column")
+    bundled: str | None = option(None, "the name of the bundled data set, if the table is one")
 
 
 @dataclass(frozen=True)
@@ -94,54 +95,67 @@ class FitOptions:
     framework: Framework = option("keras", "keras, or numpy for the network of models/network, without TensorFlow")
     network: NetworkName | None = option(
         None,
-        "ensemble: the recipe of docs/training.md; plain: a multilayer perceptron. ensemble, and plain with --hidden",
+        "ensemble: the recipe of docs/training.md; plain: a multilayer perceptron (default: ensemble; with --hidden: "
+        "plain)",
     )
     hidden: tuple[int, ...] | None = option(
         None,
         "units of each hidden layer, such as 64,32 (0 for none). All options that are not set then have Keras's "
         "defaults, except with --network ensemble",
     )
-    activation: ActivationName | None = option(None, "of the hidden layers; relu, plain silu, with --hidden relu")
+    activation: ActivationName | None = option(
+        None, "the activation of the hidden layers (default: relu; plain: silu; with --hidden: relu)"
+    )
     dropout: float | None = option(
         None,
-        "share of activations dropped in training; the best of 0.3, 0.2, 0.1 and 0 on the validation set, plain "
-        "0.1, with --hidden 0",
+        "share of activations dropped in training (default: the best of 0.3, 0.2, 0.1 and 0 on the validation set; "
+        "plain: 0.1; with --hidden: 0)",
     )
-    members: int | None = option(None, f"of the ensemble, which share their weights; {MEMBERS}")
+    members: int | None = option(None, f"number of ensemble members, which share most weights (default: {MEMBERS})")
     frequency_scale: float | None = option(
         None,
-        "standard deviation of the ensemble's initial frequencies; 1, and 3 in the trial with dropout 0.2",
+        "standard deviation of the ensemble's initial frequencies (default: 1; 3 in the trial with dropout 0.2)",
     )
     batch_norm: bool = option(False, "plain: normalise each hidden layer over the batch")
     bins: int | None = option(
-        None, "plain: edges per number at which the first layer can bend; 32, with --hidden 0: only scaled"
+        None,
+        "plain: bin edges per number column, at which the first layer can bend (default: 32; with --hidden: 0, which "
+        "only scales the numbers)",
     )
-    optimizer: OptimizerName | None = option(None, "adamw; with --hidden adam")
-    loss: LossName | None = option(None, "mse for a regression, crossentropy for classes")
+    optimizer: OptimizerName | None = option(None, "the optimizer (default: adamw; with --hidden: adam)")
+    loss: LossName | None = option(None, "the loss function (default: mse for a regression, crossentropy for classes)")
     learning_rate: float | None = option(
-        None, "0.014, in the trials with dropout 0.3 and 0.2 0.004, plain 0.003; with --hidden 0.001 (sgd 0.01)"
+        None,
+        "the learning rate (default: 0.014, in the trials with dropout 0.3 and 0.2 0.004; plain: 0.003; with --hidden: "
+        "0.001, sgd 0.01)",
     )
-    schedule: ScheduleName | None = option(None, "of the learning rate; cosine with warm-up, with --hidden constant")
-    weight_decay: float | None = option(None, "of adamw; 0.01, in the trial with dropout 0.3 0.1, with --hidden 0.004")
-    batch_size: int | None = option(None, "16 to 256 by the number of rows, with --hidden 32")
+    schedule: ScheduleName | None = option(
+        None, "the schedule of the learning rate (default: cosine with warm-up; with --hidden: constant)"
+    )
+    weight_decay: float | None = option(
+        None, "the weight decay of adamw (default: 0.01, in the trial with dropout 0.3 0.1; with --hidden: 0.004)"
+    )
+    batch_size: int | None = option(
+        None, "number of rows of a batch (default: 16 to 256 by the number of rows; with --hidden: 32)"
+    )
     epochs: int | None = option(
         None,
-        "12 to 60 by the size of the table, half of them in the trial with dropout 0.2, a fifth in that with 0.3, "
-        "fewer for more than 250,000 rows; with --hidden 10",
+        "number of epochs (default: 12 to 60 by the size of the table, half of it in the trial with dropout 0.2, a "
+        "fifth in the trial with 0.3, fewer for more than 250,000 rows; with --hidden: 10)",
     )
     patience: int | None = option(
         None,
-        "plain: stop after this number of epochs without a better validation loss and keep the best; 0: never; "
-        "16, with --hidden 0",
+        "plain: stop after this number of epochs without a smaller validation loss and use the best epoch; 0: never "
+        "stop (default: 16; with --hidden: 0)",
     )
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes count as much as frequent ones")
     label_smoothing: float | None = option(
-        None, f"share of the target that the other classes get; {SMOOTHING} for the ensemble, else 0"
+        None, f"probability that the targets give to the other classes (default: {SMOOTHING} for the ensemble, else 0)"
     )
     final: Literal["train", "validation", "all"] | None = option(
         None,
-        "the rows that the served network is trained on: train, validation for train and validation rows, or all, once "
-        "its quality was measured on the test rows; validation, plain train",
+        "the rows that the served network is trained on: train, validation (train and validation rows), or all, after "
+        "its quality was measured on the test rows (default: validation; plain: train)",
     )
     time: float | None = option(
         None,
@@ -149,7 +163,7 @@ class FitOptions:
         "validation loss of all trials decides",
     )
     clip_norm: float | None = option(None, "maximum norm of the gradient (default: none)")
-    fit_seed: int = option(42, "of the initial weights, the order of the batches and dropout")
+    fit_seed: int = option(42, "the seed of the initial weights, the order of the batches and dropout")
 
 
 def check_seed(flag: str, seed: int) -> None:

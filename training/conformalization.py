@@ -1,7 +1,7 @@
-"""The scores behind the intervals and label sets of a trained model.
+"""Computes the scores that determine the intervals and label sets of a trained model.
 
-They come from the test rows: the validation rows chose the trial and the number of epochs, so their errors are too
-small.
+The scores are computed from the test rows: the validation rows were used to select the trial and the number of epochs,
+so their errors are too small.
 """
 
 from dataclasses import dataclass, replace
@@ -33,9 +33,9 @@ Codes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class HeldOutRows:
-    """Rows that neither trained the model nor chose its settings, with their answers.
+    """Rows that were used neither to train the model nor to select its settings, and their predictions.
 
-    target: (n,) values or class numbers. scale: (n,) of a regression. limits: of a regression's predictions, if any.
+    target: (n,) values or class numbers. limits: the limits of a regression's predictions, if there are any.
     """
 
     frame: Frame
@@ -46,7 +46,7 @@ class HeldOutRows:
 
     @cached_property
     def scores(self) -> Vector:
-        """(n,): how far each prediction was from the truth; see `models.uncertainty`."""
+        """(n,): the error of each prediction as a score, see `models.uncertainty`."""
         primary = self.outputs.primary
         if self.schema.task == "regression":
             relative: Vector = np.abs(self.target - primary[:, 0]) / self.scale
@@ -59,7 +59,7 @@ class HeldOutRows:
         return np.asarray(self.outputs.extras[SCALE], dtype=np.float64)
 
     def groups(self, fitted: Uncertainty) -> Codes | None:
-        """(n,): the group of each row, None if these scores have none."""
+        """(n,): the group of each row, or None if `fitted` has no groups."""
         if fitted.by == "none":
             return None
         if fitted.category is None:
@@ -69,7 +69,7 @@ class HeldOutRows:
 
 
 def hidden_outputs(network: Network | None, keras_model: Any, x: Matrix) -> Matrix:
-    """(n, units): the last hidden layer's outputs, those of an ensemble's members side by side.
+    """(n, units): the outputs of the last hidden layer, concatenated for the members of an ensemble.
 
     keras_model: the same network in Keras, used if there is no NumPy network.
     """
@@ -82,7 +82,7 @@ def hidden_outputs(network: Network | None, keras_model: Any, x: Matrix) -> Matr
 
 
 def fit_uncertainty(rows: HeldOutRows) -> Uncertainty | None:
-    """The scores of a model, None if there are too few rows."""
+    """The scores of a model, or None if there are too few rows."""
     scores = rows.scores
     if len(scores) < MIN_TEST_ROWS:
         return None
@@ -95,7 +95,7 @@ def fit_uncertainty(rows: HeldOutRows) -> Uncertainty | None:
 
 
 def uneven_category(rows: HeldOutRows) -> int | None:
-    """The column of the codes whose levels are covered most unevenly, None if all are covered equally."""
+    """The index of the category whose levels are covered most unevenly, or None if all are covered equally."""
     covered = covered_by_folds(rows.scores)
     deviation = np.sqrt(LEVEL * (1 - LEVEL))
     furthest: dict[int, float] = {}
@@ -114,7 +114,7 @@ def uneven_category(rows: HeldOutRows) -> int | None:
 
 
 def folds(count: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Two halves of the rows in random order; each provides scores once and is tested once."""
+    """Two random halves of the rows; each half is tested once with the scores of the other half."""
     order = np.random.default_rng(0).permutation(count)
     first, second = order[: count // 2], order[count // 2 :]
     return [(first, second), (second, first)]
@@ -123,22 +123,22 @@ def folds(count: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
 def covered_by_folds(scores: Vector, level: float = LEVEL) -> npt.NDArray[np.bool_]:
     """(n,): whether each row is covered by the scores of the other half."""
     covered = np.empty(len(scores), dtype=bool)
-    for calibration, judged in folds(len(scores)):
-        covered[judged] = scores[judged] <= uncertainty.fit(scores[calibration]).quantile(
+    for calibration, tested in folds(len(scores)):
+        covered[tested] = scores[tested] <= uncertainty.fit(scores[calibration]).quantile(
             min(level, len(calibration) / (len(calibration) + 1))
         )
     return covered
 
 
 def held_out_rows(model: TabularModel, frame: Frame, target: npt.NDArray[Any]) -> HeldOutRows:
-    """frame, target: the test set's."""
+    """The test rows with the model's predictions. frame, target: of the test set."""
     scaling = model.encoder.target
     low, high = (-np.inf, np.inf) if scaling.low is None or scaling.high is None else (scaling.low, scaling.high)
     return HeldOutRows(frame, target, model.with_scale.predict(frame), model.schema, (low, high))
 
 
 def with_scale_of(model: TabularModel, rows: HeldOutRows) -> HeldOutRows:
-    """The same predictions with the scale that another model has for the rows; unchanged without a scale."""
+    """The same rows with the scale that `model` predicts for them; unchanged if they have no scale."""
     if SCALE not in rows.outputs.extras:
         return rows
     scale = model.with_scale.predict(rows.frame).extras[SCALE]

@@ -1,4 +1,4 @@
-"""Hashes of values, which are the same in every training, on every machine."""
+"""Computes hashes of values that are the same in every training and on every machine."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,19 +12,19 @@ MISSING = b"\0missing"
 
 
 def hash_columns(columns: Iterable[tuple[str, npt.NDArray[np.generic]]]) -> Hashes:
-    """(n,): a hash of n values in each column, with the columns' names. There is at least one column."""
-    parts = (mixed(text_hash(name.encode()) ^ mixed(value_hashes(values))) for name, values in columns)
+    """(n,): a hash of each row, from its values and the names of the columns. There is at least one column."""
+    parts = (mix_bits(text_hash(name.encode()) ^ mix_bits(value_hashes(values))) for name, values in columns)
     total = next(parts)
     for part in parts:
         total += part
-    return mixed(total)
+    return mix_bits(total)
 
 
 def value_hashes(values: npt.NDArray[np.generic]) -> Hashes:
     """(n,): hashes of numbers by their value, and of everything else by its text."""
     if values.dtype != object:
         numbers = values.astype(np.float64) + 0.0  # -0.0 is 0.0
-        return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)  # one NaN
+        return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)  # all NaN have the same bits
     codes, distinct = pd.factorize(values)
     known = [text_hash(str(value).encode("utf-8", "surrogatepass")) for value in distinct]
     return np.array([*known, text_hash(MISSING)], np.uint64)[codes]  # the code of a missing value is -1
@@ -34,7 +34,7 @@ def text_hash(text: bytes) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
 
 
-def mixed(values: Hashes) -> Hashes:
+def mix_bits(values: Hashes) -> Hashes:
     """Each bit of the result depends on each bit of the value (the finalizer of SplitMix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,6 +1,6 @@
-"""How often intervals and label sets contain the true value, measured on rows that were not used for them.
+"""Measures how often intervals and label sets contain the true value, on rows that were not used to compute them.
 
-By folds: each half of the test rows is judged by the scores of the other half. By splits: the same for many random
+By folds: each half of the test rows is tested with the scores of the other half. By splits: the same for many random
 halves. The model predicts only once, so a split costs only a quantile and a comparison.
 """
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from models import uncertainty
 from models.uncertainty import Uncertainty
 from training.conformalization import HeldOutRows, folds
-from training.coverage_report import judged_quantiles
+from training.coverage_report import row_quantiles
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 BASE_TOLERANCE, DEVIATIONS = 0.01, 2.0
@@ -21,7 +21,7 @@ MEAN_TOLERANCE = 0.005
 
 
 class LevelCoverage(NamedTuple):
-    """The coverage of one level. tolerance: how far `by_folds` may be from the level by chance."""
+    """The coverage at one level. tolerance: how much `by_folds` may differ from the level by chance."""
 
     level: float
     by_folds: float
@@ -29,17 +29,17 @@ class LevelCoverage(NamedTuple):
     mean_of_splits: float
 
     @property
-    def holds(self) -> bool:
+    def is_in_tolerance(self) -> bool:
         return abs(self.by_folds - self.level) <= self.tolerance
 
     @property
-    def mean_holds(self) -> bool:
+    def mean_is_in_tolerance(self) -> bool:
         return abs(self.mean_of_splits - self.level) <= MEAN_TOLERANCE
 
 
 def level_coverage(rows: HeldOutRows, fitted: Uncertainty, level: float, splits: int) -> LevelCoverage:
-    """Whether scores cover as many rows as they should. For a classification, without the label that is always
-    added."""
+    """Measure the coverage of scores at a level. The most probable label, which each label set contains in any case, is
+    not added."""
     rng, count = np.random.default_rng(1), len(rows.scores)
     by_folds = np.mean([_covered(rows, fitted, level, *fold).mean() for fold in folds(count)])
     means = []
@@ -51,9 +51,9 @@ def level_coverage(rows: HeldOutRows, fitted: Uncertainty, level: float, splits:
     )
 
 
-def tolerance(level: float, calibration: int, judged: int) -> float:
-    """How far the coverage of a split may be from the level: both halves are samples."""
-    deviation = math.sqrt(level * (1 - level) * (1 / calibration + 1 / judged))
+def tolerance(level: float, calibration: int, tested: int) -> float:
+    """How much the coverage of a split may differ from the level, because both halves are samples."""
+    deviation = math.sqrt(level * (1 - level) * (1 / calibration + 1 / tested))
     return BASE_TOLERANCE + DEVIATIONS * deviation
 
 
@@ -62,9 +62,9 @@ def _covered(
     fitted: Uncertainty,
     level: float,
     calibration: npt.NDArray[np.intp],
-    judged: npt.NDArray[np.intp],
+    tested: npt.NDArray[np.intp],
 ) -> npt.NDArray[np.bool_]:
-    covered: npt.NDArray[np.bool_] = rows.scores[judged] <= judged_quantiles(rows, fitted, calibration, judged, level)
+    covered: npt.NDArray[np.bool_] = rows.scores[tested] <= row_quantiles(rows, fitted, calibration, tested, level)
     return covered
 
 
@@ -72,8 +72,8 @@ def coverage_by_fifth(rows: HeldOutRows, fitted: Uncertainty, level: float) -> t
     """The coverage of intervals, and of intervals of constant width, by fifths of the prediction."""
     predicted, distance = rows.outputs.primary[:, 0], np.abs(rows.target - rows.outputs.primary[:, 0])
     own, constant = np.empty(len(distance), dtype=bool), np.empty(len(distance), dtype=bool)
-    for calibration, judged in folds(len(distance)):
-        own[judged] = _covered(rows, fitted, level, calibration, judged)
-        constant[judged] = distance[judged] <= uncertainty.fit(distance[calibration]).quantile(level)
+    for calibration, tested in folds(len(distance)):
+        own[tested] = _covered(rows, fitted, level, calibration, tested)
+        constant[tested] = distance[tested] <= uncertainty.fit(distance[calibration]).quantile(level)
     fifths = np.array_split(np.argsort(predicted, kind="stable"), 5)
     return [float(own[fifth].mean()) for fifth in fifths], [float(constant[fifth].mean()) for fifth in fifths]

@@ -1,6 +1,6 @@
-"""The coverage of intervals and label sets by a trained model, for its card and `metrics.json`.
+"""Reports the coverage of a trained model's intervals and label sets, for its card and `metrics.json`.
 
-Each half of the test rows is judged with the scores of the other half; the stored scores are those of all test rows.
+Each half of the test rows is tested with the scores of the other half; the stored scores are those of all test rows.
 """
 
 from typing import Any, NamedTuple, Self
@@ -25,7 +25,7 @@ Places = npt.NDArray[np.intp]
 
 
 class Interval(NamedTuple):
-    """low, high: (n,)."""
+    """The intervals of n rows. low, high: (n,)."""
 
     low: Vector
     high: Vector
@@ -42,8 +42,8 @@ class Interval(NamedTuple):
         return self.high - self.low
 
     def score(self, y: Vector) -> float:
-        """The mean width plus 2 / (1 - level) times the distance of the truth from the interval; smaller is better
-        (Winkler 1972)."""
+        """The interval score (Winkler 1972), smaller is better: the mean width plus 2 / (1 - level) times the mean
+        distance of the true value from the interval."""
         outside = np.maximum(self.low - y, 0.0) + np.maximum(y - self.high, 0.0)
         return float((self.width + 2 / (1 - LEVEL) * outside).mean())
 
@@ -56,25 +56,25 @@ def report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
     return own | {"coverage_at": [[level, float(covered_by_folds(rows.scores, level).mean())] for level in LEVELS]}
 
 
-def judged_quantiles(
-    rows: HeldOutRows, fitted: Uncertainty, calibration: Places, judged: Places, level: float = LEVEL
+def row_quantiles(
+    rows: HeldOutRows, fitted: Uncertainty, calibration: Places, tested: Places, level: float = LEVEL
 ) -> Vector:
     """(tested rows,): the largest covered score of each row, from the scores of the calibration rows."""
     groups = rows.groups(fitted)
     own = refit(fitted, rows.scores[calibration], None if groups is None else groups[calibration])
     level = min(level, own.largest_level)
     if groups is None:
-        return np.full(len(judged), own.quantile(level))
-    return own.at(level).of(groups[judged].tolist())
+        return np.full(len(tested), own.quantile(level))
+    return own.at(level).of(groups[tested].tolist())
 
 
 def interval_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
     y, predicted = rows.target, rows.outputs.primary[:, 0]
     half_width, constant_width = np.empty(len(y)), np.empty(len(y))
-    for calibration, judged in folds(len(y)):
-        half_width[judged] = judged_quantiles(rows, fitted, calibration, judged) * rows.scale[judged]
+    for calibration, tested in folds(len(y)):
+        half_width[tested] = row_quantiles(rows, fitted, calibration, tested) * rows.scale[tested]
         by_distance = uncertainty.fit(np.abs(y - predicted)[calibration])
-        constant_width[judged] = by_distance.quantile(min(LEVEL, by_distance.largest_level))
+        constant_width[tested] = by_distance.quantile(min(LEVEL, by_distance.largest_level))
     covered = np.abs(y - predicted) <= half_width
     own, constant = Interval.around(rows, half_width), Interval.around(rows, constant_width)
     by_prediction = np.array_split(np.argsort(predicted, kind="stable"), 5)
@@ -94,9 +94,9 @@ def interval_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
 def set_report(rows: HeldOutRows, fitted: Uncertainty, level: float = LEVEL) -> dict[str, Any]:
     target = rows.target.astype(np.int64)
     members = np.empty(rows.outputs.primary.shape, dtype=bool)
-    for calibration, judged in folds(len(target)):
+    for calibration, tested in folds(len(target)):
         own = refit(fitted, rows.scores[calibration], target[calibration])
-        members[judged] = label_sets(rows.outputs.primary[judged], own, min(level, own.largest_level))
+        members[tested] = label_sets(rows.outputs.primary[tested], own, min(level, own.largest_level))
     covered = members[np.arange(len(target)), target]
     sizes = members.sum(axis=1)
     return {
@@ -114,7 +114,7 @@ def set_report(rows: HeldOutRows, fitted: Uncertainty, level: float = LEVEL) -> 
 
 
 def refit(fitted: Uncertainty, scores: Vector, groups: Codes | None) -> Uncertainty:
-    """Scores of the same kind from other rows."""
+    """Fit scores with the same grouping to other rows."""
     if fitted.by == "none" or groups is None:
         return uncertainty.fit(scores)
     return uncertainty.fit(scores, groups, fitted.by, fitted.category)
@@ -126,7 +126,7 @@ def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: floa
 
 
 def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
-    """The covered share of the largest levels of each category that has levels of MIN_GROUP_ROWS rows."""
+    """The share of covered rows of the largest levels of each category; they have at least MIN_GROUP_ROWS rows."""
     found: dict[str, dict[str, float]] = {}
     for column, feature in enumerate(rows.schema.categorical):
         codes, levels = rows.frame.codes[:, column], feature.seen.levels or []

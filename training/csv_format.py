@@ -25,8 +25,10 @@ DATA_CELL = re.compile(r"[-+]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d|true|false|", re.IGN
 
 
 class Regularity(NamedTuple):
-    """How much the first lines look like a table with a delimiter: the share of them with as many cells as the first
-    line, its number of cells, and the share with one more, which is empty."""
+    """How regular the first lines are with a delimiter.
+
+    share: of the lines with as many cells as the first line, or an additional empty cell. width: the number of cells of
+    the first line. trailing: the share of the lines with an additional empty cell."""
 
     share: float
     width: int
@@ -55,7 +57,7 @@ def detect_delimiter(head: str, where: str) -> str:
         reject(where, "it looks like HTML or XML")
     best, found = _best_delimiter(head)
     if found.width < 2:
-        reject(where, f"its first line holds one column{_hint(head)}")
+        reject(where, f"its first line has one column{_hint(head)}")
     if found.share < 0.5:
         reject(where, f"its lines have different numbers of cells{_hint(head)}")
     return best
@@ -68,7 +70,7 @@ def _best_delimiter(head: str) -> tuple[str, Regularity]:
 
 
 def regularity(head: str, delimiter: str) -> Regularity:
-    """Signs of a table in the first 100 lines that are not blank."""
+    """The regularity of the first 100 lines that are not blank."""
     try:
         reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=delimiter != " ")
         rows = [row for row in islice(reader, HEAD_LINES) if row]
@@ -87,7 +89,7 @@ def _hint(head: str) -> str:
     lines = head.splitlines(keepends=True)[: HEAD_LINES + MAX_TITLE_LINES]
     start = next((start for start in COMMENT_STARTS if lines and lines[0].startswith(start)), None)
     if start is not None:
-        return f" (its first line begins with {start!r}: say --comment '{start}'?)"
+        return f" (its first line begins with {start!r}: use --comment '{start}'?)"
     for titles in range(1, min(MAX_TITLE_LINES, len(lines) - 2) + 1):
         if not lines[titles].strip():
             continue
@@ -96,19 +98,19 @@ def _hint(head: str) -> str:
             continue
         if titles == 1 and regularity(lines[0], delimiter).width == rest.width - 1 > 1:
             return " (each row has one cell more than the header: write a name for the first column)"
-        return f" (the table seems to begin in line {titles + 1}: say --skip-rows {titles})"
-    return _blanks_hint(lines) or " (another delimiter? say --delimiter)"
+        return f" (the table seems to begin in line {titles + 1}: use --skip-rows {titles})"
+    return _blanks_hint(lines) or " (another delimiter? use --delimiter)"
 
 
 def _blanks_hint(lines: list[str]) -> str:
     """A hint for blanks between the cells: a single blank is a delimiter, columns aligned by several blanks are not
-    read."""
+    supported."""
     rows = [line.split() for line in lines if line.strip()]
     width = len(rows[0]) if rows else 0
     if width < 2 or sum(len(row) == width for row in rows) < 0.9 * len(rows):
         return ""
     if all(line.strip("\r\n") == " ".join(line.split()) for line in lines if line.strip()):
-        return " (its cells seem to be separated by blanks: say --delimiter ' ')"
+        return " (its cells seem to be separated by blanks: use --delimiter ' ')"
     return " (its columns seem to be aligned by blanks: write one delimiter between two cells)"
 
 
@@ -117,7 +119,7 @@ def has_blanks_before_quotes(head: str, delimiter: str) -> bool:
     cells."""
     if delimiter == " " or re.search(rf'{re.escape(delimiter)} +"', head) is None:
         return False
-    try:  # the same signs may be inside of a cell, as in `"a, ""b"""`
+    try:  # a cell may contain the same characters, as in `"a, ""b"""`
         cells = (cell for row in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) for cell in row[1:])
         return any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for cell in cells)
     except csv.Error:  # reported with its line when the blanks are removed
@@ -156,8 +158,8 @@ def read_header(head: str, delimiter: str, where: str) -> tuple[list[str], int, 
 
 
 def check_header_is_not_data(names: list[str], head: str, delimiter: str, where: str) -> None:
-    """Raises UsageError for a decimal number, or a date above dates: a column name may be a whole number (a year, a
-    pixel) at most."""
+    """Raises UsageError if a column name is a decimal number, or a date above dates. Integers, such as years, are
+    accepted."""
     found = next((name for name in names if DECIMAL_NUMBER.fullmatch(name)), None)
     if found is None:
         rows = [
@@ -167,13 +169,13 @@ def check_header_is_not_data(names: list[str], head: str, delimiter: str, where:
         found = next((column[0] for column in columns if _is_date_above_dates(column)), None)
     if found is not None:
         raise UsageError(
-            f"the first line of {where} must hold the column names, but {truncate(found)!r} looks like data; "
-            "where the file has no header, write one above the rows"
+            f"the first line of {where} must contain the column names, but {truncate(found)!r} looks like data; "
+            "if the file has no header, write one above the rows"
         )
 
 
 def _is_date_above_dates(column: list[str]) -> bool:
-    """Whether all cells have the digits, words and separators of the first one, several numbers among them."""
+    """Whether all cells have the same pattern of numbers, words and separators, with at least two numbers."""
     shapes = {WORD.sub("A", DIGITS.sub("9", cell)) for cell in column}
     digits = DIGITS.findall(column[0])
     return len(column) > 1 and len(shapes) == 1 and len(digits) >= 2 and len("".join(digits)) >= MIN_DATE_DIGITS
@@ -182,7 +184,7 @@ def _is_date_above_dates(column: list[str]) -> bool:
 def header_hint(names: list[str]) -> str:
     """A hint that the first line may be data, if some of its cells are numbers or dates."""
     found = next((name for name in names if name and DATA_CELL.fullmatch(name)), None)
-    return "" if found is None else f" (a file without a header? its first line holds {found!r}: write one above)"
+    return "" if found is None else f" (a file without a header? its first line has {found!r}: write a header above it)"
 
 
 def title_hint(names: list[str], head: str, delimiter: str) -> str:
@@ -191,7 +193,7 @@ def title_hint(names: list[str], head: str, delimiter: str) -> str:
     try:
         for row in islice(reader, 1, MAX_TITLE_LINES):
             if len(row) == len(names) and all(cell.strip() and not DATA_CELL.fullmatch(cell.strip()) for cell in row):
-                return f" (the table seems to begin in line {reader.line_num}: say --skip-rows {reader.line_num - 1})"
+                return f" (the table seems to begin in line {reader.line_num}: use --skip-rows {reader.line_num - 1})"
     except csv.Error:
         pass
     return ""

@@ -51,7 +51,7 @@ class CommentBlanks:
         self.found = False
 
     def blanked(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """chunks: end at the ends of lines."""
+        """The chunks with blanked comments. chunks: each ends at the end of a line."""
         for chunk in chunks:
             if self._line is None:
                 yield chunk

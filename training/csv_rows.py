@@ -42,8 +42,8 @@ class ChunkReader(io.RawIOBase):
 class CsvRows:
     """Parses rows of as many cells as the header has; a few shorter lines at the end are left out.
 
-    lines: up to the header's end. trailing: whether each row ends with a delimiter, after which there is no cell.
-    block_bytes: that Arrow parses at once.
+    lines: number of lines up to the header's end. trailing: whether each row ends with a delimiter after which there is
+    no cell. block_bytes: number of bytes that Arrow parses at once.
     """
 
     delimiter: str
@@ -103,9 +103,10 @@ class CsvRows:
         if not at_end or any(row.actual_columns >= row.expected_columns for row in self._ragged):
             self._raise_ragged(first.number, first.actual_columns)
         self.notices.append(
-            f"the last {count} lines are left out, they have fewer cells than the header: {truncate(first.text, 60)!r}"
+            f"the last {count} lines are left out because they have fewer cells than the header: "
+            f"{truncate(first.text, 60)!r}"
             if count > 1
-            else f"the last line is left out, it has fewer cells than the header: {truncate(first.text, 60)!r}"
+            else f"the last line is left out because it has fewer cells than the header: {truncate(first.text, 60)!r}"
         )
 
     def _without_trailing(self, batch: Any) -> Any:
@@ -121,7 +122,7 @@ class CsvRows:
             return
         if self._filled is not None:
             raise UsageError(
-                f"most rows of {self.where} end with a {self.delimiter!r} after which no cell follows, but one has "
+                f"most rows of {self.where} end with a {self.delimiter!r} after which no cell follows, but one row has "
                 f"{truncate(self._filled)!r} there; the header has {self.width} cells"
             )
         self.notices.append(f"each row ends with a {self.delimiter!r}: the empty cell after it is left out")

@@ -14,9 +14,10 @@ from training.raw_table import BatchSink, RawTable, check_names
 
 
 class CsvHeader(NamedTuple):
-    """The facts from the first lines of a CSV.
+    """The header of a CSV, and what the first lines show about its format.
 
-    lines: up to the header's end, below the lines that are skipped. trailing: see `CsvRows`. rows: the first rows.
+    lines: number of lines up to the header's end, without skipped lines. trailing: see `CsvRows`. rows: the rows below
+    the header.
     """
 
     names: list[str]
@@ -35,7 +36,7 @@ def read_csv(
     sink: BatchSink,
     block_bytes: int = BLOCK_BYTES,
 ) -> RawTable:
-    """Read a CSV file in UTF-8. chunks: end at the ends of lines. sink: receives the rows. Raises UsageError."""
+    """Read a CSV file in UTF-8. chunks: each ends at the end of a line. sink: receives the rows. Raises UsageError."""
     start = table_start(*first_chunk(chunks), where, options.skip_rows)
     comments = CommentBlanks(options.comment)
     header = read_header(start.delimiter, comments.blanked(start.chunks), where, options)
@@ -71,7 +72,7 @@ def first_chunk(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def read_header(declared: str | None, chunks: Iterator[bytes], where: str, options: DataOptions) -> CsvHeader:
-    """declared: the delimiter that a line above the header declares. chunks: from the header on. Raises UsageError."""
+    """Read the header. declared: delimiter of a line above it. chunks: from the header on. Raises UsageError."""
     first = next(chunks)
     head = csv_format.head_of(first)
     notices = []
@@ -79,11 +80,11 @@ def read_header(declared: str | None, chunks: Iterator[bytes], where: str, optio
         delimiter = csv_format.parse_delimiter(options.delimiter)
     elif declared is not None:
         delimiter = declared
-        notices.append(f"the first line says that cells are separated by {delimiter!r}")
+        notices.append(f"the first line declares the delimiter {delimiter!r}")
     else:
         delimiter = csv_format.detect_delimiter(head, where)
         if delimiter != ",":
-            notices.append(f"the cells are taken to be separated by {delimiter!r} (--delimiter)")
+            notices.append(f"the detected delimiter is {delimiter!r} (--delimiter)")
     if csv_format.has_blanks_before_quotes(head, delimiter):
         first, chunks = first_chunk(csv_format.without_blanks_before_quotes(chain([first], chunks), delimiter, where))
         head = csv_format.head_of(first)

@@ -16,11 +16,11 @@ from training.infer_columns import ColumnDecision
 class Dataset:
     """The n rows of a table that have a target, and the schema of its columns.
 
-    columns: (n,) for each feature: float64 with NaN (number, boolean as 0/1, date as seconds since 1970) or object, the
-    level or None (category), as `FrameBuilder.from_columns` takes them. Infinities are NaN already. Each look-up of a
-    column of a large table reads it from the disk (`SpilledColumns`).
+    columns: (n,) for each feature, the input of `FrameBuilder.from_columns`: float64 with NaN (number, boolean as 0/1,
+    date as seconds since 1970) or object, the level or None (category). Infinities were replaced by NaN. Each look-up
+    of a column of a large table reads it from the disk (`SpilledColumns`).
     target: (n,) float64 (regression), or int64, the position in `schema.classes`.
-    A text column has texts or None, until its scores are fitted (`text_columns`).
+    The values of a text column are texts or None until its scores are fitted (`text_columns`).
     candidates: text columns that are not in the schema, with their values; training tries them.
     row_numbers: (n,) the position of each row in the table, from 0.
     split_key: (n,) the key of `--split`, see `split_rule.read_split_key`, or None.

@@ -49,7 +49,7 @@ def _one_line(text: str) -> str:
 
 
 def _align(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns side by side, counts to the right, a rule below the headings."""
+    """Align the columns, the counts to the right, with a rule below the headings."""
     heading, *lines = align_columns(rows, LEFT_ALIGNED)
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS) - 1)]
     rule = "  ".join("-" * width for width in [*widths, len(HEADINGS[-1])])

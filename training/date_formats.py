@@ -1,4 +1,4 @@
-"""Date formats: detecting the one of a column, and parsing its values."""
+"""Detects the date format of a column and parses its values."""
 
 import math
 import re
@@ -82,14 +82,14 @@ def _shape_of_format(date_format: str) -> str:
     return re.sub("A+", "A", LETTERS.sub("A", re.sub("9+", "9", shape)).replace("\1", "A")).replace("\0", "~")
 
 
-def _by_shape() -> dict[str, list[str]]:
+def _formats_by_shape() -> dict[str, list[str]]:
     formats: dict[str, list[str]] = {}
     for date_format in FORMATS:
         formats.setdefault(_shape_of_format(date_format), []).append(date_format)
     return formats
 
 
-FORMATS_OF_SHAPE = _by_shape()
+FORMATS_OF_SHAPE = _formats_by_shape()
 
 
 class DateFormat(NamedTuple):
@@ -100,9 +100,9 @@ class DateFormat(NamedTuple):
 
 
 def detect_date_format(column: FactorizedColumn, wanted: str | None = None) -> DateFormat | None:
-    """The format that fits at least 99 % of the cells, or None. The other cells decide what 03/04/2024 means.
+    """The format that fits at least 99 % of the cells, or None; other cells decide what 03/04/2024 means.
 
-    wanted: the format of the user, which is tried first.
+    wanted: the user's format, which is tried first.
     """
     if column.cell_type not in ("untyped", "text", "timestamp") or not column.values:
         return None
@@ -110,7 +110,7 @@ def detect_date_format(column: FactorizedColumn, wanted: str | None = None) -> D
 
 
 def _detect_other_words(column: FactorizedColumn) -> DateFormat | None:
-    """The format of dates with words, digits or signs of another language than English."""
+    """The format of dates with words, digits or signs of a language other than English."""
     if column.cell_type == "timestamp":
         return None
     sample = column.values[:: max(1, len(column.values) // SAMPLE_VALUES)]
@@ -139,7 +139,7 @@ def _detect(column: FactorizedColumn, wanted: str | None) -> DateFormat | None:
 
 
 def closest_date_format(column: FactorizedColumn) -> str:
-    """The format that fits most of a sample of the values, for a column that the user declares to hold dates."""
+    """The format that fits most of a sample of the values, for a column that the user declared as dates."""
     texts = [str(value) for value in column.values[:SAMPLE_VALUES]]
     if (unit := epoch_unit(texts)) is not None:
         return unit
@@ -151,7 +151,7 @@ def closest_date_format(column: FactorizedColumn) -> str:
 
 
 def epoch_unit(texts: Sequence[str]) -> str | None:
-    """`epoch_s` or `epoch_ms` if nearly all texts are numbers of that size; 20231123 is a date of ISO 8601."""
+    """`epoch_s` or `epoch_ms` if nearly all texts are numbers in its range; 20231123 is an ISO 8601 date."""
     numbers = np.array([abs(float(text)) if EPOCH_NUMBER.fullmatch(text) else np.nan for text in texts])
     for unit, low, high in (
         ("epoch_s", FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND),

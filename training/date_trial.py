@@ -1,10 +1,9 @@
-"""Whether single days of a date matter: whether the network takes the day as a number in addition to its trend and
-cycles.
+"""Decides whether the network reads the day of a date as a number, in addition to its trend and cycles.
 
-A network that sees a date as a trend and as cycles cannot learn that a certain week was different. The errors of such a
-network for its validation rows show it: a small tree predicts them from the date, for rows that it did not learn from.
-If that works, a second network is trained with the settings of the first one and takes the day also as a
-quantile-encoded number with periodic features; it is used if the mean loss of the validation rows falls by more than
+A network that reads a date as a trend and as cycles cannot learn that a certain week was different. Its errors on the
+validation rows show such weeks: a small tree can predict these errors from the date, for rows that the tree was not
+fitted on. If it can, a second network with the same settings is trained that also reads the day as a quantile-encoded
+number with periodic features. The second network is used if the mean loss of the validation rows falls by more than
 its standard error.
 """
 
@@ -22,7 +21,7 @@ from training.paired_comparison import Gain, Vector, gain_of, mean_gain, mean_ou
 from training.recipe import Recipe
 from training.training_run import Report
 
-NAME, OTHER = "with single days", "without single days"  # in the losses of the trials
+NAME, OTHER = "with single days", "without single days"  # keys in the losses of the trials
 MIN_ROWS = 100  # validation rows
 MIN_LEAF, MAX_LEAVES = 5, 256  # of the tree
 FOLDS = 5
@@ -30,17 +29,17 @@ FitDays = Callable[[Recipe], NetworkFit]
 
 
 def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> NetworkFit:
-    """The network, or one that takes the days of its dates as numbers. fit_days: trains one by these settings."""
+    """The network, or a better network that also reads days as numbers. fit_days: trains such a network."""
     dates = [feature.name for feature in trained.dataset.schema.features if feature.kind == "date"]
     if trained.split.by_time or not dates or not gain_by_days(trained).is_clear:
         return trained
     names = list_names(dates)
-    report(f"its errors depend on single days ({names}): a network that takes days as numbers, too")
+    report(f"the errors depend on single days ({names}): training a network that also reads days as numbers")
     settings = replace(trained.fit.recipe, trials=(), searched=(), seconds=None)
     try:
         with_days = fit_days(settings)
     except DivergenceError as error:
-        report(f"the network that takes days as numbers diverged in epoch {error.epoch}")
+        report(f"the network that reads days as numbers diverged in epoch {error.epoch}")
         return trained
     seconds = trained.fit.seconds + with_days.fit.seconds
     losses = trained.validation_loss, with_days.validation_loss
@@ -57,7 +56,7 @@ def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> Net
 
 
 def gain_by_days(trained: NetworkFit) -> Gain:
-    """By how much a tree on the best of the dates lowers the squared errors of the validation rows."""
+    """The decrease of the validation rows' squared errors by a tree that reads a date; the clearest of all dates."""
     found = trained.fit.member_outputs
     none = Gain(0.0, 0.0)
     if found is None or len(found.rows) < MIN_ROWS:
@@ -72,7 +71,7 @@ def gain_by_days(trained: NetworkFit) -> Gain:
 
 
 def residuals(trained: NetworkFit) -> Vector:
-    """(rows, outputs): the truth minus the prediction for the validation rows; of classes, of their probabilities."""
+    """(rows, outputs): true value minus prediction for the validation rows; for classes, with their probabilities."""
     task, y = trained.dataset.schema.task, trained.validated_y
     outputs = mean_outputs(task, trained.fit)
     if task == "regression":
@@ -83,12 +82,12 @@ def residuals(trained: NetworkFit) -> Vector:
 
 
 def _gain_of_tree(seconds: Vector, errors: Vector) -> Gain:
-    """seconds: (rows,) of a date. The tree predicts rows of folds that it did not learn from."""
+    """The gain of a tree, by cross-validation. seconds: (rows,) of a date."""
     known = np.flatnonzero(~np.isnan(seconds))
     if len(known) < MIN_ROWS:
         return Gain(0.0, 0.0)
     x, y = seconds[known, np.newaxis], errors[known]
-    x = (x - x.min()) / max(float(np.ptp(x)), 1.0)  # trees compare in 32 bits
+    x = (x - x.min()) / max(float(np.ptp(x)), 1.0)  # the trees of scikit-learn compare 32-bit numbers
     predicted = np.empty_like(y)
     for learned, other in KFold(FOLDS, shuffle=True, random_state=0).split(x):
         tree = DecisionTreeRegressor(min_samples_leaf=MIN_LEAF, max_leaf_nodes=MAX_LEAVES, random_state=0)

@@ -1,4 +1,4 @@
-"""Makes the reference of a version: the distribution of its columns, of its predictions, and its expected quality."""
+"""Computes the drift reference of a version: the distributions of its columns and predictions, and its quality."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from training.evaluation import EvaluationMetrics
 
 
 def fit_reference(
-    schema: FeatureSchema, learned: FrameColumns, held_out: HeldOutRows, metrics: EvaluationMetrics
+    schema: FeatureSchema, train_rows: FrameColumns, held_out: HeldOutRows, metrics: EvaluationMetrics
 ) -> DriftReference:
-    """learned: the rows that the model learned from. held_out, metrics: of the test rows, which it has not seen."""
-    reference = DriftReference.fit(schema, learned)
+    """The drift reference of a model. train_rows: its training rows. held_out, metrics: of the test rows."""
+    reference = DriftReference.fit(schema, train_rows)
     if len(held_out.target) < MIN_TEST_ROWS:
         return reference
     return reference.with_predictions(schema, held_out.outputs, estimate_quality(held_out, metrics))

@@ -16,7 +16,7 @@ def load_edited_schema(options: DataOptions) -> FeatureSchema | None:
         return None
     flag = next((flag for flag in REPLACED_FLAGS if getattr(options, flag)), None)
     if flag:
-        raise UsageError(f"--schema says all about the columns: leave out --{flag} and edit {options.schema}")
+        raise UsageError(f"--schema replaces --{flag}: leave the flag out and edit {options.schema}")
     try:
         return FeatureSchema.from_json(_without_statistics(Path(options.schema).read_bytes()))
     except OSError as error:
@@ -28,7 +28,7 @@ def load_edited_schema(options: DataOptions) -> FeatureSchema | None:
 def _without_statistics(text: bytes) -> bytes:
     """The JSON without the statistics, which are computed from the table again and may not fit an edited type.
 
-    A category keeps its levels, for their type.
+    The levels of a category remain, because their type is needed.
     """
     try:
         schema = json.loads(text)

@@ -1,4 +1,4 @@
-"""Encoded rows with their targets: in memory, or on disk those of a large table."""
+"""Encoded rows with their targets: in memory, or on disk for a large table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class EncodedRows:
     y: Targets
 
     def take(self, rows: Indices) -> "EncodedRows":
-        """These rows; encoded rows on disk are not read yet."""
+        """Select rows; encoded rows on disk are not read yet."""
         x = self.x.select(rows) if isinstance(self.x, StoredMatrix) else self.x[rows]
         return EncodedRows(x, self.y[rows])
 
@@ -41,7 +41,7 @@ def encode_rows(encoder: Encoder, frame: Frame | SpilledFrame, y: Targets) -> En
 
 
 def joined(parts: Sequence[EncodedRows]) -> EncodedRows:
-    """The rows of all parts, which belong to one table."""
+    """Concatenate the rows of all parts, which belong to one table."""
     y = np.concatenate([part.y for part in parts])
     stored = [part.x for part in parts if isinstance(part.x, StoredMatrix)]
     if stored:

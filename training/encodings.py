@@ -1,6 +1,6 @@
-"""The encoding of a text file, decided by its content or by `--encoding`, and its content as UTF-8.
+"""Detects the encoding of a text file, by its whole content or by `--encoding`, and converts the content to UTF-8.
 
-The whole content decides. A large file is read in chunks for that, see `training.streaming`.
+A large file is read in chunks, see `training.streaming`.
 """
 
 import codecs
@@ -27,7 +27,7 @@ NOT_ASCII, NOT_ASCII_WORD = re.compile("[^\x00-\x7f]"), re.compile(r"\w*[^\x00-\
 
 
 Chunks = Callable[[], Iterator[bytes]]
-"""Opens the content once more, as chunks that end at the ends of lines."""
+"""Reads the content from its beginning, in chunks that end at the ends of lines."""
 
 
 class TextEncoding(NamedTuple):
@@ -39,7 +39,7 @@ class TextEncoding(NamedTuple):
 
     @property
     def stored(self) -> str | None:
-        """The `encoding` of a schema."""
+        """The encoding that the schema contains, None for UTF-8."""
         return self.name if self.repaired or self.name not in PLAIN else None
 
     def to_utf8(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -57,14 +57,14 @@ class TextEncoding(NamedTuple):
 
 
 class DecodedText(NamedTuple):
-    """Content as UTF-8 without a byte order mark, and the encoding that it had."""
+    """Content as UTF-8 without a byte order mark, and its original encoding."""
 
     content: bytes
     encoding: TextEncoding
 
 
 def decode(content: bytes, where: str, requested: str | None = None, expected: str | None = None) -> DecodedText:
-    """Decode a text file. requested: the encoding of `--encoding`. expected: of `--schema`. Raises UsageError."""
+    """Decode a text file. requested: value of `--encoding`. expected: encoding in `--schema`. Raises UsageError."""
     encoding = detect_encoding(content[:HEAD_BYTES], lambda: iter([content]), where, requested, expected)
     return DecodedText(b"".join(encoding.to_utf8([content])), encoding)
 
@@ -72,7 +72,7 @@ def decode(content: bytes, where: str, requested: str | None = None, expected: s
 def detect_encoding(
     head: bytes, chunks: Chunks, where: str, requested: str | None = None, expected: str | None = None
 ) -> TextEncoding:
-    """The encoding of a text that begins with this head, by all of its bytes. Raises UsageError."""
+    """Detect the encoding of a text by all of its bytes. head: its first bytes. Raises UsageError."""
     if requested is not None:
         return _check_decodes(chunks, where, requested)
     for mark, name in BYTE_ORDER_MARKS:
@@ -80,14 +80,14 @@ def detect_encoding(
             return _check_marked(chunks, where, name)
     if (wide := _utf16_without_mark(head)) is not None:
         if _first_error(chunks, wide) is not None:
-            reject(where, "it holds binary data")
+            reject(where, "it contains binary data")
         return TextEncoding(wide, [_notice(where, wide, "every second byte is zero")])
     _check_is_text(head, where)
     if _first_error(chunks, "utf-8") is None:
         return TextEncoding("utf-8", [])
     if expected is not None and expected not in PLAIN:
         return _check_decodes(chunks, where, expected, "--schema")
-    return _of_invalid_utf8(chunks, where)
+    return _detect_by_invalid_utf8(chunks, where)
 
 
 def reject(where: str, reason: str) -> NoReturn:
@@ -125,9 +125,11 @@ def _check_marked(chunks: Chunks, where: str, name: str) -> TextEncoding:
     found = _first_error(chunks, name)
     if found is not None:
         if name != "utf-8-sig":
-            reject(where, f"it starts like {name} but is not")
+            reject(where, f"it begins with the byte order mark of {name} but is not {name}")
         repaired = _repair(chunks, where)
-        return repaired or reject(where, f"it starts like {name} but is not ({found.reason})")
+        return repaired or reject(
+            where, f"it begins with the byte order mark of {name} but is not {name} ({found.reason})"
+        )
     notices = [] if name == "utf-8-sig" else [_notice(where, name, "it starts with the byte order mark")]
     return TextEncoding(name, notices)
 
@@ -145,16 +147,16 @@ def _check_is_text(head: bytes, where: str) -> None:
         return
     known = {b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as .xlsx", b"PK": "a ZIP archive or a document"}
     what = next((f" ({name})" for start, name in known.items() if head.startswith(start)), "")
-    reject(where, f"it holds binary data{what}")
+    reject(where, f"it contains binary data{what}")
 
 
-def _of_invalid_utf8(chunks: Chunks, where: str) -> TextEncoding:
+def _detect_by_invalid_utf8(chunks: Chunks, where: str) -> TextEncoding:
     """UTF-8 with a few invalid bytes, or an encoding with one byte per character."""
     if (repaired := _repair(chunks, where)) is not None:
         return repaired
     name = "cp1252" if _first_error(chunks, "cp1252") is None else "latin-1"  # latin-1 decodes any bytes
     words = (match[0] for text in _decoded(chunks(), name) if (match := NOT_ASCII_WORD.search(text)))
-    reason = f"it is not UTF-8, its first word that is not ASCII reads {truncate(next(words, ''))!r}"
+    reason = f"it is not UTF-8; its first non-ASCII word reads {truncate(next(words, ''))!r}"
     return TextEncoding(name, [_notice(where, name, reason)])
 
 
@@ -164,7 +166,7 @@ def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
     Raises UsageError if neither valid nor invalid characters are in the majority.
     """
     valid = invalid = lines = 0
-    first: tuple[int, str] | None = None  # the line of the first invalid byte, and the byte as it was escaped
+    first: tuple[int, str] | None = None  # the line of the first invalid byte, and the escaped byte
     for chunk in _without_mark(chunks()):
         text = chunk.decode(errors="surrogateescape")
         if not text.isascii():
@@ -180,17 +182,17 @@ def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
     if invalid > valid:
         raise UsageError(
             f"{where} has {valid} characters of UTF-8 and {invalid} bytes that are not UTF-8, the first of them "
-            f"{byte:#04x} in line {line}: say --encoding cp1252 or another one (gb18030, euc_kr, …), or fix the file"
+            f"{byte:#04x} in line {line}: use --encoding cp1252 or another one (gb18030, euc_kr, …), or fix the file"
         )
     notice = (
-        f"{where} is UTF-8, but {invalid} of its bytes are not and read as cp1252: line {line} has the byte "
+        f"{where} is UTF-8, but {invalid} of its bytes are invalid and read as cp1252: line {line} has the byte "
         f"{byte:#04x}, read as {repair_invalid_bytes(escape)!r} (--encoding overrides)"
     )
     return TextEncoding("utf-8", [notice], repaired=True)
 
 
 class InvalidByte(NamedTuple):
-    """A byte that an encoding does not have, with its line, from 1."""
+    """A byte that is invalid in an encoding, and its line, counted from 1."""
 
     line: int
     byte: int
@@ -198,7 +200,7 @@ class InvalidByte(NamedTuple):
 
 
 def _first_error(chunks: Chunks, name: str) -> InvalidByte | None:
-    """The first byte that cannot be decoded, None if all can."""
+    """The first byte that cannot be decoded, or None."""
     lines = 0
     try:
         for text in _decoded(chunks(), name):
@@ -221,7 +223,7 @@ def _decoded(chunks: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def _with_byte_order(start: bytes, name: str) -> str:
-    """UTF-16 and UTF-32 without a byte order mark have the bytes of Windows's order."""
+    """The name of the codec: UTF-16 and UTF-32 without a byte order mark are little-endian, as on Windows."""
     marked = any(start.startswith(mark) for mark, marked_name in BYTE_ORDER_MARKS if marked_name == name)
     return name if marked or name not in ("utf-16", "utf-32") else f"{name}-le"
 
@@ -233,5 +235,5 @@ def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def line_of(content: bytes, position: int) -> int:
-    """The line of a byte, from 1."""
+    """The line of a byte, counted from 1."""
     return content.count(b"\n", 0, position) + 1

@@ -1,7 +1,7 @@
-"""The training of the ensemble in both frameworks: its trials, its schedule and its optimizer.
+"""Trains the ensemble in both frameworks: its trials, its schedule and its optimizer.
 
-Each member is fitted to the target by itself, so each member's output counts as a separate row. The validation loss
-is that of the members' mean, which is the served output.
+Each member is fitted to the target independently, so each member's output counts as a separate row. The validation loss
+is that of the mean over the members, which is the served output.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from models.architecture import Architecture
 from models.network import optimizers
 from models.network.network import DivergenceError
-from training.further_trials import TimeBudget, describe, draw_settings
+from training.further_trials import TimeBudget, describe_settings, draw_settings
 from training.recipe import Recipe
 from training.training_run import Report, TrainingRun, TrialResult, best_epoch
 
@@ -26,11 +26,10 @@ TrainTrials = Callable[[Sequence[Recipe]], Iterator[TrialResult | DivergenceErro
 def select_trial(
     recipe: Recipe, train: TrainTrial, report: Report, train_all: TrainTrials | None = None
 ) -> tuple[TrialResult, dict[str, float]]:
-    """Train with the settings of each trial. Returns the result with the smallest validation loss, and the losses of
-    all.
+    """Train with the settings of each trial. Returns the result with the smallest validation loss, and all losses.
 
-    train_all: trains the trials of the recipe at once; without it one is trained after the other. Raises
-    DivergenceError when all of them diverge.
+    train_all: trains the trials of the recipe at once; without it they are trained in turn. Raises DivergenceError if
+    all of them diverge.
     """
     results: list[TrialResult] = []
     errors: list[DivergenceError] = []
@@ -50,7 +49,7 @@ def select_trial(
     losses = {f"dropout {result.recipe.dropout:g}": result.loss for result in results}
     if len(results) > 1:
         compared = ", ".join(f"validation {loss:.4f} with {name}" for name, loss in losses.items())
-        report(f"{compared}: {best.recipe.dropout:g} is kept")
+        report(f"{compared}: {best.recipe.dropout:g} is selected")
     if recipe.searched:
         best, further = _run_further_trials(recipe, best, train, budget, report)
         losses |= further
@@ -68,12 +67,12 @@ def _train_in_turn(recipes: Sequence[Recipe], train: TrainTrial) -> Iterator[Tri
 def _run_further_trials(
     recipe: Recipe, best: TrialResult, train: TrainTrial, budget: TimeBudget, report: Report
 ) -> tuple[TrialResult, dict[str, float]]:
-    """Further trials while the budget lasts. Returns the best of all trials, and the losses of the further ones."""
+    """Run further trials while the budget allows. Returns the best trial of all, and the losses of further trials."""
     rng, losses, number = np.random.default_rng(recipe.fit_seed), dict[str, float](), 0
     while budget.allows_trial():
         settings = draw_settings(recipe, best.recipe, number, rng)
         number += 1
-        name = f"further trial {number}: {describe(settings)}"
+        name = f"further trial {number}: {describe_settings(settings)}"
         try:
             result = train(replace(recipe, trials=(), **settings))
         except DivergenceError as error:
@@ -90,7 +89,7 @@ def _run_further_trials(
 def refit(run: TrainingRun, trial: TrialResult, fit: Callable[[TrialResult], Any]) -> Any:
     """The served weights: trained again on train and validation rows if the recipe requires it, else the trial's.
 
-    `fit` trains by the trial's recipe, for as many epochs as its best one.
+    `fit` trains with the trial's recipe up to the number of its best epoch.
     """
     if not run.recipe.refit:
         return trial.weights
@@ -98,7 +97,7 @@ def refit(run: TrainingRun, trial: TrialResult, fit: Callable[[TrialResult], Any
     try:
         return fit(trial)
     except DivergenceError as error:
-        run.report(f"the final fit diverged in epoch {error.epoch}: the weights before it are kept")
+        run.report(f"the final fit diverged in epoch {error.epoch}: the weights of the trial are used")
         return trial.weights
 
 
@@ -109,8 +108,10 @@ def configure(architecture: Architecture, recipe: Recipe) -> Architecture:
 
 
 def schedule(recipe: Recipe, steps: int) -> optimizers.Cosine:
-    """steps: per epoch. The rate rises in the first twentieth of all steps, at most one epoch, then falls to 0 as a
-    cosine."""
+    """The learning rate rises in the first twentieth of all steps, at most one epoch, then falls to 0 as a cosine.
+
+    steps: per epoch.
+    """
     total = steps * recipe.epochs
     return optimizers.Cosine(recipe.learning_rate, total, warmup=max(1, min(steps, total // 20)))
 

@@ -1,4 +1,4 @@
-"""The ensemble's training with Keras: each epoch is one program, compiled by XLA.
+"""Trains the ensemble with Keras: each epoch is one program that XLA compiles.
 
 `Model.fit` took 4 to 9 times as long for the same network (docs/decisions/0006-default-network.md).
 """
@@ -23,19 +23,19 @@ from training.tensor_rows import TensorRows
 from training.training_run import OnEpoch, OnRows, RowNumbers, TrialResult, best_epoch
 
 FLOAT_BYTES = 4
-MAX_SEGMENT_BYTES = 1 << 24  # encoded rows that are tensors at the same time
-MAX_PREDICTED_ROWS = 1 << 14  # rows predicted at a time: their hidden outputs are in memory
+MAX_SEGMENT_BYTES = 1 << 24  # maximum bytes of encoded rows that are tensors at the same time
+MAX_PREDICTED_ROWS = 1 << 14  # maximum rows predicted at once, whose hidden outputs are in memory
 
 
 class Segments(NamedTuple):
-    """An epoch is run as this number of segments of equal numbers of steps, each by the compiled program."""
+    """The segments of an epoch, which the compiled program runs one by one. steps: in each segment."""
 
     number: int
     steps: int
 
     @classmethod
-    def of(cls, steps: int, step_bytes: int) -> "Segments":
-        """The segments of an epoch of at least these steps. step_bytes: of the rows of a step."""
+    def for_steps(cls, steps: int, step_bytes: int) -> "Segments":
+        """The segments of an epoch with at least `steps` steps. step_bytes: the size of a step's rows."""
         number = -(-steps * step_bytes // MAX_SEGMENT_BYTES)
         return cls(number, -(-steps // number))
 
@@ -44,7 +44,7 @@ class EnsembleTrainer:
     """The Keras model of an architecture, with an epoch of its training as one compiled program.
 
     data: x (rows, inputs), y as the loss expects it, (rows,) or (rows, classes), and row weights (rows,) or None.
-    train_rows: of them in the first fold. `loss` takes targets and outputs and returns a number for each row.
+    train_rows: the number of train rows in the first fold. loss: returns a number for each row of targets and outputs.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class EnsembleTrainer:
         self.initial_weights: dict[Architecture, list[Array]] = {}
         self.rows, self.train_rows = len(data[0]), train_rows
         self.batch = min(recipe.batch_size, train_rows)
-        self.segments = Segments.of(train_rows // self.batch, self.batch * data[0].shape[1] * FLOAT_BYTES)
+        self.segments = Segments.for_steps(train_rows // self.batch, self.batch * data[0].shape[1] * FLOAT_BYTES)
         self.data = TensorRows(*data)
         self.step = tf.Variable(0)
         self.dropout, self.weight_decay = tf.Variable(0.0), tf.Variable(0.0)
@@ -81,7 +81,7 @@ class EnsembleTrainer:
     def run(
         self, recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch
     ) -> FoldResult:
-        """Train from fresh weights; the result has those of the best epoch. Raises DivergenceError."""
+        """Train from initial weights; the result has the weights of the best epoch. Raises DivergenceError."""
         weights: Any = None
         history: list[Epoch] = []
         for epoch in self._epochs(recipe, fold.train):
@@ -96,19 +96,19 @@ class EnsembleTrainer:
         return FoldResult(history, weights)
 
     def _outputs(self, rows: RowNumbers) -> Array:
-        """The members' outputs (rows, members, outputs). Each shape is compiled, so all rows of a small table are
-        computed, and many rows in blocks of one size."""
+        """The members' outputs (rows, members, outputs). A program is compiled for each shape, so a small table is
+        predicted as a whole, and a large table in blocks of one size."""
         if self.rows <= MAX_FOLD_ROWS:
             return np.asarray(self.predict(self.data.inputs()))[rows]
         if len(rows) <= MAX_PREDICTED_ROWS:
             return np.asarray(self.predict(self.data.inputs(rows)))
         size = MAX_PREDICTED_ROWS
         blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        blocks[-1] = np.resize(blocks[-1], size)  # repeats rows at the end
+        blocks[-1] = np.resize(blocks[-1], size)  # fills the last block with repeated rows
         return np.concatenate([np.asarray(self.predict(self.data.inputs(block))) for block in blocks])[: len(rows)]
 
     def refit(self, trial: TrialResult, on_epoch: OnEpoch) -> Any:
-        """The weights after training on all rows, by the trial's recipe to its best epoch. Raises DivergenceError.
+        """The weights after training on all rows with the trial's recipe up to its best epoch. Raises DivergenceError.
 
         The schedule is scaled, so that it is at the same point after the same number of passes over the rows.
         """
@@ -120,7 +120,7 @@ class EnsembleTrainer:
         return self.model.get_weights()
 
     def _epochs(self, recipe: Recipe, rows: RowNumbers) -> Iterator[Epoch]:
-        """Train from fresh weights on these rows; an epoch has as many steps as one of the trials."""
+        """Train from initial weights on these rows; an epoch has as many steps as an epoch of the trials."""
         import tensorflow as tf
 
         self._reset(recipe)
@@ -131,23 +131,23 @@ class EnsembleTrainer:
             started = time.perf_counter()
             order = next(orders).reshape(count, steps, self.batch)
             losses: list[float] = []
-            self._show(0, order)
+            self._report_rows(0, order)
             for part, part_rates in zip(order, epoch_rates, strict=True):
                 batches = self.data.take(part)
                 losses.append(_check_finite(self.train_segment(tf.constant(part_rates), *batches), number))
-                self._show(len(losses), order)
+                self._report_rows(len(losses), order)
             loss = sum(losses) / count
             yield Epoch(number, epochs, loss, None, float(epoch_rates[0, 0]), time.perf_counter() - started)
 
-    def _show(self, segments: int, order: RowNumbers) -> None:
+    def _report_rows(self, segments: int, order: RowNumbers) -> None:
         """Report how many of an epoch's segments are done, if there are several."""
         if len(order) > 1:
             self.on_rows(segments * order[0].size, order.size)
 
     def _orders(self, rng: np.random.Generator, rows: RowNumbers) -> Iterator[RowNumbers]:
-        """Row numbers for each epoch: passes in random order.
+        """The row numbers of each epoch, taken from passes over the rows in random order.
 
-        The remaining rows of a pass come first in the next.
+        The rows that an epoch does not use are the first ones of the next epoch.
         """
         size = self.segments.number * self.segments.steps * self.batch
         order = np.empty(0, np.intp)
@@ -158,7 +158,7 @@ class EnsembleTrainer:
             order = order[size:]
 
     def _reset(self, recipe: Recipe) -> None:
-        """Initial weights, the same for the same seed, and an optimizer without state."""
+        """Set the initial weights, which are equal for equal seeds, and clear the optimizer's state."""
         import keras
 
         from models import keras_nets
@@ -175,7 +175,7 @@ class EnsembleTrainer:
             moment.assign(moment * 0)
 
     def _train_segment(self, rates: Any, x: Any, y: Any, weights: Any = None) -> Any:
-        """x (steps, batch, inputs): a step for each batch. Returns the mean of their losses."""
+        """Train one step for each batch of x (steps, batch, inputs). Returns the mean of the losses."""
         import tensorflow as tf
 
         def step(i: Any, total: Any) -> tuple[Any, Any]:
@@ -221,7 +221,7 @@ def _with_fast_dropout(model: Any, batch: int, step: Any, rate: Any, seed: int) 
 
     from models import keras_nets
 
-    def u32(number: int) -> Any:
+    def as_uint32(number: int) -> Any:
         return tf.constant(number & 0xFFFFFFFF, tf.uint32)
 
     class HashedDropout(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
@@ -230,11 +230,11 @@ def _with_fast_dropout(model: Any, batch: int, step: Any, rate: Any, seed: int) 
             self.salt = salt
 
         def call(self, x: Any) -> Any:
-            h = tf.cast(tf.range(math.prod(x.shape)), tf.uint32) * u32(0x9E3779B1)
-            h += tf.cast(step, tf.uint32) * u32(0x85EBCA6B) + u32(self.salt * 0xC2B2AE35)
+            h = tf.cast(tf.range(math.prod(x.shape)), tf.uint32) * as_uint32(0x9E3779B1)
+            h += tf.cast(step, tf.uint32) * as_uint32(0x85EBCA6B) + as_uint32(self.salt * 0xC2B2AE35)
             for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
-                h = tf.bitwise.bitwise_xor(h, tf.bitwise.right_shift(h, u32(shift))) * u32(factor)
-            kept = tf.cast(tf.bitwise.right_shift(h, u32(8)), tf.int32) >= tf.cast(rate * 2.0**24, tf.int32)
+                h = tf.bitwise.bitwise_xor(h, tf.bitwise.right_shift(h, as_uint32(shift))) * as_uint32(factor)
+            kept = tf.cast(tf.bitwise.right_shift(h, as_uint32(8)), tf.int32) >= tf.cast(rate * 2.0**24, tf.int32)
             return tf.where(tf.reshape(kept, x.shape), x / (1 - rate), 0.0)
 
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]

@@ -1,11 +1,11 @@
-"""Fits the scale of a regression's errors: which rows are predicted well and which are not.
+"""Fits the scale of a regression's errors, which is smaller for rows that the network predicts better.
 
 The scale of a row is exp(h·W + b) with h the last hidden layer. W and b are the maximum-likelihood estimate of Laplace
-distributed errors, with a penalty on W that cross-validation chooses. They are fitted to rows that the network did not
-learn from: errors on rows that it learned from are too small, above all for rows that the network has memorised.
+distributed errors, with a penalty on W that cross-validation selects. They are fitted to rows that the network was not
+trained on: its errors on training rows are too small, especially on rows that it memorised.
 
-There are many more rows that it learned from, and their errors are largest where errors on new rows are largest. So a
-scale fitted to them is one further input with a very small penalty, and the other rows only have to correct it.
+But there are many more training rows, and their errors are largest where the errors on new rows are largest. So a scale
+fitted to the training rows is a further input with a very small penalty, and the held-out rows only correct it.
 """
 
 from collections.abc import Iterator
@@ -20,31 +20,31 @@ from models.network.scale_head import MAX_LOG_SCALE, ScaleHead
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 FOLDS = 4
-MIN_ROWS = 50  # with fewer rows all rows get the same scale
-MAX_LEARNED_ROWS = 20_000
-LEARNED_PENALTY = 0.01
-LEARNED_WEIGHT = 10.0  # a hundredth of the penalty that the other inputs have
+MIN_ROWS = 50  # with fewer rows the scale is constant
+MAX_TRAINING_ROWS = 20_000
+TRAINING_PENALTY = 0.01
+TRAINING_WEIGHT = 10.0  # makes the penalty of this input a hundredth of that of the others
 LIMITS = (0.01, 0.99)  # the log scale is limited to these quantiles, also for rows far from all others
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
 
 class RowErrors(NamedTuple):
-    """hidden: (n, units) outputs of the last hidden layer; errors: (n,), in standard deviations of the target."""
+    """Errors of n rows, in standard deviations of the target. hidden: (n, units), outputs of the last hidden layer."""
 
     hidden: npt.NDArray[np.float32]
     errors: Vector
 
 
-def fit_scale_head(held_out: RowErrors, learned: RowErrors | None = None) -> ScaleHead:
-    """held_out: of rows that the network did not learn from; learned: of rows that it learned from."""
-    # One thread: each of thousands of short products ends with threads that wait for each other without sleeping. On
-    # two busy cores two threads took 11 to 15 times as long.
+def fit_scale_head(held_out: RowErrors, training: RowErrors | None = None) -> ScaleHead:
+    """Fit the scale. held_out: errors on rows that the network was not trained on. training: on training rows."""
+    # One thread: after each of thousands of short products, BLAS threads wait for each other without sleeping. On two
+    # busy cores two threads took 11 to 15 times as long.
     with threadpool_limits(1, "blas"):
-        return _fit_scale_head(held_out, learned)
+        return _fit_scale_head(held_out, training)
 
 
-def _fit_scale_head(held_out: RowErrors, learned: RowErrors | None) -> ScaleHead:
+def _fit_scale_head(held_out: RowErrors, training: RowErrors | None) -> ScaleHead:
     hidden, absolute = held_out.hidden, np.abs(held_out.errors)
     typical = float(absolute.mean())
     if len(absolute) < MIN_ROWS or not typical > 0:
@@ -52,8 +52,8 @@ def _fit_scale_head(held_out: RowErrors, learned: RowErrors | None) -> ScaleHead
         return ScaleHead(np.zeros(hidden.shape[1], np.float32), log_typical, (log_typical, log_typical))
     mean, deviation = hidden.mean(axis=0, dtype=np.float64), hidden.std(axis=0, dtype=np.float64)
     factor = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0.0) / np.sqrt(hidden.shape[1] / 32)
-    direction = np.zeros(hidden.shape[1]) if learned is None else _learned_direction(learned, mean, factor)
-    x = _scaled(hidden, mean, factor, direction if direction.any() else None)
+    direction = np.zeros(hidden.shape[1]) if training is None else _training_direction(training, mean, factor)
+    x = _scale_inputs(hidden, mean, factor, direction if direction.any() else None)
     relative = absolute / typical
     losses = [np.mean([*_fold_losses(x, relative, penalty)]) for penalty in PENALTIES]
     parameters = _fit(x, relative, PENALTIES[int(np.argmin(losses))])
@@ -64,8 +64,10 @@ def _fit_scale_head(held_out: RowErrors, learned: RowErrors | None) -> ScaleHead
     return ScaleHead(W.astype(np.float32), float(b - mean @ W + np.log(typical)), (float(low), float(high)))
 
 
-def _scaled(hidden: npt.NDArray[np.float32], mean: Vector, factor: Vector, direction: Vector | None = None) -> Matrix:
-    """(n, units + 1): scaled outputs and ones; with a direction, before the ones, the outputs in that direction."""
+def _scale_inputs(
+    hidden: npt.NDArray[np.float32], mean: Vector, factor: Vector, direction: Vector | None = None
+) -> Matrix:
+    """(n, units + 1): the scaled outputs and ones. direction: adds the projection of the outputs before the ones."""
     units = hidden.shape[1]
     x = np.ones((len(hidden), units + (1 if direction is None else 2)))
     h = x[:, :units]
@@ -76,14 +78,16 @@ def _scaled(hidden: npt.NDArray[np.float32], mean: Vector, factor: Vector, direc
     return x
 
 
-def _learned_direction(learned: RowErrors, mean: Vector, factor: Vector) -> Vector:
-    """(units,): the weights of a scale fitted to rows that the network learned from, 0 where they have no errors."""
-    step = max(1, -(-len(learned.errors) // MAX_LEARNED_ROWS))
-    absolute = np.abs(learned.errors[::step])
+def _training_direction(training: RowErrors, mean: Vector, factor: Vector) -> Vector:
+    """(units,): the weights of a scale fitted to training rows, 0 if their errors are 0 or they are too few."""
+    step = max(1, -(-len(training.errors) // MAX_TRAINING_ROWS))
+    absolute = np.abs(training.errors[::step])
     if len(absolute) < MIN_ROWS or not absolute.mean() > 0:
         return np.zeros(len(mean))
-    parameters = _fit(_scaled(learned.hidden[::step], mean, factor), absolute / absolute.mean(), LEARNED_PENALTY)
-    return LEARNED_WEIGHT * parameters[:-1]
+    parameters = _fit(
+        _scale_inputs(training.hidden[::step], mean, factor), absolute / absolute.mean(), TRAINING_PENALTY
+    )
+    return TRAINING_WEIGHT * parameters[:-1]
 
 
 def _fold_losses(x: Matrix, absolute: Vector, penalty: float) -> Iterator[float]:
@@ -92,13 +96,13 @@ def _fold_losses(x: Matrix, absolute: Vector, penalty: float) -> Iterator[float]
         fitted = x[~held_out]
         parameters = _fit(fitted, absolute[~held_out], penalty)
         limits = np.quantile(fitted @ parameters, LIMITS)
-        del fitted  # it is large
+        del fitted  # frees a large matrix
         log_scale = np.clip(x[held_out] @ parameters, *limits)
         yield float(np.mean(log_scale + absolute[held_out] * np.exp(-log_scale)))
 
 
 def _fit(x: Matrix, absolute: Vector, penalty: float) -> Vector:
-    """The w and b, side by side, with the smallest mean of log scale + error / scale, plus penalty·|w|².
+    """The vector of w and b with the smallest mean of log scale + error / scale, plus penalty·|w|².
 
     x: its last column is 1.
     """

@@ -29,12 +29,15 @@ MAX_FLOAT = 1e308
 
 
 def evaluate(task: Task, y: Array, outputs: Array) -> EvaluationMetrics:
-    """y: (rows,) values or class numbers. outputs: (rows, 1) values or (rows, classes) probabilities."""
+    """The metrics of predictions.
+
+    y: (rows,) values or class numbers. outputs: (rows, 1) values or (rows, classes) probabilities.
+    """
     return _regression(y, outputs[:, 0]) if task == "regression" else _classification(y, outputs.astype(np.float64))
 
 
-def error(metric: str, value: float) -> float:
-    """The metric itself if lower is better, otherwise its difference to 1."""
+def metric_error(metric: str, value: float) -> float:
+    """The error that a metric measures: the metric itself if lower is better, otherwise 1 minus the metric."""
     return value if metric in LOWER_IS_BETTER else 1 - value
 
 
@@ -62,7 +65,7 @@ def _classification(y: Array, p: Array) -> EvaluationMetrics:
         "macro_f1": float(metrics.f1_score(y, predicted, average="macro", labels=np.unique(y), zero_division=0)),
         "calibration_error": calibration_error(y, p),
     }
-    if len(np.unique(y)) == p.shape[1]:  # a class without test rows has no curve
+    if len(np.unique(y)) == p.shape[1]:  # a class without test rows has no ROC curve
         scores = p[:, 1] if p.shape[1] == 2 else p
         result["auc"] = float(metrics.roc_auc_score(y, scores, multi_class="ovr", average="macro", labels=classes))
     return result

@@ -1,6 +1,6 @@
-"""Example rows, drawn column by column from the test set: valid and realistic, but not a real row of the table.
+"""Draws example rows column by column from the test set, so that they are valid and realistic, but not real rows.
 
-They are the golden rows that a version is tested with, and the examples in the schema.
+The examples are the golden rows, with which a version is tested at load, and the examples in the schema.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from training.errors import UsageError
 ColumnArrays = Mapping[str, npt.NDArray[Any]]
 GOLDEN_ROWS = 32
 COMPLETE_ROWS = 3  # examples without missing values, to show to users
-MAX_SAMPLE = 10_000  # values of a column
+MAX_SAMPLE = 10_000  # limit of the values drawn from a column
 
 
 def draw_rows(
@@ -31,7 +31,7 @@ def draw_rows(
 ) -> list[dict[str, Any]]:
     """Valid rows as JSON objects, the first ones without missing values if possible.
 
-    test: the rows to draw from. real: whole rows of the table; fewer than `count` if it has fewer. Raises UsageError
+    test: the rows to draw from. real: draw whole rows, all if there are fewer than `count`. Raises UsageError
     if no value is within the limits that the edited schema declares.
     """
     if real:
@@ -40,7 +40,7 @@ def draw_rows(
         problems = {feature.name: feature.problem for feature in schema.features}  # a text may have no score yet
         if valid := [row for row in whole if not any(problems[name](row[name]) for name in row)][:count]:
             return valid
-        raise UsageError("--real-examples: no held-out row is valid by the limits that the schema declares")
+        raise UsageError("--real-examples: no held-out row is within the limits that the schema declares")
     drawn = [_draw_values(feature, columns[feature.name][test], rng, count) for feature in schema.features]
     names = [feature.name for feature in schema.features]
     return [dict(zip(names, values, strict=True)) for values in zip(*drawn, strict=True)]
@@ -49,12 +49,14 @@ def draw_rows(
 def _draw_values(
     feature: Feature, values: npt.NDArray[Any], rng: np.random.Generator, count: int
 ) -> list[Scalar | None]:
-    """Valid values of one column, `count` of them."""
+    """Draw `count` valid values of a column."""
     sample = [to_json_value(feature, value) for value in rng.permutation(values)[:MAX_SAMPLE]]
     valid = [value for value in sample if feature.problem(value) is None]
     if not valid:
         if not feature.nullable:
-            raise UsageError(f"column {feature.name!r}: no held-out value is valid by what the schema declares")
+            raise UsageError(
+                f"column {feature.name!r}: no held-out value is within the limits that the schema declares"
+            )
         valid = [None]
     present = [value for value in valid if value is not None] or valid
     pools = [present if number < COMPLETE_ROWS else valid for number in range(count)]
@@ -62,7 +64,7 @@ def _draw_values(
 
 
 def with_examples(schema: FeatureSchema, row: dict[str, Any]) -> FeatureSchema:
-    """The schema with the values of a row as examples; a feature that the row does not have keeps its example."""
+    """The schema with the values of a row as examples; where the row has none, the example does not change."""
     features = [
         feature if row[feature.name] is None else feature.model_copy(update={"example": row[feature.name]})
         for feature in schema.features

@@ -1,4 +1,4 @@
-"""Workbooks of Excel (.xlsx): the first sheet that holds a table."""
+"""Reads Excel workbooks (.xlsx): the first sheet that has cells."""
 
 import io
 import zipfile
@@ -58,7 +58,7 @@ def _sheets(content: bytes, where: str) -> list[tuple[str, list[Row]]]:
 
 
 def _rows(sheet: Any, where: str) -> Any:
-    sheet.reset_dimensions()  # otherwise each row, also a blank one, is filled up to the width that the sheet claims
+    sheet.reset_dimensions()  # otherwise each row, even a blank row, is padded to the width that the sheet declares
     cells = 0
     for row in sheet.iter_rows(values_only=True):
         if any(cell not in (None, "") for cell in row):
@@ -71,8 +71,8 @@ def _rows(sheet: Any, where: str) -> Any:
 def _check_width(width: int, body: Sequence[Row], where: str, title: str) -> None:
     if width < 2:
         raise UsageError(
-            f"{where}: the first row of sheet {title!r} must hold the column names, at least two "
-            "(titles above them? say --skip-rows N)"
+            f"{where}: the first row of sheet {title!r} must contain the column names, at least two "
+            "(titles above them? use --skip-rows N)"
         )
     for number, row in enumerate(body, start=1):
         if any(cell is not None for cell in row[width:]):

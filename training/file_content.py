@@ -1,4 +1,4 @@
-"""The content of a file, decompressed."""
+"""Decompresses the content of a file."""
 
 import bz2
 import gzip
@@ -20,7 +20,7 @@ BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"  # the bytes of a file without content,
 FREE_BYTES = 1 << 28  # any archive may expand to this size
 MAX_EXPANSION = 200  # maximum expansion as a multiple of the file's size, beyond FREE_BYTES
 ZIP_START = b"PK\x03\x04"
-WORKBOOK_PART = "[Content_Types].xml"  # each file of Microsoft Office is a zip archive that contains it
+WORKBOOK_PART = "[Content_Types].xml"  # a ZIP archive with this member is a file of Microsoft Office
 
 
 class Compression(NamedTuple):
@@ -51,12 +51,12 @@ def decompress(content: bytes, where: str) -> tuple[bytes, str | None]:
 
 
 def compression_of(start: bytes) -> Compression | None:
-    """The compression of content that begins with these bytes, None for a ZIP archive, too."""
+    """The compression of content that begins with these bytes, or None, also for a ZIP archive."""
     return next((compression for compression in COMPRESSIONS if start.startswith(compression.start)), None)
 
 
 def is_workbook(content: bytes) -> bool:
-    """Whether it is a file of Microsoft Office."""
+    """Whether the content is a file of Microsoft Office."""
     if not content.startswith(ZIP_START):
         return False
     try:
@@ -70,7 +70,7 @@ def check_expansion(expanded: int, size: int, where: str) -> None:
     if expanded > max(FREE_BYTES, MAX_EXPANSION * size):
         raise UsageError(
             f"{where} expands to more than {MAX_EXPANSION} times its size of {size:,} bytes, as no table does; "
-            "if it is one, decompress it and give the result to --data"
+            "if it is a table, decompress it and pass the result to --data"
         )
 
 
@@ -91,11 +91,13 @@ def _unzip(content: bytes, where: str) -> bytes:
     try:
         return _expand("ZIP", lambda: zip_member(io.BytesIO(content), where), content, where)
     except NotImplementedError:
-        raise UsageError(f"{where} is a ZIP archive of a method that Python does not know; decompress it") from None
+        raise UsageError(
+            f"{where} is a ZIP archive with a compression that Python does not support; decompress it"
+        ) from None
 
 
 def zip_member(file: Any, where: str) -> Any:
-    """The only file of an archive, opened. Raises UsageError."""
+    """Open the only file of an archive. Raises UsageError."""
     try:
         archive = zipfile.ZipFile(file)
     except DAMAGED:
@@ -107,7 +109,7 @@ def zip_member(file: Any, where: str) -> Any:
             f"{where} is a ZIP archive with {len(members)} files, one is needed: {listed or 'it is empty'}"
         )
     if members[0].flag_bits & 1:
-        raise UsageError(f"{where} is a ZIP archive with a password; decompress it and give the result to --data")
+        raise UsageError(f"{where} is a ZIP archive with a password; decompress it and pass the result to --data")
     return archive.open(members[0])
 
 

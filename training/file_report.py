@@ -1,4 +1,4 @@
-"""`report`: compare the columns of two files, without a model."""
+"""The command `report`, which compares the columns of two files without a model."""
 
 import argparse
 import json
@@ -25,14 +25,14 @@ from training.reading import read_table
 from training.steps import step
 
 ALARM = 3  # the exit code
-NO_TARGET = "(no target)"  # a schema needs one; no column has this name
+NO_TARGET = "(no target)"  # a schema needs a target; no column has this name
 
 
 def report_files(parsed: argparse.Namespace) -> int:
     """Print the report of two files. Returns the exit code."""
     old, new = (DataOptions(data=path) for path in (parsed.old, parsed.new))
     schema, before = infer_file(old)
-    after = read_as(schema, new)
+    after = read_with_schema(schema, new)
     with step("the files cannot be compared", f"{parsed.old}, {parsed.new}"):
         report = compare(schema, before, after)
     if parsed.json:
@@ -59,7 +59,7 @@ def infer_file(options: DataOptions) -> tuple[FeatureSchema, Frame]:
     used = [(column, column.feature) for column in columns if column.feature is not None]
     if not used:
         raise UsageError(f"{options.data}: no column can be compared")
-    features = [relaxed(feature) for _, feature in used]
+    features = [with_missing_allowed(feature) for _, feature in used]
     schema = FeatureSchema(
         format=2,
         name="table",
@@ -71,13 +71,13 @@ def infer_file(options: DataOptions) -> tuple[FeatureSchema, Frame]:
     return schema, schema.frames.from_columns({column.decision.column: column.values for column, _ in used})
 
 
-def relaxed(feature: Feature) -> Feature:
-    """The feature of a column in which values may be missing."""
+def with_missing_allowed(feature: Feature) -> Feature:
+    """The feature with missing values allowed."""
     return feature.model_copy(update={"nullable": True})
 
 
-def read_as(schema: FeatureSchema, options: DataOptions) -> Frame:
-    """The columns of another file, read with these formats. Raises UsageError."""
+def read_with_schema(schema: FeatureSchema, options: DataOptions) -> Frame:
+    """The columns of another file, read with the types and formats of a schema. Raises UsageError."""
     with step("the table cannot be read", options.data):
         table = read_table(options)
     absent = [feature.name for feature in schema.features if feature.name not in table.names]
@@ -85,14 +85,16 @@ def read_as(schema: FeatureSchema, options: DataOptions) -> Frame:
         raise UsageError(f"{options.data} lacks columns of the first file: {list_names(absent)}")
     with step("its columns cannot be read", options.data):
         found = {column.name: column for column in read_columns(table, options, schema)}
-        values = {feature.name: values_as(feature, found[feature.name], options, schema) for feature in schema.features}
+        values = {
+            feature.name: feature_values(feature, found[feature.name], options, schema) for feature in schema.features
+        }
     return schema.frames.from_columns(values)
 
 
-def values_as(
+def feature_values(
     feature: Feature, column: FactorizedColumn, options: DataOptions, schema: FeatureSchema
 ) -> npt.NDArray[Any]:
-    """(rows,) values of a column, read as this feature."""
+    """(rows,): the values of a column, read with the type and format of a feature."""
     if not column.values:
         rows = len(column.codes)
         return np.full(rows, None, dtype=object) if feature.kind == "category" else np.full(rows, np.nan)

@@ -1,7 +1,7 @@
-"""`--final all`: the served network is trained once more on all rows, after its quality was measured on the test rows.
+"""`--final all`: trains the served network once more on all rows, after its quality was measured on the test rows.
 
-The settings are those that were chosen before; rows with isolated cells are left out, as they are from training. The
-scores of intervals and label sets are those of the previous network, for the test rows, which it did not learn from.
+The settings are those selected before. Rows with isolated cells are excluded, as in training. The scores of intervals
+and label sets are those of the previous network on the test rows, which were not used to train it.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,14 @@ def fit_all_rows(trained: NetworkFit, fit: FitFinal, report: Report) -> NetworkF
     final fit."""
     test = trained.split.test
     further = test[~isolated_rows(trained.dataset)[test]]
-    report(f"final fit on all rows, {len(further):,} test rows included")
+    report(f"final fit on all rows, including {len(further):,} test rows")
     settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None)
     final = fit(settings, further)
     return compare_linear(final, report) if settings.compare_linear else final
 
 
-def learned_rows(trained: NetworkFit, recipe: Recipe) -> Indices:
-    """The rows that the network of a recipe has learned from."""
+def training_rows_of(trained: NetworkFit, recipe: Recipe) -> Indices:
+    """The rows that the network of a recipe was trained on."""
     parts = [trained.split.train]
     if recipe.refit:
         parts.append(trained.split.validation)

@@ -1,4 +1,4 @@
-"""Fits a network by a recipe: with Keras or with the NumPy network, as an ensemble or as a plain network."""
+"""Fits a network with a recipe: in Keras or in NumPy, as an ensemble or as a plain network."""
 
 import time
 from dataclasses import replace
@@ -32,10 +32,10 @@ def fit(
     further: EncodedRows | None = None,
     trainer: TrialTrainer | None = None,
 ) -> FitResult:
-    """Train by the recipe. `report` receives messages about decisions on the way. further: rows for the final fit.
+    """Train a network with a recipe. report: receives messages about decisions. further: rows for the final fit only.
 
     trainer: trains several trials at once.
-    Raises DivergenceError when the loss is no longer finite.
+    Raises DivergenceError if the loss becomes infinite or NaN.
     """
     run = training_run(recipe, architecture, task, train, validation, on_epoch, report, on_rows, further)
     return fit_run(replace(run, trainer=trainer))
@@ -70,7 +70,7 @@ def training_run(
     on_rows: OnRows = lambda done, total: None,
     further: EncodedRows | None = None,
 ) -> TrainingRun:
-    """The arguments of a training, with the weights of its classes."""
+    """The arguments of a training run, including the weights of the classes."""
     weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
     return TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report, on_rows, further)
 

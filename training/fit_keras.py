@@ -1,4 +1,4 @@
-"""Fits a network with Keras: the plain one by `Model.fit`, the ensemble by a compiled training loop."""
+"""Fits a network with Keras: a plain network with `Model.fit`, an ensemble with a compiled training loop."""
 
 import os
 from dataclasses import replace
@@ -18,7 +18,7 @@ STEPS_PER_EXECUTION = 8  # training steps that TensorFlow runs before it returns
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
-    """Fit one network."""
+    """Fit a plain network."""
     _quiet_tensorflow()
     import keras
 
@@ -50,7 +50,7 @@ def fit_plain(run: TrainingRun) -> FitResult:
 
 
 class KerasTrials:
-    """The trials of a run, whose compiled programs are shared."""
+    """Trains the trials of a run; they share compiled programs."""
 
     def __init__(self, run: TrainingRun) -> None:
         _quiet_tensorflow()
@@ -69,7 +69,7 @@ class KerasTrials:
         return self._trainers[frequencies]
 
     def train(self, recipe: Recipe) -> TrialResult:
-        """Raises DivergenceError."""
+        """Train a trial. Raises DivergenceError."""
         return run_trial(self.run, recipe, self.folds, self.trainer(recipe.frequencies).run)
 
     def refit(self, trial: TrialResult) -> Any:
@@ -78,7 +78,7 @@ class KerasTrials:
 
 
 def fit_ensemble(run: TrainingRun) -> FitResult:
-    """Fit an ensemble with the settings of each trial, and calibrate the best one."""
+    """Fit an ensemble with the settings of each trial, and calibrate the best trial."""
     trials = KerasTrials(run)
     from models import keras_nets
 

@@ -18,19 +18,19 @@ from training.training_run import FitResult, HeldOutOutputs, OnEpoch, TrainingRu
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
-    """Fit one network."""
+    """Fit a plain network."""
     net, history = _fit(run)
     return _result(run.recipe, net, history, {})
 
 
 class NumpyTrials:
-    """The trials of a run."""
+    """Trains the trials of a run."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.run, self.rows, self.folds = run, run.pooled, draw_folds(run)
 
     def train(self, recipe: Recipe) -> TrialResult:
-        """Raises DivergenceError."""
+        """Train a trial. Raises DivergenceError."""
         return run_trial(self.run, recipe, self.folds, self._fit_fold)
 
     def refit(self, trial: TrialResult) -> Network:
@@ -50,7 +50,7 @@ class NumpyTrials:
 
 
 def fit_ensemble(run: TrainingRun) -> FitResult:
-    """Fit an ensemble with the settings of each trial, and calibrate the best one."""
+    """Fit an ensemble with the settings of each trial, and calibrate the best trial."""
     trials = NumpyTrials(run)
     report_trial_rows(run, trials.folds)
     best, trial_losses = ensemble.select_trial(run.recipe, trials.train, run.report, run.train_all)
@@ -73,14 +73,14 @@ def _fit(
     patience: int | None = None,
     epochs: int | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """evaluate: the validation loss of an ensemble. epochs: stop after this number of epochs, without validation."""
+    """Fit a network. evaluate: computes an ensemble's validation loss. epochs: number of epochs, without validation."""
     recipe, train = run.recipe, run.train
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(run.architecture, rng)
     validation: Any = (np.asarray(run.validation.x), run.validation.y) if evaluate is None else lambda: evaluate(net)
-    # One thread: the products of a mini-batch take a fraction of a millisecond, and after each of them BLAS threads
-    # wait for each other without sleeping. Two threads took 0.93 times as long on two idle cores, 5.8 times on two busy
-    # ones.
+    # One thread: the products of a mini-batch take a fraction of a millisecond, and after each product BLAS threads
+    # wait for each other without sleeping. Two threads took 0.93 times as long on two idle cores, 5.8 times as long on
+    # two busy cores.
     with threadpool_limits(1, "blas"):
         history = net.fit(
             np.asarray(train.x),
@@ -99,7 +99,7 @@ def _fit(
 
 
 def _refit(run: TrainingRun, trial: TrialResult) -> Network:
-    """The network after training on train, validation and further rows, by the trial's recipe to its best epoch."""
+    """The network trained on train, validation and further rows, with the trial's recipe up to its best epoch."""
     architecture = ensemble.configure(run.architecture, trial.recipe)
     again = replace(run, recipe=trial.recipe, architecture=architecture, train=run.final_rows)
     return _fit(again, epochs=best_epoch(trial.history).number)[0]

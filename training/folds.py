@@ -1,7 +1,7 @@
 """The folds that evaluate a trial: one validation set or, for small tables, five folds.
 
-With few rows the best trial and the best epoch depend on which rows are in the validation set. Five folds judge by
-every train and validation row, each by a network that did not learn from it.
+With few rows the best trial and the best epoch depend on which rows are in the validation set. Five folds evaluate
+each train and validation row, with a network that was not trained on it.
 """
 
 import math
@@ -18,7 +18,7 @@ from training.validation_loss import validation_loss
 
 MAX_TRIAL_ROWS = MAX_EXAMPLES
 Evaluate = Callable[[Array], float]
-"""Takes the members' outputs (rows, members, outputs) for the validation rows after an epoch; their loss."""
+"""Returns the validation loss of an epoch for the members' outputs (rows, members, outputs)."""
 
 
 class Fold(NamedTuple):
@@ -29,18 +29,18 @@ class Fold(NamedTuple):
 
 
 class FoldResult(NamedTuple):
-    """A record of each epoch on one fold, and the weights of the best one in the framework's format."""
+    """A record of each epoch on one fold, and the weights of the best epoch in the framework's format."""
 
     history: list[Epoch]
     weights: object
 
 
 FitFold = Callable[[Recipe, Fold, Evaluate, int | None, OnEpoch], FoldResult]
-"""Trains by a recipe on a fold, and stops after this number of epochs (if any) without a smaller loss."""
+"""Trains with a recipe on a fold. The number is the patience: epochs without a smaller loss before training stops."""
 
 
 def draw_folds(run: TrainingRun) -> list[Fold]:
-    """The folds that the recipe asks for; those of classes are stratified."""
+    """The folds of the recipe, stratified for a classification."""
     count, rows = run.recipe.folds, np.arange(len(run.train.x) + len(run.validation.x))
     if count == 1:
         return [Fold(_trial_rows(run, rows[: len(run.train.x)]), rows[len(run.train.x) :])]
@@ -51,31 +51,31 @@ def draw_folds(run: TrainingRun) -> list[Fold]:
 
 
 def _trial_rows(run: TrainingRun, train: RowNumbers) -> RowNumbers:
-    """The rows that each trial learns from: all, or some of very many if the served network is trained on all."""
+    """The rows that each trial is trained on: all, or a sample of a large table if the final fit uses all."""
     if not run.recipe.refit or len(train) <= MAX_TRIAL_ROWS:
         return train
     return np.sort(np.random.default_rng(run.recipe.fit_seed).permutation(train)[:MAX_TRIAL_ROWS])
 
 
 def report_trial_rows(run: TrainingRun, folds: list[Fold]) -> None:
-    """Report that trials do not learn from all rows."""
+    """Report that the trials are not trained on all rows."""
     rows = len(run.train.y)
     if len(folds) == 1 and len(folds[0].train) < rows:
         run.report(
-            f"each trial learns from {len(folds[0].train):,} of {rows:,} train rows, drawn at random: more would "
-            "hardly change which one is best; the final fit learns from all (with --final train the trials do)"
+            f"each trial is trained on {len(folds[0].train):,} of {rows:,} train rows, drawn at random: more rows "
+            "would hardly change which trial is best; the final fit uses all rows (with --final train each trial does)"
         )
 
 
 def run_trial(run: TrainingRun, recipe: Recipe, folds: list[Fold], fit: FitFold) -> TrialResult:
-    """Train by a recipe on each fold; the epoch with the smallest loss of all validation rows together is the best."""
+    """Train with a recipe on each fold; the best epoch has the smallest loss over the validation rows of all folds."""
     patience = max(5, recipe.epochs // 5) if len(folds) > 1 else None
     outputs: list[list[Array]] = []  # outputs for each fold and epoch
     results = []
     for fold in folds:
         outputs.append([])
         evaluate = _evaluate(run, fold, outputs[-1], keep_all=len(folds) > 1)
-        on_epoch = run.on_epoch if len(folds) == 1 else _ignore
+        on_epoch = run.on_epoch if len(folds) == 1 else _ignore_epoch
         results.append(fit(recipe, fold, evaluate, patience, on_epoch))
     if len(folds) == 1:
         return TrialResult(recipe, results[0].history, results[0].weights, outputs[0][-1], folds[0].validation)
@@ -96,12 +96,12 @@ def run_trial(run: TrainingRun, recipe: Recipe, folds: list[Fold], fit: FitFold)
     return TrialResult(recipe, history, results[0].weights, np.concatenate([one[best] for one in outputs]), rows)
 
 
-def _ignore(epoch: Epoch) -> None:
-    """The epochs of many folds are not reported."""
+def _ignore_epoch(epoch: Epoch) -> None:
+    """Do nothing: if there are several folds, their epochs are not reported."""
 
 
 def _evaluate(run: TrainingRun, fold: Fold, outputs: list[Array], keep_all: bool) -> Evaluate:
-    """The loss of a fold's validation rows; keeps their outputs of each epoch, or of the best one only."""
+    """A function that returns the loss of a fold's validation rows, and stores outputs of all or the best epochs."""
     loss, losses = validation_loss(run, run.pooled.y[fold.validation]), list[float]()
 
     def evaluate(after_epoch: Array) -> float:

@@ -1,6 +1,6 @@
-"""`--time`: further trials after those of the recipe, until the time is over.
+"""`--time`: runs further trials after those of the recipe, until the time is up.
 
-Every second one has settings drawn at random, the others vary the settings of the best trial so far. The trials of the
+Every second further trial has random settings; the others vary the settings of the best trial so far. The trials of the
 recipe are always run, so the smallest validation loss is never larger than without `--time`.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from training.recipe import Recipe
 
 MAX_DROPOUT = 0.4
-LOGARITHMIC = {  # ranges of settings whose ratio counts; of epochs relative to the recipe's
+LOGARITHMIC = {  # ranges of settings that are drawn on a logarithmic scale; epochs: relative to the recipe's
     "learning_rate": (0.002, 0.03),
     "weight_decay": (0.003, 0.3),
     "frequency_scale": (0.3, 4.0),
@@ -58,12 +58,12 @@ def draw_settings(recipe: Recipe, best: Recipe, number: int, rng: np.random.Gene
 
 
 def _draw(rng: np.random.Generator, low: float, high: float, center: float | None) -> float:
-    """Uniform, or normal around the center and within the range."""
+    """Draw a number: uniform, or normal around `center` and clipped to the range."""
     if center is None:
         return float(rng.uniform(low, high))
     return float(np.clip(rng.normal(center, NEIGHBOURHOOD * (high - low)), low, high))
 
 
-def describe(settings: dict[str, Any]) -> str:
+def describe_settings(settings: dict[str, Any]) -> str:
     """The settings as text, such as "dropout 0.12, learning rate 0.005"."""
     return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in settings.items())

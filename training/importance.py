@@ -20,14 +20,14 @@ MAX_EVALUATIONS = 200_000  # evaluations of the model for all explained rows
 MAX_SHUFFLED_ROWS = 2000
 MAX_SHUFFLED_CELLS = 400_000  # rows times columns that are predicted with one column shuffled
 SHUFFLES = 3
-UNUSED_SHARE = 0.001  # of the largest contribution; columns below it that do not change the loss are reported
+UNUSED_SHARE = 0.001  # share of the largest contribution; columns below it that do not change the loss are reported
 MIN_ROWS = 20
 
 
 @dataclass(frozen=True)
 class ColumnImportance:
-    """contribution: mean absolute, in the unit of the prediction. loss_increase: relative to the loss of the unchanged
-    rows."""
+    """The importance of a column. contribution: mean absolute, in the unit of the prediction. loss_increase: relative
+    to the loss of the unchanged rows."""
 
     name: str
     contribution: float
@@ -39,7 +39,7 @@ def column_importance(
 ) -> list[ColumnImportance]:
     """The importance of each column, the largest contribution first; empty if there are too few rows.
 
-    frame, target: the test set's rows, with values or class numbers.
+    frame, target: the rows of the test set; the target as values or class numbers.
     """
     if len(target) < MIN_ROWS:
         return []
@@ -68,7 +68,7 @@ def mean_contributions(
 def loss_increases(
     model: TabularModel, frame: Frame, target: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """(columns,): by which share the loss grows when a column is shuffled, the mean of several shuffles."""
+    """(columns,): the relative increase of the loss when a column is shuffled, averaged over several shuffles."""
     columns = model.schema.in_frame_order
     limit = min(MAX_SHUFFLED_ROWS, max(MIN_ROWS, MAX_SHUFFLED_CELLS // len(columns)))
     order = rng.permutation(len(target))[:limit]
@@ -77,7 +77,7 @@ def loss_increases(
     place = {feature.name: position for position, feature in enumerate(model.schema.features)}
     increases = np.zeros(len(columns))
     for number, feature in enumerate(columns):
-        after = [loss(model, shuffled(rows, number, rng), truth) for _ in range(SHUFFLES)]
+        after = [loss(model, with_shuffled_column(rows, number, rng), truth) for _ in range(SHUFFLES)]
         increases[place[feature.name]] = float(np.mean(after)) / before - 1
     return increases
 
@@ -92,7 +92,7 @@ def loss(model: TabularModel, frame: Frame, target: npt.NDArray[np.float64]) -> 
     return float(-np.log(np.maximum(probability, 1e-7)).mean())
 
 
-def shuffled(frame: Frame, column: int, rng: np.random.Generator) -> Frame:
+def with_shuffled_column(frame: Frame, column: int, rng: np.random.Generator) -> Frame:
     """The same rows with the values of one column in random order. column: numbers first, then codes."""
     numbers, codes = frame.numbers.copy(), frame.codes.copy()
     matrix, place = (numbers, column) if column < numbers.shape[1] else (codes, column - numbers.shape[1])
@@ -101,7 +101,7 @@ def shuffled(frame: Frame, column: int, rng: np.random.Generator) -> Frame:
 
 
 def unused_columns(importance: list[ColumnImportance]) -> list[str]:
-    """Columns that neither move predictions nor the loss."""
+    """Columns that change neither the predictions nor the loss."""
     if not importance:
         return []
     smallest = UNUSED_SHARE * importance[0].contribution

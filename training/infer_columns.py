@@ -1,4 +1,4 @@
-"""A column of the table becomes a feature of the schema with its values, or is ignored."""
+"""Converts a column of the table to a feature of the schema with its values, or ignores the column."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -56,11 +56,11 @@ class InferredColumn:
 
 
 def infer_column(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> InferredColumn:
-    """Decide on the type of a column and build its feature. `schema` is the edited one. Raises UsageError."""
+    """Decide on the type of a column and build its feature. schema: the edited schema. Raises UsageError."""
     declared = schema.by_name.get(column.name) if schema else None
     decided = decide_type(column, options, schema)
     if decided.type == "ignored":
-        return _ignore(column, decided.reason)
+        return _ignored_column(column, decided.reason)
     try:
         if decided.type == "text":
             return _build_text(column, decided, declared)
@@ -72,7 +72,7 @@ def infer_column(column: FactorizedColumn, options: DataOptions, schema: Feature
         raise UsageError(f"{options.schema}: {first_message(error)}") from None
 
 
-def _ignore(column: FactorizedColumn, reason: str) -> InferredColumn:
+def _ignored_column(column: FactorizedColumn, reason: str) -> InferredColumn:
     example = render(column.values[int(np.argmax(column.counts))]) if column.values else ""
     decision = ColumnDecision(column.name, "ignored", reason, column.missing, len(column.values), "", example)
     return InferredColumn(decision, None, np.empty(0))
@@ -108,7 +108,7 @@ def _build_numeric(
 
 
 def _build_text(column: FactorizedColumn, decided: ColumnType, declared: Feature | None) -> InferredColumn:
-    if column.cell_type not in ("untyped", "text"):  # requests for this model would refuse such values
+    if column.cell_type not in ("untyped", "text"):  # the server would reject such values in requests
         raise UsageError(f"column {column.name!r}: its cells are of type {column.cell_type}, not text")
     texts = column.values
     longest = max(map(len, texts))
@@ -181,20 +181,20 @@ def _token_notices(column: FactorizedColumn, level_type: LevelType, declared: Fe
     frequent = [(word, count) for word, count in column.tokens.items() if word and count >= FREQUENT_TOKEN * rows]
     return [
         f"column {column.name!r}: {count} cells ({count / rows:.0%}) are {word!r} and count as missing; "
-        f"if it is a level, say which words are missing without it (--na '')"
+        f"if it is a level, list the missing words without it (--na '')"
         for word, count in frequent
     ]
 
 
 def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> LevelType | None:
-    """The type of the levels in the edited schema. Raises UsageError if the table holds other values."""
+    """The type of the levels in the edited schema. Raises UsageError if the table has other values."""
     if not declared or not (declared.seen.type or declared.seen.levels):
         return None
     if declared.level_type == "number":
         invalid = ~np.isfinite(parse_numbers(column))
         if invalid.any():
             examples = column.examples(invalid)
-            raise UsageError(f"column {column.name!r}: the schema's levels are numbers, the table holds {examples}")
+            raise UsageError(f"column {column.name!r}: the schema's levels are numbers, but the table has {examples}")
     return declared.level_type
 
 
@@ -208,7 +208,7 @@ def _describe_levels(distinct: list[Scalar], level_type: LevelType) -> tuple[Tra
 
 
 def _object_array(levels: list[Scalar]) -> npt.NDArray[Any]:
-    """NumPy would convert a list of several types to text."""
+    """The levels as objects: NumPy would convert a list of several types to text."""
     array = np.empty(len(levels), dtype=object)
     array[:] = levels
     return array
@@ -228,7 +228,7 @@ def _build_feature(name: str, kind: Kind, declared: Feature | None, **inferred: 
 def _nullable_notices(feature: Feature, declared: Feature | None, missing: int) -> list[str]:
     if not declared or not missing or feature.nullable:
         return []
-    return [f"column {feature.name!r}: {missing} cells are missing, requests may not leave them out (nullable)"]
+    return [f"column {feature.name!r}: {missing} cells are missing, but requests must have a value (nullable)"]
 
 
 def _limit_notices(feature: Feature, values: Vector) -> list[str]:
@@ -238,4 +238,4 @@ def _limit_notices(feature: Feature, values: Vector) -> list[str]:
     outside = int(((values < low) | (values > high)).sum())
     if not outside:
         return []
-    return [f"column {feature.name!r}: {outside} cells are outside the declared limits, and learned from"]
+    return [f"column {feature.name!r}: {outside} cells are outside the declared limits; they are used for training"]

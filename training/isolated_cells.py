@@ -1,4 +1,4 @@
-"""Isolated cells: notices that name them, and their rows, which are not used for training."""
+"""Finds isolated cells: notices name them, and their rows are not used for training."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from models.text import render
 from training.cells import Mask
 from training.dataset import Dataset
 
-MAX_ISOLATED_TARGETS = 0.001  # share of rows at each end, at least one row; more belong to the distribution
-MIN_FEW = 5  # this many rows may be excluded from any table
-MAX_NAMED = 3  # cells of a column
+MAX_ISOLATED_TARGETS = 0.001  # maximum share of rows at each end (at least one row); more rows are not isolated
+MIN_FEW = 5  # number of rows that may be excluded from any table
+MAX_NAMED = 3  # number of cells of a column that a notice names
 TOTAL_WORDS = {
     *("total", "totals", "grand total", "sum", "all", "overall", "subtotal", "summe", "gesamt", "gesamtsumme"),
     *("insgesamt", "total général", "ensemble", "somme", "totale", "suma", "totaal", "razem", "итого", "всего"),
@@ -26,18 +26,18 @@ def isolated_rows(dataset: Dataset) -> Mask:
     features = np.zeros(len(targets), dtype=bool)
     for feature in numeric_features(dataset):
         values = dataset.columns[feature.name]
-        isolated = _isolated(values)
-        if isolated.sum() <= _few(int(np.count_nonzero(~np.isnan(values)))):
+        isolated = _isolated_values(values)
+        if isolated.sum() <= _max_excluded_rows(int(np.count_nonzero(~np.isnan(values)))):
             features |= isolated
-    return targets | features if features.sum() <= _few(len(features)) else targets
+    return targets | features if features.sum() <= _max_excluded_rows(len(features)) else targets
 
 
 def numeric_features(dataset: Dataset) -> list[Feature]:
-    """The features whose columns are numbers. A text has a score later."""
+    """The features whose columns are numbers. A text column gets its scores later."""
     return [feature for feature in dataset.schema.numeric if feature.kind != "text"]
 
 
-def _few(rows: int) -> float:
+def _max_excluded_rows(rows: int) -> float:
     return max(MIN_FEW, MAX_ISOLATED_SHARE * rows)
 
 
@@ -47,7 +47,7 @@ def _isolated_targets(dataset: Dataset) -> Mask:
     return ~common_range(dataset.target, MAX_ISOLATED_TARGETS).contains(dataset.target)
 
 
-def _isolated(values: Vector) -> Mask:
+def _isolated_values(values: Vector) -> Mask:
     """(n,): whether each value of a column is isolated. The column may have missing values (NaN)."""
     known = ~np.isnan(values)
     return known & ~common_range(values[known]).contains(values) if known.any() else known
@@ -64,26 +64,28 @@ def isolated_cell_notices(dataset: Dataset) -> list[str]:
         common = common_range(dataset.target, MAX_ISOLATED_TARGETS)
         notices.append(
             f"target {dataset.schema.target!r}: {_name_cells(dataset, dataset.target, targets, 'number')} far outside "
-            f"of the others ({_describe(common, 'number')}); such rows are not trained on"
+            f"of the others ({_describe(common, 'number')}); such rows are not used for training"
         )
     return notices + _total_row_notices(dataset, targets)
 
 
 def _column_notices(dataset: Dataset, name: str, kind: Kind, left_out: Mask) -> list[str]:
     values = dataset.columns[name]
-    isolated = _isolated(values)
+    isolated = _isolated_values(values)
     if not isolated.any():
         return []
-    frequent = "" if isolated.sum() <= _few(len(values)) else "; does it stand for missing? see --na"
-    what_happens = "such rows are not trained on" if left_out[isolated].all() else "clipped near to them"
+    frequent = "" if isolated.sum() <= _max_excluded_rows(len(values)) else "; does it mean a missing value? see --na"
+    consequence = (
+        "such rows are not used for training" if left_out[isolated].all() else "clipped to a value near the others"
+    )
     return [
         f"column {name!r}: {_name_cells(dataset, values, isolated, kind)} far outside of the others "
-        f"({_describe(common_range(values[~np.isnan(values)]), kind)}); {what_happens}{frequent}"
+        f"({_describe(common_range(values[~np.isnan(values)]), kind)}); {consequence}{frequent}"
     ]
 
 
 def _name_cells(dataset: Dataset, values: Vector, isolated: Mask, kind: Kind) -> str:
-    """The first cells with their rows, counted from 1 below the header, and a matching verb."""
+    """The first isolated cells with their rows, counted from 1 below the header, and a matching verb."""
     places = np.flatnonzero(isolated)
     named = [f"{_render(values[place], kind)} in row {dataset.row_numbers[place] + 1}" for place in places[:MAX_NAMED]]
     more = [f"{len(places) - MAX_NAMED} more"] if len(places) > MAX_NAMED else []
@@ -109,7 +111,7 @@ def _total_row_notices(dataset: Dataset, isolated: Mask) -> list[str]:
             continue
         if isolated[last] or level.strip(" :*").casefold() in TOTAL_WORDS:
             return [
-                f"row {dataset.row_numbers[last] + 1}, the last, looks like totals: no other row has {render(level)} "
-                f"as its {feature.name!r}; take it out of the table"
+                f"row {dataset.row_numbers[last] + 1}, the last row, looks like a row of totals: "
+                f"no other row has {render(level)} as its {feature.name!r}; remove it from the table"
             ]
     return []

@@ -1,4 +1,4 @@
-"""Tables in JSON: one object per line, an array of objects, or an object of columns, as pandas writes them."""
+"""Reads JSON tables: one object per line, an array of objects, or an object of columns, as pandas writes it."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from models.text import render, truncate
 from training.errors import UsageError
 from training.raw_table import RawTable, check_names, column_of_cells
 
-WRAPPERS = ("rows", "data", "records", "instances", "items", "results")  # names under which an object holds the rows
+WRAPPERS = ("rows", "data", "records", "instances", "items", "results")  # keys under which an object contains the rows
 Columns = dict[str, list[Any]]
 
 
@@ -64,7 +64,7 @@ def _columns(content: Any, where: str) -> Columns:
 
 
 def _from_records(rows: Sequence[Any], where: str) -> Columns:
-    """orient="records"; a name that a row lacks is missing there."""
+    """Read orient="records"; the value of a key that a row does not have is missing."""
     names: dict[str, None] = {}
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -88,7 +88,7 @@ def _from_split(names: Any, rows: Any, where: str) -> Columns:
 
 
 def _from_lists(columns: dict[str, list[Any]], where: str) -> Columns:
-    """An array for each column."""
+    """Read an object with an array for each column."""
     first = next(iter(columns))
     for name, cells in columns.items():
         if len(cells) != len(columns[first]):
@@ -100,7 +100,7 @@ def _from_lists(columns: dict[str, list[Any]], where: str) -> Columns:
 
 
 def _from_dicts(outer: dict[str, dict[str, Any]], where: str) -> Columns:
-    """orient="columns", pandas' default, or orient="index": the keys that are numbers are those of the rows."""
+    """Read orient="columns", pandas' default, or orient="index", if all keys are numbers of rows."""
     if all(key.isdigit() for key in outer):
         return _from_records(list(outer.values()), where)
     keys = dict.fromkeys(key for cells in outer.values() for key in cells)

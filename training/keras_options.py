@@ -1,4 +1,4 @@
-"""A recipe in Keras's terms: loss, targets, optimizer, and a callback for each epoch."""
+"""Translates a recipe to Keras: loss, targets, optimizer, and a callback for each epoch."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from training.training_run import OnEpoch
 
 
 def loss_of(recipe: Recipe, task: Task, reduction: str | None = "sum_over_batch_size") -> Any:
-    """The mean over rows, or one number for each row without a reduction."""
+    """The loss of a recipe: the mean over rows, or a number for each row without a reduction."""
     from keras import losses
 
     if task == "regression":
@@ -36,7 +36,7 @@ def encode_targets(recipe: Recipe, task: Task, y: Targets, classes: int) -> Targ
 
 
 def optimizer_of(recipe: Recipe, rows: int) -> Any:
-    """The optimizer with its learning rate schedule. rows: of the train set."""
+    """The optimizer with its learning rate schedule. rows: the number of train rows."""
     import keras
 
     common = {"learning_rate": _learning_rate(recipe, rows), "global_clipnorm": recipe.clip_norm}

@@ -14,7 +14,7 @@ from training.dataset import Dataset
 
 MIN_LEAK_SCORE = 0.98
 SAMPLE_ROWS = 4000
-WIDE_TABLE = 500  # columns; for a wider table only a tenth of the rows is used, which takes seconds
+WIDE_TABLE = 500  # maximum columns; for a wider table only a tenth of the rows is used, to limit the time
 
 Indices = npt.NDArray[np.intp]
 
@@ -82,7 +82,7 @@ def _linear_score(column: Vector, target: Vector) -> float:
 
 
 def _class_score(column: Vector, target: npt.NDArray[Any], train: Indices, test: Indices) -> float:
-    """Balanced accuracy on the test rows of a small tree on one column; 0 with too few rows per class to tell."""
+    """Balanced accuracy on the test rows of a small tree on one column; 0 if there are too few rows per class."""
     if np.isnan(column[train]).all():
         return 0.0
     known = test[np.isin(target[test], target[train])]

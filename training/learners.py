@@ -1,4 +1,4 @@
-"""Other learners for the development suite, run by the Python of `make learners`: it imports nothing of the project.
+"""Other learners for the development suite, run in the environment of `make learners`, without the project's modules.
 
 `python training/learners.py LEARNER FOLDER` reads FOLDER/table.parquet: the columns, `target` (a number, or the number
 of a class) and `part` (0 train, 1 validation, 2 test). It writes the outputs for the test rows to FOLDER/outputs.npy,
@@ -137,7 +137,7 @@ def fit_pytabkit(kind: Any, parts: Parts, categorical: list[str], classes: int) 
 
 
 def as_categories(parts: Parts, categorical: list[str]) -> Parts:
-    """The same levels in all parts: those of the train rows."""
+    """The parts with categorical columns of the same levels: those of the train rows."""
     x = parts[0]
     levels = {name: sorted(x[name].dropna().unique()) for name in categorical}
 
@@ -149,7 +149,7 @@ def as_categories(parts: Parts, categorical: list[str]) -> Parts:
 
 
 def all_classes(p: Any, present: Any, classes: int) -> Any:
-    """Probabilities with a column for every class, those without train rows too."""
+    """Probabilities with a column for every class, including classes without train rows."""
     whole = np.full((len(p), classes), 1e-12)
     whole[:, np.asarray(present, int)] = p
     return whole

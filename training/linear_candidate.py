@@ -1,4 +1,4 @@
-"""A linear model as a further candidate: it replaces the default network where its validation loss is not larger.
+"""A linear model as a further candidate: it replaces the default network if its validation loss is not larger.
 
 The rows, the folds and the loss are those that select the network's trial. A constant is the linear model with an
 infinite penalty.
@@ -23,15 +23,15 @@ from training.training_run import FitResult, HeldOutOutputs, RowNumbers, Trainin
 from training.validation_loss import validation_loss
 
 MAX_COLUMNS = 1000
-MAX_CELLS = 2e7  # rows · columns, of classes also · classes
-CLEARLY_WORSE = 1.2  # times the network's loss: other penalties would not help where there are enough rows
-ROWS_PER_COLUMN = 10  # this many rows are enough
+MAX_CELLS = 2e7  # rows · columns, for a classification also · classes
+CLEARLY_WORSE = 1.2  # ratio to the network's loss above which no other penalties are tried, if there are enough rows
+ROWS_PER_COLUMN = 10  # number of rows per column that is enough for this decision
 REASON = "a linear model"
 
 
 @dataclass(frozen=True)
 class LinearFit:
-    """The best linear model. outputs (rows, outputs): for the validation rows, which it did not learn from."""
+    """The best linear model. outputs (rows, outputs): for the validation rows, on which it was not trained."""
 
     loss: float
     penalty: float
@@ -44,9 +44,9 @@ class LinearFit:
 
 
 def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
-    """The network of a training, or a linear model if that is not worse. Both losses are in `trial_losses`.
+    """The trained network, or a linear model if its loss is not larger. Both losses are in `trial_losses`.
 
-    run: that of the network, with rows that this encoder has encoded.
+    run: that of the network, with rows encoded by `encoder`.
     """
     loss = fitted.validation_loss
     if loss is None:
@@ -65,20 +65,20 @@ def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
     what = "a linear model is" if candidate.name == "linear" else "a constant is"
     run.report(
         f"{what} served: its validation loss is {candidate.loss:.4f}, that of the network {loss:.4f} "
-        "(--network ensemble keeps the network)"
+        "(--network ensemble serves the network)"
     )
     return replace(linear, trial_losses=tried, seconds=fitted.seconds + linear.seconds)
 
 
-def affordable(encoder: Encoder, rows: int, outputs: int) -> bool:
-    """Whether a linear model takes seconds at most."""
+def is_affordable(encoder: Encoder, rows: int, outputs: int) -> bool:
+    """Whether a linear model is fitted within seconds."""
     columns = linear_model.column_count(encoder)
     return columns <= MAX_COLUMNS and rows * columns * outputs <= MAX_CELLS
 
 
-def with_open_dates(encoder: Encoder) -> Encoder:
+def with_extended_dates(encoder: Encoder) -> Encoder:
     """Dates after the training rows continue the trend, for at most the duration of the training rows, instead of being
-    clipped to the last one."""
+    clipped to the last date."""
     numbers = [
         part.model_copy(update={"last": part.last + (part.last - part.first)})
         if isinstance(part, DateEncoding)
@@ -115,17 +115,17 @@ def _fit_each(run: TrainingRun, columns: Array64, y: Targets, penalties: Sequenc
     return linear_model.fit_each(columns, y, run.task, classes, run.class_weights, penalties)
 
 
-def fit_again(run: TrainingRun, columns: Array64, penalty: float) -> LinearModel:
-    """The model of a penalty, fitted to the first of the final rows, as many as `columns` has rows."""
+def fit_with_penalty(run: TrainingRun, columns: Array64, penalty: float) -> LinearModel:
+    """The model of a penalty, fitted to the first rows of the final fit, whose one-hot columns are `columns`."""
     return next(_fit_each(run, columns, run.final_rows.y[: len(columns)], [penalty]))
 
 
 def _fit_served(run: TrainingRun, encoder: Encoder, candidate: LinearFit, seconds: float) -> FitResult:
-    """The candidate fitted to the rows that the served network would have learned from."""
+    """The candidate, fitted to the rows that the served network would be trained on."""
     learned = run.final_rows if run.recipe.refit else run.train
     columns = linear_model.one_hot_columns(np.asarray(learned.x), encoder)
     started = time.perf_counter()
-    model = fit_again(run, columns, candidate.penalty)
+    model = fit_with_penalty(run, columns, candidate.penalty)
     t = temperature.calibrate(run, candidate.outputs[:, np.newaxis], run.pooled.y[candidate.rows])
     net = linear_model.to_network(model, encoder, t)
     loss = validation_loss(run, learned.y)(model.predict(columns)[:, np.newaxis])

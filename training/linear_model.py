@@ -1,7 +1,7 @@
 """Ridge and logistic regression over encoded rows, and the same model as a network without hidden layers.
 
-Numbers enter scaled, categories as one column for each group. The intercept is not penalised, so an infinite penalty
-leaves the constant: the mean of the target, or the shares of the classes.
+Numbers are scaled, and a category has one column for each group. The intercept is not penalised, so an infinite penalty
+leaves only a constant: the mean of the target, or the shares of the classes.
 """
 
 import math
@@ -23,12 +23,12 @@ from models.network.tabular_layers import Tabular
 from training.encoded_rows import Targets
 from training.streaming.stored_matrix import Matrix
 
-PENALTIES: dict[bool, tuple[float, ...]] = {  # penalties of the squared weights, by whether it is a regression
+PENALTIES: dict[bool, tuple[float, ...]] = {  # penalties of the squared weights, by whether the task is a regression
     True: (0.3, 3.0, 30.0, 300.0, 3000.0, math.inf),
     False: (1.0, 10.0, 100.0, math.inf),
 }
 ITERATIONS = 200  # iterations of logistic regression
-ABSENT_ROWS = 0.5  # a class without training rows counts as this many
+ABSENT_ROWS = 0.5  # number of rows that a class without training rows counts as
 
 Array64 = npt.NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def _fit_logistic(
     b = log_shares
     if math.isfinite(penalty) and len(present) > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about convergence: the loss on held-out rows decides
+            warnings.simplefilter("ignore")  # convergence does not matter: the loss on held-out rows decides
             fitted = LogisticRegression(C=1 / penalty, max_iter=ITERATIONS).fit(columns, y, row_weights)
         if len(present) == 2:  # one logit, of the second class
             W[:, present[1]], b[present] = fitted.coef_[0], (0.0, fitted.intercept_[0])
@@ -103,13 +103,13 @@ def _fit_logistic(
 
 
 def architecture_of(encoder: Encoder, outputs: int) -> Architecture:
-    """No hidden layers; each group of a category has a weight for each output."""
+    """An architecture without hidden layers; each group of a category has a weight for each output."""
     tables = tuple((groups, outputs) for groups, _ in encoder.tables)
     return Architecture(encoder.width - len(tables), tables, hidden=(), outputs=outputs, activation="linear")
 
 
 def to_network(model: LinearModel, encoder: Encoder, temperature: float = 1.0) -> Network:
-    """The same model as a network over encoded rows: each group of a category is looked up with its weights.
+    """The same model as a network over encoded rows: the weights of a category's group are looked up.
 
     Logits are divided by the temperature.
     """

@@ -1,6 +1,6 @@
-"""A linear part of a small table's network: its outputs are a weighted sum of the network's and of a linear model's.
+"""Adds a linear part to a small table's network: a weighted sum of the network's and a linear model's outputs.
 
-The weights have the smallest loss on the validation rows. The linear model takes the same encoded rows, so the sum is
+The weights have the smallest loss on the validation rows. The linear model has the same encoded rows, so the sum is
 again an ensemble of the same layers: each hidden layer gets a unit for each member and output that carries the linear
 model's output (plus a constant, so that ReLU does not cut it off), and the last layer adds it.
 """
@@ -29,11 +29,11 @@ from training.training_run import FitResult, HeldOutOutputs, TrainingRun
 from training.validation_loss import validation_loss
 
 NAME = "with a linear part"  # label in the losses of the trials
-MAX_UNITS = 4  # added to each hidden layer: one output for each of four members; 12 cost 13 % more time in batches
+MAX_UNITS = 4  # limit of units added to a hidden layer: one output of four members; 12 cost 13 % more time in batches
 MIN_GAIN = 1e-3  # share by which the validation loss has to fall
 MIN_FACTOR = 1e-3  # limit of a member's input factors, by which the linear weights are divided
 MAX_SHARE = 2.0
-HEADROOM = 2.0  # times the largest linear output; beyond it, far from all training rows, ReLU cuts it off
+HEADROOM = 2.0  # multiple of the largest linear output above which, far from all training rows, ReLU cuts it off
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Shares:
     linear: float
 
 
-def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
-    """The same network with a linear part, if the table is small and the validation loss falls by it.
+def add_linear_part(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
+    """The same network with a linear part, if the table is small and this lowers the validation loss.
 
     run: the training run of the network; it has the encoded rows.
     """
@@ -63,8 +63,8 @@ def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
     if not mixed_loss < (1 - MIN_GAIN) * loss:
         return fitted
     columns = linear_model.one_hot_columns(np.asarray(run.final_rows.x), encoder)
-    model = linear_candidate.fit_again(run, columns, candidate.penalty)
-    # The last layer already contains the temperature, and the shares do, too.
+    model = linear_candidate.fit_with_penalty(run, columns, candidate.penalty)
+    # Both the last layer and the shares contain the temperature.
     served = Shares(shares.network * fitted.temperature, shares.linear)
     offset = HEADROOM * float(np.abs(model.predict(columns)).max()) + 1.0
     net = with_linear_part(fitted.network, model, served, offset)
@@ -87,9 +87,9 @@ def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
 
 
 def fit_shares(task: Task, members: Matrix, linear: Array64, y: Targets, weights: Sequence[float] | None) -> Shares:
-    """members: (rows, members, outputs) of the network, linear: (rows, outputs), both for rows they did not learn from.
+    """Fit the shares. members: (rows, members, outputs), linear: (rows, outputs), for rows not used to train them.
 
-    For a regression the shares sum to 1. For classes they also calibrate, as the temperature does.
+    For a regression the shares sum to 1. For a classification they also calibrate, as the temperature does.
     """
     if task == "regression":
         network = members.astype(np.float64).mean(axis=1)
@@ -176,8 +176,8 @@ def _widen_tables(layer: Tabular, model: LinearModel) -> Tabular:
 
 
 def _widen_first(layer: SharedDense, model: LinearModel, columns: InputColumns, offset: float) -> SharedDense | None:
-    """The layer's units U + member · outputs + output carry the linear model: the member's factors r are divided
-    out."""
+    """Add units that carry the linear model, with numbers U + member · outputs + output. The member's factors r are
+    divided out."""
     (inputs, units), members, outputs = layer.W.shape, len(layer.r), len(model.b)
     widened = inputs + len(columns.effects)
     periodic = range(sum(map(len, columns)), widened)
@@ -204,7 +204,7 @@ def _widen_first(layer: SharedDense, model: LinearModel, columns: InputColumns, 
 
 
 def _widen_hidden(layer: SharedDense, extra: int) -> SharedDense:
-    """The further units pass unchanged: ReLU does not change what is positive."""
+    """Pass the additional units unchanged: ReLU does not change positive values."""
     inputs, units = layer.W.shape
     W = np.zeros((inputs + extra, units + extra))
     W[:inputs, :units] = layer.W
@@ -214,7 +214,7 @@ def _widen_hidden(layer: SharedDense, extra: int) -> SharedDense:
 
 
 def _widen_last(layer: MemberDense, shares: Shares, offset: float) -> MemberDense:
-    """Each member adds its own further units; the others carry the linear model with another member's factors."""
+    """Each member adds its own additional units; the other units contain the factors of other members."""
     members, _, outputs = layer.W.shape
     further = np.zeros((members, members * outputs, outputs))
     for member in range(members):

@@ -1,4 +1,4 @@
-"""From a split data set to a trained network, with its encoder."""
+"""Trains a network and fits its encoder on a split data set."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ from training.text_columns import fit_scores
 from training.training_run import FitResult, OnEpoch, Report
 from training.tune import Search, TrainSeveral
 
-if TYPE_CHECKING:  # it needs the extra ray
+if TYPE_CHECKING:  # the module needs the extra `ray`
     from training.ray_trainer import RayTrainer
 
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
@@ -49,8 +49,8 @@ class NetworkFit:
     split: Split
     search: dict[str, Any] | None  # the trials of --tune
     days: bool = False  # whether dates are also numbers
-    further: Indices | None = None  # rows that only the final fit has learned from
-    recipe: Recipe | None = None  # of the network, if a linear model has replaced it
+    further: Indices | None = None  # rows that only the final fit uses
+    recipe: Recipe | None = None  # the network's recipe, if a linear model has replaced it
 
     @property
     def y(self) -> Targets:
@@ -93,7 +93,7 @@ def fit_network(
     """Fit the scores of texts, encode, and train the network.
 
     tune: seconds to search for better settings first. trainer: trains several trials at once. days: whether dates are
-    also numbers. further: rows that only the final fit learns from.
+    also numbers. further: rows that only the final fit uses.
     """
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
@@ -152,14 +152,14 @@ def fit_network(
 
 
 def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
-    """The network, perhaps with a linear part, or a linear model, with its encoder: by the smallest validation loss."""
+    """The model with the smallest validation loss: the network, without or with a linear part, or a linear model."""
     encoder, fitted, frame, y, split = trained.encoder, trained.fit, trained.frame, trained.y, trained.split
     recipe, schema = fitted.recipe, trained.dataset.schema
     learned = np.concatenate([split.train, split.validation]) if recipe.refit else split.train
     own = Encoder.fit(schema, frame.take(learned), bins=0).model_copy(update={"target": encoder.target})
     if split.by_time:
-        own = linear_candidate.with_open_dates(own)
-    if not linear_candidate.affordable(own, frame.rows, max(len(schema.classes or ()), 1)):
+        own = linear_candidate.with_extended_dates(own)
+    if not linear_candidate.is_affordable(own, frame.rows, max(len(schema.classes or ()), 1)):
         return trained
     runs = []
     for part in (encoder, own):
@@ -168,7 +168,7 @@ def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
         architecture = choose_architecture(recipe, schema, encoder)
         more = None if trained.further is None else encoded.take(trained.further)
         runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report, further=more))
-    network = linear_part.add(runs[0], encoder, fitted)
+    network = linear_part.add_linear_part(runs[0], encoder, fitted)
     chosen = linear_candidate.compare(runs[1], own, network)
     if chosen.network is network.network:
         return replace(trained, fit=chosen)
@@ -178,7 +178,7 @@ def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
 def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
     """The file of a search, next to the folder of the stored models.
 
-    Its name is the same for searches that may be continued: the same data, split and recipe.
+    The name is the same for searches that can be resumed: those with the same data, split and recipe.
     """
     data = asdict(options) | {"data": dataset.fingerprint, "name": dataset.schema.name}
     digest = hashlib.sha256(json.dumps([data, asdict(recipe)], sort_keys=True).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The notation of the numbers in a column: units, scales, negatives; and the marks that fit its cells."""
+"""Detects the notation of the numbers in a column (units, scales, negatives) and the marks that fit its cells."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ from models.equivalent_characters import with_ascii_forms
 from models.number_words import MONEY_SCALES, SCALES, is_currency
 from training.cells import FactorizedColumn
 
-MIN_SHARE = 0.99  # a reading must fit this share of a column's cells
+MIN_SHARE = 0.99  # minimum share of a column's cells that the marks must fit
 SAMPLE_VALUES = 1000
 MAX_LENGTH = 60  # maximum characters of a cell that may be a number
 WRITTEN = re.compile(
@@ -22,13 +22,13 @@ WRITTEN = re.compile(
     r"(?P<last>-)?(?P<closed>\))?"
 )
 LEADING_ZERO = re.compile(r"0\d")
-ATTACHED_UNITS = frozenset("gmhsltLWVCмглтсч")  # noqa: RUF001 - of one letter, behind digits without a blank
+ATTACHED_UNITS = frozenset("gmhsltLWVCмглтсч")  # noqa: RUF001 - one letter, directly behind the digits
 UNIT_SIGNS = '%‰°℃℉"″'
 LONGEST_FIRST = sorted(MONEY_SCALES, key=len, reverse=True)
 
 
 class Marks(NamedTuple):
-    """The decimal and the thousands mark of a reading."""
+    """The decimal mark and the thousands mark of numbers."""
 
     decimal: Decimal
     thousands: Thousands | None
@@ -42,18 +42,18 @@ class Notation(NamedTuple):
     mixed_percent: bool = False  # 5 and 5 % in one column: 5 could be 5 % or 500 %
 
 
-def written_as_number(texts: Sequence[str]) -> list[re.Match[str] | None]:
+def match_numbers(texts: Sequence[str]) -> list[re.Match[str] | None]:
     return [WRITTEN.fullmatch(with_ascii_forms(text).strip()) if len(text) <= MAX_LENGTH else None for text in texts]
 
 
 def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Notation | None:
     """Detect the notation from a sample of the cells; None if they are not numbers with any marks.
 
-    declared: the user declares numbers.
+    declared: whether the user declared the column as numbers.
     """
     step = max(1, len(column.values) // SAMPLE_VALUES)
     texts, counts = column.values[::step], column.counts[::step].astype(float)
-    matches = written_as_number(texts)
+    matches = match_numbers(texts)
     matched = np.array([match is not None for match in matches])
     if not len(texts) or counts[matched].sum() < (2 * MIN_SHARE - 1) * counts.sum():
         return None
@@ -87,7 +87,7 @@ def _are_names(parts: list[dict[str, str]], cores: list[str], units: list[str], 
 
 
 def _parts(match: re.Match[str]) -> dict[str, str]:
-    """The parts of a number, the word for its scale apart from its unit: `Mio. €` has both."""
+    """The parts of a number; the word for its scale is not part of its unit: `Mio. €` has both."""
     part = match.groupdict() | {"scale": ""}
     after, money = part["after"] or "", is_currency(part["before"] or "")
     for word in LONGEST_FIRST:
@@ -103,12 +103,12 @@ def _parts(match: re.Match[str]) -> dict[str, str]:
 
 
 def scale_words(texts: Sequence[str]) -> list[str]:
-    """The words for scales in some cells."""
-    return [*dict.fromkeys(word for match in written_as_number(texts) if match and (word := _parts(match)["scale"]))]
+    """The words for scales in the given cells."""
+    return [*dict.fromkeys(word for match in match_numbers(texts) if match and (word := _parts(match)["scale"]))]
 
 
 def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]") -> list[str] | None:
-    """The spellings of the one unit, empty without any; None if there are several, or it is the text of a name.
+    """The spellings of the only unit, [] without a unit; None if there are several units, or if the text is a name.
 
     A unit that only few cells have is ignored, except for a percent sign, which changes the number.
     """
@@ -156,14 +156,14 @@ def _is_unit(part: dict[str, str]) -> bool:
     unit = part["after"]
     if part["gap"] or part["scale"] or is_currency(unit) or unit[0] in UNIT_SIGNS:
         return True
-    if unicodedata.category(unit[0]) == "Lo":  # of a script without capitals, as in 5円: no part of a house number
+    if unicodedata.category(unit[0]) == "Lo":  # a script without capitals, as in 5円: not part of a house number
         return True
     return unit in ATTACHED_UNITS or (len(unit) > 1 and unit[0].isalpha())
 
 
 def unit_kind(text: str) -> Literal["unit", "bare", "none"]:
     """Whether a text is a number with a unit, a plain number, or not a number."""
-    (match,) = written_as_number([text])
+    (match,) = match_numbers([text])
     if match is None:
         return "none"
     part = _parts(match)
@@ -173,12 +173,12 @@ def unit_kind(text: str) -> Literal["unit", "bare", "none"]:
 
 
 def possible_marks(cores: Sequence[str], decimal: Decimal | None, thousands: Thousands | None) -> list[Marks]:
-    """The readings to try, the plainest first. decimal, thousands: of the flags."""
+    """The marks to try, the simplest first. decimal, thousands: of the flags."""
     joined = "".join(cores)
     found = []
     for mark in (decimal,) if decimal else (".", ","):
         if mark == "," and not (decimal or thousands) and "," not in joined and "." not in joined:
-            continue  # whole numbers: as good as the plain reading
+            continue  # whole numbers, which any decimal mark fits
         groups: list[Thousands | None] = [None, *(group for group in (",", ".", " ", "'") if group in joined)]
         if thousands:
             groups = [thousands]

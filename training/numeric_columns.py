@@ -1,4 +1,4 @@
-"""Columns of the types number, boolean and date: their values as numbers, and their records for the schema."""
+"""Reads columns of numbers, booleans and dates: their values as numbers, and their statistics for the schema."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from training.cells import FactorizedColumn, Mask
 from training.date_formats import closest_date_format, detect_date_format, parse_dates
 from training.errors import UsageError
 
-MAX_TOKENS, MAX_TOKEN = 100, 200  # number and length of invalid cells that are recorded as missing
+MAX_TOKENS, MAX_TOKEN = 100, 200  # limits for the invalid cells that the schema lists as missing
 
 
 class NumericColumn(NamedTuple):
-    """The values of a column as numbers, and texts about them."""
+    """The values of a column as numbers, and their statistics, format and notices."""
 
     numbers: Vector  # (distinct,), NaN if a value is not of the column's type
     seen: TrainingRange
@@ -28,7 +28,7 @@ class NumericColumn(NamedTuple):
 
 
 def read_number_column(column: FactorizedColumn) -> NumericColumn:
-    """Infinities become NaN, with a notice. Raises UsageError if no cell is a number."""
+    """Read a column of numbers. Infinities become NaN, with a notice. Raises UsageError if no cell is a number."""
     numbers = parse_numbers(column)
     infinite, invalid = np.isinf(numbers), np.isnan(numbers)
     notices = invalid_cell_notices(column, invalid, "a number")
@@ -44,7 +44,7 @@ def read_number_column(column: FactorizedColumn) -> NumericColumn:
 
 
 def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
-    """True becomes 1, false 0. Raises UsageError if no cell is a boolean."""
+    """Read a column of booleans: true becomes 1, false 0. Raises UsageError if no cell is a boolean."""
     booleans = parse_booleans(column)
     median = _median_position(column, booleans, "true or false")
     notices = invalid_cell_notices(column, np.isnan(booleans), "true or false")
@@ -53,7 +53,7 @@ def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
 
 
 def read_date_column(column: FactorizedColumn, declared_format: str | None, wanted: str | None) -> NumericColumn:
-    """Dates become seconds since 1970. wanted: by `--date-format`. Raises UsageError if no cell is a date."""
+    """Read dates as seconds since 1970. wanted: value of `--date-format`. Raises UsageError if no cell is a date."""
     date_format, notices = (declared_format, []) if declared_format else _infer_date_format(column, wanted)
     texts = [str(value) for value in column.values]
     seconds = parse_dates(texts, date_format)
@@ -66,7 +66,7 @@ def read_date_column(column: FactorizedColumn, declared_format: str | None, want
 
 
 def _with_missing(column: FactorizedColumn, invalid: Mask) -> CellFormat:
-    """The format of the column's cells, in which the invalid texts count as missing, also in requests."""
+    """The format of the column's cells, with the invalid texts as missing values, also in requests."""
     texts = [value for value, wrong in zip(column.values, invalid.tolist(), strict=True) if wrong]
     known = column.cells.missing
     listed = [text for text in texts if isinstance(text, str) and len(text) <= MAX_TOKEN][: MAX_TOKENS - len(known)]
@@ -81,7 +81,7 @@ def _infer_date_format(column: FactorizedColumn, wanted: str | None) -> tuple[st
         return found.text, []
     return found.text, [
         f"column {column.name!r}: its dates fit {found.text} and {found.rival}, e.g. {render(column.values[0])}; "
-        "the first is taken (--date-format)"
+        "the first is used (--date-format)"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Checks of the options of the network: ranges of numbers, and options that contradict each other."""
+"""Checks the options of the network: ranges of numbers, and options that contradict each other."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Compares two networks of one table that have the same validation rows: row by row."""
+"""Compares the losses of two networks row by row on the same validation rows."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ LINK: dict[Task, Link] = {"binary": "sigmoid", "multiclass": "softmax", "regress
 
 
 class Gain(NamedTuple):
-    """By how much the mean loss of a validation row falls, and the standard error of that."""
+    """The decrease of the mean loss of the validation rows, and its standard error."""
 
     mean: float
     error: float
@@ -27,7 +27,7 @@ class Gain(NamedTuple):
 
 
 def gain_of(before: NetworkFit, after: NetworkFit) -> Gain:
-    """The gain of one network compared with another."""
+    """The gain of `after` compared with `before`."""
     losses = [row_losses(one.dataset.schema.task, one.fit, one.validated_y) for one in (before, after)]
     return mean_gain(losses[0] - losses[1])
 
@@ -38,7 +38,7 @@ def mean_gain(differences: Vector) -> Gain:
 
 
 def row_losses(task: Task, fitted: FitResult, y: Targets) -> Vector:
-    """(rows,): the loss of each validation row. y: of these rows."""
+    """(rows,): the loss of each validation row. y: the targets of these rows."""
     outputs = mean_outputs(task, fitted)
     if task == "regression":
         return np.asarray((outputs[:, 0] - y) ** 2)

@@ -1,9 +1,9 @@
-"""`python -m training.parity`: is the NumPy network as accurate as Keras, and as fast?
+"""`python -m training.parity`: compares the accuracy and the speed of the NumPy network with those of Keras.
 
-The bundled tables, the same recipe and split, trained by both in turn with several fit seeds: the main metric on the
-test set (means), and the seconds of the training alone (medians; Keras is imported before). Several minutes. The
-seconds of the plain network have a goal; Keras trains the ensemble by a program that XLA compiles
-(training/ensemble_keras.py).
+Both are trained in turn on the bundled tables, with the same recipe and split and with several fit seeds. The table
+shows the means of the main metric on the test set, and the medians of the training seconds (Keras is imported before).
+A run takes several minutes. Only the seconds of the plain network have a goal, because a program that XLA compiles
+trains the ensemble of Keras (training/ensemble_keras.py).
 """
 
 import os
@@ -31,7 +31,7 @@ Runs = dict[Framework, list[float]]
 
 
 def main() -> int:
-    """Print the table; exit code 1 if a goal was missed."""
+    """Print the table. The exit code is 1 if a goal was missed."""
     parser = CommandParser("python -m training.parity", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these data sets: {', '.join(MAX_SLOWDOWN)}")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="fit seeds 0 to N-1 (default: 3)")
@@ -40,7 +40,7 @@ def main() -> int:
     unknown = [name for name in arguments.names if name not in MAX_SLOWDOWN]
     if unknown or arguments.seeds < 1:
         parser.error(f"unknown data set {unknown[0]!r}" if unknown else "--seeds must be at least 1")
-    import keras  # noqa: F401 - takes seconds that are not training
+    import keras  # noqa: F401 - the import takes seconds that are not training
 
     table = [["data", "metric", "NumPy", "Keras", "NumPy/Keras", "NumPy s", "Keras s", "NumPy/Keras s", ""]]
     missed = 0

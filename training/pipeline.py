@@ -1,4 +1,4 @@
-"""From a table to a stored version: `run` calls the steps in order."""
+"""Trains and stores a version from a table: `run` calls the steps in order."""
 
 import contextlib
 import gc
@@ -39,8 +39,8 @@ from training.dataset import Dataset
 from training.date_trial import fit_with_days
 from training.drift_reference import fit_reference
 from training.errors import UsageError
-from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
-from training.final_fit import fit_all_rows, learned_rows
+from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, evaluate, metric_error
+from training.final_fit import fit_all_rows, training_rows_of
 from training.importance import column_importance
 from training.network_fit import NetworkFit, compare_linear, fit_network, recipe_for
 from training.option_checks import check_ranges
@@ -55,14 +55,14 @@ from training.test_set import without_test_set
 from training.text_trial import fit_with_texts
 from training.training_run import FitResult, Report
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # cryptography needs the extra `signing`
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from training.ray_trainer import RayTrainer
 
 TrainingEngine = Literal["local", "ray"]
 MANY_ROWS = 100_000
-BETTER = 0.02  # a notice names a baseline whose error is smaller by this share
+BETTER = 0.02  # a notice names a baseline whose error is smaller by at least this share
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class TrainingResult:
     metrics: EvaluationMetrics
     scale_head: ScaleHead | None = None  # set for a regression
     search: dict[str, Any] | None = None  # the trials of --tune
-    final: NetworkFit | None = None  # served if it has learned from all rows; other fields are those of the previous
+    final: NetworkFit | None = (
+        None  # the served network, if trained on all rows; the other fields are of the network before
+    )
 
 
 def run(
@@ -92,7 +94,7 @@ def run(
     signing_key: "EllipticCurvePrivateKey | None" = None,
     report: Report = print,
 ) -> tuple[StoredVersion, TrainingResult]:
-    """From a table to a stored version, with its training result. tune: seconds to search for better settings first.
+    """Train and store a version. Returns it with the result. tune: seconds to search for better settings first.
     engine: where trials are trained. signing_key: signs the version.
 
     Raises UsageError, DivergenceError or StoreError, and then stores nothing. Errors of libraries are UnexpectedError.
@@ -127,7 +129,7 @@ def train(
     """Read the table, infer its columns, split, encode, fit, evaluate. trainer: trains several trials at once."""
     check_ranges(fit_options)
     if tune is not None and fit_options.time is not None:
-        raise UsageError("--time and --tune exclude each other: both decide how long is searched for better settings")
+        raise UsageError("--time and --tune exclude each other: both set the time to search for better settings")
     dataset = load_dataset(options)
     schema = dataset.schema
     with step("its rows cannot be split", options.data):
@@ -162,7 +164,7 @@ def train(
             final = fit_all_rows(trained, fit_final, progress.report)
     finally:
         progress.end_line()
-    gc.collect()  # functions of TensorFlow and the objects that they were made of refer to each other
+    gc.collect()  # TensorFlow's functions and their objects refer to each other
     return_freed_memory()
     dataset, schema = trained.dataset, trained.dataset.schema
     if dataset.columns.keys() != golden_rows[0].keys():
@@ -200,10 +202,10 @@ def open_trainer(engine: TrainingEngine, options: FitOptions, tune: float | None
 
     if options.time is not None:
         raise UsageError(
-            "--time tries variations of the best trial so far, one after the other: --engine ray has --tune"
+            "--time tries variations of the best trial so far, one after the other; with --engine ray use --tune"
         )
     if tune is None and (options.network == "plain" or (options.network is None and options.hidden is not None)):
-        raise UsageError("--engine ray trains several trials at once, and a plain network has one: add --tune")
+        raise UsageError("--engine ray trains several trials at once, but a plain network has one: add --tune")
     with ray_trainer.ray_cluster() as trainer:
         yield trainer
 
@@ -215,7 +217,7 @@ def model_with_scale(trained: NetworkFit, recipe: Recipe, report: Report) -> tup
         return model, None
     split = trained.split
     pooled = np.concatenate([split.train, split.validation])
-    learned = learned_rows(trained, recipe)
+    learned = training_rows_of(trained, recipe)
     head, model = add_scale(model, trained.fit, trained.encoded, pooled, split.validation, learned, report)
     return model, head
 
@@ -226,13 +228,13 @@ def draw_golden_rows(dataset: Dataset, split: Split, options: DataOptions) -> li
 
 
 def sampling_notices(rows: int) -> list[str]:
-    """A notice about the steps that use only a part of many rows. The scale of errors and the baselines report it
-    themselves."""
+    """A notice about the steps that use only a sample of many rows. The error scale and the baselines have their own
+    notices."""
     if rows <= MANY_ROWS:
         return []
     return [
-        f"target leakage is looked for in {leaks.SAMPLE_ROWS:,} of {rows:,} rows, and the importance of columns is "
-        f"measured on {importance.MAX_SHUFFLED_ROWS:,} test rows; the network learns from all training rows"
+        f"target leakage is searched for in {leaks.SAMPLE_ROWS:,} of {rows:,} rows, and the importance of columns is "
+        f"measured on {importance.MAX_SHUFFLED_ROWS:,} test rows; the network is trained on all training rows"
     ]
 
 
@@ -262,9 +264,9 @@ def evaluate_baselines(result: TrainingResult, report: Report) -> dict[str, Eval
 def better_baseline_notices(result: TrainingResult, baselines: dict[str, EvaluationMetrics]) -> list[str]:
     """A notice if a baseline has a clearly smaller error on the test set than the network."""
     metric = MAIN_METRIC[result.dataset.schema.task]
-    errors = {name: error(metric, metrics[metric]) for name, metrics in baselines.items()}
+    errors = {name: metric_error(metric, metrics[metric]) for name, metrics in baselines.items()}
     name = min(errors, key=lambda name: errors[name], default="")
-    own = error(metric, result.metrics[metric])
+    own = metric_error(metric, result.metrics[metric])
     if not name or own == 0 or errors[name] > (1 - BETTER) * own:
         return []
     ours, theirs = (f"{metrics[metric]:.4g}" for metrics in (result.metrics, baselines[name]))
@@ -331,7 +333,7 @@ def build_version(
 
 
 def build_model(result: FitResult, schema: FeatureSchema, encoder: Encoder) -> TabularModel:
-    """The model as it will be served: with the NumPy engine if that can express the network."""
+    """The model as it will be served, with the NumPy engine if it supports the network."""
     engine: Engine = (
         TensorFlowEngine(result.keras, result.reason)
         if result.network is None

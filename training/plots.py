@@ -1,4 +1,4 @@
-"""The plots of a model card: the learning curve, and the predictions for the test rows."""
+"""Draws the plots of a model card: the learning curve, and the predictions for the test rows."""
 
 import io
 import warnings
@@ -38,8 +38,8 @@ def draw_plots(
     history: empty for an imported model, which has no learning curve. coverage: what `training.coverage_report.report`
     returns, {} if there were too few rows.
     """
-    with warnings.catch_warnings(), np.errstate(all="ignore"), matplotlib.rc_context(look()):
-        warnings.simplefilter("ignore")  # such as letters that the font lacks, or a loss of 0 on a log axis
+    with warnings.catch_warnings(), np.errstate(all="ignore"), matplotlib.rc_context(plot_style()):
+        warnings.simplefilter("ignore")  # about letters that the font lacks, or a loss of 0 on a log axis
         draw = _draw_residuals if schema.task == "regression" else _draw_classes
         figures = {"learning.png": _draw_learning_curve(history)} if history else {}
         figures["answers.png"] = draw(schema, y, outputs)
@@ -50,7 +50,7 @@ def draw_plots(
         return {name: _to_png(figure) for name, figure in figures.items()}
 
 
-def look() -> Any:
+def plot_style() -> Any:
     """Settings of Matplotlib with the colours of all pages."""
     colours = light_colours()
     text = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["text"])
@@ -64,7 +64,7 @@ def _draw_learning_curve(history: list[Epoch]) -> Figure:
     axes = figure.subplots()
     numbers = [epoch.number for epoch in history]
     mark = "o" if len(history) < 20 else ""
-    axes.plot(numbers, [epoch.loss for epoch in history], marker=mark, label="training (as it learns)")
+    axes.plot(numbers, [epoch.loss for epoch in history], marker=mark, label="training (mean of the epoch)")
     axes.plot(numbers, [epoch.validation_loss or np.nan for epoch in history], marker=mark, label="validation")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     axes.legend(frameon=False)
@@ -88,7 +88,7 @@ def _draw_residuals(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
 
 
 def _range_of_bins(errors: Array) -> tuple[float, float]:
-    """Wide enough for 60 different bins, even if all errors are the same."""
+    """A range that is wide enough for 60 different bins, even if all errors are the same."""
     low, high = float(errors.min()), float(errors.max())
     largest = max(abs(low), abs(high))
     if high - low <= 1e-9 * largest or not largest:
@@ -145,7 +145,7 @@ def _draw_importance(importance: Sequence[ColumnImportance]) -> Figure:
     left.set_yticks(places, [truncate(column.name) for column in importance], fontsize=8, parse_math=False)
     left.set(xlabel="mean absolute contribution")
     right.barh(places, [100 * column.loss_increase for column in importance])
-    right.set(xlabel="loss when shuffled, % more")
+    right.set(xlabel="increase of the loss when shuffled, %")
     return figure
 
 

@@ -31,7 +31,7 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
     def rows(self, done: int, total: int) -> None:
-        """During a long epoch, from 0 on: the rows that it has learned from."""
+        """Show the number of rows of a long epoch that are done, from 0 on."""
         if self._epoch is None:
             self._epoch = WorkProgress(f"{self.name}  epoch", total, "rows", self.stream)
         self._epoch.show(done)
@@ -44,7 +44,7 @@ class Progress:
         print(f"{self.name}  {text}", file=self.stream, flush=True)
 
     def end_line(self) -> None:
-        """End the live line, so that the next output starts on a new one."""
+        """End the live line, so that the next output starts on a new line."""
         if self.line is not None:
             self.line.close()
             self.line = None

@@ -1,4 +1,4 @@
-"""A trial of a search that another process trains, and prunes as the process of the search would."""
+"""Trains a trial of a search in another process, which prunes it as the process of the search would."""
 
 import time
 from dataclasses import replace
@@ -15,7 +15,10 @@ FinishedTrials = list[Any]
 
 
 class PrunedTrial(NamedTuple):
-    """losses: the validation loss after each epoch, by its percentage of all epochs. loss: None if it did not end."""
+    """The result of a trial. loss: None if it was pruned or diverged.
+
+    losses: the validation loss after each epoch, by the percentage of all epochs.
+    """
 
     losses: dict[int, float]
     loss: float | None
@@ -23,11 +26,11 @@ class PrunedTrial(NamedTuple):
 
 
 class _PrunedError(Exception):
-    """The training is not continued."""
+    """The trial is pruned, so its training stops."""
 
 
 def new_pruner() -> Any:
-    """Prunes a trial if half of the earlier ones were better after the same share of the epochs."""
+    """A pruner that stops a trial if half of the earlier trials were better after the same share of the epochs."""
     import optuna
 
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=MIN_PERCENT)
@@ -38,9 +41,9 @@ def percent_of(epoch: Epoch) -> int:
 
 
 def train_pruned(run: TrainingRun, finished: FinishedTrials, seconds: float) -> PrunedTrial:
-    """Train; pruned if half of the finished trials were better at the same point, or when the time is up.
+    """Train; prune if half of the finished trials were better at the same point, or when the time is up.
 
-    seconds: left of the search, from now on.
+    seconds: the remaining time of the search.
     """
     import optuna
 

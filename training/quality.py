@@ -1,9 +1,9 @@
-"""`make quality`: the metrics of the default network, boosted trees and the plain network on the test set.
+"""`make quality`: measures the default network, boosted trees and the plain network on the test set.
 
-Every bundled table, three splits (of income, whose test rows are official, three validation sets), three fits each.
+Each bundled table has three splits (income has official test rows, so three validation sets) with three fits each.
 Every decision (the recipe, when the trees stop, when the plain network stops) is based on train and validation rows;
-test rows are only read to fill this table. The trees are scikit-learn's, without a time limit. With --outside, six
-tables that no decision was based on (training/external_tables.py); with --suite, half of the development suite
+test rows are only read for this table. The trees are scikit-learn's, without a time limit. --outside measures six
+tables that no decision was based on (training/external_tables.py); --suite measures half of the development suite
 (training/suite.py). Each result is stored in build/quality immediately, so an interrupted run can be continued.
 """
 
@@ -50,7 +50,7 @@ def main() -> int:
                 metrics = {name: round(value, 4) for name, value in result["metrics"].items()}
                 print(f"{job.table}, seed {job.seed}, {job.model} {job.fit}: {metrics}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; the same command goes on, {arguments.results} keeps what was measured", file=sys.stderr)
+        print(f"\ninterrupted; the same command continues, {arguments.results} has the results so far", file=sys.stderr)
         return 1
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -58,12 +58,12 @@ def main() -> int:
     table, missed = report(results, tables, arguments.seeds, arguments.fits)
     print(f"\n{aligned(table)}\n\n{markdown(table)}\n")
     repetitions = f"Splits {arguments.seeds}, {arguments.fits} fits each"
-    print(f"{repetitions}; mean ± deviation; ratio: of the errors, network to trees.")
+    print(f"{repetitions}; mean ± deviation; ratio: error of the network / error of the trees.")
     return 1 if missed else 0
 
 
 def run_suite(arguments: argparse.Namespace) -> int:
-    """`--suite`: see `training.suite_quality`."""
+    """Run `--suite`, see `training.suite_quality`."""
     try:
         return suite_quality.main(arguments.suite, arguments.names, arguments.learners, arguments.splits)
     except KeyboardInterrupt:
@@ -78,12 +78,20 @@ def parse_arguments() -> argparse.Namespace:
     known = [*GOALS, *EXTERNAL_TABLES]
     parser = CommandParser("python -m training.quality", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these tables: {', '.join(known)}")
-    parser.add_argument("--suite", choices=["A", "B"], help="a half of the development suite (training/suite.py)")
+    parser.add_argument(
+        "--suite", choices=["A", "B"], help="measure a half of the development suite (training/suite.py)"
+    )
     parser.add_argument("--learners", nargs="+", default=list(suite_quality.DEFAULT), choices=suite_quality.LEARNERS)
     parser.add_argument("--splits", type=int, metavar="N", help="with --suite: at most N splits of each table")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), metavar="N", help="splits (0 1 2)")
-    parser.add_argument("--fits", type=int, default=FITS, metavar="N", help="first weights for each split (3)")
-    parser.add_argument("--outside", action="store_true", help="tables from other packages; says what to install")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=list(SEEDS), metavar="N", help="seeds of the splits (0 1 2)"
+    )
+    parser.add_argument(
+        "--fits", type=int, default=FITS, metavar="N", help="fits for each split, with different initial weights (3)"
+    )
+    parser.add_argument(
+        "--outside", action="store_true", help="measure tables from other packages; an error names a package to install"
+    )
     parser.add_argument("--results", type=Path, default=FOLDER / "results.jsonl", metavar="FILE")
     arguments = parser.parse_args()
     if arguments.suite:
@@ -95,7 +103,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def options_for(job: Job, folder: Path) -> DataOptions:
-    """The options of a job's table; an external one is written to the folder."""
+    """The options of a job's table; an external table is written to the folder."""
     if job.table in EXTERNAL_TABLES:
         return external_options(job.table, job.seed, folder / "tables")
     return bundled_options(job.table, DataOptions(seed=job.seed))

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from statistics import mean, median, pstdev
 from typing import NamedTuple
 
-from training.evaluation import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS, error
+from training.evaluation import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS, metric_error
 from training.quality_results import Job, Results, jobs
 
-MAX_SECONDS = 90.0  # limit for one training
+MAX_SECONDS = 90.0  # maximum for one training
 
 
 class Goal(NamedTuple):
-    """A bound of the mean over all runs: of the metric itself, or of the ratio of its error to the trees' error."""
+    """A bound for the mean over all runs: of the metric itself, or of the ratio of its error to the trees' error."""
 
     metric: str
     bound: float
@@ -35,9 +35,9 @@ GOALS = {
 
 
 def report(results: Results, tables: Sequence[str], seeds: Sequence[int], fits: int) -> tuple[list[list[str]], int]:
-    """A table as rows of text, and the number of missed goals."""
+    """The table as rows of text, and the number of missed goals."""
     head = ["table", "metric", "network", "boosted trees", "plain network", "ratio to trees", "goal", ""]
-    table = [[*head, "seconds, the longest", "parameters", "µs, 1 row", "µs a row of 1,000"]]
+    table = [[*head, "maximum seconds", "parameters", "µs, 1 row", "µs a row of 1,000"]]
     missed = 0
     for name in tables:
         networks = [results.by_job[Job(name, seed, "network", fit)] for seed in seeds for fit in range(fits)]
@@ -50,9 +50,9 @@ def report(results: Results, tables: Sequence[str], seeds: Sequence[int], fits: 
                 for model in ("network", "trees", "plain")
             }
             ratios = [
-                error(key, network) / error(key, values["trees"][i // fits])
+                metric_error(key, network) / metric_error(key, values["trees"][i // fits])
                 for i, network in enumerate(values["network"])
-                if error(key, values["trees"][i // fits])
+                if metric_error(key, values["trees"][i // fits])
             ]
             value = mean(ratios) if goal.ratio and ratios else mean(values["network"])
             good = goal.reached(value) and not slow
@@ -62,8 +62,8 @@ def report(results: Results, tables: Sequence[str], seeds: Sequence[int], fits: 
                 [
                     name,
                     METRIC_LABELS[key],
-                    *[spread(values[model]) for model in ("network", "trees", "plain")],
-                    spread(ratios) if ratios else "trees made no error",
+                    *[mean_and_deviation(values[model]) for model in ("network", "trees", "plain")],
+                    mean_and_deviation(ratios) if ratios else "trees made no error",
                     str(goal) if goal.bound < float("inf") else "",
                     ("ok" if good else "TOO SLOW" if slow else "MISSED") if goal.bound < float("inf") else "",
                     f"{longest:.0f}",
@@ -75,6 +75,6 @@ def report(results: Results, tables: Sequence[str], seeds: Sequence[int], fits: 
     return table, missed
 
 
-def spread(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
     """Mean and standard deviation."""
     return f"{mean(values):.4g} ± {pstdev(values):.2g}"

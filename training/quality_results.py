@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-OF_DATA = (  # a change of one of these files invalidates all stored results
+DATA_FILES = (  # a change of one of these files invalidates all stored results
     *("training/reading.py", "training/csv_table.py", "training/csv_format.py", "training/encodings.py"),
     *("training/cells.py", "training/cell_values.py", "training/isolated_cells.py"),
     *(
@@ -20,13 +20,13 @@ OF_DATA = (  # a change of one of these files invalidates all stored results
     *("training/target.py", "training/build_dataset.py", "training/split_rule.py", "training/splitting.py"),
     "training/evaluation.py",
 )
-OF_NETWORK = (  # these invalidate only the results of our networks
+NETWORK_FILES = (  # a change of these files invalidates only the results of our networks
     *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py"),
     *("training/config.py", "training/recipe.py", "training/fit.py", "training/fit_keras.py"),
     *("training/keras_options.py", "training/ensemble.py", "training/ensemble_keras.py", "training/temperature.py"),
     *("training/validation_loss.py", "training/folds.py", "training/pipeline.py"),
 )
-OF_OTHERS = ("training/baselines.py", "training/learners.py")
+OTHER_FILES = ("training/baselines.py", "training/learners.py")
 
 Result = dict[str, Any]
 
@@ -51,13 +51,13 @@ def jobs(tables: Sequence[str], seeds: Sequence[int], fits: int) -> Iterator[Job
 
 def decisive_files(model: str) -> list[Path]:
     """The files whose change invalidates the results of a model."""
-    patterns = OF_DATA + (OF_NETWORK if model in ("network", "plain") else OF_OTHERS)
+    patterns = DATA_FILES + (NETWORK_FILES if model in ("network", "plain") else OTHER_FILES)
     return [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 
 @cache
-def code_of(model: str) -> str:
-    """A hash of the code that decides about a model's results."""
+def code_hash(model: str) -> str:
+    """A hash of the code that determines a model's results."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in decisive_files(model))).hexdigest()[:12]
 
 
@@ -67,16 +67,16 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        stored = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be cut off
+        stored = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may be cut off
         by_job = {Job(*entry["job"]): entry for entry in stored}
-        self.by_job = {job: entry for job, entry in by_job.items() if entry["code"] == code_of(job.model)}
+        self.by_job = {job: entry for job, entry in by_job.items() if entry["code"] == code_hash(job.model)}
 
     def __contains__(self, job: Job) -> bool:
         return job in self.by_job
 
     def add(self, job: Job, result: Result) -> None:
         """Store a result at once, so that an interrupted run can continue."""
-        self.by_job[job] = {"job": job, "code": code_of(job.model), **result}
+        self.by_job[job] = {"job": job, "code": code_hash(job.model), **result}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.by_job[job]) + "\n")

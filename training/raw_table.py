@@ -17,7 +17,7 @@ class RawTable:
 
     columns: an Arrow array for each name; those of a large table are read from a disk each time.
     typed: whether text is a value; otherwise (CSV, Excel) it is a cell to parse.
-    origin: how the file was read (its format, encoding, …), kept in training.json.
+    origin: how the file was read (its format, encoding, …), stored in training.json.
     """
 
     names: list[str]
@@ -63,7 +63,7 @@ def check_names(names: list[str], where: str) -> None:
     """Raises UsageError if several columns have the same name."""
     name, count = Counter(names).most_common(1)[0] if names else ("", 0)
     if count > 1:
-        what = f"of the name {truncate(name)!r}" if name else "without a name"
+        what = f"with the name {truncate(name)!r}" if name else "without a name"
         raise UsageError(f"{where} has {count} columns {what}")
 
 

@@ -1,8 +1,8 @@
 """`--engine ray`: trials are trained as tasks of a Ray cluster, several at once.
 
-A task has one CPU and the same result as in this process, because the seed of a trial determines it. Ray runs the task
-of a worker that dies again. `RAY_ADDRESS` names the cluster; without it there is one on this machine, with all of its
-CPUs.
+A task has one CPU and the same result as in this process, because the seed of a trial determines the result. If a
+worker dies, Ray repeats its task. `RAY_ADDRESS` names the cluster; without it a cluster is started on this machine,
+with all of its CPUs.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ Rows = tuple[EncodedRows, EncodedRows]
 
 
 class ClusterError(UsageError):
-    """The cluster cannot train."""
+    """The cluster is missing or cannot train."""
 
 
 class RayTrainer:
@@ -52,7 +52,7 @@ class RayTrainer:
     def train_trials(self, run: TrainingRun, recipes: Sequence[Recipe]) -> Iterator[TrialResult | DivergenceError]:
         """See `TrialTrainer`. Raises ClusterError."""
         tasks = [(without_rows(run), recipe) for recipe in recipes]
-        for result, messages in self._run(trial_of_rows, run, tasks):
+        for result, messages in self._run(train_trial_on_worker, run, tasks):
             for message in messages:
                 run.report(message)
             yield result
@@ -62,7 +62,7 @@ class RayTrainer:
     ) -> Iterator[PrunedTrial]:
         """Trials of a search, in order; see `train_pruned`. Raises ClusterError."""
         tasks = [(without_rows(run), finished, seconds) for run in runs]
-        yield from self._run(pruned_trial_of_rows, runs[0], tasks)
+        yield from self._run(train_pruned_on_worker, runs[0], tasks)
 
     def _run(self, function: Callable[..., Any], run: TrainingRun, tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """The results of function(rows, *task) for each task, in order."""
@@ -80,17 +80,17 @@ class RayTrainer:
     def _shared_rows(self, run: TrainingRun) -> Any:
         """The rows in the memory that the workers share, copied there once."""
         if self._rows is None or self._rows[0] is not run.train:
-            self._rows = run.train, self._ray.put((in_memory(run.train), in_memory(run.validation)))
+            self._rows = run.train, self._ray.put((load_rows(run.train), load_rows(run.validation)))
         return self._rows[1]
 
 
-def in_memory(rows: EncodedRows) -> EncodedRows:
-    """Rows on disk are in a file of this machine."""
+def load_rows(rows: EncodedRows) -> EncodedRows:
+    """The rows in memory: other machines cannot read rows on the disk of this machine."""
     return EncodedRows(np.asarray(rows.x), rows.y)
 
 
 def without_rows(run: TrainingRun) -> TrainingRun:
-    """The arguments of a training without its rows and its reports, which are for this machine."""
+    """The arguments of a training without its rows, and without its reports, which only this machine can print."""
     empty = EncodedRows(np.empty((0, 0), np.float32), np.empty(0))
     return replace(
         run,
@@ -104,20 +104,22 @@ def without_rows(run: TrainingRun) -> TrainingRun:
     )
 
 
-def trial_of_rows(rows: Rows, run: TrainingRun, recipe: Recipe) -> tuple[TrialResult | DivergenceError, list[str]]:
+def train_trial_on_worker(
+    rows: Rows, run: TrainingRun, recipe: Recipe
+) -> tuple[TrialResult | DivergenceError, list[str]]:
     """Train a trial on a worker. Returns the result and the reported messages."""
     messages: list[str] = []
     run = replace(run, train=rows[0], validation=rows[1], report=messages.append)
     return fit_trial(run, recipe), messages
 
 
-def pruned_trial_of_rows(rows: Rows, run: TrainingRun, finished: FinishedTrials, seconds: float) -> PrunedTrial:
+def train_pruned_on_worker(rows: Rows, run: TrainingRun, finished: FinishedTrials, seconds: float) -> PrunedTrial:
     """Train a trial of a search on a worker."""
     return train_pruned(replace(run, train=rows[0], validation=rows[1]), finished, seconds)
 
 
 def check_installed() -> None:
-    """Raises UsageError."""
+    """Raises UsageError if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise UsageError("--engine ray: the library ray is not installed; install it with: pip install 'tabserve[ray]'")
 
@@ -150,7 +152,7 @@ def check_reachable(address: str) -> None:
 
 
 def _connect(ray: Any, variables: dict[str, str]) -> None:
-    """Raises ClusterError. On this machine Ray waits 30 s for its processes, which are slower on a busy one."""
+    """Raises ClusterError. On this machine Ray waits 30 s for its processes, which are slow on a busy machine."""
     address = os.environ.get("RAY_ADDRESS", "")
     check_reachable(address)
     starts = 1 if address else STARTS

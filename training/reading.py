@@ -26,7 +26,7 @@ def read_table(options: DataOptions, encoding: str | None = None) -> RawTable:
     """
     check_seed("--seed", options.seed)
     if not options.data:
-        raise UsageError("no table: say --data FILE, or the name of a bundled data set")
+        raise UsageError("no table: use --data FILE, or the name of a bundled data set")
     if options.data == "-":
         return read_content(sys.stdin.buffer.read(), "standard input", options, encoding)
     if (query := parse_query(options.data)) is not None:

@@ -1,4 +1,4 @@
-"""The recipe of a training run: the options, and the settings that the size of the data decides."""
+"""Decides the recipe of a training run by the options and the size of the data."""
 
 import math
 from dataclasses import dataclass, replace
@@ -27,14 +27,14 @@ BETA_2, FOLDED_BETA_2 = 0.99, 0.95
 """The decays of AdamW's second moment: for large and for small tables."""
 # Options that do not change the default network.
 NOT_OF_THE_NETWORK = ("framework", "class_weights", "final", "fit_seed", "time")
-MAX_EXAMPLES = 3_000_000  # limit for a table so large that even the fewest epochs exceed EXAMPLES
-FREQUENCIES = 2048  # frequencies of all columns together, so fewer for each of many columns
-EMBEDDED = 1024  # periodic features of all columns together
+MAX_EXAMPLES = 3_000_000  # limit for tables that are so large that even 12 epochs exceed EXAMPLES
+FREQUENCIES = 2048  # total of all columns, so that many columns have fewer frequencies each
+EMBEDDED = 1024  # total of the periodic features of all columns
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The settings of one of the ensemble's trainings; the smallest validation loss decides between them."""
+    """The settings of one trial of the ensemble; the trial with the smallest validation loss is selected."""
 
     dropout: float
     learning_rate: float = 0.014
@@ -62,7 +62,9 @@ class Recipe:
     hidden: tuple[int, ...]
     activation: ActivationName
     dropout: float
-    trials: tuple[dict[str, Any], ...]  # settings to try in place of these; the smallest validation loss decides
+    trials: tuple[
+        dict[str, Any], ...
+    ]  # settings of each trial, which replace these; the smallest validation loss decides
     batch_norm: bool
     bins: int
     members: int  # 0 for the plain network
@@ -82,19 +84,19 @@ class Recipe:
     label_smoothing: float
     clip_norm: float | None
     refit: bool  # whether the served network is trained again on train and validation rows
-    folds: int  # folds that evaluate a trial; 1 is the validation set
+    folds: int  # number of folds that evaluate a trial; 1 is the validation set
     beta_2: float  # decay of the second moment of the ensemble's AdamW
     fit_seed: int
     seconds: float | None = None  # time for all trials and the final fit; None if only `trials` limits them
     searched: tuple[str, ...] = ()  # settings that differ between further trials
     compare_linear: bool = False  # whether a linear model is served if its validation loss is not larger
     penalty: float | None = None  # penalty of a linear model's squared weights
-    all_rows: bool = False  # whether the served network is trained again on all rows, the test rows, too
+    all_rows: bool = False  # whether the served network is trained again on all rows, including the test rows
     linear_part: tuple[float, float] | None = None  # shares of the network and of a linear model in the outputs
 
     @property
     def keeps_best_epoch(self) -> bool:
-        """Whether the weights of the epoch with the smallest validation loss are kept, not those of the last."""
+        """Whether the weights of the epoch with the smallest validation loss are used, not those of the last epoch."""
         return self.network == "ensemble" or self.patience > 0
 
     def as_linear(self, network: Literal["linear", "constant"], penalty: float) -> Self:
@@ -114,7 +116,7 @@ class Recipe:
 
 
 def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, fold_rows: int = 0) -> Recipe:
-    """Decide the settings that the options do not set. rows: of the train set; columns: of numbers.
+    """Decide the settings that the options do not set. rows: number of train rows; columns: number of numeric columns.
 
     fold_rows: train and validation rows if folds of them may evaluate the trials, else 0.
 
@@ -185,7 +187,7 @@ def _is_default(options: FitOptions) -> bool:
 
 
 def _trials(options: FitOptions, epochs: int, max_frequencies: int) -> tuple[dict[str, Any], ...]:
-    """The settings of each of the ensemble's trainings, without those that the options supply."""
+    """The settings of each trial of the ensemble, without those that the options supply."""
     supplied = {name for name, value in vars(options).items() if value is not None}
     trials = []
     for trial in TRIALS:

@@ -1,11 +1,11 @@
-"""`python -m training.robustness`: how much a single isolated cell in the table changes a model's error on other rows.
+"""`python -m training.robustness`: measures how much an isolated cell of a table changes a model's error on other rows.
 
-A table is drawn, trained on as it is, and with one cell replaced; each several times with other fit seeds. The error is
-the RMSE on further rows of the same kind, without any isolated cell. An isolated cell may change its mean by 2 % or one
-standard error of the mean, whichever is larger.
+A random table is trained on unchanged, and with one replaced cell; each several times with different fit seeds. The
+error is the RMSE on further rows of the same distribution, without isolated cells. An isolated cell may change the mean
+error by 2 % or one standard error of the mean, whichever is larger.
 
-`--epochs` makes a run cheaper, with the same number for the table with the cell and without it. With `--results FILE` a
-run that was interrupted, or ended by `--minutes`, goes on where it stopped.
+`--epochs` shortens a run; the number is the same for the table with the cell and without it. With `--results FILE` a
+run that was interrupted, or ended by `--minutes`, continues where it stopped.
 """
 
 import json
@@ -39,7 +39,7 @@ Vector = npt.NDArray[np.float64]
 
 
 def draw_table(rows: int, seed: int) -> Frame:
-    """A date of three years, two numbers and a category; the target depends on all of them, and on noise."""
+    """A random table of a date, two numbers and a category. The target depends on all columns and on noise."""
     rng = np.random.default_rng(seed)
     day = rng.integers(0, 1000, rows)
     area, price = rng.uniform(20, 90, rows), rng.lognormal(3, 0.5, rows)
@@ -96,7 +96,7 @@ class TimeIsUp(Exception):  # noqa: N818 - the name describes the error
 
 
 class KnownErrors:
-    """The errors that were measured so far, kept in a file if there is one."""
+    """The errors that were measured so far, stored in a file if there is one."""
 
     def __init__(self, path: Path | None = None, seconds: float = np.inf) -> None:
         self._path = path
@@ -160,7 +160,7 @@ def _as_rows(table: Frame) -> list[dict[str, Any]]:
 
 
 def is_within(clean: Errors, changed: Errors) -> bool:
-    """Whether the mean error changed by no more than is allowed."""
+    """Whether the change of the mean error is allowed."""
     allowed = max(ALLOWED_CHANGE * clean.mean, float(np.hypot(clean.standard_error, changed.standard_error)))
     return changed.mean - clean.mean <= allowed
 
@@ -185,11 +185,13 @@ def main() -> int:
     parser = CommandParser("python -m training.robustness", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(EPOCHS))
     parser.add_argument("--networks", nargs="+", default=["ensemble", "plain"], choices=["ensemble", "plain"])
-    parser.add_argument("--epochs", type=int, help="of every training (default: by the number of rows)")
-    parser.add_argument("--fits", type=int, default=10, help="fit seeds for each table")
+    parser.add_argument(
+        "--epochs", type=int, help="number of epochs of every training (default: by the number of rows)"
+    )
+    parser.add_argument("--fits", type=int, default=10, help="number of fit seeds for each table")
     parser.add_argument("--cells", nargs="+", default=list(ISOLATED_CELLS), choices=list(ISOLATED_CELLS))
     parser.add_argument("--results", type=Path, help="a file of the errors, to continue an interrupted run")
-    parser.add_argument("--minutes", type=float, default=np.inf, help="stop after this time; continue by --results")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="stop after this time; continue with --results")
     arguments = parser.parse_args()
     known = KnownErrors(arguments.results, 60 * arguments.minutes)
     table, all_within = [["network", "rows", "isolated cell", "RMSE without it", "with it", "change", "within"]], True

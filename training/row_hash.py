@@ -1,4 +1,4 @@
-"""A hash of each row's content, which does not depend on the order of the rows or the columns."""
+"""Hashes the content of each row, independent of the order of the rows and the columns."""
 
 from itertools import chain
 

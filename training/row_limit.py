@@ -1,4 +1,4 @@
-"""How many rows of a table are used: all, the number of `--rows`, or as many as fit into `--memory`.
+"""Limits the rows of a table that are used: all, the number of `--rows`, or as many as fit into `--memory`.
 
 Rows are never left out without a notice.
 """
@@ -31,7 +31,7 @@ def limit_rows(table: RawTable, options: DataOptions) -> RawTable:
     if wanted is None:
         return table
     if wanted:
-        limit, reason = wanted, "--rows says so"
+        limit, reason = wanted, "set by --rows"
     elif table.spilled:
         limit = affordable_rows(table, options.memory or free_memory())
         reason = f"more do not fit into {'--memory' if options.memory else 'half of the free memory'}; --rows overrides"
@@ -41,7 +41,9 @@ def limit_rows(table: RawTable, options: DataOptions) -> RawTable:
         return table
     kept = np.sort(np.random.default_rng(options.seed).choice(table.rows, limit, replace=False))
     notice = f"{limit:,} of {table.rows:,} rows are used, drawn at random by --seed: {reason}"
-    columns = table.columns.keep(kept) if isinstance(table.columns, PartColumns) else _taken(table.columns, kept)
+    columns = (
+        table.columns.keep_rows(kept) if isinstance(table.columns, PartColumns) else _take_rows(table.columns, kept)
+    )
     return replace(table, columns=columns, rows=limit, notices=[*table.notices, notice])
 
 
@@ -63,7 +65,7 @@ def affordable_rows(table: RawTable, memory: int) -> int:
 
 
 def free_memory() -> int:
-    """A share of the memory that is free now, by the machine or by the limit of the container."""
+    """The default share of the memory that is now free on the machine or in the container."""
     pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
     free = pages * os.sysconf("SC_PAGE_SIZE") if pages else 1 << 32
     try:
@@ -78,5 +80,5 @@ def free_memory() -> int:
     return int(DEFAULT_SHARE * free)
 
 
-def _taken(columns: Sequence[Any], rows: Any) -> Sequence[Any]:
+def _take_rows(columns: Sequence[Any], rows: Any) -> Sequence[Any]:
     return [column.take(pa.array(rows)) for column in columns]

@@ -1,4 +1,4 @@
-"""The scale of a regression's errors as a part of the served model, fitted to errors on encoded rows."""
+"""Fits the scale of a regression's errors to errors on encoded rows, and adds it to the served model."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,13 +11,13 @@ from models.network.scale_head import ScaleHead
 from models.tabular_model import Engine, TabularModel
 from training import conformalization
 from training.encoded_rows import EncodedRows, Targets
-from training.error_scale import MAX_LEARNED_ROWS, RowErrors, fit_scale_head
+from training.error_scale import MAX_TRAINING_ROWS, RowErrors, fit_scale_head
 from training.streaming.spilled_frame import Indices
 from training.streaming.stored_matrix import Matrix
 from training.training_run import FitResult, Report
 
 MAX_HELD_OUT_ROWS = 20_000  # for fitting the scale; ten times as many rows give the same scale in ten times the time
-MANY_ROWS = 250_000  # learned rows, of which only the needed number is predicted
+MANY_ROWS = 250_000  # with more training rows, only as many as needed are predicted
 
 
 def add_scale(
@@ -26,46 +26,46 @@ def add_scale(
     rows: EncodedRows,
     pooled: Indices,
     validation: Indices,
-    learned: Indices,
+    training: Indices,
     report: Report,
 ) -> tuple[ScaleHead, TabularModel]:
-    """The fitted scale, and the model with this scale. pooled, validation and learned are row indices; pooled has the
+    """The fitted scale, and the model with this scale. pooled, validation and training are row indices; pooled has the
     train rows first, then the validation rows."""
     held_out = held_out_errors(model, fitted, rows, pooled, validation)
     whole = len(validation if fitted.held_out is None else fitted.held_out.rows)
     if len(held_out[1]) < whole:
         report(
-            f"the scale of the errors is fitted to {len(held_out[1]):,} of {whole:,} rows that the network did not "
-            "learn from: more would not change it"
+            f"the scale of the errors is fitted to {len(held_out[1]):,} of {whole:,} rows that the network was not "
+            "trained on: more rows would not change it"
         )
-    return with_scale_head(model, fitted.network, fitted.keras, held_out, learned_errors(model, rows, learned))
+    return with_scale_head(model, fitted.network, fitted.keras, held_out, training_errors(model, rows, training))
 
 
 def held_out_errors(
     model: TabularModel, fitted: FitResult, rows: EncodedRows, pooled: Indices, validation: Indices
 ) -> tuple[Matrix, Targets]:
-    """Encoded rows, and a regression's errors for them of networks that did not learn from them.
+    """Encoded rows, and a regression's errors on them by networks that were not trained on them.
 
-    Errors for rows that a network learned from would be too small.
+    Errors on training rows would be too small.
     """
     target = model.encoder.target
     if fitted.held_out is None:
-        numbers = spread(validation, MAX_HELD_OUT_ROWS)
+        numbers = evenly_spaced(validation, MAX_HELD_OUT_ROWS)
         x = rows.x[numbers]
         return x, rows.y[numbers] - target.apply(model.predict_encoded(x).primary[:, 0])
-    held_out = spread(np.arange(len(fitted.held_out.rows)), MAX_HELD_OUT_ROWS)
+    held_out = evenly_spaced(np.arange(len(fitted.held_out.rows)), MAX_HELD_OUT_ROWS)
     numbers = pooled[fitted.held_out.rows[held_out]]
     return rows.x[numbers], rows.y[numbers] - target.apply(target.unscale(fitted.held_out.outputs[held_out]))[:, 0]
 
 
-def learned_errors(model: TabularModel, rows: EncodedRows, learned: Indices) -> tuple[Matrix, Targets]:
-    """Rows that the network learned from, and its errors for them."""
-    numbers = learned if len(learned) <= MANY_ROWS else spread(learned, MAX_LEARNED_ROWS)
+def training_errors(model: TabularModel, rows: EncodedRows, training: Indices) -> tuple[Matrix, Targets]:
+    """Training rows of the network, and its errors on them."""
+    numbers = training if len(training) <= MANY_ROWS else evenly_spaced(training, MAX_TRAINING_ROWS)
     x = rows.x[numbers]
     return x, rows.y[numbers] - model.encoder.target.apply(model.predict_encoded(x).primary[:, 0])
 
 
-def spread(rows: Indices, limit: int) -> Indices:
+def evenly_spaced(rows: Indices, limit: int) -> Indices:
     """Every k-th of the rows, `limit` at most."""
     return rows[:: max(1, -(-len(rows) // limit))]
 
@@ -75,8 +75,8 @@ def with_scale_head(
 ) -> tuple[ScaleHead, TabularModel]:
     """The scale of a regression's errors, and the model with it.
 
-    network, keras_model: as `hidden_outputs` takes them. errors: encoded rows and the errors for them: those that
-    `fit_scale_head` takes.
+    network, keras_model: the arguments of `hidden_outputs`. errors: encoded rows and the errors on them, for each
+    argument of `fit_scale_head`.
     """
     rows = [RowErrors(conformalization.hidden_outputs(network, keras_model, x), of_rows) for x, of_rows in errors]
     head = fit_scale_head(*rows)

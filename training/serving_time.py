@@ -1,4 +1,4 @@
-"""The time that a trained network takes to predict."""
+"""Measures the time that a trained network needs to predict."""
 
 from collections.abc import Callable
 from statistics import median
@@ -10,7 +10,7 @@ from training import pipeline
 
 
 def microseconds_per_row(result: pipeline.TrainingResult, rows: int) -> float:
-    """The time from validated values to outputs for a batch of this many rows: the median of 50 times, one thread."""
+    """The time per row from validated values to outputs for a batch: the median of 50 measurements, with one thread."""
     model = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
     frame = result.frame.take(result.split.test[:rows]).load()
     count = len(frame.numbers)

@@ -1,7 +1,6 @@
-"""`python -m training.shap_comparison`: explanations compared with those of the package shap, on the same stored
-models.
+"""`python -m training.shap_comparison`: compares explanations with those of the package shap on the same models.
 
-`make shap-comparison` fetches shap. A model of up to 10 columns is explained by shap.ExactExplainer, others by
+`make shap-comparison` installs shap. A model of up to 10 columns is explained by shap.ExactExplainer, others by
 shap.PermutationExplainer, both with the version's own background. Times are processor time of this process.
 """
 
@@ -50,8 +49,8 @@ def as_frame(model: TabularModel, rows: Matrix) -> Frame:
     return Frame(np.ascontiguousarray(rows[:, :numbers]), rows[:, numbers:].astype(np.int64))
 
 
-def functions(model: TabularModel, keras_model: Any) -> tuple[Function, Function]:
-    """The value, or the probability of the second class, by the NumPy engine and by Keras."""
+def prediction_functions(model: TabularModel, keras_model: Any) -> tuple[Function, Function]:
+    """Functions for the value, or the probability of the second class, with the NumPy engine and with Keras."""
     place = 0 if model.schema.task == "regression" else 1
 
     def by_engine(rows: Matrix) -> Matrix:
@@ -66,8 +65,8 @@ def functions(model: TabularModel, keras_model: Any) -> tuple[Function, Function
     return by_engine, by_keras
 
 
-def explained_by_shap(function: Function, background: Matrix, rows: Matrix) -> tuple[Matrix, float]:
-    """Contributions, and seconds per row."""
+def explain_with_shap(function: Function, background: Matrix, rows: Matrix) -> tuple[Matrix, float]:
+    """The contributions that shap computes, and the seconds per row."""
     import shap
 
     masker = shap.maskers.Independent(background, max_samples=len(background))
@@ -77,7 +76,7 @@ def explained_by_shap(function: Function, background: Matrix, rows: Matrix) -> t
     options: dict[str, Any] = {"silent": True}
     if not exact:
         options["max_evals"] = PAIRS * (2 * columns + 1)
-    explainer(rows[:1], **options)  # numba compiles
+    explainer(rows[:1], **options)  # numba compiles in the first call
     started = time.process_time()
     values = np.asarray(explainer(rows, **options).values)
     return values, (time.process_time() - started) / len(rows)
@@ -85,7 +84,7 @@ def explained_by_shap(function: Function, background: Matrix, rows: Matrix) -> t
 
 def compare(model: TabularModel, keras_model: Any, frame: Frame) -> ShapComparison:
     assert model.background is not None
-    by_engine, by_keras = functions(model, keras_model)
+    by_engine, by_keras = prediction_functions(model, keras_model)
     explainer = Explainer(model, model.background)
     explainer.explain(frame.take(slice(0, 1)))
     started = time.process_time()
@@ -93,16 +92,16 @@ def compare(model: TabularModel, keras_model: Any, frame: Frame) -> ShapComparis
     our_seconds = (time.process_time() - started) / len(explanations)
     features = [feature.name for feature in model.schema.features]
     order = [features.index(feature.name) for feature in model.schema.in_frame_order]
-    # With two classes our code explains the predicted one
+    # With two classes our code explains the predicted class.
     signs = [-1.0 if explanation.output == 0 else 1.0 for explanation in explanations]
     ours = np.array([explanation.contributions[order] for explanation in explanations]) * np.array(signs)[:, np.newaxis]
     background, rows = as_matrix(model.background.rows), as_matrix(frame)
-    theirs, their_seconds = explained_by_shap(by_engine, background, rows)
-    _, keras_seconds = explained_by_shap(by_keras, background, rows[:KERAS_ROWS])
+    theirs, their_seconds = explain_with_shap(by_engine, background, rows)
+    _, keras_seconds = explain_with_shap(by_keras, background, rows[:KERAS_ROWS])
     return ShapComparison(ours, theirs, our_seconds, their_seconds, keras_seconds)
 
 
-def line(name: str, found: ShapComparison) -> list[str]:
+def comparison_line(name: str, found: ShapComparison) -> list[str]:
     largest = np.abs(found.theirs).max(axis=1, keepdims=True)
     difference = float((np.abs(found.ours - found.theirs) / largest).mean())
     correlation = min(np.corrcoef(ours, theirs)[0, 1] for ours, theirs in zip(found.ours, found.theirs, strict=True))
@@ -121,7 +120,7 @@ def main() -> int:
     parser = CommandParser("python -m training.shap_comparison", description=__doc__)
     parser.add_argument("names", nargs="*", default=["housing", "income"], metavar="NAME", help="stored models")
     sys.path.append(str(PACKAGES))
-    keep_freed_memory()  # as in the process of explanations; all compared methods profit
+    keep_freed_memory()  # as in the process that computes explanations; all compared methods benefit
     import keras
 
     from models import keras_nets  # noqa: F401 - registers the layers that the file names
@@ -133,7 +132,7 @@ def main() -> int:
         model = store.load(stored, "numpy")
         keras_model = keras.saving.load_model(stored.path / "model.keras", compile=False)
         rows = model.schema.frames.from_rows(model.golden.rows[:ROWS])
-        lines.append(line(name, compare(model, keras_model, rows)))
+        lines.append(comparison_line(name, compare(model, keras_model, rows)))
     print(markdown(lines))
     return 0
 

@@ -1,4 +1,4 @@
-"""The option `--split`: how rows are split, and the key column of the split."""
+"""Parses the option `--split`, and reads the key column of the split."""
 
 import difflib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from training.errors import UsageError
 SplitMethod = Literal["random", "hash", "time", "group", "column"]
 WITHOUT_COLUMN: dict[str, SplitMethod] = {"random": "random", "hash": "hash"}
 COLUMN_METHODS: dict[str, SplitMethod] = {"time": "time", "group": "group", "column": "column"}
-SET_NAMES = {  # cells that a split by column reads
+SET_NAMES = {  # the accepted cells of a split by column
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -30,14 +30,14 @@ SET_NAMES = {  # cells that a split by column reads
 
 
 class SplitRule(NamedTuple):
-    """How to split, and the column that this method needs."""
+    """The method of a split, and the column that this method needs."""
 
     method: SplitMethod
     column: str | None = None
 
 
 def parse_split_rule(text: str | None) -> SplitRule:
-    """The rule of `--split`; random without one: `splitting` chooses hash for large tables. Raises UsageError."""
+    """The rule of `--split`, by default random; for large tables `splitting` chooses hash. Raises UsageError."""
     method, _, column = (text or "random").partition(":")
     if method in WITHOUT_COLUMN and not column:
         return SplitRule(WITHOUT_COLUMN[method])
@@ -64,7 +64,7 @@ def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> No
 
 
 def read_split_key(column: FactorizedColumn, method: SplitMethod, date_format: str | None = None) -> npt.NDArray[Any]:
-    """(rows,): the key that the rule splits by, from its column, whose cells have their format. Raises UsageError.
+    """(rows,): the key of the split, from its column, whose cells have their format. Raises UsageError.
 
     float64 times (NaN where missing), uint64 hashes of groups, or the objects "train", "validation" and "test".
     date_format: of the flag or of an edited schema.
@@ -84,11 +84,11 @@ def _groups(column: FactorizedColumn) -> Hashes:
 def _times(column: FactorizedColumn, date_format: str | None) -> Vector:
     numbers = parse_numbers(column)
     found = detect_date_format(column, date_format)
-    is_declared = found is not None and found.text == date_format  # 31122023 is a number, too
+    is_declared = found is not None and found.text == date_format  # 31122023 is also a number
     if column.share(np.isfinite(numbers)) >= 1 - MAX_INVALID_SHARE and column.values and not is_declared:
         return column.broadcast(np.where(np.isinf(numbers), np.nan, numbers), np.nan, np.float64)
     if found is None:
-        raise UsageError(f"--split time: column {column.name!r} holds neither dates nor numbers")
+        raise UsageError(f"--split time: column {column.name!r} contains neither dates nor numbers")
     return column.broadcast(parse_dates(column.values, found.text), np.nan, np.float64)
 
 
@@ -97,5 +97,5 @@ def _set_names(column: FactorizedColumn) -> npt.NDArray[Any]:
     unknown = next((value for value, name in zip(column.values, names, strict=True) if name is None), None)
     if unknown is not None or column.missing:
         what = "an empty cell" if unknown is None else render(unknown)
-        raise UsageError(f"--split column: {column.name!r} must say train, validation or test in each row, not {what}")
+        raise UsageError(f"--split column: {column.name!r} must have train, validation or test in each row, not {what}")
     return column.broadcast(names, None, object)

@@ -18,7 +18,7 @@ from training.test_set import in_test_set, test_set_record
 
 TEST_SHARE = 0.2
 MIN_HASH_ROWS = 1000  # with fewer rows, a stratified test set is better, and too few rows remain to compare versions
-MIN_ROWS_TO_STRATIFY = 3  # rows of a class; with fewer, one of the three sets could get none
+MIN_ROWS_TO_STRATIFY = 3  # minimum rows of a class; with fewer, a set could have no row of the class
 
 Indices = npt.NDArray[np.intp]
 
@@ -26,7 +26,7 @@ Indices = npt.NDArray[np.intp]
 class Split(NamedTuple):
     """The rows of a `Dataset` in each set; no row is in two of them. `how` describes the split.
 
-    drawn: whether chance decided which rows are train and which are validation rows, so that folds of them are as good.
+    drawn: whether train and validation rows were drawn at random, so that random folds of them are as good.
     """
 
     train: Indices
@@ -40,7 +40,7 @@ class Split(NamedTuple):
 
 
 class _Holdout(NamedTuple):
-    """Some rows split in two."""
+    """Rows that are split into two sets."""
 
     rest: Indices
     held_out: Indices
@@ -51,7 +51,7 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     """Split the rows of a data set by `--split`; the same seed gives the same split. Raises UsageError.
 
     The test set gets 20 % of all rows, the validation set 20 % of the others. Rows with isolated cells stay in the test
-    set and are left out of the other two.
+    set and are excluded from the other two sets.
     """
     rule = _choose_rule(dataset, options)
     _check_classes(dataset)
@@ -76,7 +76,7 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
 
 
 def _choose_rule(dataset: Dataset, options: DataOptions) -> SplitRule:
-    """The rule of `--split`. Without one, a hash for a user's own table that is large enough to compare versions."""
+    """The rule of `--split`. By default, a hash for a user's own table that is large enough to compare versions."""
     large = options.bundled is None and len(dataset.target) >= MIN_HASH_ROWS
     return SplitRule("hash") if options.split is None and large else parse_split_rule(options.split)
 
@@ -101,7 +101,7 @@ def _describe(rule: SplitRule, seed: int) -> str:
 
 
 def _hold_out_test_set(dataset: Dataset, method: SplitMethod, seed: int, official: int) -> _Holdout:
-    """official: the number of first rows of the file that are the official test set, or 0."""
+    """Hold out the test set. official: number of first rows that are the official test set, or 0."""
     rows = np.arange(len(dataset.target))
     if official:
         return _hold_out(rows, dataset.row_numbers < official)
@@ -123,7 +123,7 @@ def _hold_out_validation_set(dataset: Dataset, rows: Indices, method: SplitMetho
     if declared.any():
         return _hold_out(rows, declared)
     drawn = _hold_out_share(dataset, rows, "random", seed)
-    notice = "no row is declared validation: a random fifth of the training rows is taken"
+    notice = "no row is declared validation: a random fifth of the training rows is used"
     return drawn._replace(notices=[*drawn.notices, notice])
 
 
@@ -132,7 +132,7 @@ def _hold_out(rows: Indices, mask: npt.NDArray[np.bool_]) -> _Holdout:
 
 
 def _hold_out_by_hash(dataset: Dataset, rows: Indices) -> _Holdout:
-    """The rows that their hashes select. Rows of a class with too few of them are not held out."""
+    """Hold out the rows that their hashes select. Rows of a class with too few rows are not held out."""
     held_out = in_test_set(row_hashes(dataset))
     if dataset.schema.task == "regression":
         return _hold_out(rows, held_out)
@@ -144,7 +144,7 @@ def _hold_out_by_hash(dataset: Dataset, rows: Indices) -> _Holdout:
 
 def _rare_class_notices(counts: npt.NDArray[Any]) -> list[str]:
     few = int(((counts > 0) & (counts < MIN_ROWS_TO_STRATIFY)).sum())
-    return [f"{few} class(es) with fewer than {MIN_ROWS_TO_STRATIFY} rows are only learned from, not tested"]
+    return [f"{few} class(es) with fewer than {MIN_ROWS_TO_STRATIFY} rows are only used for training, not for the test"]
 
 
 def _hold_out_share(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
@@ -160,7 +160,7 @@ def _hold_out_share(dataset: Dataset, rows: Indices, method: SplitMethod, seed: 
 
 
 def _hold_out_stratified(target: npt.NDArray[Any], rows: Indices, seed: int) -> _Holdout:
-    """Classes keep their shares. Rows of a class with too few of them are not held out."""
+    """Hold out the same share of each class. Rows of a class with too few rows are not held out."""
     labels = target[rows]
     counts = np.bincount(labels)
     rare = counts[labels] < MIN_ROWS_TO_STRATIFY
@@ -168,7 +168,9 @@ def _hold_out_stratified(target: npt.NDArray[Any], rows: Indices, seed: int) -> 
     classes = int((counts >= MIN_ROWS_TO_STRATIFY).sum())
     if not classes or len(common) * TEST_SHARE < classes:
         rest, held_out = train_test_split(rows, test_size=TEST_SHARE, random_state=seed)
-        return _Holdout(rest, held_out, ["the split is not stratified: there are too few rows for so many classes"])
+        return _Holdout(
+            rest, held_out, ["the split is not stratified: there are too few rows for the number of classes"]
+        )
     rest, held_out = train_test_split(common, test_size=TEST_SHARE, random_state=seed, stratify=target[common])
     if not rare.any():
         return _Holdout(rest, held_out, [])
@@ -176,21 +178,21 @@ def _hold_out_stratified(target: npt.NDArray[Any], rows: Indices, seed: int) -> 
 
 
 def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
-    """The last fifth by time. Rows without a time count as the oldest."""
+    """Hold out the last fifth by time. Rows without a time count as the oldest."""
     assert times is not None
     moments = times[rows]
     unknown = int(np.isnan(moments).sum())
     order = rows[np.argsort(np.where(np.isnan(moments), -np.inf, moments), kind="stable")]
     border = len(order) - max(1, round(len(order) * TEST_SHARE))
-    notices = [f"{unknown} rows without a time are taken as the oldest"] if unknown else []
+    notices = [f"{unknown} rows without a time count as the oldest"] if unknown else []
     return _Holdout(order[:border], order[border:], notices)
 
 
 def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int | None) -> _Holdout:
-    """Whole groups until a fifth of the rows is reached; at least one group, never all of them.
+    """Hold out whole groups until a fifth of the rows is reached; at least one group, never all.
 
-    seed: of their order. Without one they are in the order of their hashes: the same groups then come first in every
-    training.
+    seed: of the random order of the groups. Without a seed the groups are in the order of their hashes, so that every
+    training holds out the same groups.
     """
     assert groups is not None
     distinct, member, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)

@@ -1,7 +1,7 @@
-"""The steps of a training. An unexpected failure in a step becomes an error that names the table and the step.
+"""Converts unexpected failures in the steps of a training to errors that name the table and the step.
 
-An error of this project says what is wrong with the table. One of a library (scikit-learn, pandas, Keras) is about
-arrays that its user has never seen.
+An error of this project describes what is wrong with the table. An error of a library (scikit-learn, pandas, Keras) is
+about arrays that the user does not know.
 """
 
 import contextlib
@@ -13,16 +13,16 @@ PACKAGES = ("models.", "training.")
 
 
 class UnexpectedError(UsageError):
-    """A step failed for a reason that this project does not know. The cause is the error of the library."""
+    """A step failed for a reason that the project does not know. The cause is the error of a library."""
 
 
 @contextlib.contextmanager
 def step(failure: str, where: str) -> Iterator[None]:
-    """Raises UnexpectedError for the errors of libraries. failure: what cannot be done, such as `the rows cannot be
-    split`. where: the table."""
+    """Convert the errors of libraries to UnexpectedError. failure: what cannot be done, such as `the rows cannot be
+    split`. where: the name of the table."""
     try:
         yield
-    except (OSError, MemoryError):  # about the machine
+    except (OSError, MemoryError):  # errors of the machine
         raise
     except Exception as error:
         if type(error).__module__.startswith(PACKAGES):

@@ -35,7 +35,7 @@ def list_models(arguments: list[str], program: str) -> int:
                 rows.append([stored.tag, schema["target"], schema["task"], value, aliases])
             except (OSError, ValueError, KeyError, TypeError):
                 rows.append([stored.tag, "", "", "cannot be read", aliases])
-    print(f"\nVersions in {versions.place}:" + ("" if len(rows) > 1 else " none; train some: python -m training"))
+    print(f"\nVersions in {versions.place}:" + ("" if len(rows) > 1 else " none; train a model: python -m training"))
     if len(rows) > 1:
         print(aligned(rows))
     return 0
@@ -61,7 +61,7 @@ def delete_models(arguments: list[str], program: str) -> int:
 
 
 def prune_models(arguments: list[str], program: str) -> int:
-    """Delete all but the newest versions. Versions with an alias and the one that a rollback returns to are kept."""
+    """Delete all but the newest versions. Versions with an alias and the target of a rollback are kept."""
     from models.version_files import StoreError
     from models.version_lifecycle import VersionStore
 
@@ -77,7 +77,7 @@ def prune_models(arguments: list[str], program: str) -> int:
 
 
 def name_and_version(tag: str) -> tuple[str, int | None]:
-    """The parts of a tag; no version: the whole model."""
+    """The name and the version of a tag; None for all versions of a model."""
     parts = re.fullmatch(r"([^:]+)(?::([1-9]\d*))?", tag, re.ASCII)
     if not parts:
         raise UsageError(f"{tag!r} is neither a version such as fares:2 nor a model such as fares")
@@ -104,6 +104,6 @@ def prune_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(f"{program} prune", description=prune_models.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these models (default: all)")
     parser.add_argument(
-        "--keep", type=at_least_one, required=True, metavar="N", help="how many of the newest versions are kept"
+        "--keep", type=at_least_one, required=True, metavar="N", help="the number of newest versions to keep"
     )
     return parser

@@ -1,7 +1,7 @@
-"""The development suite: tables of other packages (`suite.csv`), by which recipes are compared.
+"""The development suite: tables of other packages (`suite.csv`), on which recipes are compared.
 
 `python -m training.suite` checks the hashes of the packages' files and writes the tables to `FOLDER` as Parquet (`make
-suite` installs the packages before). Half A may be used while a recipe is chosen; half B is measured at the end.
+suite` installs the packages first). Half A may be used to develop a recipe; half B is measured at the end.
 """
 
 import csv
@@ -21,7 +21,7 @@ from training.errors import UsageError
 FOLDER = Path("build/suite")
 PACKAGES = FOLDER / "packages"
 LIST = Path(__file__).with_name("suite.csv")
-PART = "suite_part"  # the column that says which rows are the test set
+PART = "suite_part"  # the column that marks the rows of the test set
 FOLDS = 3
 SMALL = 5000  # tables with fewer rows are measured by repeated cross-validation
 REPETITIONS = 5  # repetitions of the cross-validation
@@ -31,13 +31,13 @@ Half = Literal["A", "B"]
 
 @dataclass(frozen=True)
 class SuiteTable:
-    """A line of `suite.csv`; file: of its package, or `sklearn:NAME` for a loader."""
+    """A line of `suite.csv`. file: a file of the package, or `sklearn:NAME` for a loader."""
 
     name: str
     package: str
     file: str
     target: str
-    drop: str  # names with spaces between them
+    drop: str  # column names, separated by spaces
     split: str  # how rows are split, if not at random
     task: str  # if it is not inferred
     licence: str  # licence of the package
@@ -45,7 +45,7 @@ class SuiteTable:
 
     @property
     def half(self) -> Half:
-        """The half of a table, by a hash of its name, so that the assignment is not a choice."""
+        """The half of a table. A hash of the name decides, so that the assignment is arbitrary."""
         return "B" if hashlib.sha256(self.name.encode()).digest()[0] % 2 else "A"
 
     @property
@@ -54,7 +54,7 @@ class SuiteTable:
 
 
 def read_list() -> dict[str, SuiteTable]:
-    """The tables by name."""
+    """The tables of the suite by name."""
     with LIST.open(encoding="utf-8", newline="") as file:
         return {line["name"]: SuiteTable(**line) for line in csv.DictReader(file)}
 
@@ -64,7 +64,7 @@ def tables_of(half: Half) -> list[SuiteTable]:
 
 
 def splits_of(table: SuiteTable) -> int:
-    """The number of its splits: folds of a repeated cross-validation, 3 for large tables, 1 by time."""
+    """The number of splits of a table: folds of a repeated cross-validation, 3 for large tables, 1 by time."""
     if table.split:
         return 1
     return FOLDS * REPETITIONS if row_count(table) < SMALL else FOLDS
@@ -74,7 +74,7 @@ def row_count(table: SuiteTable) -> int:
     import pyarrow.parquet as parquet
 
     if not table.path.exists():
-        raise UsageError(f"{table.path} is missing: make suite")
+        raise UsageError(f"{table.path} is missing: run `make suite`")
     return int(parquet.read_metadata(table.path).num_rows)
 
 
@@ -97,7 +97,7 @@ def options_of(table: SuiteTable, split: int) -> DataOptions:
 
 
 def draw_fold(rows: int, split: int) -> npt.NDArray[np.bool_]:
-    """Which rows are the test set of a split: fold split % 3 of repetition split // 3."""
+    """(rows,): whether a row is in the test set of a split: fold split % 3 of repetition split // 3."""
     order = np.random.default_rng(split // FOLDS).permutation(rows)
     return np.asarray(order % FOLDS == split % FOLDS)
 
@@ -107,7 +107,7 @@ def fetch(table: SuiteTable) -> None:
     if table.sha256:
         path = PACKAGES / table.file
         if not path.exists():
-            raise UsageError(f"{path} is missing: make suite")
+            raise UsageError(f"{path} is missing: run `make suite`")
         if hashlib.sha256(path.read_bytes()).hexdigest() != table.sha256:
             raise UsageError(f"{path} is not the file listed in {LIST.name}")
     frame = _load_frame(table.file)
@@ -137,7 +137,7 @@ def _load_frame(file: str) -> Any:
 
 
 def main() -> int:
-    """Write all tables."""
+    """Write all tables of the suite."""
     try:
         for table in read_list().values():
             fetch(table)

@@ -1,7 +1,7 @@
-"""`python -m training.quality --suite A|B`: the network and other learners on the tables of the development suite.
+"""`python -m training.quality --suite A|B`: measures the network and other learners on the development suite.
 
-Every result is stored at once (build/suite/results.jsonl), and an interrupted run continues. Learners of other packages
-run in the environment of `make learners`; without it the comparison is with scikit-learn's models.
+Every result is stored at once (build/suite/results.jsonl), so an interrupted run can continue. Learners of other
+packages run in the environment of `make learners`; without it the comparison is with scikit-learn's models.
 """
 
 import subprocess
@@ -41,7 +41,7 @@ SECONDS_PER_FIT = 1200
 
 
 def jobs(tables: Sequence[suite.SuiteTable], learners: Sequence[str], splits: int | None) -> Iterator[Job]:
-    """All jobs, table by table. splits: the maximum number of each table."""
+    """All jobs, table by table. splits: the maximum number for each table."""
     for table in tables:
         for split in range(min(suite.splits_of(table), splits or sys.maxsize)):
             for learner in learners:
@@ -108,7 +108,7 @@ def _run_baseline(name: str, dataset: Dataset, split: Split) -> EvaluationMetric
 def run_learner(name: str, dataset: Dataset, split: Split) -> tuple[EvaluationMetrics, float]:
     """The metrics and seconds of a learner of another package. Raises SubprocessError."""
     if not PYTHON.exists():
-        raise UsageError(f"{PYTHON} is missing: make learners")
+        raise UsageError(f"{PYTHON} is missing: run `make learners`")
     with tempfile.TemporaryDirectory() as folder:
         frame = learner_frame(dataset, split)
         frame.to_parquet(Path(folder) / "table.parquet", index=False)

@@ -7,16 +7,16 @@ from statistics import mean, median
 
 import numpy as np
 
-from training.evaluation import MAIN_METRIC, error
+from training.evaluation import MAIN_METRIC, metric_error
 from training.quality_results import Job, Result
 
-ANCHORS = ("catboost", "trees")  # others are compared with the first of these learners that was measured
+ANCHORS = ("catboost", "trees")  # the first of these learners that was measured is the reference
 BOOTSTRAPS = 2000
 Errors = dict[str, dict[str, list[float]]]  # errors by table and learner, one for each split
 
 
 def report(results: Mapping[Job, Result], learners: Sequence[str]) -> list[list[list[str]]]:
-    """Two tables as rows of text."""
+    """The two tables as rows of text."""
     errors = collect(results, "error")
     anchor = next((name for name in ANCHORS if name in learners), learners[0])
     by_table = [["table", "task", "splits", *learners, f"network ÷ {anchor}"]]
@@ -35,7 +35,7 @@ def collect(results: Mapping[Job, Result], key: str) -> Errors:
         metrics = result.get("metrics", {})
         name = MAIN_METRIC[result["task"]] if key == "error" else key
         if name in metrics:
-            found[job.table][job.model].append(error(name, metrics[name]))
+            found[job.table][job.model].append(metric_error(name, metrics[name]))
     return found
 
 
@@ -51,7 +51,7 @@ def describe_ratio(of_table: Mapping[str, Sequence[float]], learner: str, anchor
 
 
 def summary(results: Mapping[Job, Result], learners: Sequence[str], anchor: str) -> list[list[str]]:
-    """A row for each learner, over the tables that all learners have results of."""
+    """A row for each learner, over the tables for which all learners have results."""
     head = ["learner", "tables", "mean rank", "wins", f"error ÷ {anchor}", "95 % interval", f"log loss ÷ {anchor}"]
     rows = [[*head, "calibration error", "seconds", "µs, 1 row", "µs a row of 1,000"]]
     errors, log_losses = collect(results, "error"), collect(results, "log_loss")
@@ -94,7 +94,7 @@ def summary(results: Mapping[Job, Result], learners: Sequence[str], anchor: str)
 def geometric_mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     """The geometric mean of the ratios, with a bootstrap interval over the tables.
 
-    There is no ratio for tables on which a learner has no error.
+    Tables on which a learner has no error are left out.
     """
     logs = np.array([math.log(ours / theirs) for ours, theirs in pairs if ours > 0 and theirs > 0])
     if not len(logs):

@@ -1,4 +1,4 @@
-"""Tables with known noise, on which coverage is measured: equal, growing, skewed, and a target with many ties."""
+"""Writes tables with known noise, on which coverage is measured: equal, growing, skewed, and many equal targets."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,29 +10,29 @@ Vector = npt.NDArray[np.float64]
 ROWS = 15_000  # 3,000 of them are test rows
 
 
-def equal(x: Vector, rng: np.random.Generator) -> Vector:
+def equal_noise(x: Vector, rng: np.random.Generator) -> Vector:
     return 0.5 * rng.normal(size=len(x))
 
 
-def growing(x: Vector, rng: np.random.Generator) -> Vector:
-    """The deviation grows from 0.05 to 1."""
+def growing_noise(x: Vector, rng: np.random.Generator) -> Vector:
+    """Noise whose deviation grows from 0.05 to 1."""
     return (0.05 + 0.95 * x) * rng.normal(size=len(x))
 
 
-def skewed(x: Vector, rng: np.random.Generator) -> Vector:
+def skewed_noise(x: Vector, rng: np.random.Generator) -> Vector:
     return rng.exponential(0.5, size=len(x))
 
 
 NOISE: Mapping[str, Callable[[Vector, np.random.Generator], Vector]] = {
-    "equal": equal,
-    "growing": growing,
-    "skewed": skewed,
-    "ties": equal,
+    "equal": equal_noise,
+    "growing": growing_noise,
+    "skewed": skewed_noise,
+    "ties": equal_noise,
 }
 
 
 def write_table(name: str, folder: Path) -> Path:
-    """A CSV of the columns a, b, c and the target y. Returns its path."""
+    """Write a CSV of the columns a, b, c and the target y. Returns its path."""
     rng = np.random.default_rng(list(NOISE).index(name))
     x = rng.random((ROWS, 3))
     if name == "ties":

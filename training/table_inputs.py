@@ -1,4 +1,4 @@
-"""The files that `--data` names, also by patterns, folders and URLs."""
+"""Finds the files that `--data` names, also by patterns, folders and URLs."""
 
 import glob
 import os
@@ -36,10 +36,10 @@ def input_files(data: str) -> list[TableFile]:
     if exists(data) and path.is_dir():
         found = sorted(str(file) for file in path.rglob("*") if file.is_file() and _is_table(file.relative_to(path)))
         if not found:
-            raise UsageError(f"the folder {data} has no file of a table ({', '.join(ENDINGS[:8])}, …)")
+            raise UsageError(f"the folder {data} has no table file ({', '.join(ENDINGS[:8])}, …)")
         return [_local_file(name) for name in found]
     if not exists(data) and glob.has_magic(data):
-        return [_local_file(name) for name in matching(data) if Path(name).is_file()]
+        return [_local_file(name) for name in matching_files(data) if Path(name).is_file()]
     parts = data.split(",")
     if len(parts) > 1 and not exists(data) and all(exists(part) for part in parts):
         return [_local_file(name) for name in parts]
@@ -54,7 +54,7 @@ def exists(path: str) -> bool:
 
 
 def name_of_tables(data: str) -> str:
-    """The path that names a model: the first of several files, the folder of a pattern, the file of a database."""
+    """The path that a model is named after: the first of several files, the folder of a pattern, or a database file."""
     scheme, _, rest = data.partition(":")
     if scheme in DATABASES:
         return str(Path(rest.partition("?")[0]).with_suffix(""))
@@ -66,7 +66,7 @@ def name_of_tables(data: str) -> str:
     return data.split(",")[0]
 
 
-def matching(pattern: str) -> list[str]:
+def matching_files(pattern: str) -> list[str]:
     """The local files that match a pattern. Raises UsageError if there are none."""
     found = sorted(glob.glob(pattern, recursive=True))
     if not found:
@@ -112,7 +112,7 @@ def _remote_files(url: str) -> list[TableFile]:
         else:
             paths = [path]
         found = [_remote_file(filesystem, scheme, str(path)) for path in paths]
-    except Exception as error:  # any driver of a store may raise anything
+    except Exception as error:  # a driver of a store may raise any exception
         raise UsageError(f"{url} cannot be read: {truncate(' '.join(str(error).split()), 200)}") from None
     if not found:
         raise UsageError(f"no file matches {url}")

@@ -1,4 +1,4 @@
-"""The target column: regression or classification, its values, and the rows that have one."""
+"""Reads the target column: regression or classification, its values, and the rows that have a value."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,8 +14,8 @@ from training.cell_values import (
     MAX_INVALID_SHARE,
     Vector,
     has_leading_zeros,
-    holds_numbers,
     invalid_cell_notices,
+    is_numeric_column,
     numeric_level,
     parse_booleans,
     parse_levels,
@@ -46,7 +46,7 @@ class TargetColumn:
 
 
 def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> TargetColumn:
-    """Decide on the task and read the target's values. `schema` is the edited one. Raises UsageError."""
+    """Decide on the task and read the target's values. schema: the edited schema. Raises UsageError."""
     name = column.name
     if column.cell_type == "other":
         raise UsageError(f"target {name!r} of type {column.arrow_type} can be neither a number nor a class")
@@ -55,7 +55,7 @@ def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureS
     _check_not_dates(column, options)
     numbers = parse_numbers(column)
     infinite = int(column.counts[np.isinf(numbers)].sum())
-    numeric = holds_numbers(column, numbers)
+    numeric = is_numeric_column(column, numbers)
     if infinite and numeric:
         raise UsageError(f"target {name!r} is infinite in {infinite} rows")
     if not numeric and not (schema or options.task == "classification"):
@@ -78,9 +78,9 @@ def _check_not_dates(column: FactorizedColumn, options: DataOptions) -> None:
     if (is_text and options.task == "classification") or detect_date_format(column) is None:
         return
     raise UsageError(
-        f"target {column.name!r} holds dates, e.g. {render(column.values[0])}, which are neither numbers nor classes: "
-        "predict a number made of them, such as the days since another date"
-        + ("; where they are names, --task classification" if is_text else "")
+        f"target {column.name!r} contains dates, e.g. {render(column.values[0])}, which are neither numbers nor "
+        "classes: predict a number computed from them, such as the days since another date"
+        + ("; if they are names, --task classification" if is_text else "")
     )
 
 
@@ -92,8 +92,8 @@ def _check_words_among_numbers(column: FactorizedColumn, numbers: Vector) -> Non
     if column.share(valid) > 0.5 and valid.sum() > MAX_INFERRED_CLASSES:
         example = column.examples(~valid, 1)
         raise UsageError(
-            f"target {column.name!r} holds numbers, but {1 - column.share(valid):.0%} of its cells are not, e.g. "
-            f"{column.examples(~valid)}: say --na to leave such rows out (--na {example}), or --task classification"
+            f"target {column.name!r} contains numbers, but {1 - column.share(valid):.0%} of its cells are not, e.g. "
+            f"{column.examples(~valid)}: use --na to leave such rows out (--na {example}), or --task classification"
         )
 
 
@@ -104,27 +104,31 @@ def _check_decimal_mark(column: FactorizedColumn, numbers: Vector) -> None:
     if reads and column.share(~np.isnan(numbers)) < 1 - MAX_INVALID_SHARE:
         mark = swapped.cells.decimal
         raise UsageError(
-            f"target {column.name!r} holds numbers with a decimal {mark!r}, "
+            f"target {column.name!r} contains numbers with a decimal {mark!r},  "
             f"e.g. {column.examples(np.isnan(numbers), 1)}: "
-            f"say --decimal {mark!r}; where they are names, --task classification"
+            f"use --decimal {mark!r}; if they are names, --task classification"
         )
 
 
 def _decide_task(
     column: FactorizedColumn, numbers: Vector | None, options: DataOptions, schema: FeatureSchema | None
 ) -> tuple[TaskOption, str]:
-    """The task and why. `numbers` is None if the target is text or true/false."""
+    """The task, and the reason for it. `numbers` is None if the target is text or true/false."""
     requested = options.task
     if requested is None and schema is not None:
         requested = "regression" if schema.task == "regression" else "classification"
     if requested == "regression" and numbers is None:
         raise UsageError(
-            f"target {column.name!r} cannot be a regression: it does not hold numbers, e.g. {render(column.values[0])}"
+            f"target {column.name!r} cannot be a regression: it does not contain numbers, "
+            f"e.g. {render(column.values[0])}"
         )
     if requested:
         return requested, "as requested"
     if numbers is None:
-        return "classification", f"as it holds {'text' if np.isnan(parse_booleans(column)).any() else 'true/false'}"
+        return (
+            "classification",
+            f"because it contains {'text' if np.isnan(parse_booleans(column)).any() else 'true/false'}",
+        )
     return _infer_task(column, numbers)
 
 
@@ -136,18 +140,18 @@ def _infer_task(column: FactorizedColumn, numbers: Vector) -> tuple[TaskOption, 
         what = "numbers with decimals"
     else:
         distinct, position = np.unique(values, return_inverse=True)
-        whole = "integers" if np.abs(values).max() < 2**53 else "numbers"  # above, every float is whole
+        whole = "integers" if np.abs(values).max() < 2**53 else "numbers"  # above this limit every float is whole
         what = f"{len(distinct)} different {whole}"
         rows = np.bincount(position, weights=column.counts[valid].astype(float))
         if len(distinct) <= MAX_INFERRED_CLASSES and rows.min() >= MIN_CLASS_ROWS:
             each = f"each at least {int(rows.min())} times"
-            return "classification", f"as it holds {what}, {each} (--task regression overrides)"
+            return "classification", f"because it contains {what}, {each} (--task regression overrides)"
     overrides = " (--task classification overrides)" if len(values) <= MAX_CLASSES else ""
-    return "regression", f"as it holds {what}{overrides}"
+    return "regression", f"because it contains {what}{overrides}"
 
 
 def _read_values(column: FactorizedColumn, numbers: Vector) -> TargetColumn:
-    """The values of a regression."""
+    """Read the values of a regression."""
     valid = numbers[~np.isnan(numbers)]
     if not len(valid):
         raise UsageError(f"target {column.name!r} is missing in every row")
@@ -159,7 +163,7 @@ def _read_values(column: FactorizedColumn, numbers: Vector) -> TargetColumn:
 
 
 def _read_classes(column: FactorizedColumn, numbers: Vector | None, schema: FeatureSchema | None) -> TargetColumn:
-    """The positions of classes. `numbers` is None if the target is text or true/false."""
+    """Read the classes as their positions. `numbers` is None if the target is text or true/false."""
     labels = _labels(column, numbers)
     classes = sorted({label for label in labels if label is not None})
     _check_classes(column.name, classes, numeric=numbers is not None)
@@ -191,5 +195,5 @@ def _check_classes(name: str, classes: list[Scalar], *, numeric: bool) -> None:
     if len(classes) == 1:
         raise UsageError(f"target {name!r} has one class only, {render(classes[0])}: there is nothing to learn")
     if len(classes) > MAX_CLASSES:
-        hint = "; for numbers say --task regression" if numeric else ""
+        hint = "; for numbers use --task regression" if numeric else ""
         raise UsageError(f"target {name!r} has {len(classes):,} classes, at most {MAX_CLASSES:,} can be learned{hint}")

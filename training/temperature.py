@@ -18,28 +18,28 @@ from models.network.losses import Loss, Targets
 from training.training_run import TrainingRun
 
 MAX_TEMPERATURE = 4.0
-PRIOR_DEVIATION = 0.5  # of the temperature's logarithm: a few rows, all predicted correctly, are weak evidence
+PRIOR_DEVIATION = 0.5  # of the logarithm's prior: a few rows that are all predicted correctly are weak evidence
 
 
 def calibrate(run: TrainingRun, logits: Array, y: Targets) -> float:
-    """The temperature for the members' logits (rows, members, outputs) of rows that they did not learn from.
+    """The temperature for the members' logits (rows, members, outputs) of rows that they were not trained on.
 
     1 for a regression. y: (rows,) class numbers.
     """
     if run.task == "regression":
         return 1.0
     loss = losses.BinaryCrossEntropy if run.task == "binary" else losses.CategoricalCrossEntropy
-    return fit(logits, y, run.architecture.link, loss(0.0, run.class_weights)).temperature
+    return fit_temperature(logits, y, run.architecture.link, loss(0.0, run.class_weights)).temperature
 
 
 class Calibration(NamedTuple):
-    """A temperature, and the mean loss of the rows it was fitted to, with the penalty of the prior."""
+    """A temperature, and the mean loss of the rows to which it was fitted, with the penalty of the prior."""
 
     temperature: float
     loss: float
 
 
-def fit(logits: Array, y: Targets, link: Link, loss: Loss, tolerance: float = 1e-3) -> Calibration:
+def fit_temperature(logits: Array, y: Targets, link: Link, loss: Loss, tolerance: float = 1e-3) -> Calibration:
     """The temperature with the smallest loss of the members' mean for y (rows,); logits (rows, members, outputs).
 
     tolerance: of the temperature's logarithm.

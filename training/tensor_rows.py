@@ -15,7 +15,8 @@ RowNumbers = npt.NDArray[np.intp]
 class TensorRows:
     """x (rows, inputs), y as the loss expects it, (rows,) or (rows, classes), and row weights (rows,) or None.
 
-    Rows in memory become tensors once; where TensorFlow has a GPU, in its memory. Rows on disk do when they are taken.
+    Rows in memory are converted to tensors once, in the memory of the GPU if TensorFlow has one. Rows on disk are
+    converted when they are read.
     """
 
     def __init__(self, x: EncodedMatrix, y: Targets, weights: Array | None) -> None:
@@ -27,7 +28,7 @@ class TensorRows:
         self._arrays: list[Any] = arrays if self._stored is not None else [tf.constant(array) for array in (x, *arrays)]
 
     def take(self, order: RowNumbers) -> list[Any]:
-        """x, y and perhaps weights, each with the shape of `order` and then that of one row."""
+        """x, y and, if there are any, weights, each with the shape of `order` and then that of one row."""
         if self._stored is None:
             return [self._tf.gather(array, order) for array in self._arrays]
         x = self._stored[order.ravel()].reshape((*order.shape, self._stored.shape[1]))

@@ -1,4 +1,4 @@
-"""Which rows a version was not trained on: recorded in its `training.json` for later trainings.
+"""Records in `training.json` which rows a version was not trained on, for later trainings.
 
 With a split by hash, by group or by time, a row stays in the test set when the table grows; with a random split this
 is not known.
@@ -21,7 +21,7 @@ NO_TEST_SET = "none"
 
 
 class NotComparable(Exception):  # noqa: N818 - the name describes the error
-    """It is not known which rows a version was trained on; the message has the reason."""
+    """Two versions cannot be compared on rows that neither was trained on; the message has the reason."""
 
 
 def in_test_set(hashes: Hashes) -> Mask:
@@ -30,9 +30,9 @@ def in_test_set(hashes: Hashes) -> Mask:
 
 
 def test_set_record(
-    method: str, column: str | None, seed: int, how: str, dataset: Dataset, learned: npt.NDArray[np.intp]
+    method: str, column: str | None, seed: int, how: str, dataset: Dataset, fit_rows: npt.NDArray[np.intp]
 ) -> dict[str, Any]:
-    """The information of a training for `unseen_rows`. learned: the rows of the training and validation sets."""
+    """The information of a training for `unseen_rows`. fit_rows: the rows of the train and validation sets."""
     record: dict[str, Any] = {
         "method": method,
         "column": column,
@@ -44,45 +44,47 @@ def test_set_record(
     }
     if method == "time":
         assert dataset.split_key is not None
-        record["learned_until"] = float(np.nanmax(dataset.split_key[learned], initial=-np.finfo(np.float64).max))
+        record["learned_until"] = float(np.nanmax(dataset.split_key[fit_rows], initial=-np.finfo(np.float64).max))
     if method == "group":
         assert dataset.split_key is not None
-        record["learned_from"] = f"{int(dataset.split_key[learned].min()):016x}"  # too large for a JSON number
+        record["learned_from"] = f"{int(dataset.split_key[fit_rows].min()):016x}"  # too large for a JSON number
     if method == "hash":
-        inside = learned[in_test_set(row_hashes(dataset)[learned])]
-        record["learned_classes"] = sorted({label(dataset, code) for code in dataset.target[inside]})
+        inside = fit_rows[in_test_set(row_hashes(dataset)[fit_rows])]
+        record["learned_classes"] = sorted({class_label(dataset, code) for code in dataset.target[inside]})
     return record
 
 
 def without_test_set(record: dict[str, Any]) -> dict[str, Any]:
-    """The record of a training whose served network has learned from all rows."""
+    """The record of a training whose served network was trained on all rows."""
     return record | {"method": NO_TEST_SET}
 
 
-def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Dataset) -> Mask:
-    """(n,): the rows of a table that the present version was not trained on, as far as the new version was not either.
+def unseen_rows(current: dict[str, Any] | None, new: dict[str, Any], dataset: Dataset) -> Mask:
+    """(n,): the rows that the current version was not trained on; valid only for test rows of the new version.
 
-    present, new: the records of both trainings; the new one is of this table. Raises NotComparable.
+    current, new: the records of both trainings; the new record is of this table. Raises NotComparable.
     """
-    if present is None:
-        raise NotComparable("the training of the present version did not record which rows it learned from")
-    if present["method"] == NO_TEST_SET:
-        raise NotComparable("the present version has learned from all rows (--final all)")
-    if present | {"how": new["how"]} == new:  # the same split of the same table
+    if current is None:
+        raise NotComparable("the training of the current version did not record its training rows")
+    if current["method"] == NO_TEST_SET:
+        raise NotComparable("the current version was trained on all rows (--final all)")
+    if current | {"how": new["how"]} == new:  # the same split of the same table
         return np.ones(len(dataset.target), np.bool_)
-    if present["method"] != new["method"]:
-        raise NotComparable(f"the split was {present['how']}; now it is {new['how']}")
+    if current["method"] != new["method"]:
+        raise NotComparable(f"the split was {current['how']}; now it is {new['how']}")
     if new["method"] == "hash":
-        if present["columns"] != new["columns"]:
+        if current["columns"] != new["columns"]:
             raise NotComparable("the columns of the table or their types have changed")
         unseen = in_test_set(row_hashes(with_split_columns(dataset, new["columns"])))
-        known = set(present["learned_classes"])  # the class was too rare at that time to be held out
-        return unseen & np.array([label(dataset, code) not in known for code in dataset.target]) if known else unseen
-    if present["column"] == new["column"] and dataset.split_key is not None:
+        known = set(current["learned_classes"])  # the class was too rare at that time to be held out
+        return (
+            unseen & np.array([class_label(dataset, code) not in known for code in dataset.target]) if known else unseen
+        )
+    if current["column"] == new["column"] and dataset.split_key is not None:
         if new["method"] == "time":
-            return np.asarray(dataset.split_key > present["learned_until"])
+            return np.asarray(dataset.split_key > current["learned_until"])
         if new["method"] == "group":
-            return np.asarray(dataset.split_key < np.uint64(int(present["learned_from"], 16)))
+            return np.asarray(dataset.split_key < np.uint64(int(current["learned_from"], 16)))
     raise NotComparable(f"with this split ({new['how']}) the rows of the test set differ from training to training")
 
 
@@ -99,6 +101,6 @@ def column_types(dataset: Dataset) -> dict[str, str]:
     return features | {dataset.schema.target: dataset.schema.task}
 
 
-def label(dataset: Dataset, code: Any) -> str:
+def class_label(dataset: Dataset, code: Any) -> str:
     """The class of a row; empty in a regression."""
     return "" if dataset.schema.classes is None else str(dataset.schema.classes[int(code)])

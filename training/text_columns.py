@@ -1,7 +1,7 @@
-"""The text columns of a data set: their scores are fitted to the target, then they are numbers like others.
+"""Fits the scores of text columns to the target; afterwards the columns are numbers.
 
-The rows that a score is fitted to get scores out of fold. With a random split these are the train and validation rows,
-otherwise the train rows: then the validation rows show how well a score holds for other rows.
+The rows that a score is fitted to receive out-of-fold scores. With a random split these are the train and validation
+rows, otherwise only the train rows, so that the validation rows show how well a score predicts for other rows.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from training.text_model import MAX_ROWS, TextRows, Vector, fit_out_of_fold
 
 @dataclass(frozen=True)
 class ScoredDataset:
-    """dataset: its schema has the scores of all texts. columns: those of the data set, texts as their scores."""
+    """A data set whose schema has the scores of all texts. columns: of the data set, with scores instead of texts."""
 
     dataset: Dataset
     columns: Mapping[str, npt.NDArray[Any]]
@@ -45,7 +45,7 @@ def with_candidates(dataset: Dataset) -> Dataset:
 
 
 def without_candidates(dataset: Dataset, reason: str) -> Dataset:
-    """The data set without the text columns that were not used, and why."""
+    """The data set without text candidates, which its schema ignores for this reason."""
     names = {candidate.feature.name for candidate in dataset.candidates}
     ignored = [
         column.model_copy(update={"reason": reason}) if column.name in names else column
@@ -60,19 +60,19 @@ def fit_scores(dataset: Dataset, split: Split, seed: int, groups: npt.NDArray[An
     if not texts:
         return ScoredDataset(dataset, dataset.columns)
     if dataset.schema.task == "multiclass":
-        raise UsageError(f"column {texts[0].name!r}: text is used for a regression or for two classes")
+        raise UsageError(f"column {texts[0].name!r}: text is only supported for a regression or for two classes")
     rng = np.random.default_rng(seed)
-    learned = np.concatenate([split.train, split.validation]) if split.drawn else split.train
-    learned = np.sort(rng.permutation(learned)[:MAX_ROWS])
-    mean, deviation = stable_moments(dataset.target[learned].astype(np.float64))
-    y = (dataset.target[learned] - mean) / deviation
+    fit_rows = np.concatenate([split.train, split.validation]) if split.drawn else split.train
+    fit_rows = np.sort(rng.permutation(fit_rows)[:MAX_ROWS])
+    mean, deviation = stable_moments(dataset.target[fit_rows].astype(np.float64))
+    y = (dataset.target[fit_rows] - mean) / deviation
     fitted, columns = list[Feature](), dict(dataset.columns)
     for feature in texts:
         values = dataset.columns[feature.name]
-        own_groups = None if groups is None else groups[learned]
-        model, scores = fit_out_of_fold(TextRows(values[learned]), y, rng, own_groups)
+        own_groups = None if groups is None else groups[fit_rows]
+        model, scores = fit_out_of_fold(TextRows(values[fit_rows]), y, rng, own_groups)
         scored = feature.model_copy(update={"score": model.as_score()})
-        columns[feature.name] = _score_all(scored, values, learned, scores)
+        columns[feature.name] = _score_all(scored, values, fit_rows, scores)
         fitted.append(scored)
     by_name = {feature.name: feature for feature in fitted}
     features = [by_name.get(feature.name, feature) for feature in dataset.schema.features]
@@ -80,12 +80,12 @@ def fit_scores(dataset: Dataset, split: Split, seed: int, groups: npt.NDArray[An
 
 
 def _score_all(
-    feature: Feature, values: npt.NDArray[Any], learned: npt.NDArray[np.intp], learned_scores: Vector
+    feature: Feature, values: npt.NDArray[Any], fit_rows: npt.NDArray[np.intp], out_of_fold_scores: Vector
 ) -> Vector:
-    """(n,): the scores of all rows, NaN if missing; those of the learned rows are out of fold."""
+    """(n,): the scores of all rows, NaN if missing; those of `fit_rows` are out of fold."""
     scores = np.full(len(values), np.nan)
-    scores[learned] = learned_scores
-    others = np.setdiff1d(np.arange(len(values)), learned)
+    scores[fit_rows] = out_of_fold_scores
+    others = np.setdiff1d(np.arange(len(values)), fit_rows)
     scores[others] = feature.score_texts(values[others])
     return scores
 

@@ -1,7 +1,7 @@
 """Fits the score of a text column: ridge regression of the target on TF-IDF features.
 
-The training rows get scores of models that did not learn from them (out of fold), since a network that learned from
-others would rely on the score too much.
+The training rows receive scores of models that were not fitted to them (out of fold): with the scores of a model that
+was fitted to them, a network would rely on the score too much.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from models.text_score import BITS, TextScore, text_buckets
 
 FOLDS = 5
 PENALTIES = (0.5, 1.5, 5.0)
-ITERATIONS = 50  # of conjugate gradients; more change the loss on other rows by less than a hundredth
-MIN_ROWS = 2  # of the fit that have a word or n-gram; rarer ones have no weight
-MAX_ROWS = 50_000  # that a model is fitted to
+ITERATIONS = 50  # of conjugate gradients; further iterations change the loss on held-out rows by less than 1 %
+MIN_ROWS = 2  # minimum rows with a word or n-gram; rarer words and n-grams have no weight
+MAX_ROWS = 50_000  # limit of the rows that a model is fitted to
 
 Vector = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -49,7 +49,7 @@ class TextRows:
         self.missing = np.array([text is None for text in texts], dtype=bool)
 
     def fit(self, rows: Rows, y: Vector, penalty: float) -> TextModel:
-        """y: (all rows,) standardised. Rows without a text are left out."""
+        """Fit a model. y: (all rows,) standardised. Rows without a text are left out."""
         rows = rows[~self.missing[rows]]
         counts = self._counts[rows]
         occurs = np.bincount(counts.indices, minlength=counts.shape[1])
@@ -63,7 +63,7 @@ class TextRows:
         return TextModel(bias, weights, idf)
 
     def scores(self, model: TextModel, rows: Rows) -> Vector:
-        """(rows,): NaN without a text."""
+        """(rows,): the scores, NaN for a missing text."""
         found = model.bias + _tf_idf(self._counts[rows], model.idf) @ model.weights
         return np.where(self.missing[rows], np.nan, found)
 
@@ -79,7 +79,7 @@ def _tf_idf(counts: csr_matrix, idf: Vector) -> csr_matrix:
 def fit_out_of_fold(
     texts: TextRows, y: Vector, rng: np.random.Generator, groups: npt.NDArray[Any] | None = None
 ) -> tuple[TextModel, Vector]:
-    """The model of all rows, with the penalty that is best on other rows; and (rows,) scores out of fold."""
+    """The model of all rows, with the penalty that is best on held-out rows; and (rows,) out-of-fold scores."""
     fold_of = _draw_folds(len(y), rng, groups)
     parts = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(FOLDS)]
     learned, other = parts[0]

@@ -1,4 +1,4 @@
-"""One training of a network: its arguments and its result."""
+"""The arguments and the result of the training of a network."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,14 +20,14 @@ RowNumbers = npt.NDArray[np.intp]
 OnEpoch = Callable[[Epoch], None]
 Report = Callable[[str], None]
 OnRows = Callable[[int, int], None]
-"""Receives during an epoch how many rows of how many have been learned from."""
+"""Receives, during an epoch, the number of rows that are done, and of all rows."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The arguments of a training. `report` receives messages about decisions on the way.
+    """The arguments of a training. report: receives messages about decisions.
 
-    further: rows that only the final fit learns from, in addition to the train and validation rows.
+    further: rows that only the final fit uses, in addition to the train and validation rows.
     """
 
     recipe: Recipe
@@ -44,13 +44,13 @@ class TrainingRun:
 
     @property
     def final_rows(self) -> EncodedRows:
-        """The pooled rows, then the further ones."""
+        """The pooled rows, then the further rows."""
         parts = [self.train, self.validation]
         return joined(parts if self.further is None else [*parts, self.further])
 
     @property
     def train_all(self) -> Callable[[Sequence[Recipe]], Iterator["TrialResult | DivergenceError"]] | None:
-        """Trains several trials at once, where a trainer can."""
+        """A function that trains several trials at once, or None without a trainer."""
         return None if self.trainer is None else partial(self.trainer.train_trials, self)
 
     @property
@@ -60,7 +60,7 @@ class TrainingRun:
 
 
 class HeldOutOutputs(NamedTuple):
-    """Outputs (rows, outputs) for train and validation rows, of networks that did not learn from them.
+    """Outputs (rows, outputs) for train and validation rows, of networks that were not trained on them.
 
     rows: numbers of pooled rows, see `TrainingRun.pooled`.
     """
@@ -72,7 +72,7 @@ class HeldOutOutputs(NamedTuple):
 class TrialResult(NamedTuple):
     """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's form.
 
-    With several folds the losses are means over folds, the validation loss that of all rows together, and the weights
+    With several folds the losses are means over folds, the validation loss is that of all rows, and the weights are
     those of the first fold. outputs (rows, members, outputs) and rows: of the best epoch, for the validation rows.
     """
 
@@ -103,7 +103,7 @@ class TrialTrainer(Protocol):
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained network and its history. `network` is None if only TensorFlow can run what Keras trained."""
+    """A trained network and its history. network: None if only TensorFlow can run the Keras model."""
 
     network: Network | None
     keras: Any
@@ -114,21 +114,21 @@ class FitResult:
     recipe: Recipe
     trial_losses: dict[str, float]  # the validation loss of each trial
     temperature: float = 1.0  # the logits are divided by it
-    held_out: HeldOutOutputs | None = None  # for a regression whose network learned from the validation rows, too
+    held_out: HeldOutOutputs | None = None  # for a regression whose network was also trained on validation rows
     member_outputs: HeldOutOutputs | None = None  # (rows, members, outputs) of an ensemble, before the temperature
     mixed_loss: float | None = None  # the validation loss with a linear part, if the network has one
 
     @property
     def kept_epoch(self) -> Epoch:
-        """The epoch whose weights these are: the best one if the recipe keeps it, otherwise the last."""
+        """The epoch whose weights are used: the best epoch if the recipe keeps it, otherwise the last epoch."""
         return best_epoch(self.history) if self.recipe.keeps_best_epoch else self.history[-1]
 
     @property
     def validation_loss(self) -> float | None:
-        """The loss of these weights, or of those that were trained further on the validation rows."""
+        """The validation loss of the kept epoch, or with a linear part."""
         return self.kept_epoch.validation_loss if self.mixed_loss is None else self.mixed_loss
 
 
 def best_epoch(history: list[Epoch]) -> Epoch:
-    """The epoch with the smallest validation loss, the first of equal ones."""
+    """The epoch with the smallest validation loss, the first of several equal ones."""
     return min(history, key=lambda epoch: math.inf if epoch.validation_loss is None else epoch.validation_loss)

@@ -1,7 +1,7 @@
-"""`--tune`: a search with Optuna over the most important settings, by the loss on the validation set.
+"""`--tune`: searches for the most important settings with Optuna, by the loss on the validation set.
 
-The recipe itself is tried first, so the result is at least as good. A study is a file, and the same command continues
-it. The search has no access to the test set.
+The recipe itself is tried first, so the result is at least as good. A search is stored in a file, so that the same
+command can continue it. The search has no access to the test set.
 """
 
 import time
@@ -23,7 +23,7 @@ Train = Callable[[Recipe, OnEpoch], FitResult]
 
 
 class TrainSeveral(NamedTuple):
-    """Trains a number of trials at once, given Optuna's completed trials and the seconds that are left."""
+    """Trains a number of trials at once, given Optuna's completed trials and the remaining seconds."""
 
     parallel: int
     train: Callable[[Sequence[Recipe], FinishedTrials, float], Iterator[PrunedTrial]]
@@ -34,7 +34,7 @@ TUNED = ("learning_rate", "dropout", "weight_decay", "units", "epochs", "frequen
 
 
 class Search:
-    """Trials of one recipe on one table. Settings that the options supply are not searched over."""
+    """A search over the settings of a recipe on one table. Settings that the options supply are not changed."""
 
     def __init__(
         self,
@@ -45,33 +45,35 @@ class Search:
         progress: Progress,
         train_several: TrainSeveral | None = None,
     ) -> None:
-        """train_several: trains trials elsewhere, at once, in place of `train`."""
+        """train_several: trains several trials at once in other processes, in place of `train`."""
         self.file, self.recipe, self.options, self.train, self.progress = file, recipe, options, train, progress
         self.train_several = train_several
 
     def run(self, seconds: float) -> tuple[Recipe, dict[str, Any]]:
-        """Search for about `seconds`, minus the time of one training: the best recipe, and all trials as JSON.
+        """Search for about `seconds`, minus the time of one training. Returns the best recipe, and all trials as JSON.
 
         At least one trial is completed. On KeyboardInterrupt it prints how to continue, and raises it again.
         """
-        optuna = _optuna()
+        optuna = _import_optuna()
         study = self._study(optuna)
         started, end = time.monotonic(), time.monotonic() + seconds
-        while not _complete(study) or time.monotonic() + _mean_seconds(study) < end:
+        while not _completed_trials(study) or time.monotonic() + _mean_seconds(study) < end:
             try:
                 if self.train_several:
-                    self._try_several(self.train_several, end, study)
+                    self._run_several_trials(self.train_several, end, study)
                 else:
-                    study.optimize(lambda trial: self._try(trial, end, study), n_trials=1, catch=(DivergenceError,))
+                    study.optimize(
+                        lambda trial: self._run_trial(trial, end, study), n_trials=1, catch=(DivergenceError,)
+                    )
             except KeyboardInterrupt:
                 self.progress.report(
-                    f"search interrupted after {_summary(study)}; the same command goes on with {self.file}"
+                    f"search interrupted after {_summary(study)}; the same command continues with {self.file}"
                 )
                 raise
             left = max(0, round(end - time.monotonic()))
             self.progress.report(f"search: {_summary(study)}, {left // 60}:{left % 60:02} left")
-            if not _complete(study) and len(study.trials) >= 10 and time.monotonic() > end:
-                raise UsageError("--tune: no trial came to an end; try a smaller --learning-rate")
+            if not _completed_trials(study) and len(study.trials) >= 10 and time.monotonic() > end:
+                raise UsageError("--tune: no trial was completed; try a smaller --learning-rate")
         best = self._apply(study.best_trial.params)
         trials = [_to_json(trial) for trial in study.trials]
         return best, {"seconds": time.monotonic() - started, "best": study.best_trial.params, "trials": trials}
@@ -92,31 +94,35 @@ class Search:
                 study.enqueue_trial({name: (defaults | settings)[name] for name in TUNED})
         return study
 
-    def _try(self, trial: Any, end: float, study: Any) -> float:
-        """One training; pruned if half of the earlier ones were better at the same point, or when time is up."""
-        optuna = _optuna()
+    def _run_trial(self, trial: Any, end: float, study: Any) -> float:
+        """Train a trial. Prune it if half of the earlier trials were better at the same point, or if the time is up."""
+        optuna = _import_optuna()
         recipe = self._apply(self._suggest(trial))
 
         def on_epoch(epoch: Epoch) -> None:
             if self.progress.interactive:
                 self.progress.epoch(epoch)
             trial.report(epoch.validation_loss, percent_of(epoch))
-            if epoch.number < epoch.of and _complete(study) and (time.monotonic() > end or trial.should_prune()):
+            if (
+                epoch.number < epoch.of
+                and _completed_trials(study)
+                and (time.monotonic() > end or trial.should_prune())
+            ):
                 raise optuna.TrialPruned
 
         loss = self.train(recipe, on_epoch).kept_epoch.validation_loss
         assert loss is not None
         return loss
 
-    def _try_several(self, several: TrainSeveral, end: float, study: Any) -> None:
-        """As many trainings as can run at once. All are proposed before the first of them ends."""
-        optuna = _optuna()
+    def _run_several_trials(self, several: TrainSeveral, end: float, study: Any) -> None:
+        """Run as many trials as can be trained at once. All are proposed before the first trial ends."""
+        optuna = _import_optuna()
         trials = [study.ask() for _ in range(several.parallel)]
         states = dict.fromkeys(range(len(trials)), optuna.trial.TrialState.FAIL)
         losses: dict[int, float] = {}
         try:
             recipes = [self._apply(self._suggest(trial)) for trial in trials]
-            for index, result in enumerate(several.train(recipes, _complete(study), end - time.monotonic())):
+            for index, result in enumerate(several.train(recipes, _completed_trials(study), end - time.monotonic())):
                 for percent, loss in result.losses.items():
                     trials[index].report(loss, percent)
                 if result.loss is not None:
@@ -157,34 +163,34 @@ class Search:
         return replace(self.recipe, **settings)
 
 
-def _optuna() -> Any:
+def _import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise UsageError("--tune needs Optuna, which comes with the training lock: make setup") from None
+        raise UsageError("--tune needs Optuna, which `make setup` installs") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
-def _complete(study: Any) -> list[Any]:
+def _completed_trials(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
 def _mean_seconds(study: Any) -> float:
     """The mean duration of the completed trials."""
-    durations = [trial.duration.total_seconds() for trial in _complete(study)]
+    durations = [trial.duration.total_seconds() for trial in _completed_trials(study)]
     return float(sum(durations) / len(durations))
 
 
 def _count_trials(storage: Any) -> int:
-    """The trials in a file: a continued search must not draw the same ones again."""
+    """The number of trials in a file: a continued search must not draw the same trials again."""
     return sum(storage.get_n_trials(study._study_id) for study in storage.get_all_studies())
 
 
 def _summary(study: Any) -> str:
-    complete, started = _complete(study), [trial for trial in study.trials if trial.state.name != "WAITING"]
+    complete, started = _completed_trials(study), [trial for trial in study.trials if trial.state.name != "WAITING"]
     best = f", best validation loss {study.best_value:.4f}" if complete else ""
-    return f"{len(started)} trials, {len(complete)} to their end{best}"
+    return f"{len(started)} trials, {len(complete)} completed{best}"
 
 
 def _to_json(trial: Any) -> dict[str, Any]:

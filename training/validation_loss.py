@@ -1,4 +1,4 @@
-"""The validation loss of an ensemble: it decides which epoch's weights are kept, and which trial.
+"""The validation loss of an ensemble, which selects the best epoch of a trial, and the best trial.
 
 For classes it is the log loss after temperature scaling, because calibrated probabilities are served: a network that
 becomes too confident while its ranking of the rows still improves is not past its best epoch (Berta et al. 2025, arXiv
@@ -21,12 +21,12 @@ ValidationLoss = Callable[[Array], float]
 
 
 def validation_loss(run: TrainingRun, y: Targets) -> ValidationLoss:
-    """The validation loss of a run for rows with targets y, whichever framework trains."""
+    """The validation loss of a run for rows with targets y, for both frameworks."""
     link = run.architecture.link
     if run.task == "regression":
         return lambda outputs: _regression_loss(run.recipe, outputs.mean(axis=1)[:, 0], y)
     loss: Loss = (BinaryCrossEntropy if run.task == "binary" else CategoricalCrossEntropy)(0.0, run.class_weights)
-    return lambda outputs: temperature.fit(outputs, y, link, loss, tolerance=0.05).loss
+    return lambda outputs: temperature.fit_temperature(outputs, y, link, loss, tolerance=0.05).loss
 
 
 def _regression_loss(recipe: Recipe, values: Array, targets: Targets) -> float:

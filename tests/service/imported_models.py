@@ -400,11 +400,13 @@ BAD = {
     "a sequence": Refused(sequence, "input 'steps' takes 5 by 2 values for a row"),
     "a recurrent layer": Refused(recurrent, "layer 'memory' is of the class LSTM, which is for sequences or images"),
     "too few columns": Refused(too_few_columns, "takes 7 numbers, and the sample has 3 columns"),
-    "a computed index": Refused(computed_index, "layer 'looked_up' (Embedding) looks up what other layers compute"),
+    "a computed index": Refused(
+        computed_index, "layer 'looked_up' (Embedding) looks up numbers that other layers compute"
+    ),
     "several labels": Refused(many_labels, "layer 'labels' (Dense) has 3 outputs with a sigmoid each", "grade"),
     "an HDF5 file": Refused(hdf5, "old.h5 is an HDF5 file"),
     "a SavedModel": Refused(saved_model, "saved is a SavedModel"),
     "text for numbers": Refused(
-        lambda _: dense().model, "column 'city' holds names", "price", ("age", "score", "city")
+        lambda _: dense().model, "column 'city' contains names", "price", ("age", "score", "city")
     ),
 }

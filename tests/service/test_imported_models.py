@@ -34,7 +34,7 @@ from tests.service.imported_models import (
 from training import importance, plots, store_keras_model
 from training.__main__ import main
 from training.errors import UsageError
-from training.importing.engine_choice import answers_of
+from training.importing.engine_choice import to_served_outputs
 from training.importing.model_file import check_model_file, read_model_file
 
 SERVED = TABLE.head(40)
@@ -180,7 +180,8 @@ def test_rows_with_missing_cells_are_left_out(bentoml_store: Path) -> None:
     sample = table[[*dense().columns, "price"]]
     stored = store_keras_model(dense().model, sample, "price", name="gaps", report=messages.append)
     assert any(
-        "10 rows with a missing cell, or one that the model's tables do not have, are left out ('income')" in text
+        "10 rows with a missing cell, or a value that the model's tables do not contain, are left out ('income')"
+        in text
         for text in messages
     )
     model = store.load(stored)
@@ -215,7 +216,7 @@ def test_scaled_and_encoded_columns(served: Callable[..., Any], bentoml_store: P
     model = imported(case, "scaled")
     (reply,) = served(model, [{"rows": rows_of(SERVED, columns)}])
     assert numbers_of(reply.body["predictions"]) == pytest.approx(case.answers(SERVED), abs=1e-5 * model.tolerance())
-    with pytest.raises(UsageError, match="takes 6 numbers, and the columns of the sample make 5: age 1, city 4"):
+    with pytest.raises(UsageError, match="takes 6 numbers, but the columns of the sample make 5: age 1, city 4"):
         store_keras_model(
             case.model,
             TABLE[["age", "city", "price"]],
@@ -243,11 +244,11 @@ def test_probabilities_that_no_softmax_makes(served: Callable[..., Any], bentoml
 
 def test_outputs_that_are_no_probabilities_are_refused_with_the_sum() -> None:
     with pytest.raises(UsageError, match=r"a row of the sample sums to 1\.4"):
-        answers_of(np.array([[0.5, 0.5], [0.5, 0.9], [0.2, 0.8]]), "probabilities")
+        to_served_outputs(np.array([[0.5, 0.5], [0.5, 0.9], [0.2, 0.8]]), "probabilities")
 
 
 def test_a_single_output_for_two_classes_needs_the_option(bentoml_store: Path) -> None:
-    with pytest.raises(UsageError, match="say --output logits or --output value"):
+    with pytest.raises(UsageError, match="use --output logits or --output value"):
         imported(Imported(dense().model, matrix, "sold"), "unclear")
 
 
@@ -263,7 +264,7 @@ def test_the_command_imports_a_file(tmp_path: Path, bentoml_store: Path, capsys:
     assert "Served by the NumPy engine. Equal to model.predict on 120 rows" in printed
     assert "Stored homes:1" in printed
     card = (bentoml_store / "homes" / "1" / "card.md").read_text("utf-8")
-    assert "It may have learned from these rows" in card
+    assert "If it was trained on these rows, its errors here are smaller" in card
     record = json.loads((bentoml_store / "homes" / "1" / "training.json").read_text("utf-8"))
     assert record["imported"]["preprocessing"] == "none"
     assert record.get("test_set") is None  # it is not known which rows trained the model

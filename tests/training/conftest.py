@@ -35,7 +35,7 @@ def short_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Boosted trees stop early, and are those of scikit-learn, also if CatBoost is installed."""
     from training import baselines, catboost_baseline
 
-    monkeypatch.setattr(catboost_baseline, "installed", lambda: False)
+    monkeypatch.setattr(catboost_baseline, "is_installed", lambda: False)
     monkeypatch.setattr(baselines, "TREE_STEP", 10)
     monkeypatch.setattr(baselines, "TREE_PATIENCE", 1)
     monkeypatch.setattr(baselines, "TREE_GAIN", 0.3)

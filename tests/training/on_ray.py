@@ -59,7 +59,7 @@ def check_kill(table: Path) -> None:
         while not killed and time.monotonic() < deadline:
             for process in psutil.process_iter(["cmdline", "create_time"]):
                 words = " ".join(process.info["cmdline"] or [])
-                if "ray::trial_of_rows" in words and process.info["create_time"] > started:
+                if "ray::train_trial_on_worker" in words and process.info["create_time"] > started:
                     with contextlib.suppress(ProcessLookupError):  # the process has just ended
                         os.kill(process.pid, signal.SIGKILL)
                         killed.append(process.pid)

@@ -72,7 +72,7 @@ def test_train_set_of_one_class_has_only_the_constant_baseline() -> None:
     y = np.repeat([0, 1], [200, 100])
     notices: list[str] = []
     assert list(make_baselines("binary", y, [0, 1]).run(notices.append)) == ["constant"]
-    assert "one class only" in notices[0]
+    assert "only one class" in notices[0]
 
 
 def test_slow_baselines_are_fitted_on_fewer_rows_with_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_trees_stop_at_their_time_limit(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_catboost_replaces_the_trees_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("catboost", reason="the extra `baselines` is not installed")
-    monkeypatch.setattr(catboost_baseline, "installed", lambda: True)
+    monkeypatch.setattr(catboost_baseline, "is_installed", lambda: True)
     monkeypatch.setattr(catboost_baseline, "ROUNDS", 50)
     y = np.sin(np.arange(300) % 50 / 5) + np.arange(300) % 50 / 25
     found = make_baselines("regression", y).run(no_report)

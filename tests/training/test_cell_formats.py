@@ -113,7 +113,7 @@ def test_missing_word_does_not_turn_a_numeric_target_into_classes(file: str) -> 
     assert dataset.schema.task == "regression"
     assert dataset.rows_used == 380
     if file == "F05_int_target_dash.csv":
-        assert has_notice(dataset, "column 'y': 20 cells ('-') count as missing (--na says which do)")
+        assert has_notice(dataset, "column 'y': 20 cells ('-') count as missing (--na)")
 
 
 def test_numbers_stored_as_text_can_be_a_regression_target() -> None:
@@ -178,7 +178,7 @@ def semicolons(**columns: Sequence[Any]) -> str:
 
 def test_ambiguous_cells_require_a_flag_and_each_flag_decides(write: Write) -> None:
     path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
-    with pytest.raises(UsageError, match=r"'10\.100' may be 10100 or 10\.1: say --thousands \. or --decimal \."):
+    with pytest.raises(UsageError, match=r"'10\.100' may be 10100 or 10\.1: use --thousands \. or --decimal \."):
         load_dataset(DataOptions(data=path, target="y"))
     grouped = load_dataset(DataOptions(data=path, target="y", thousands="."))
     assert grouped.columns["a"][0] == 10100
@@ -265,7 +265,9 @@ def test_numbers_are_read_in_every_unambiguous_notation(
     ],
 )
 def test_numbers_with_and_without_a_percent_sign_require_a_flag(infer: Infer, cells: list[str], example: str) -> None:
-    with pytest.raises(UsageError, match=f"column 'a' has {example}, which may be percent, too: say --number a if it"):
+    with pytest.raises(
+        UsageError, match=f"column 'a' has {example}, which may also be a percentage: use --number a if it"
+    ):
         infer(a=cycle(*cells))
     numbers = infer(a=cycle(*cells), number=("a",))
     assert numbers.schema.by_name["a"].cells.units == ["%"]
@@ -277,7 +279,7 @@ def test_numbers_with_and_without_a_percent_sign_require_a_flag(infer: Infer, ce
 
 def test_target_with_and_without_a_percent_sign_requires_a_flag(write: Write) -> None:
     path = write("x,y\n" + "".join(f"{row % 7},{row % 90}{' %' * (row % 2)}\n" for row in range(ROWS)))
-    with pytest.raises(UsageError, match="say --task regression if it is, or --task classification"):
+    with pytest.raises(UsageError, match="use --task regression if it is, or --task classification"):
         load_dataset(DataOptions(data=path, target="y"))
     assert load_dataset(DataOptions(data=path, target="y", task="regression")).target[:3].tolist() == [0, 1, 2]
 
@@ -287,7 +289,7 @@ def test_three_decimals_in_every_cell_require_a_flag(write: Write, infer: Infer)
         return write(semicolons(a=cells, y=range(ROWS)).replace(";", ","))
 
     for cells in (UNCLEAR, [*UNCLEAR[:-1], "7"]):
-        with pytest.raises(UsageError, match="say --thousands"):
+        with pytest.raises(UsageError, match="use --thousands"):
             load_dataset(DataOptions(data=table(cells), target="y"))
     for other in ("0.125", "10.5"):
         mixed = [*UNCLEAR[:-5], *[other] * 5]

@@ -18,9 +18,9 @@ from training.errors import UsageError
         ({"drop": ("x",), "number": ("x",)}, "named by --drop and by --number"),
         ({"name": "My Model"}, "try 'my_model'"),
         ({"target": "Y1"}, "no column 'Y1' to predict"),
-        ({"target": None}, "say --target"),
+        ({"target": None}, "use --target"),
         ({"drop": ("x", "colour")}, "no usable feature"),
-        ({"target": "colour", "task": "regression"}, "does not hold numbers"),
+        ({"target": "colour", "task": "regression"}, "does not contain numbers"),
         ({"schema": "nowhere.json"}, "cannot be read"),
     ],
 )

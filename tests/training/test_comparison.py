@@ -19,7 +19,7 @@ def test_interval_of_a_mean_equals_a_hand_calculation() -> None:
 def test_regression_is_compared_by_its_squared_errors(factor: float, expected: bool) -> None:
     comparison = compare_regressions(TARGET, TARGET + NOISE[0] * factor, TARGET + NOISE[0])
     assert comparison.is_not_worse is expected
-    assert comparison.low <= comparison.new - comparison.present <= comparison.high
+    assert comparison.low <= comparison.new - comparison.current <= comparison.high
     assert comparison.new == pytest.approx(float(np.sqrt(np.mean((NOISE[0] * factor) ** 2))))
 
 

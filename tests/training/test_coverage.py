@@ -22,10 +22,10 @@ def test_coverage_of_splits_equals_the_level_only_for_correct_scores(level: floa
     fitted = fit_uncertainty(rows)
     assert fitted is not None
     found = level_coverage(rows, fitted, level, splits=20)
-    assert found.holds
-    assert found.mean_holds
-    assert not found._replace(by_folds=level - 1.1 * found.tolerance).holds
-    assert not found._replace(mean_of_splits=level + 0.006).mean_holds
+    assert found.is_in_tolerance
+    assert found.mean_is_in_tolerance
+    assert not found._replace(by_folds=level - 1.1 * found.tolerance).is_in_tolerance
+    assert not found._replace(mean_of_splits=level + 0.006).mean_is_in_tolerance
 
 
 def test_tolerance_of_coverage_includes_both_samples() -> None:

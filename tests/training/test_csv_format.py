@@ -48,7 +48,7 @@ def test_a_quoted_line_end_in_the_header_belongs_to_the_name(write: Callable[...
 @pytest.mark.parametrize(
     ("content", "hint"),
     [
-        ("t status\n35 0\n34 1\n", "say --delimiter ' '"),
+        ("t status\n35 0\n34 1\n", "use --delimiter ' '"),
         ("  id  status\n   9       0\n  11       1\n", "aligned by blanks: write one delimiter"),
         ("a sentence\nthen another of five words\nx\n", "another delimiter?"),
     ],
@@ -67,7 +67,7 @@ def test_blanks_between_cells_are_named(write: Write, content: str, hint: str) -
     ],
 )
 def test_a_date_above_dates_is_not_a_column_name(write: Write, content: str) -> None:
-    with pytest.raises(UsageError, match=r"must hold the column names, but '.*' looks like data"):
+    with pytest.raises(UsageError, match=r"must contain the column names, but '.*' looks like data"):
         read_table(DataOptions(data=write(content)))
 
 

@@ -28,7 +28,7 @@ def read(path: str, skip_rows: int = 0, comment: str | None = None, delimiter: s
 def test_sep_line_of_excel_sets_the_delimiter() -> None:
     table = read(str(CASES / "f17_sep_line.csv"))
     assert table.names == ["x", "z", "y"]
-    assert any("the first line says that cells are separated by ';'" in notice for notice in table.notices)
+    assert any("the first line declares the delimiter ';'" in notice for notice in table.notices)
 
 
 @pytest.mark.parametrize("line", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n"])
@@ -55,10 +55,10 @@ def test_a_cell_after_the_last_delimiter_is_read(write: Write) -> None:
 @pytest.mark.parametrize(
     ("above", "message"),
     [
-        ("Report of March\n", "begin in line 2: say --skip-rows 1"),
-        ("Report\n\nTurnover, by week\n", "begin in line 4: say --skip-rows 3"),
-        ("# made by a tool\n", "say --comment '#'"),
-        ("% made by a tool\n% in 2024\n", "say --comment '%'"),
+        ("Report of March\n", "begin in line 2: use --skip-rows 1"),
+        ("Report\n\nTurnover, by week\n", "begin in line 4: use --skip-rows 3"),
+        ("# made by a tool\n", "use --comment '#'"),
+        ("% made by a tool\n% in 2024\n", "use --comment '%'"),
     ],
 )
 def test_lines_above_the_header_get_a_hint_at_a_flag(write: Write, above: str, message: str) -> None:
@@ -119,7 +119,7 @@ def test_flags_out_of_range_are_rejected(write: Write, skip_rows: int, comment: 
 def test_shorter_lines_at_the_end_are_left_out_with_a_notice(write: Write, footer: str) -> None:
     table = read(write("x;z;y\n" + ROWS + footer))
     assert table.rows == 60
-    assert any("left out, " in notice and "fewer cells" in notice for notice in table.notices)
+    assert any("left out because" in notice and "fewer cells" in notice for notice in table.notices)
 
 
 @pytest.mark.parametrize("line", ["1;2\n", "1;2;3;4\n"])

@@ -51,7 +51,7 @@ def test_dates_are_recognised_in_their_format(infer: Infer, form: str, named: st
     assert (feature.kind, feature.date_format) == ("date", named)
     assert dataset.columns["a"].tolist() == [feature.parse_date(text) for text in texts]
     assert (feature.seen.min, feature.seen.max) == (texts[0], texts[-1])
-    assert not has_notice(dataset, "the first is taken")
+    assert not has_notice(dataset, "the first is used")
 
 
 def test_an_ambiguous_date_format_is_reported(infer: Infer) -> None:
@@ -80,7 +80,7 @@ def test_date_format_flag_decides_ambiguous_dates(infer: Infer) -> None:
     cells = cycle("01/02/2020", "03/04/2021", "05/05/2022")
     dataset = infer(a=cells, date_format="%d/%m/%Y")
     assert dataset.columns["a"][0] == datetime(2020, 2, 1, tzinfo=UTC).timestamp()
-    assert not has_notice(dataset, "the first is taken")
+    assert not has_notice(dataset, "the first is used")
     assert infer(a=cycle("Q1 03 2020", "Q2 05 2021"), date_format="Q1 %m %Y", date=("a",)).schema.by_name["a"].nullable
 
 

@@ -83,7 +83,7 @@ def test_an_invalid_schema_is_rejected_in_one_line(infer: Infer, tmp_path: Path)
 
 def test_column_flags_with_a_schema_are_rejected(infer: Infer, tmp_path: Path) -> None:
     path = edited(infer(), tmp_path / "features.json")
-    with pytest.raises(UsageError, match="leave out --drop"):
+    with pytest.raises(UsageError, match="--schema replaces --drop"):
         infer(schema=path, drop=("x",))
 
 

@@ -60,7 +60,7 @@ def test_a_big_endian_byte_order_mark_is_recognised(write: Write, mark: str) -> 
 def test_file_without_valid_utf_8_characters_is_read_as_cp1252(write: Write) -> None:
     table = read(write("x,city\n1,Köln\n2,Zürich\n".encode("cp1252")))
     assert cities(table) == {"Köln", "Zürich"}
-    assert "is read as cp1252: it is not UTF-8, its first word that is not ASCII reads 'Köln'" in table.notices[0]
+    assert "is read as cp1252: it is not UTF-8; its first non-ASCII word reads 'Köln'" in table.notices[0]
     assert "--encoding overrides" in table.notices[0]
 
 
@@ -90,7 +90,7 @@ def test_the_encoding_of_a_schema_that_does_not_fit_names_the_schema(write: Writ
 
 def test_more_invalid_bytes_than_valid_characters_require_a_flag(write: Write) -> None:
     content = "x,city\n1,Köln\n".encode() + "2,Zürich\n3,Genève\n".encode("latin-1")
-    with pytest.raises(UsageError, match=r"1 characters of UTF-8 and 2 bytes .* 0xfc in line 3: say --encoding"):
+    with pytest.raises(UsageError, match=r"1 characters of UTF-8 and 2 bytes .* 0xfc in line 3: use --encoding"):
         read(write(content))
 
 

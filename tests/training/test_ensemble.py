@@ -221,7 +221,7 @@ def test_trials_of_large_tables_use_a_sample_and_the_final_fit_all_rows(
     network = Architecture(3, hidden=(8,), scales=(1.0,) * 3, members=2, adapters=True)
     epochs, messages = list[Epoch](), list[str]()
     fitted = fit.fit(chosen, network, "regression", curved_rows(), curved_rows(), epochs.append, messages.append)
-    assert messages[0].startswith("each trial learns from 64 of 192 train rows, drawn at random")
+    assert messages[0].startswith("each trial is trained on 64 of 192 train rows, drawn at random")
     final = epochs[len(fitted.history) :]
     rows = 64 if framework == "keras" else 384  # rows of an epoch of the final fit
     assert len(final) * rows >= 384

@@ -93,7 +93,7 @@ def test_a_column_without_a_valid_value_is_an_error_unless_it_is_nullable() -> N
     assert {row["n"] for row in rows(beyond)} == {None}
     strict = beyond.model_dump()
     strict["features"][0]["nullable"] = False
-    with pytest.raises(UsageError, match="'n': no held-out value is valid"):
+    with pytest.raises(UsageError, match="'n': no held-out value is within"):
         rows(FeatureSchema(**strict))
     with pytest.raises(UsageError, match="--real-examples"):
         rows(FeatureSchema(**strict), real=True)

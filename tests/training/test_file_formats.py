@@ -171,7 +171,7 @@ def test_titles_blank_rows_and_other_sheets_of_excel_are_skipped(write: Write) -
     [
         ([], "without cells"),
         ([["a", "b"]], "no rows"),
-        ([["a", "a"], [1, 2]], "2 columns of the name 'a'"),
+        ([["a", "a"], [1, 2]], "2 columns with the name 'a'"),
         ([["a", "b"], [1, 2, 3]], "cells without a column name"),
     ],
 )

@@ -14,7 +14,7 @@ from models.version_files import StoredVersion
 from training import pipeline
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
-from training.final_fit import learned_rows
+from training.final_fit import training_rows_of
 from training.pipeline import TrainingResult
 from training.recipe import decide_recipe
 from training.test_set import NotComparable, unseen_rows
@@ -58,7 +58,7 @@ def test_figures_are_those_of_the_network_before_the_final_fit(run: Run, classes
     assert served.uncertainty is not None
     assert "once more on all rows" in (stored.path / "card.md").read_text("utf-8")
     np.testing.assert_array_equal(result.held_out.outputs.primary, before.held_out.outputs.primary)
-    learned = learned_rows(result.final, result.fit.recipe)
+    learned = training_rows_of(result.final, result.fit.recipe)
     assert sorted(learned.tolist()) == [row for row in range(ROWS) if row != 5]  # row 5 has an isolated value
     record = json.loads((stored.path / "training.json").read_text("utf-8"))["test_set"]
     with pytest.raises(NotComparable, match="--final all"):

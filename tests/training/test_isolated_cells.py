@@ -41,7 +41,7 @@ def test_a_table_without_isolated_cells_is_used_completely() -> None:
 def test_last_row_of_totals_is_reported() -> None:
     dataset = load("f09_total_row.csv")
     assert has_notice(dataset, "target 'y': 75368.1 in row 301 is far outside of the others")
-    assert has_notice(dataset, "row 301, the last, looks like totals: no other row has 'Total' as its 'c'")
+    assert has_notice(dataset, "row 301, the last row, looks like a row of totals: no other row has 'Total' as its 'c'")
 
 
 def replaced(cells: list[Any], **changes: Any) -> list[Any]:
@@ -60,7 +60,11 @@ DAYS = [f"2023-{1 + row % 12:02}-{1 + row % 28:02}" for row in range(200)]
         ("d", replaced([*DAYS], _9="0202-03-04"), "0202-03-04 in row 10 is far outside"),
         ("n", replaced(cycle(*range(3, 17)), _0=1e12), "1000000000000 in row 1 is far outside of the others (3 to 16)"),
         ("n", replaced(cycle(*range(3, 17)), _0=-500, _9=-499), "-500 in row 1, -499 in row 10 are far outside"),
-        ("n", replaced(cycle(*range(3, 17)), **{f"_{row}": -999 for row in range(40)}), "stand for missing? see --na"),
+        (
+            "n",
+            replaced(cycle(*range(3, 17)), **{f"_{row}": -999 for row in range(40)}),
+            "does it mean a missing value? see --na",
+        ),
     ],
 )
 def test_isolated_cells_are_reported(infer: Infer, column: str, cells: list[Any], message: str) -> None:
@@ -75,11 +79,13 @@ def test_many_sentinels_are_clipped_and_their_rows_are_trained_on(infer: Infer) 
 
 @pytest.mark.parametrize("word", ["Summe", "TOTAL:", "Grand total"])
 def test_word_for_totals_in_the_last_row_is_reported(infer: Infer, word: str) -> None:
-    assert has_notice(infer(shop=replaced(cycle("a", "b"), _199=word)), "row 200, the last, looks like totals")
+    assert has_notice(
+        infer(shop=replaced(cycle("a", "b"), _199=word)), "row 200, the last row, looks like a row of totals"
+    )
 
 
 def test_rare_level_in_the_last_row_is_not_reported_as_a_total(infer: Infer) -> None:
-    assert not has_notice(infer(shop=replaced(cycle("a", "b"), _199="c")), "looks like totals")
+    assert not has_notice(infer(shop=replaced(cycle("a", "b"), _199="c")), "looks like a row of totals")
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_rows_beyond_the_limit_are_left_out_with_a_notice(tmp_path: Path, monkey
     options = DataOptions(data=str(tmp_path / "t.csv"), target=TARGET, rows=str(KEPT))
     one, other = read_both_ways(options, monkeypatch)
     assert_same(one, other)
-    assert f"{KEPT} of {2 * KEPT:,} rows are used, drawn at random by --seed: --rows says so" in one.notices
+    assert f"{KEPT} of {2 * KEPT:,} rows are used, drawn at random by --seed: set by --rows" in one.notices
     few = load_dataset(DataOptions(data=str(tmp_path / "t.csv"), target=TARGET, memory=200_000))
     assert few.rows_used < KEPT
     assert any("do not fit into --memory; --rows overrides" in notice for notice in few.notices)

@@ -132,12 +132,12 @@ def test_epoch_in_segments_trains_the_weights_of_a_whole_epoch(monkeypatch: pyte
 
 
 def test_segments_have_equal_sizes_and_cover_all_steps() -> None:
-    assert Segments.of(1000, 1) == (1, 1000)
-    number, steps = Segments.of(1000, ensemble_keras.MAX_SEGMENT_BYTES // 300)
+    assert Segments.for_steps(1000, 1) == (1, 1000)
+    number, steps = Segments.for_steps(1000, ensemble_keras.MAX_SEGMENT_BYTES // 300)
     assert number * steps >= 1000
     assert (number, steps) == (4, 250)
 
 
 def test_selected_rows_are_spread_over_all_rows() -> None:
-    assert scale_fit.spread(np.arange(10), 4).tolist() == [0, 3, 6, 9]
-    assert scale_fit.spread(np.arange(10), 10).tolist() == [*range(10)]
+    assert scale_fit.evenly_spaced(np.arange(10), 4).tolist() == [0, 3, 6, 9]
+    assert scale_fit.evenly_spaced(np.arange(10), 10).tolist() == [*range(10)]

@@ -19,7 +19,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.encoded_rows import EncodedRows
 from training.fit import training_run
-from training.linear_candidate import compare, fit_again
+from training.linear_candidate import compare, fit_with_penalty
 from training.linear_model import LinearModel
 from training.recipe import decide_recipe
 from training.training_run import FitResult, Report, TrainingRun
@@ -114,7 +114,7 @@ def test_only_the_selected_linear_model_is_refitted(write_csv: WriteCsv, monkeyp
 
     original = linear_model.fit_each
     monkeypatch.setattr(linear_model, "fit_each", fit_each)
-    assert fit_again(run, columns, 300.0).penalty == 300.0
+    assert fit_with_penalty(run, columns, 300.0).penalty == 300.0
     assert fitted == [300.0]
 
 
@@ -192,6 +192,6 @@ def test_further_rows_affect_only_the_served_linear_model(write_csv: WriteCsv) -
     assert more.network
     x = np.asarray(further.final_rows.x)
     columns = linear_model.one_hot_columns(x, encoder)
-    expected = fit_again(further, columns, more.recipe.penalty or 0.0).predict(columns)
+    expected = fit_with_penalty(further, columns, more.recipe.penalty or 0.0).predict(columns)
     np.testing.assert_allclose(more.network.predict(x), expected, atol=1e-4)
     assert not np.allclose(plain.network.predict(x), expected, atol=1e-4)

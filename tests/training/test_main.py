@@ -62,7 +62,7 @@ def empty(folder: Path) -> bool:
             ["penguins", "--engine", "ray"],
             "the library ray is not installed; install it with: pip install 'tabserve[ray]'",
         ),
-        (["penguins", "--engine", "ray", "--time", "20s"], "--engine ray has --tune"),
+        (["penguins", "--engine", "ray", "--time", "20s"], "with --engine ray use --tune"),
         (["penguins", "--engine", "ray", "--network", "plain"], "a plain network has one: add --tune"),
         (["--epoches", "3", "--nope"], "--nope"),
         (["--epochs", "many"], "--epochs"),
@@ -87,8 +87,8 @@ def empty(folder: Path) -> bool:
         (["penguins", "--split", "tim:year"], "did you mean time"),
         (["penguins", "--drop", "islnd"], "island"),
         (["penguins", "--schema", "/nowhere.json"], "/nowhere.json"),
-        (["inspect"], "inspect takes one data set"),
-        (["inspect", "penguins", "letter"], "inspect takes one data set"),
+        (["inspect"], "inspect reads one data set"),
+        (["inspect", "penguins", "letter"], "inspect reads one data set"),
         (["inspect", "--data", "x.csv"], "--target"),
         (["inspect", "penguins", "--data", ""], "--data is missing"),
         (["inspect", "penguins", "--seed", "-1"], "--seed must be from 0"),
@@ -132,7 +132,7 @@ BAD = {
     "one class only": (rows(number, lambda row: "yes").encode(), "one class only"),
     "classes of one row": (rows(number, lambda row: f"c{row}").encode(), "none of its 80 classes has 3 rows"),
     "too many classes": (rows(number, lambda row: f"c{row}", count=1100).encode(), "at most 1,000"),
-    "duplicate names": (b"x,x,y\n" + b"1,2,3\n" * 80, "2 columns of the name 'x'"),
+    "duplicate names": (b"x,x,y\n" + b"1,2,3\n" * 80, "2 columns with the name 'x'"),
     "no usable feature": (rows(lambda row: 7, number).encode(), "no usable feature"),
     "too few rows": (rows(number, number, count=49).encode(), "49 usable rows"),
     "a broken gzip file": (b"\x1f\x8b\x08\x00 no", "damaged"),
@@ -243,7 +243,7 @@ def test_training_stores_a_version_and_prints_the_next_steps(
     assert "epoch 2/2" in captured.out
     assert "Stored mine:1" in captured.out
     assert "make serve" in captured.out
-    assert "running needs no restart" in captured.out
+    assert "running server of this store needs no restart" in captured.out
     assert [stored.tag for stored in store.versions()[0]["mine"]] == ["mine:1"]
 
 
@@ -333,7 +333,7 @@ def test_versions_are_listed_with_their_metric_and_deleted(
     assert main(["delete", "good"]) == 0
     capsys.readouterr()
     assert main(["list"]) == 0
-    assert "none; train some" in capsys.readouterr().out
+    assert "none; train a model" in capsys.readouterr().out
 
 
 def test_help_lists_every_option_with_its_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def test_dates_of_other_languages_are_read(write: Write, text_of: Callable[[date
 @pytest.mark.parametrize(
     ("cells", "hint"),
     [
-        ([f"{row // 60}:{row % 60:02}:07" for row in range(ROWS)], "dates or times in a form that is not read"),
+        ([f"{row // 60}:{row % 60:02}:07" for row in range(ROWS)], "dates or times in an unknown format"),
         ([f"{row}-{row + 5}" for row in range(ROWS)], "digits and signs that are not read as numbers, e.g. '0-5'"),
         ([f"~{row}" for row in range(ROWS)], "numbers with other text, e.g. '~0'"),
         ([f"{day:%Y%m%d}" for day in DAYS], "dates like 20210101? --date a"),

@@ -57,7 +57,7 @@ def test_new_version_is_served_until_a_person_chooses_a_version(train: Train) ->
     versions.promote(versions.find("fares", 1), by_person=True)
     versions.change("canary", "fares", lambda state: serving_changes.start_canary(state, 2, 10, None))
     assert train() == (
-        "fares:3 is not served: a person chose what is served of fares. To serve it: tabserve promote fares:3"
+        "fares:3 is not served: a person chose the served version of fares. To serve it: tabserve promote fares:3"
     )
     assert state().champion == 1
     assert train("--promote").startswith("fares:4 is the champion instead of fares:1")
@@ -101,7 +101,7 @@ def test_challenger_that_receives_requests_is_not_replaced(train: Train) -> None
     versions = VersionStore()
     versions.change("canary", "fares", lambda state: serving_changes.start_canary(state, 2, 10, None))
     printed = train("--promote-if-better", epochs=1)
-    assert printed.endswith("The challenger receives requests and was left as it is")
+    assert printed.endswith("The challenger receives requests and was not changed")
     assert (state().champion, state().aliases) == (1, {"challenger": 2})
 
 
@@ -117,7 +117,7 @@ def test_challenger_of_a_new_canary_is_not_replaced(train: Train, monkeypatch: p
 
     monkeypatch.setattr(VersionStore, "change", after_a_canary)
     printed = train("--promote-if-better", epochs=1)
-    assert printed.endswith("The challenger receives requests and was left as it is")
+    assert printed.endswith("The challenger receives requests and was not changed")
     assert state().aliases == {"challenger": 2}
 
 

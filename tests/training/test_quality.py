@@ -9,7 +9,7 @@ import pytest
 
 from training import baselines, quality, quality_report
 from training.config import DataOptions, FitOptions
-from training.quality_results import OF_DATA, OF_NETWORK, OF_OTHERS, ROOT, Job, Results, jobs
+from training.quality_results import DATA_FILES, NETWORK_FILES, OTHER_FILES, ROOT, Job, Results, jobs
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_quality_results_are_valid_until_relevant_code_changes(results: Results)
     assert not Results(path).by_job
 
 
-@pytest.mark.parametrize("pattern", OF_DATA + OF_NETWORK + OF_OTHERS)
+@pytest.mark.parametrize("pattern", DATA_FILES + NETWORK_FILES + OTHER_FILES)
 def test_the_files_that_invalidate_results_exist(pattern: str) -> None:
     assert list(ROOT.glob(pattern))
 

@@ -49,9 +49,9 @@ def test_the_fingerprint_is_that_of_the_file(write: Callable[..., str]) -> None:
         (b'{"rows": [1, 2', "JSON"),
         (b"only\none\ncolumn\n", "one column"),
         (b"Dear sir, dear madam\nthis is a letter\nof three lines\n", "not a table"),
-        (b"a,b,a\n1,2,3\n", "2 columns of the name 'a'"),
+        (b"a,b,a\n1,2,3\n", "2 columns with the name 'a'"),
         (b"a,,\n1,2,3\n", "2 columns without a name"),
-        (b"Report;;\n\na;b;c\n1;2;3\n4;5;6\n", "2 columns without a name .*begin in line 3: say --skip-rows 2"),
+        (b"Report;;\n\na;b;c\n1;2;3\n4;5;6\n", "2 columns without a name .*begin in line 3: use --skip-rows 2"),
         (b"a,b\n", "no rows"),
         (b"5.1,3.5,setosa\n4.9,3.0,setosa\n", "column names"),
         (b"a,b\n1,2\n3,4,5\n6,7\n8,9\n", "row 2 below the header .*line 3.* has 3 cells, the header has 2"),
@@ -73,7 +73,7 @@ def test_a_missing_file_is_reported_with_the_nearest_name(write: Callable[..., s
 
 
 def test_a_folder_without_tables_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has no file of a table"):
+    with pytest.raises(UsageError, match="has no table file"):
         read_table(DataOptions(data=str(tmp_path)))
 
 
@@ -81,5 +81,5 @@ def test_duplicate_columns_of_a_parquet_file_are_reported_like_those_of_a_csv(wr
     numbers = pa.array([1, 2, 3])
     file = io.BytesIO()
     arrow_parquet.write_table(pa.Table.from_arrays([numbers] * 3, names=["a", "b", "a"]), file)
-    with pytest.raises(UsageError, match="2 columns of the name 'a'"):
+    with pytest.raises(UsageError, match="2 columns with the name 'a'"):
         read_table(DataOptions(data=write(file.getvalue())))

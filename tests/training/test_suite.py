@@ -128,7 +128,7 @@ def test_the_goals_compare_the_network_with_each_learner() -> None:
     assert rows["error ÷ catboost ≤ 1.00"] == ["0.968 (0.968 to 0.968), 1 tables", "met"]
     assert rows["error ÷ realmlp ≤ 0.99"] == ["", "not measured"]
     assert rows["over 5 % worse than catboost on at most a sixth of the tables"] == ["0 of 1 tables", "met"]
-    simple = rows["nowhere over 2 % worse than the better of constant and linear"]
+    simple = rows["on no table over 2 % worse than the better of constant and linear"]
     assert simple == ["1 of 1 tables: one", "MISSED"]
     assert rows["log loss ÷ catboost ≤ 1.02"][1] == "not measured"
 

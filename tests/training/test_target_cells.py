@@ -52,7 +52,7 @@ def test_units_and_currencies_of_a_target_are_read(infer: Infer, write: Callable
 @pytest.mark.parametrize("word", ["geheim", "see note", "withheld"])
 def test_words_among_the_numbers_of_a_target_require_a_flag(infer: Infer, word: str) -> None:
     cells = [word if row % 20 == 0 else text for row, text in enumerate(NUMBERS)]
-    with pytest.raises(UsageError, match=rf"5% of its cells are not, e.g. '{word}': say --na .*--task classification"):
+    with pytest.raises(UsageError, match=rf"5% of its cells are not, e.g. '{word}': use --na .*--task classification"):
         infer(y=cells)
     assert infer(y=cells, na=(word,)).rows_used == ROWS - 10
     assert infer(y=cells, task="classification").schema.task == "multiclass"
@@ -65,7 +65,9 @@ def test_few_numbers_among_the_classes_of_a_target_are_classes(infer: Infer) -> 
 @pytest.mark.parametrize("style", ["%Y-%m-%d", "%d.%m.%Y", "%Y-%m-%dT%H:%M:%S"])
 def test_a_target_of_dates_is_rejected(infer: Infer, style: str) -> None:
     cells = pd.date_range("2024-01-01", periods=ROWS).strftime(style).tolist()
-    with pytest.raises(UsageError, match=r"holds dates, e.g. .*: predict a number made of them.*--task classification"):
+    with pytest.raises(
+        UsageError, match=r"contains dates, e.g. .*: predict a number computed from them.*--task classification"
+    ):
         infer(y=cells)
 
 

@@ -1,4 +1,4 @@
-"""How the columns of a row become the matrix that an imported network takes, and each input of the model from it.
+"""Maps the columns of a row to the input matrix of an imported network, and the matrix to the model's inputs.
 
 Numbers and booleans are the first columns of the matrix, in the order of the schema, then the codes of categories.
 """
@@ -23,31 +23,31 @@ Array = npt.NDArray[Any]
 UNKNOWN = "\x1ftabserve: unknown"
 UNKNOWN_NUMBER = -(2**31) + 7
 """A text and a number that do not occur in any vocabulary."""
-MAX_TABLE_NUMBERS = 16_000_000  # limit for one table: the version stores it, and a server holds it in memory
+MAX_TABLE_NUMBERS = 16_000_000  # limit for one table, which a version stores and a server loads
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Columns of the matrix that an input takes unchanged."""
+class MatrixColumns:
+    """Columns of the matrix that an input receives unchanged."""
 
     places: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedColumn:
     """A column of codes that a table turns into columns: (levels + 1, columns), the last row for unseen levels."""
 
     place: int
     table: Array
 
 
-InputParts = list[Columns | Coded]
+InputParts = list[MatrixColumns | CodedColumn]
 
 
 def make_encoder(
     schema: FeatureSchema, frame: Frame, target: npt.NDArray[np.float64] | None, columns: ColumnMatch
 ) -> Encoder:
-    """The encoder of an imported model. frame, target: the sample's rows; the target of a regression."""
+    """The encoder of an imported model. frame: the sample's rows. target: of a regression, else None."""
     numbers: list[Any] = []
     for feature, values in zip(schema.numeric, frame.numbers.T, strict=True):
         if columns.preprocessing == "fit" and feature.kind == "number":
@@ -61,17 +61,17 @@ def make_encoder(
 
 
 def input_parts(schema: FeatureSchema, columns: ColumnMatch) -> dict[str, InputParts]:
-    """The parts of the matrix that each input takes, without those of `columns.coded`, which lookups take."""
+    """The parts of the matrix for each input, without the inputs of `columns.coded`, which only lookups read."""
     places = {feature.name: place for place, feature in enumerate(schema.in_frame_order)}
     if columns.preprocessing != "fit":
         return {
-            input_name: [Columns(tuple(places[name] for name in names))]
+            input_name: [MatrixColumns(tuple(places[name] for name in names))]
             for input_name, names in columns.columns.items()
             if not set(names) & set(columns.coded)
         }
     (input_name,) = columns.columns
-    parts: InputParts = [Columns(tuple(range(len(schema.numeric))))] if schema.numeric else []
-    parts += [Coded(places[feature.name], one_hot(feature.levels)) for feature in schema.categorical]
+    parts: InputParts = [MatrixColumns(tuple(range(len(schema.numeric))))] if schema.numeric else []
+    parts += [CodedColumn(places[feature.name], one_hot(feature.levels)) for feature in schema.categorical]
     return {input_name: parts}
 
 
@@ -112,7 +112,7 @@ def original_inputs(
     return found
 
 
-def check_table_size(what: str, rows: int, columns: int) -> None:
+def check_table_size(title: str, rows: int, columns: int) -> None:
     """Raises UsageError for a table that is too large."""
     if rows * columns > MAX_TABLE_NUMBERS:
-        raise UsageError(f"{what} would be a table of {rows:,} rows and {columns:,} columns: use an Embedding instead")
+        raise UsageError(f"{title} would be a table of {rows:,} rows and {columns:,} columns: use an Embedding instead")

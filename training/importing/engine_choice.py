@@ -1,4 +1,4 @@
-"""The engine of an imported model: NumPy where it can express the layers with equal outputs, else TensorFlow."""
+"""Chooses the engine of an imported model: NumPy if it supports the layers with equal outputs, else TensorFlow."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ SAME = "the layers of the imported model, in NumPy"
 
 @dataclass(frozen=True)
 class ImportedEngine:
-    """network: None if TensorFlow runs the model. distance: of the answers from those of the original model."""
+    """The engine of an imported model. network: None for TensorFlow. distance: of its outputs from the original."""
 
     engine: Engine
     network: Network | None
@@ -32,9 +32,9 @@ class ImportedEngine:
 
 
 def choose_engine(rebuilt: RebuiltModel, model_of: Any, rows: Any, original: Array) -> ImportedEngine:
-    """The first engine whose answers for the rows equal those of the original model.
+    """The first engine whose outputs for the rows equal those of the original model.
 
-    model_of: makes a `TabularModel` of an engine. rows: a frame. original: (rows, outputs) answers. Raises UsageError.
+    model_of: makes a `TabularModel` of an engine. rows: a frame. original: (rows, outputs). Raises UsageError.
     """
     from models.keras_export import CannotExport
     from training.importing.numpy_graph import to_network
@@ -45,15 +45,15 @@ def choose_engine(rebuilt: RebuiltModel, model_of: Any, rows: Any, original: Arr
         distance = _distance(model_of(engine), rows, original)
         if distance <= TOLERANCE:
             return ImportedEngine(engine, network, SAME, distance)
-        reason = f"NumPy answers differently (furthest {distance:.2g})"
+        reason = f"the outputs of NumPy differ (by up to {distance:.2g})"
     except CannotExport as error:
         reason = str(error)
     keras_engine = TensorFlowEngine(rebuilt.model, reason)
     distance = _distance(model_of(keras_engine), rows, original)
     if not distance <= TOLERANCE:
         raise UsageError(
-            f"the imported model answers differently from model.predict on the sample (furthest {distance:.2g} of the "
-            f"scale, allowed {TOLERANCE:.2g}): it is not stored"
+            f"the outputs of the imported model differ from model.predict on the sample (by up to {distance:.2g} of "
+            f"the scale, allowed {TOLERANCE:.2g}): it is not stored"
         )
     return ImportedEngine(keras_engine, None, reason, distance)
 
@@ -62,13 +62,13 @@ def _distance(model: TabularModel, rows: Any, original: Array) -> float:
     return max_distance(model.predict(rows).primary, original, model.tolerance())
 
 
-def answers_of(outputs: Array, form: OutputForm) -> Array:
-    """(rows, outputs) of the original model -> the served outputs: values, or the probabilities of the classes.
+def to_served_outputs(outputs: Array, form: OutputForm) -> Array:
+    """Convert the original outputs (rows, outputs) to the served outputs: values, or the probabilities of the classes.
 
-    Raises UsageError if they are not what the form says.
+    Raises UsageError if the outputs contradict the form.
     """
     if not np.isfinite(outputs).all():
-        raise UsageError("model.predict gives a number that is not finite for a row of the sample")
+        raise UsageError("model.predict returns a number that is not finite for a row of the sample")
     outputs = outputs.astype(np.float64)
     if form == "value":
         return outputs

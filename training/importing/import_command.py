@@ -1,4 +1,4 @@
-"""`import`: a Keras model that was trained elsewhere becomes a version."""
+"""The command `import`, which stores a Keras model that was trained elsewhere as a version."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from training.config import DataOptions
 from training.errors import UsageError
 from training.importing.import_options import ImportOptions, OutputForm, Preprocessing
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # cryptography needs the extra `signing`
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PROGRAM = "python -m training"
@@ -27,21 +27,21 @@ def import_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         choices=get_args(OutputForm),
-        help="what the outputs of the model are (default: probabilities after a softmax or sigmoid; else logits for "
+        help="the form of the model's outputs (default: probabilities after a softmax or sigmoid; else logits for "
         "several outputs and a value for one)",
     )
     parser.add_argument(
         "--preprocessing",
         choices=get_args(Preprocessing),
-        help="none: the model takes the numbers of the columns, in their order; inside: it takes the columns by the "
-        "names of its inputs, and has layers that encode them; fit: it takes numbers that were scaled to mean 0 and "
-        "deviation 1 and categories as one column for each level, and the sample says how (default: none, or inside "
-        "for several inputs or text)",
+        help="none: the input of the model is the numbers of the columns, in their order; inside: its inputs have the "
+        "names of the columns, and its layers encode them; fit: numbers are scaled to mean 0 and deviation 1 and "
+        "categories become one column for each level, both fitted to the sample (default: none, or inside for several "
+        "inputs or text)",
     )
     parser.add_argument(
         "--head",
         metavar="NAME",
-        help="the output of the model, if it has several (default: the one named as the target)",
+        help="the output of the model, if it has several (default: the output with the target's name)",
     )
     add_options(parser.add_argument_group("the sample"), DataOptions)
     add_signing_option(parser)
@@ -51,9 +51,9 @@ def import_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 def check_sample(data: DataOptions) -> None:
-    """Raises UsageError without a table or a target."""
+    """Raises UsageError if there is no table or no target."""
     if not data.data:
-        raise UsageError("--data is missing: a sample of rows with the columns that the model takes, and the target")
+        raise UsageError("--data is missing: name a sample of rows with the columns of the model and the target")
     if not (data.target or data.schema):
         raise UsageError("--data needs --target, the column to predict, or --schema, which names it")
 
@@ -71,5 +71,5 @@ def import_file(parsed: argparse.Namespace, signing_key: "EllipticCurvePrivateKe
     except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"\nStored {stored.tag}. Serve it with `make serve` or `tabserve serve`; see all with `tabserve list`.")
+    print(f"\nStored {stored.tag}. Serve it with `make serve` or `tabserve serve`; `tabserve list` shows all versions.")
     return 0

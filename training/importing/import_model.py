@@ -1,4 +1,4 @@
-"""From a model file and a sample of rows to a model that answers as the original one does."""
+"""Builds a model with the outputs of an original Keras model, from the model's file and a sample of rows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from training.conformalization import HeldOutRows
 from training.dataset import Dataset
 from training.errors import UsageError
 from training.evaluation import EvaluationMetrics, evaluate
-from training.importing.encoded_columns import Array, Coded, input_parts, make_encoder, original_inputs
-from training.importing.engine_choice import ImportedEngine, answers_of, choose_engine
+from training.importing.encoded_columns import Array, CodedColumn, input_parts, make_encoder, original_inputs
+from training.importing.engine_choice import ImportedEngine, choose_engine, to_served_outputs
 from training.importing.import_options import ImportOptions, OutputForm
 from training.importing.input_columns import ColumnMatch, match_columns
 from training.importing.layer_graph import Call, LayerGraph, read_graph
@@ -26,20 +26,20 @@ from training.importing.lookups import lookup_table
 from training.importing.model_file import ModelFile, read_model_file
 from training.importing.output_form import ModelOutput, check_width, choose_output, declared_form
 from training.importing.sample import Sample, check_columns_used, fitted_dataset
-from training.scale_fit import MAX_HELD_OUT_ROWS, spread, with_scale_head
+from training.scale_fit import MAX_HELD_OUT_ROWS, evenly_spaced, with_scale_head
 from training.splitting import Split, split_rows
 from training.steps import step
 from training.training_run import Report
 
-if TYPE_CHECKING:  # it imports Keras
+if TYPE_CHECKING:  # the module imports Keras
     from training.importing.rebuild import RebuiltModel
 
-MAX_COMPARED_ROWS = 2000  # rows whose answers are compared with those of the original model
+MAX_COMPARED_ROWS = 2000  # limit of the rows whose outputs are compared with those of the original model
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A model that answers as the original one does, with the rows of the sample and its metrics on held-out rows."""
+    """A model with the outputs of the original one, the rows of the sample, and the metrics on held-out rows."""
 
     file: ModelFile
     dataset: Dataset
@@ -74,10 +74,10 @@ def import_model(options: ImportOptions, data: DataOptions, report: Report) -> I
     frame = schema.frames.from_columns(dataset.columns)
     values = dataset.target if form == "value" else None
     encoder = make_encoder(schema, frame, values, columns)
-    rebuilt = _rebuilt(graph, schema, columns, encoder, output, form)
+    rebuilt = _rebuild_model(graph, schema, columns, encoder, output, form)
     compared = frame.take(slice(MAX_COMPARED_ROWS))
     with step("the original model cannot be called", options.model):
-        original = answers_of(_predict(file.model, graph, schema, encoder, columns, compared, output), form)
+        original = to_served_outputs(_predict(file.model, graph, schema, encoder, columns, compared, output), form)
 
     def model_of(engine: Engine) -> TabularModel:
         return TabularModel("0", schema, encoder, engine)
@@ -110,14 +110,14 @@ def import_model(options: ImportOptions, data: DataOptions, report: Report) -> I
 
 
 def describe_engine(engine: ImportedEngine, rows: int) -> str:
-    equal = f"Equal to model.predict on {rows:,} rows of the sample (furthest {engine.distance:.1g})."
+    equal = f"Equal to model.predict on {rows:,} rows of the sample (largest difference {engine.distance:.1g})."
     return f"Served by {engine.title}. {equal}"
 
 
 def _dataset(
     sample: Sample, graph: LayerGraph, columns: ColumnMatch, output: ModelOutput, model: Any, options: ImportOptions
 ) -> tuple[Dataset, OutputForm, list[str]]:
-    """The sample as the model takes it, the form of the outputs, and notices."""
+    """The sample as a data set for the model, the form of the outputs, and notices."""
     width = output_width(model, output.name, list(graph.outputs))
     form = declared_form(output, width, options.output)
     task = sample.options.task
@@ -137,10 +137,10 @@ def _dataset(
 
 
 def _form_by_target(dataset: Dataset, output: ModelOutput, task: str | None) -> OutputForm:
-    """The form of a single output without a function that names it."""
+    """The form of a single output without an activation, by the target."""
     if dataset.schema.task == "binary" and task is None:
         raise UsageError(
-            f"{output.layer} has one output without an activation, and the target has two values: say --output logits "
+            f"{output.layer} has one output without an activation, and the target has two values: use --output logits "
             "or --output value"
         )
     return "logits" if dataset.schema.task == "binary" else "value"
@@ -155,7 +155,7 @@ def output_width(model: Any, name: str, names: list[str]) -> int:
 
 
 def _check_fit_width(graph: LayerGraph, columns: ColumnMatch, dataset: Dataset) -> None:
-    """Raises UsageError if --preprocessing fit makes another number of columns than the model takes."""
+    """Raises UsageError if --preprocessing fit makes another number of columns than the input has."""
     if columns.preprocessing != "fit":
         return
     schema = dataset.schema
@@ -164,12 +164,12 @@ def _check_fit_width(graph: LayerGraph, columns: ColumnMatch, dataset: Dataset) 
     if sum(made.values()) != width:
         each = ", ".join(f"{name} {count}" for name, count in made.items())
         raise UsageError(
-            f"input {graph.inputs[0].name!r} takes {width} numbers, and the columns of the sample make "
-            f"{sum(made.values())}: {each} (a number or a boolean one, a category one for each level)"
+            f"input {graph.inputs[0].name!r} takes {width} numbers, but the columns of the sample make "
+            f"{sum(made.values())}: {each} (one for a number or a boolean, one for each level of a category)"
         )
 
 
-def _rebuilt(
+def _rebuild_model(
     graph: LayerGraph,
     schema: FeatureSchema,
     columns: ColumnMatch,
@@ -181,14 +181,14 @@ def _rebuilt(
 
     places = {feature.name: place for place, feature in enumerate(schema.in_frame_order)}
 
-    def table(call: Call) -> Coded:
+    def table(call: Call) -> CodedColumn:
         model_input = graph.inputs[-1 - call.values[0].call]
         (column,) = columns.columns[model_input.name]
         levels = schema.by_name[column].seen.levels or []
         if type(call.layer).__name__ == "StringLookup":
             levels = [str(level) for level in levels]
         width = None if not model_input.shape else 1
-        return Coded(places[column], lookup_table(call.layer, levels, width))
+        return CodedColumn(places[column], lookup_table(call.layer, levels, width))
 
     parts = input_parts(schema, columns)
     return rebuild(graph, encoder.width, parts, table, ModelEnd(output, form, encoder.target))
@@ -203,7 +203,7 @@ def _predict(
     rows: Frame,
     output: ModelOutput,
 ) -> Array:
-    """(rows, outputs) of the original model, from the columns as it takes them."""
+    """(rows, outputs): the outputs of the original model for its own inputs."""
     import keras
     import tensorflow as tf
 
@@ -227,7 +227,7 @@ def _with_scale(
     """The model with the scale of a regression's errors, fitted to the rows that are not in the test set."""
     if dataset.schema.task != "regression":
         return None, model
-    rows = spread(np.concatenate([split.train, split.validation]), MAX_HELD_OUT_ROWS)
+    rows = evenly_spaced(np.concatenate([split.train, split.validation]), MAX_HELD_OUT_ROWS)
     x = model.encoder.encode(frame.take(rows))
     scaling = model.encoder.target
     errors = scaling.apply(dataset.target[rows]) - scaling.apply(model.predict_encoded(x).primary[:, 0])
@@ -235,8 +235,8 @@ def _with_scale(
 
 
 def quality_notices(held_out: HeldOutRows, metrics: EvaluationMetrics) -> list[str]:
-    """A notice if the model is not better than a constant, as happens if it gets other numbers than in training."""
-    advice = "does it take the columns in another order, or scaled? See --preprocessing and --schema"
+    """A notice if the model is not better than a constant, as happens if its inputs differ from those in training."""
+    advice = "does the model need the columns in another order, or scaled? See --preprocessing and --schema"
     classes = ", ".join(map(str, held_out.schema.classes or ()))
     if held_out.schema.task == "regression":
         if metrics.get("r2", 1.0) > 0:

@@ -1,4 +1,4 @@
-"""The options of an import."""
+"""The options of the command `import`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,10 @@ Preprocessing = Literal["none", "inside", "fit"]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """model: the path of the file. output, preprocessing: None if the model determines them. head: the output."""
+    """The options of an import.
+
+    model: the path of the file. output, preprocessing: None if the model determines them. head: the output.
+    """
 
     model: str
     output: OutputForm | None = None

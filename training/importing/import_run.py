@@ -1,4 +1,4 @@
-"""From a model file and a sample of rows to a stored version: `run` for commands, `store_keras_model` for Python."""
+"""Imports a model file and a sample of rows as a version: `run` for commands, `store_keras_model` for Python."""
 
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from training.promotion import PromotionMode
 from training.steps import step
 from training.training_run import Report
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # cryptography needs the extra `signing`
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
@@ -66,36 +66,36 @@ def store_keras_model(
 ) -> StoredVersion:
     """Store a Keras model as a version, the same as `python -m training import`.
 
-    model: a Keras model, or the path of its `.keras` file. data: a pandas table with the columns that the model takes
+    model: a Keras model, or the path of its `.keras` file. data: a pandas table with the columns of the model
     and the target, or the path of a file. promote: whether the version is served; None: unless a person chose what is
     served. Raises UsageError for a model that cannot be served, with the layer, and StoreError.
     """
-    check_model_name(name)  # it is a part of paths
+    check_model_name(name)  # the name is part of paths
     mode: PromotionMode = "auto" if promote is None else "always" if promote else "never"
     with tempfile.TemporaryDirectory(prefix="tabserve-import-") as folder:
-        path = _written_model(model, Path(folder) / f"{name}.keras")
-        table = _written_table(data, Path(folder) / f"{name}.parquet")
+        path = _model_path(model, Path(folder) / f"{name}.keras")
+        table = _table_path(data, Path(folder) / f"{name}.parquet")
         options = DataOptions(
             data=table, target=target, name=name, schema=None if schema is None else str(schema), drop=tuple(drop)
         )
         return run(ImportOptions(path, output, preprocessing, head), options, mode, report=report)
 
 
-def _written_model(model: Any, path: Path) -> str:
+def _model_path(model: Any, path: Path) -> str:
     if isinstance(model, str | Path):
         return str(model)
     if not callable(getattr(model, "save", None)):
-        raise UsageError(f"expected a Keras model or the path of a .keras file, given {type(model).__name__}")
+        raise UsageError(f"expected a Keras model or the path of a .keras file, not {type(model).__name__}")
     model.save(path)
     return str(path)
 
 
-def _written_table(data: Any, path: Path) -> str:
+def _table_path(data: Any, path: Path) -> str:
     if isinstance(data, str | Path):
         return str(data)
     import pandas as pd
 
     if not isinstance(data, pd.DataFrame):
-        raise UsageError(f"expected a pandas table or the path of a file, given {type(data).__name__}")
+        raise UsageError(f"expected a pandas table or the path of a file, not {type(data).__name__}")
     data.to_parquet(path, index=False)
     return str(path)

@@ -1,4 +1,4 @@
-"""The files of an imported version: card, golden rows, metrics, uncertainty, importance, reference."""
+"""Builds the files of an imported version: card, golden rows, metrics, uncertainty, importance, reference."""
 
 import platform
 from dataclasses import asdict, replace
@@ -18,9 +18,9 @@ from training.evaluation import MAIN_METRIC
 from training.importance import column_importance
 from training.importing.import_model import ImportedModel
 
-MAY_HAVE_LEARNED = (
-    "The model was trained elsewhere. It may have learned from these rows: then its errors here are smaller than on "
-    "new rows, and its intervals and label sets too narrow."
+MAY_BE_TRAINED_ON_SAMPLE = (
+    "The model was trained elsewhere. If it was trained on these rows, its errors here are smaller than on new rows, "
+    "and its intervals and label sets are too narrow."
 )
 
 
@@ -72,7 +72,7 @@ def build_version(imported: ImportedModel, data: DataOptions) -> TrainedVersion:
 
 
 def import_record(imported: ImportedModel, data: DataOptions) -> dict[str, Any]:
-    """The provenance of the version, for `training.json`. It has no test set: which rows trained it is unknown."""
+    """The provenance of the version, for `training.json`. It has no test set: the training rows are unknown."""
     dataset = imported.dataset
     name = Path(data.data).name
     return {
@@ -104,17 +104,17 @@ def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[s
     """card.md of an imported model."""
     schema, split, engine = imported.dataset.schema, imported.split, imported.engine
     made = {
-        "none": "The model takes the numbers of the columns as they are.",
+        "none": "The input of the model is the numbers of the columns, unchanged.",
         "inside": "The model encodes the columns itself.",
-        "fit": "The columns are encoded as the sample suggests: numbers with its mean and standard deviation, "
-        "categories as one column for each level. The encoding of the training is not known.",
+        "fit": "The encoding is fitted to the sample: numbers are scaled by its mean and standard deviation, "
+        "categories become one column for each level. The encoding that was used in training is unknown.",
     }[imported.columns.preprocessing]
     sections = [
         f"# {schema.name}",
         f"Predicts `{schema.target}` ({schema.task}) from {len(schema.features)} columns. Imported from "
         f"`{imported.file.name}`.",
         "## Quality",
-        f"On {len(split.test):,} held-out rows of the sample ({split.how}). {MAY_HAVE_LEARNED}",
+        f"On {len(split.test):,} held-out rows of the sample ({split.how}). {MAY_BE_TRAINED_ON_SAMPLE}",
         card.markdown_metrics(imported.metrics),
         "![answers on held-out rows](answers.png)",
         *card.uncertainty_section(coverage),
@@ -123,8 +123,8 @@ def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[s
         f"Model: `{imported.file.name}`, SHA-256 `{imported.file.sha256[:16]}…`, {record['parameters']:,} parameters, "
         f"layers: {', '.join(dict.fromkeys(record['imported']['layers']))}. Its output `{imported.output.name}` is "
         f"read as {imported.form}. {made}",
-        f"Served by {engine.title}. On the sample its answers equal those of `model.predict` "
-        f"(furthest {engine.distance:.1g}).",
+        f"Served by {engine.title}. On the sample its outputs equal those of `model.predict` "
+        f"(largest difference {engine.distance:.1g}).",
         f"Sample: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, SHA-256 "
         f"`{record['fingerprint'][:16]}…`.",
         *card.column_sections(schema),

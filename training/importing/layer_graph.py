@@ -1,4 +1,4 @@
-"""A Keras model as a flat graph of layer calls, read from its configuration; nested models are opened."""
+"""A Keras model as a flat graph of layer calls, read from its configuration, without nested models."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Value(NamedTuple):
 
 
 class ModelInput(NamedTuple):
-    """shape: without the batch."""
+    """An input of the model. shape: without the batch axis."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -26,7 +26,7 @@ class ModelInput(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The number of columns that it takes. Raises UsageError if it does not take the columns of a row."""
+        """The number of columns of the input. Raises UsageError if its shape is not that of columns of a row."""
         if len(self.shape) > 1 or None in self.shape:
             wanted = " by ".join("any" if size is None else str(size) for size in self.shape)
             raise UsageError(
@@ -38,14 +38,14 @@ class ModelInput(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """A layer that is called. args, kwargs: nested lists, tuples and dictionaries with `Value`s in them."""
+    """A call of a layer. args, kwargs: nested lists, tuples and dictionaries with `Value`s in them."""
 
     layer: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @property
-    def called(self) -> str:
+    def title(self) -> str:
         return layer_title(self.layer)
 
     @property
@@ -55,14 +55,14 @@ class Call:
 
 @dataclass
 class LayerGraph:
-    """The calls in topological order."""
+    """The calls of a model's layers in topological order."""
 
     inputs: list[ModelInput]
     calls: list[Call] = field(default_factory=list)
     outputs: dict[str, Value] = field(default_factory=dict)
 
     def users(self, value: Value) -> list[int]:
-        """The calls that take a value."""
+        """The indices of the calls that use a value."""
         return [number for number, call in enumerate(self.calls) if value in call.values]
 
 
@@ -90,7 +90,7 @@ def map_values(function: Callable[[Value], Any], structure: Any) -> Any:
 def read_graph(model: Any) -> LayerGraph:
     """The graph of a Sequential or functional model. Raises UsageError."""
     if not model.built or not model.inputs:
-        raise UsageError("the model does not say what it takes: begin it with keras.Input, and save it again")
+        raise UsageError("the model does not declare its inputs: begin it with keras.Input, and save it again")
     graph = LayerGraph([_input_of(tensor) for tensor in model.inputs])
     found = _add_model(graph, model, [Value(-1 - number) for number in range(len(graph.inputs))])
     graph.outputs = dict(zip(_output_names(model, len(found)), found, strict=True))
@@ -104,7 +104,7 @@ def _input_of(tensor: Any) -> ModelInput:
 
 
 def _output_names(model: Any, count: int) -> list[str]:
-    """The keys of a dictionary of outputs, else the names of the layers that make them."""
+    """The keys of a dictionary of outputs, else the names of the layers that compute them."""
     structure = model.get_config().get("output_layers")
     if isinstance(structure, dict):
         return sorted(structure)
@@ -112,15 +112,15 @@ def _output_names(model: Any, count: int) -> list[str]:
     return names if len(set(names)) == count else [f"output {number}" for number in range(count)]
 
 
-def _add_model(graph: LayerGraph, model: Any, taken: list[Value]) -> list[Value]:
-    """Add the calls of a model. Returns its outputs. taken: the values of its inputs, in order."""
+def _add_model(graph: LayerGraph, model: Any, inputs: list[Value]) -> list[Value]:
+    """Add the calls of a model. Returns its outputs. inputs: the values of its inputs, in order."""
     import keras
 
     if isinstance(model, keras.Sequential):
         for layer in model.layers:
-            taken = _add_call(graph, layer, (taken[0],), {})
-        return taken
-    return _FunctionalReader(graph, model, taken).read()
+            inputs = _add_call(graph, layer, (inputs[0],), {})
+        return inputs
+    return _FunctionalReader(graph, model, inputs).read()
 
 
 def _add_call(graph: LayerGraph, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Value]:
@@ -140,10 +140,10 @@ def _add_call(graph: LayerGraph, layer: Any, args: tuple[Any, ...], kwargs: dict
 class _FunctionalReader:
     """Reads the calls of a functional model from its configuration, which names tensors by layer, call and output."""
 
-    def __init__(self, graph: LayerGraph, model: Any, taken: list[Value]) -> None:
+    def __init__(self, graph: LayerGraph, model: Any, inputs: list[Value]) -> None:
         self._graph, self._model, self._config = graph, model, model.get_config()
         self._known: dict[tuple[str, int, int], Value] = {}
-        for tensor, value in zip(_tensor_names(self._config["input_layers"]), taken, strict=True):
+        for tensor, value in zip(_tensor_names(self._config["input_layers"]), inputs, strict=True):
             self._known[tensor] = value
 
     def read(self) -> list[Value]:
@@ -155,7 +155,7 @@ class _FunctionalReader:
         while waiting:
             later = [entry for entry in waiting if not self._add(*entry)]
             if len(later) == len(waiting):
-                raise UsageError(f"the model is damaged: layer {later[0][0]!r} takes what no layer gives")
+                raise UsageError(f"the model is damaged: layer {later[0][0]!r} has an input that no layer computes")
             waiting = later
         return [self._known[tensor] for tensor in _tensor_names(self._config["output_layers"])]
 
@@ -200,6 +200,6 @@ def _resolved(structure: Any, known: dict[tuple[str, int, int], Value]) -> Any:
 
 def _check_call(call: Call) -> None:
     if call.kwargs.get("training"):
-        raise UsageError(f"{call.called} is called with training=True: its predictions would be random")
+        raise UsageError(f"{call.title} is called with training=True: its predictions would be random")
     if not call.values:
-        raise UsageError(f"{call.called} takes no value of the row")
+        raise UsageError(f"{call.title} does not depend on the row")

@@ -1,4 +1,4 @@
-"""Lookups of text and whole numbers become tables: from the code of a level to the layer's output for the level."""
+"""Converts lookups of text and integers to tables, from the code of a level to the layer's output for the level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from training.importing.layer_graph import LayerGraph, Value
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The vocabulary of a column's lookups. closed: whether one of them has no output for other values."""
+    """The vocabulary of a column's lookups. closed: whether a lookup has no output for other values."""
 
     levels: list[Scalar]
     closed: bool
@@ -37,10 +37,10 @@ def column_vocabulary(graph: LayerGraph, number: int) -> Vocabulary:
 
 
 def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Array:
-    """(levels + 1, columns): the output of the layer for each level, the last one for unseen levels.
+    """(levels + 1, columns): the output of the layer for each level, in the last row for unseen levels.
 
-    width: of the rows, None for a layer that takes a column without its own axis. A layer without an output for unseen
-    levels has zeros there; the schema refuses such levels.
+    width: of the rows, None for a layer whose input has no axis for columns. A layer without an output for unseen
+    levels has zeros in the last row; the schema rejects such levels.
     """
     columns = 1 if layer.output_mode == "int" else int(layer.vocabulary_size())
     check_table_size(layer_title(layer), len(levels) + 1, columns)
@@ -61,7 +61,7 @@ def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Arr
 
 def _check_lookup(layer: Any) -> None:
     if layer.invert:
-        raise UsageError(f"{layer_title(layer)} turns numbers into text, which no layer after it can take")
+        raise UsageError(f"{layer_title(layer)} turns numbers into text, which no layer after it can read")
     if layer.num_oov_indices > 1:
         raise UsageError(
             f"{layer_title(layer)} spreads unknown values over {layer.num_oov_indices} numbers by a hash, which the "

@@ -1,4 +1,4 @@
-"""A model file, checked before Keras reads it: which objects it has is decided by its configuration alone.
+"""Checks a model file before Keras reads it: only the configuration determines the objects that the file contains.
 
 More is accepted than in a stored version (`models.keras_archive`): lookups of text and a few operations, which the
 import replaces by layers. An error names the layer that is refused.
@@ -26,7 +26,7 @@ HDF5 = b"\x89HDF"
 
 
 class ModelFile(NamedTuple):
-    """A model that Keras has read."""
+    """A model that Keras has loaded."""
 
     model: Any
     sha256: str
@@ -41,7 +41,7 @@ def read_model_file(path: Path) -> ModelFile:
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged file can make Keras raise anything
+    except Exception as error:  # Keras may raise any exception for a damaged file
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{path.name} cannot be read by Keras: {truncate(reason, 300)}") from error
     with path.open("rb") as file:
@@ -49,10 +49,10 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def check_is_keras(path: Path) -> None:
-    """Raises UsageError for other files, with the way to a `.keras` file where there is one."""
+    """Raises UsageError for other files; the message says how to make a `.keras` file, if possible."""
     if not path.exists():
         raise UsageError(f"{path}: no such file")
-    save = "load it where you trust it, and save it with model.save('model.keras')"
+    save = "load it in a place where you trust it, and save it with model.save('model.keras')"
     if path.is_dir():
         what = "a SavedModel" if (path / "saved_model.pb").is_file() else "a folder"
         reason = ": its graph is a program, which may read and write files" if what == "a SavedModel" else ""
@@ -60,7 +60,7 @@ def check_is_keras(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(4)
     if head == HDF5:
-        raise UsageError(f"{path.name} is an HDF5 file, which can hold code and is not imported; {save}")
+        raise UsageError(f"{path.name} is an HDF5 file, which can contain code and is not imported; {save}")
     if path.suffix == ".onnx":
         raise UsageError(f"{path.name} is an ONNX file, which is not imported; only .keras files are")
     # Keras decides by the file name: it reads model.h5 as HDF5, even if the file is a ZIP archive that the checks
@@ -92,7 +92,7 @@ def check_model_file(path: Path) -> None:
 
 
 def _is_member_name(name: str) -> bool:
-    """A member of a version's file, or the vocabulary of a lookup, in a folder of the archive."""
+    """Whether it is a member of a stored model file, or the vocabulary of a lookup in a folder of the archive."""
     parts = name.split("/")
     return all(map(is_plain_name, parts)) and (
         name in MEMBERS or (parts[0] == "assets" and parts[-1] == "vocabulary.txt")
@@ -100,7 +100,7 @@ def _is_member_name(name: str) -> bool:
 
 
 def _objects(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All parts of a configuration from which Keras makes an object, with the innermost layer they belong to."""
+    """All parts of a configuration from which Keras makes an object, each with the innermost layer around it."""
     if isinstance(value, dict):
         if "class_name" in value or "registered_name" in value:
             where = _layer_name(value) or where
@@ -128,7 +128,7 @@ def _refusal(where: str, found: dict[str, Any]) -> str | None:
     if is_accepted(found) or is_operation:
         return None
     if name == "Lambda" or "lambda" in name:
-        return f"{where} is a Lambda layer: it holds Python code, which is never run; use layers of Keras instead"
+        return f"{where} is a Lambda layer: it contains Python code, which is never run; use layers of Keras instead"
     if name == "function":
         return f"{where} names the function {truncate(str(found.get('config')))!r}, which is never run"
     if name in TEXT_LAYERS:
@@ -136,7 +136,7 @@ def _refusal(where: str, found: dict[str, Any]) -> str | None:
     if module == "keras.layers" and any(part in name for part in OTHER_SHAPES):
         return f"{where} is of the class {name}, which is for sequences or images, not for rows of a table"
     if isinstance(module, str) and module.startswith("keras.src.ops"):
-        return f"{where} is the operation {name}; of operations only {', '.join(sorted(OPERATIONS))} are known"
+        return f"{where} is the operation {name}; the supported operations are {', '.join(sorted(OPERATIONS))}"
     if module == "keras.layers" and found.get("registered_name") in (None, name):
         return f"{where} is of the class {name}, which is not one of the layers that run no code of the file"
     registered = truncate(str(found.get("registered_name") or name))
@@ -146,5 +146,5 @@ def _refusal(where: str, found: dict[str, Any]) -> str | None:
 def _lookup_refusal(where: str, found: dict[str, Any]) -> str | None:
     config = found.get("config")
     if not isinstance(config, dict) or not isinstance(config.get("vocabulary"), list | None):
-        return f"{where} reads its vocabulary from a file; save the model after `adapt`, or give a list"
+        return f"{where} reads its vocabulary from a file; save the model after `adapt`, or pass a list"
     return None

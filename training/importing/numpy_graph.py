@@ -1,4 +1,4 @@
-"""A rebuilt model as a NumPy network: a chain of layers, or branches that are joined and then a chain."""
+"""Converts a rebuilt model to a NumPy network: a chain of layers, or branches that are joined and then a chain."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ JOINS = {
     keras.layers.Maximum: "maximum",
     keras.layers.Minimum: "minimum",
 }
-NOTHING = (
+INACTIVE_LAYERS = (
     keras.layers.Identity,
     keras.layers.Dropout,
     keras.layers.AlphaDropout,
@@ -35,7 +35,7 @@ NOTHING = (
     keras.layers.SpatialDropout1D,
     keras.layers.ActivityRegularization,
 )
-"""Layers that change nothing outside of training."""
+"""Layers that have no effect outside of training."""
 
 
 def to_network(rebuilt: RebuiltModel) -> Network:
@@ -45,14 +45,14 @@ def to_network(rebuilt: RebuiltModel) -> Network:
     for number, call in enumerate(rebuilt.graph.calls):
         translation.add(Value(number), call)
     (end,) = rebuilt.graph.outputs.values()
-    network = Network(_as_layers(width, merged(translation.branches, translation.numbers[end])))
+    network = Network(_as_layers(width, merge_branches(translation.branches, translation.numbers[end])))
     if not network.weights():
         raise CannotExport("the model has no weights")
     return network
 
 
 class _Translation:
-    """Every value is a matrix: (batch, 1, units) of an embedding is held as (batch, units)."""
+    """Translates calls to branches. Every value is a matrix: (batch, 1, units) of an embedding is (batch, units)."""
 
     def __init__(self, width: int, tensors: dict[Value, Any]) -> None:
         self.branches: list[Branch] = []
@@ -63,32 +63,32 @@ class _Translation:
         layer = call.layer
         if call.kwargs:
             raise CannotExport(f"{layer_title(layer)}: is called with options")
-        taken = [self.numbers[each] for each in call.values]
+        source = [self.numbers[each] for each in call.values]
         if type(layer) in JOINS:
-            self.numbers[value] = self._join(call, taken)
+            self.numbers[value] = self._join(call, source)
             return
-        if len(taken) != 1:
+        if len(source) != 1:
             raise CannotExport(f"{layer_title(layer)}: joins several branches in a way that has no counterpart")
         if type(layer) in (keras.layers.Embedding, keras.layers.CategoryEncoding):
-            self.numbers[value] = self._look_up(layer, self._tensors[call.values[0]].shape[1:], taken[0])
+            self.numbers[value] = self._look_up(layer, self._tensors[call.values[0]].shape[1:], source[0])
             return
         made = self._layers(layer, self._tensors[call.values[0]])
-        self.numbers[value] = self._branch(Branch((taken[0],), "", tuple(made))) if made else taken[0]
+        self.numbers[value] = self._branch(Branch((source[0],), "", tuple(made))) if made else source[0]
 
     def _branch(self, branch: Branch) -> int:
         self.branches.append(branch)
         return len(self.branches)
 
-    def _join(self, call: Call, taken: list[int]) -> int:
+    def _join(self, call: Call, source: list[int]) -> int:
         layer = call.layer
         for each in call.values:
             _check_matrix(layer, self._tensors[each])
         if type(layer) is keras.layers.Concatenate and layer.axis not in (-1, 1):
             raise CannotExport(f"{layer_title(layer)}: works along axis {layer.axis}, expected the last one")
-        return self._branch(Branch(tuple(taken), JOINS[type(layer)]))
+        return self._branch(Branch(tuple(source), JOINS[type(layer)]))
 
-    def _look_up(self, layer: Any, shape: tuple[int | None, ...], taken: int) -> int:
-        """A table for each column; those of several columns side by side."""
+    def _look_up(self, layer: Any, shape: tuple[int | None, ...], source: int) -> int:
+        """Add a table for each column; the rows of several columns' tables are concatenated."""
         if type(layer) is keras.layers.Embedding:
             if layer.mask_zero or layer.quantization_mode or layer.compute_dtype != "float32":
                 raise CannotExport(f"{layer_title(layer)}: expected a plain table of float32")
@@ -103,22 +103,22 @@ class _Translation:
             raise CannotExport(f"{layer_title(layer)}: takes {shape}, expected one column or a matrix of level numbers")
         columns = int(shape[0] or 0) if shape else 1
         if columns == 1:
-            return self._branch(Branch((taken,), "", (Embedding(table),)))
-        parts = [self._branch(Branch((taken,), "", (Take([j]), Embedding(table)))) for j in range(columns)]
+            return self._branch(Branch((source,), "", (Embedding(table),)))
+        parts = [self._branch(Branch((source,), "", (Take([j]), Embedding(table)))) for j in range(columns)]
         return self._branch(Branch(tuple(parts), "concatenate"))
 
-    def _layers(self, layer: Any, taken: Any) -> list[Layer]:
+    def _layers(self, layer: Any, source: Any) -> list[Layer]:
         if type(layer) is ColumnSlice:
             whole = (layer.start, layer.stop) == (0, self._width)
             return [] if whole else [Take(range(layer.start, layer.stop))]
-        if type(layer) in NOTHING:
+        if type(layer) in INACTIVE_LAYERS:
             return []
         if type(layer) in (keras.layers.Flatten, keras.layers.Reshape):
             return []  # the values of a row keep their order
-        _check_matrix(layer, taken)
+        _check_matrix(layer, source)
         try:
             return list(translated(layer))
-        except AttributeError as error:  # Keras names no input of a layer that is called twice
+        except AttributeError as error:  # a layer that is called twice has no attribute `input`
             raise CannotExport(f"{layer_title(layer)}: is called twice") from error
 
 
@@ -127,8 +127,8 @@ def _check_matrix(layer: Any, tensor: Any) -> None:
         raise CannotExport(f"{layer_title(layer)}: takes {tensor.shape[1:]}, expected a matrix")
 
 
-def merged(branches: list[Branch], end: int) -> list[Branch]:
-    """The branches that the value `end` needs, with chains of them as one branch."""
+def merge_branches(branches: list[Branch], end: int) -> list[Branch]:
+    """The branches that the value `end` needs, each chain of them merged into one branch."""
     users = [0] * (len(branches) + 1)
     needed = {end}
     for number in range(end, 0, -1):
@@ -151,11 +151,11 @@ def merged(branches: list[Branch], end: int) -> list[Branch]:
         else:
             kept.append(replace(branch, values=values))
             places[number] = len(kept)
-    return _last_is(kept, places[end])
+    return _moved_to_end(kept, places[end])
 
 
-def _last_is(branches: list[Branch], end: int) -> list[Branch]:
-    """The branches, the one with number `end` last, as no other takes its value."""
+def _moved_to_end(branches: list[Branch], end: int) -> list[Branch]:
+    """The branches with number `end` as the last one; no other branch uses its value."""
     if end == len(branches):
         return branches
     order = [number for number in range(1, len(branches) + 1) if number != end] + [end]

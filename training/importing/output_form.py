@@ -1,4 +1,4 @@
-"""What the outputs of a model are: logits, probabilities, or a value; by the last layer, the option, and the target."""
+"""Determines the form of a model's outputs (logits, probabilities, value) by last layer, option and target."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +13,7 @@ Link = Literal["softmax", "sigmoid", "other"]
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The output that predicts the target. link: the function that makes it; layer: the last one, for messages."""
+    """The output that predicts the target. link: its activation; layer: the title of the last layer, for messages."""
 
     name: str
     value: Value
@@ -30,13 +30,13 @@ def choose_output(graph: LayerGraph, target: str, head: str | None) -> ModelOutp
     if name not in names:
         raise UsageError(
             f"the model has {len(names)} outputs, {list_names(names)}, and none is named as the target {target!r}: "
-            "say --head NAME"
+            "use --head NAME"
         )
     value = graph.outputs[name]
     if value.call < 0:
         raise UsageError(f"the output {name!r} of the model is one of its inputs")
     call = graph.calls[value.call]
-    return ModelOutput(name, value, link_of(call.layer), call.called)
+    return ModelOutput(name, value, link_of(call.layer), call.title)
 
 
 def link_of(layer: Any) -> Link:
@@ -53,15 +53,15 @@ def link_of(layer: Any) -> Link:
 
 
 def declared_form(output: ModelOutput, width: int, requested: OutputForm | None) -> OutputForm | None:
-    """The form that the option and the last layer declare; None if the target has to decide. Raises UsageError."""
+    """The form that the option and the last layer declare; None if the target determines it. Raises UsageError."""
     if requested == "logits" and output.link != "other":
         raise UsageError(f"{output.layer} ends with {output.link}: its outputs are probabilities, not logits")
     if requested == "value" and width > 1:
-        raise UsageError(f"{output.layer} has {width} outputs, and a value is one")
+        raise UsageError(f"{output.layer} has {width} outputs, but a value is one output")
     if output.link == "sigmoid" and width > 1:
         raise UsageError(
             f"{output.layer} has {width} outputs with a sigmoid each: labels that do not exclude each other are not "
-            "served; classes have a softmax"
+            "served; classes need a softmax"
         )
     if requested is not None:
         return requested
@@ -71,13 +71,13 @@ def declared_form(output: ModelOutput, width: int, requested: OutputForm | None)
 
 
 def check_width(output: ModelOutput, width: int, form: OutputForm, classes: list[Any] | None, target: str) -> None:
-    """Raises UsageError if the outputs are not those of the target."""
+    """Raises UsageError if the number of outputs does not fit the target."""
     if form == "value":
         return
     count = len(classes or ())
     if width == count or (width == 1 and count == 2 and output.link != "softmax"):
         return
-    hint = "; for a number say --output value" if width == 1 else ""
+    hint = "; for a number use --output value" if width == 1 else ""
     raise UsageError(
         f"{output.layer} has {width} output{'s' if width > 1 else ''}, and the target {target!r} has {count} classes "
         f"in the sample: {list_names([str(label) for label in classes or ()])}{hint}"

@@ -1,4 +1,4 @@
-"""The sample of an import as a data set: its columns with the types that the inputs of the model need."""
+"""Reads the sample of an import as a data set whose columns have the types that the model's inputs need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,23 +32,23 @@ class Sample:
 
     @classmethod
     def read(cls, options: DataOptions) -> "Sample":
-        """Raises UsageError."""
+        """Read the table of the sample. Raises UsageError."""
         edited = load_edited_schema(options)
         table = load_table(options, edited)
         return cls(table, edited, options, find_target(table, options, edited))
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the model may take: those of the schema in its order, else those of the table."""
+        """The columns that the model may use: those of the schema in its order, else those of the table."""
         if self.edited is not None:
             return [feature.name for feature in self.edited.features]
         return [name for name in self.table.names if name and name not in (self.target, *self.options.drop)]
 
     def dataset(self, columns: ColumnMatch, task: Any) -> Dataset:
-        """Infer the columns, as numbers where the model takes numbers. Raises UsageError."""
+        """Infer the columns, as numbers if the model takes numbers. Raises UsageError."""
         if self.edited is not None:
             return build_dataset(self.table, replace(self.options, task=task), self.edited)
-        names = columns.all
+        names = columns.names
         unused = [name for name in self.table.names if name not in (*names, self.target, *self.options.drop)]
         options = replace(
             self.options,
@@ -66,38 +66,38 @@ class Sample:
 
 
 def fitted_dataset(dataset: Dataset, graph: LayerGraph, columns: ColumnMatch) -> tuple[Dataset, list[str]]:
-    """The data set with the columns as the model takes them, without rows that have a missing cell; and notices.
+    """The data set with the types of the model's inputs, without rows that have a missing cell, and notices.
 
-    Raises UsageError for a column that the model cannot take.
+    Raises UsageError for a column that the model cannot use.
     """
     by_name = dataset.schema.by_name
     reasons = {ignored.name: ignored.reason for ignored in dataset.schema.ignored}
     reasons |= {feature.name: TRIED_TEXT for feature in dataset.schema.features if feature.kind == "text"}
-    for name in columns.all:
+    for name in columns.names:
         if name not in by_name or by_name[name].kind == "text":
             reason = reasons.get(name, "left out").replace(TRIED_TEXT, "free text")
-            raise UsageError(f"the model takes the column {name!r}, and it cannot be used: {reason}")
+            raise UsageError(f"the model takes the column {name!r}, but it cannot be used: {reason}")
     vocabularies = _vocabularies(graph, columns)
     limits = _index_limits(graph, columns)
-    features = [_fitted(feature, columns, vocabularies, limits) for feature in dataset.schema.features]
+    features = [_fit_feature(feature, columns, vocabularies, limits) for feature in dataset.schema.features]
     schema = FeatureSchema(**dataset.schema.model_dump(exclude={"features"}), features=features)
     complete = _complete_rows(dataset, schema)
     notices = []
     if missing := int((~complete).sum()):
         with_gaps = [f.name for f in schema.features if dataset.schema.by_name[f.name].nullable]
         notices.append(
-            f"{missing} rows with a missing cell, or one that the model's tables do not have, are left out "
-            f"({list_names(with_gaps or columns.all)}): requests with such values are errors, too"
+            f"{missing} rows with a missing cell, or a value that the model's tables do not contain, are left out "
+            f"({list_names(with_gaps or columns.names)}): requests with such values are errors"
         )
     if complete.sum() < MIN_ROWS:
         raise UsageError(
-            f"{int(complete.sum())} of {len(complete)} rows have all values that the model takes; at least {MIN_ROWS} "
+            f"{int(complete.sum())} of {len(complete)} rows have all values that the model needs; at least {MIN_ROWS} "
             f"are needed. {' '.join(notices)}"
         )
-    return _rows_of(replace(dataset, schema=schema), complete), notices
+    return _select_rows(replace(dataset, schema=schema), complete), notices
 
 
-def _rows_of(dataset: Dataset, kept: Any) -> Dataset:
+def _select_rows(dataset: Dataset, kept: Any) -> Dataset:
     key = dataset.split_key
     return replace(
         dataset,
@@ -117,7 +117,7 @@ def _complete_rows(dataset: Dataset, schema: FeatureSchema) -> Any:
         if feature.kind != "category":
             low = -np.inf if feature.low is None else feature.low
             high = np.inf if feature.high is None else feature.high
-            complete &= (values >= low) & (values <= high)  # NaN is neither
+            complete &= (values >= low) & (values <= high)  # false for NaN
             continue
         known = np.array([value is not None and feature.problem(value) is None for value in values], dtype=bool)
         complete &= known
@@ -137,7 +137,7 @@ def _vocabularies(graph: LayerGraph, columns: ColumnMatch) -> dict[str, Vocabula
 def _index_limits(graph: LayerGraph, columns: ColumnMatch) -> dict[str, int]:
     """The largest level number of the columns that a table of the model looks up directly.
 
-    Raises UsageError for a table that looks up what a layer computes: a number beyond it would be an error.
+    Raises UsageError for a table that looks up the output of another layer, which could be too large for the table.
     """
     limits: dict[str, int] = {}
     for call in graph.calls:
@@ -147,9 +147,11 @@ def _index_limits(graph: LayerGraph, columns: ColumnMatch) -> dict[str, int]:
         size = int(call.layer.input_dim if name == "Embedding" else call.layer.num_tokens)
         source, lookup = _source(graph, call.values[0])
         if lookup is not None:
-            _check_lookup_size(lookup, size, call.called)
+            _check_lookup_size(lookup, size, call.title)
         elif source is None:
-            raise UsageError(f"{call.called} looks up what other layers compute, which may be beyond its {size} rows")
+            raise UsageError(
+                f"{call.title} looks up numbers that other layers compute, which may be beyond its {size} rows"
+            )
         else:
             for column in columns.columns[graph.inputs[source].name]:
                 limits[column] = min(size - 1, limits.get(column, size - 1))
@@ -161,7 +163,7 @@ BINNING = "Discretization"
 
 
 def _source(graph: LayerGraph, value: Value) -> tuple[int | None, Any]:
-    """The input whose values these are, unchanged; or the lookup or bins that they come from; neither: (None, None)."""
+    """The number of the input that has this value, or the lookup or binning that computed it; else (None, None)."""
     while value.call >= 0:
         call = graph.calls[value.call]
         name = type(call.layer).__name__
@@ -173,32 +175,32 @@ def _source(graph: LayerGraph, value: Value) -> tuple[int | None, Any]:
     return -1 - value.call, None
 
 
-def _check_lookup_size(lookup: Any, size: int, called: str) -> None:
+def _check_lookup_size(lookup: Any, size: int, title: str) -> None:
     binning = type(lookup).__name__ == BINNING
     count = len(lookup.bin_boundaries) + 1 if binning else int(lookup.vocabulary_size())
     if lookup.output_mode == "int" and count > size:
-        raise UsageError(f"{called} has {size} rows, and layer {lookup.name!r} gives numbers up to {count - 1}")
+        raise UsageError(f"{title} has {size} rows, and layer {lookup.name!r} returns numbers up to {count - 1}")
 
 
-def _fitted(
+def _fit_feature(
     feature: Feature, columns: ColumnMatch, vocabularies: dict[str, Vocabulary], limits: dict[str, int]
 ) -> Feature:
-    """The feature as the model takes it. Raises UsageError."""
+    """The feature with the type and limits of the model's input. Raises UsageError."""
     name = feature.name
     if name in vocabularies:
-        return _coded(feature, vocabularies[name])
+        return _fit_category(feature, vocabularies[name])
     if columns.preprocessing == "fit":
         if feature.kind == "date" or feature.seen.hashed:
             what = "dates" if feature.kind == "date" else f"{feature.seen.count} levels"
-            raise UsageError(f"column {name!r} holds {what}, which --preprocessing fit cannot encode: leave it out")
+            raise UsageError(f"column {name!r} contains {what}, which --preprocessing fit cannot encode: leave it out")
         return _changed(feature, nullable=False)
     if feature.kind == "category":
         raise UsageError(
-            f"column {name!r} holds names, e.g. {feature.example!r}, and the model takes numbers there: encode them in "
-            "the model (StringLookup), or see --preprocessing fit"
+            f"column {name!r} contains names, e.g. {feature.example!r}, but the model takes numbers there: encode them "
+            "in the model (StringLookup), or see --preprocessing fit"
         )
     if feature.kind == "date":
-        raise UsageError(f"column {name!r} holds dates, and the model takes numbers there")
+        raise UsageError(f"column {name!r} contains dates, but the model takes numbers there")
     changes: dict[str, Any] = {"nullable": False}
     if name in limits:
         if feature.kind == "boolean":
@@ -210,30 +212,31 @@ def _fitted(
     return _changed(feature, **changes)
 
 
-def _coded(feature: Feature, vocabulary: Vocabulary) -> Feature:
+def _fit_category(feature: Feature, vocabulary: Vocabulary) -> Feature:
     """A category whose levels are those of the model."""
     if feature.kind != "category":
-        raise UsageError(f"column {feature.name!r} is a {feature.kind} in the schema, and the model takes names there")
+        raise UsageError(f"column {feature.name!r} is a {feature.kind} in the schema, but the model takes names there")
     levels: Sequence[Scalar] = vocabulary.levels
     if feature.level_type == "number" and isinstance(levels[0], str):
-        levels = [_number(level, feature) for level in levels]
+        levels = [_number_of_level(level, feature) for level in levels]
     if feature.level_type == "boolean" or (feature.level_type == "text") != isinstance(levels[0], str):
         raise UsageError(
-            f"column {feature.name!r} holds {feature.level_type} values, and the model knows {levels[0]!r}, …"
+            f"column {feature.name!r} contains {feature.level_type} values, but the model's vocabulary "
+            f"has {levels[0]!r}, …"
         )
     seen = TrainingRange(levels=list(levels), count=len(levels), type=feature.level_type)
     unseen = "error" if vocabulary.closed else feature.unseen
     return _changed(feature, nullable=False, seen=seen, unseen=unseen, example=levels[0])
 
 
-def _number(level: Scalar, feature: Feature) -> Scalar:
-    """A level of a vocabulary of text as the number that the table has there."""
+def _number_of_level(level: Scalar, feature: Feature) -> Scalar:
+    """The number in the table for a level of a text vocabulary."""
     try:
         number = int(str(level))
     except ValueError:
         number = None
     if number is None or str(number) != level:
-        raise UsageError(f"column {feature.name!r} holds numbers, and the model knows the text {level!r} there")
+        raise UsageError(f"column {feature.name!r} contains numbers, but the model's vocabulary has the text {level!r}")
     return number
 
 
@@ -242,6 +245,6 @@ def _changed(feature: Feature, **changes: Any) -> Feature:
 
 
 def check_columns_used(table: RawTable, columns: ColumnMatch, target: str) -> list[str]:
-    """A notice of the columns that the model does not take."""
-    unused = [name for name in table.names if name not in (*columns.all, target)]
-    return [f"the model does not take {list_names(unused)}"] if unused else []
+    """A notice of the columns that the model does not use."""
+    unused = [name for name in table.names if name not in (*columns.names, target)]
+    return [f"the model does not use {list_names(unused)}"] if unused else []

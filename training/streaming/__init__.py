@@ -1,1 +1,1 @@
-"""Tables that are too large for memory: read in batches, kept in temporary files column by column."""
+"""Reads tables that are too large for memory in batches, and stores them in temporary files column by column."""

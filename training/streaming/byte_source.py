@@ -1,4 +1,4 @@
-"""The content of a file, decompressed while it is read, as often as it is needed."""
+"""Reads the content of a file as often as it is needed, decompressed while it is read."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 1 << 24
 
 
 class CountedFile(io.RawIOBase):
-    """A file that counts and hashes the bytes that are read for the first time, from the beginning on."""
+    """A file that reports its reading position and hashes each byte once, in the order from the beginning."""
 
     def __init__(self, file: Any, read: Callable[[int], None]) -> None:
         self._file, self._report = file, read
@@ -66,9 +66,9 @@ class CountedFile(io.RawIOBase):
 
 
 class ByteSource:
-    """A file by a function that opens it.
+    """A file that can be opened repeatedly.
 
-    where: its name in messages. size: in bytes. on_read: receives how many bytes of it have been read.
+    where: its name in messages. size: in bytes. on_read: receives the number of bytes that have been read.
     """
 
     def __init__(
@@ -132,5 +132,5 @@ class ByteSource:
             raise UsageError(f"{self.where} is a {name} file that is cut off or damaged") from None
         except NotImplementedError:
             raise UsageError(
-                f"{self.where} is a ZIP archive of a method that Python does not know; decompress it"
+                f"{self.where} is a ZIP archive with a compression that Python does not support; decompress it"
             ) from None

@@ -1,4 +1,4 @@
-"""The Arrow type of each column of Python values, decided by all of its cells before they become Arrow batches.
+"""Decides the Arrow type of each column of Python values by all of its cells, before they become Arrow batches.
 
 The rules are those of `column_of_cells` for a whole column: one type, or the texts of the cells.
 """
@@ -14,7 +14,7 @@ MAX_INT, MAX_EXACT = 2**63, 2**53  # limits of int64 and of exact integers in fl
 
 
 class ColumnTypes:
-    """Collects which types the cells of each column have, and makes batches of them."""
+    """Collects the types of the cells of each column, and converts rows to Arrow batches."""
 
     def __init__(self) -> None:
         self._seen: dict[str, set[type]] = {}
@@ -27,7 +27,7 @@ class ColumnTypes:
         """The names of the columns in the order of their first cells."""
         return [*self._seen]
 
-    def see(self, row: dict[str, Any]) -> None:
+    def add_row(self, row: dict[str, Any]) -> None:
         for name, cell in row.items():
             seen = self._seen.get(name)
             if seen is None:
@@ -40,7 +40,7 @@ class ColumnTypes:
                 self._nested[name] = column_of_cells([cell]).type
 
     def batch(self, rows: Sequence[dict[str, Any]]) -> Any:
-        """Rows as a batch; a name that a row lacks is missing there."""
+        """Convert rows to a batch; the value of a column that a row does not have is missing."""
         types = self._types or {name: self._decide(name) for name in self.names}
         self._types = types
         arrays = [_array([row.get(name) for row in rows], types[name]) for name in self.names]

@@ -10,7 +10,7 @@ from training.streaming.unnamed_file import UnnamedFile, disk_error
 
 
 class ColumnFile(PartColumns):
-    """Receives batches, then is the sequence of the table's columns."""
+    """Receives the batches of a table, and is then the sequence of its columns."""
 
     def __init__(self) -> None:
         self._file = UnnamedFile()
@@ -23,7 +23,7 @@ class ColumnFile(PartColumns):
         return self._rows
 
     def add(self, batch: Any) -> None:
-        """Raises OSError if the disk is full."""
+        """Write a batch. Raises OSError if the disk is full."""
         if self._writer is None:
             self._schema = batch.schema
             self._writer = arrow_ipc.new_file(pa.PythonFile(self._file.file, mode="w"), batch.schema)

@@ -1,4 +1,4 @@
-"""A query of a DuckDB or SQLite file as a table: `duckdb:file.db?select …`, `sqlite:file.db?select …`."""
+"""Reads the result of a DuckDB or SQLite query: `duckdb:file.db?select …`, `sqlite:file.db?select …`."""
 
 import hashlib
 import importlib.util
@@ -20,7 +20,7 @@ INSTALL = "duckdb: needs the package duckdb: pip install 'tabserve[duckdb]'"
 
 
 class DatabaseQuery(NamedTuple):
-    """query: empty for the only table of the file."""
+    """A query of a database file. query: empty for the only table of the file."""
 
     scheme: str
     path: str
@@ -41,7 +41,7 @@ def parse_query(data: str) -> DatabaseQuery | None:
 
 
 def read_database(source: DatabaseQuery) -> RawTable:
-    """Raises UsageError."""
+    """Run a query. Raises UsageError."""
     if not Path(source.path).is_file():
         raise UsageError(f"no file {source.path}")
     sink = ColumnFile()
@@ -57,7 +57,7 @@ def read_database(source: DatabaseQuery) -> RawTable:
 
 
 def _read_sqlite(source: DatabaseQuery, sink: ColumnFile) -> list[str]:
-    """The cells of a column may have several types, so the query runs twice, in one transaction."""
+    """Run the query twice, in one transaction: the cells of a column may have several types."""
     try:
         uri = f"{Path(source.path).resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
@@ -78,7 +78,7 @@ def _read_sqlite(source: DatabaseQuery, sink: ColumnFile) -> list[str]:
             check_names(names, source.where)
             types = ColumnTypes()
             for row in _sqlite_rows(cursor, names):
-                types.see(row)
+                types.add_row(row)
             for batch in in_batches(_sqlite_rows(connection.execute(query), names), BATCH_ROWS):
                 sink.add(types.batch(batch))
     except sqlite3.Error as error:
@@ -119,7 +119,7 @@ def _only_table(source: DatabaseQuery, tables: list[str]) -> str:
     if len(tables) != 1:
         listed = ", ".join(sorted(tables)[:8])
         raise UsageError(
-            f"{source.where} has {len(tables)} tables ({listed}): say which rows, as in {source.where}?select * from …"
+            f"{source.where} has {len(tables)} tables ({listed}): name the rows, as in {source.where}?select * from …"
         )
     quoted = tables[0].replace('"', '""')
     return f'select * from "{quoted}"'

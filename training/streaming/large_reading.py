@@ -1,4 +1,4 @@
-"""Reads a large table, or one of several files, in batches into temporary files."""
+"""Reads a large table, or a table in several files, in batches into temporary files."""
 
 import hashlib
 import zipfile
@@ -34,14 +34,14 @@ ReadWhole = Callable[[bytes], RawTable]
 
 
 class FileSink:
-    """Receives the batches of several files with the same columns, perhaps in another order."""
+    """Receives the batches of several files with the same columns, possibly in different orders."""
 
     def __init__(self, sink: ColumnFile) -> None:
         self._sink = sink
         self.names: list[str] = []
         self.first = ""
 
-    def of(self, where: str) -> "OneFileSink":
+    def sink_for(self, where: str) -> "OneFileSink":
         return OneFileSink(self, where)
 
     def add(self, batch: Any, where: str) -> None:
@@ -78,20 +78,20 @@ def read_large(
     formats = [_head_format(source) for source in sources]
     if all(name == "Parquet" for name in formats) and all(file.local for file in files):
         table = read_parquet([file.name for file in files])
-        return replace(table, fingerprint=_fingerprint(sources), origin=table.origin | _count(files))
+        return replace(table, fingerprint=_fingerprint(sources), origin=table.origin | _file_count(files))
     sink = ColumnFile()
     shared = FileSink(sink)
-    tables = [_read_file(source, options, encoding, read_whole, shared.of(source.where)) for source in sources]
+    tables = [_read_file(source, options, encoding, read_whole, shared.sink_for(source.where)) for source in sources]
     first = tables[0]
     if len({table.typed for table in tables}) > 1:
-        raise UsageError(f"{files[0].name} and other files have different formats: give files of one format")
+        raise UsageError(f"{files[0].name} and other files have different formats: use files of one format")
     compression = sources[0].compression
     return replace(
         first,
         columns=sink.columns(),
         rows=sum(table.rows for table in tables),
         notices=list(dict.fromkeys(notice for table in tables for notice in table.notices)),
-        origin=first.origin | ({"compression": compression.name} if compression else {}) | _count(files),
+        origin=first.origin | ({"compression": compression.name} if compression else {}) | _file_count(files),
         fingerprint=_fingerprint(sources),
         categorical=frozenset().union(*(table.categorical for table in tables)),
         spilled=True,
@@ -101,12 +101,12 @@ def read_large(
 OnRead = Callable[[TableFile], Callable[[int], None]]
 
 
-def _count(files: list[TableFile]) -> dict[str, Any]:
+def _file_count(files: list[TableFile]) -> dict[str, Any]:
     return {"files": len(files)} if len(files) > 1 else {}
 
 
 def _fingerprint(sources: list[ByteSource]) -> str:
-    """SHA-256 of the file, or of the hashes of several."""
+    """SHA-256 of the file, or of the hashes of several files."""
     for source in sources:
         if not source.fingerprint:
             for _ in source.blocks():
@@ -159,14 +159,14 @@ def _is_workbook(source: ByteSource) -> bool:
 
 
 def _spill(table: RawTable, sink: BatchSink) -> RawTable:
-    """The rows of a table in memory."""
+    """Write the rows of a table in memory to the sink. Returns the table."""
     for batch in pa.table(list(table.columns), names=table.names).to_batches(100_000):
         sink.add(batch)
     return table
 
 
 def _read_typed(source: ByteSource, name: str, sink: BatchSink) -> RawTable:
-    """Arrow or Parquet, batch by batch."""
+    """Read an Arrow or Parquet file batch by batch."""
     where = source.where
     try:
         with closing(source.open_raw()) as file:
@@ -188,7 +188,7 @@ def _read_typed(source: ByteSource, name: str, sink: BatchSink) -> RawTable:
 
 
 def _open_typed(name: str, file: Any) -> tuple[Any, Iterable[Any]]:
-    """The schema and the batches."""
+    """The schema and the batches of an Arrow or Parquet file."""
     if name == "Parquet":
         opened = arrow_parquet.ParquetFile(pa.PythonFile(file, mode="r"))
         return opened.schema_arrow, opened.iter_batches(BATCH_ROWS)
@@ -201,7 +201,7 @@ def _open_typed(name: str, file: Any) -> tuple[Any, Iterable[Any]]:
 
 
 def _without_dictionaries(batch: Any) -> Any:
-    """The batch without dictionaries, as their levels may differ from batch to batch."""
+    """The batch with decoded dictionaries, because their levels may differ from batch to batch."""
     columns = [
         column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns
     ]

@@ -1,4 +1,4 @@
-"""A copy of a file of a URL on the local disk: it is read several times, and transferred once."""
+"""Copies the file of a URL to the local disk, so that it is transferred once and can be read several times."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from training.table_inputs import TableFile
 
 
 class CopyReader(io.RawIOBase):
-    """An unnamed file, read from the beginning, also while others read it."""
+    """Reads an unnamed file from the beginning, independently of other readers."""
 
     def __init__(self, copy: UnnamedFile) -> None:
         self._copy, self._place = copy, 0
@@ -38,7 +38,7 @@ class CopyReader(io.RawIOBase):
 
 
 def local_copy(file: TableFile, on_read: Callable[[int], None]) -> TableFile:
-    """The same file with a copy to open; a local file is returned unchanged. Raises OSError if the disk is full."""
+    """The file, opened from a local copy; a local file is returned unchanged. Raises OSError if the disk is full."""
     if file.local:
         return file
     copy, size = UnnamedFile(), 0

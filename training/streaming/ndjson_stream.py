@@ -1,4 +1,4 @@
-"""NDJSON, one object per line, as batches. It is read twice: the types of the columns depend on all lines."""
+"""Reads NDJSON, one object per line, in batches. It is read twice: the types of the columns depend on all lines."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -25,10 +25,10 @@ def is_ndjson(head: bytes) -> bool:
 def read_ndjson(
     open_chunks: Callable[[], Iterable[bytes]], encoding: TextEncoding, where: str, sink: BatchSink
 ) -> RawTable:
-    """open_chunks: opens the text in UTF-8 once more. Raises UsageError."""
+    """Read NDJSON. open_chunks: returns the text in UTF-8 from its beginning. Raises UsageError."""
     types, rows = ColumnTypes(), 0
     for row in _rows(open_chunks(), where):
-        types.see(row)
+        types.add_row(row)
         rows += 1
     names = types.names
     check_names(names, where)
@@ -53,7 +53,7 @@ def _rows(chunks: Iterable[bytes], where: str) -> Iterator[dict[str, Any]]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Chunks of UTF-16 may end within a line: a byte of a character can be that of a line feed."""
+    """The lines of chunks. Chunks of UTF-16 may end within a line: a byte of a character can equal a line feed."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""The columns of local Parquet files, read from them one column and row group at a time."""
+"""Reads the columns of local Parquet files, one column and row group at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,10 @@ from training.streaming.part_columns import PartColumns
 
 
 class ParquetColumns(PartColumns):
-    """Columns of equal names in all files."""
+    """The columns of Parquet files, which have the same names in all files."""
 
     def __init__(self, paths: list[str]) -> None:
-        """Raises UsageError."""
+        """Read the schemas of the files. Raises UsageError."""
         self._parts: list[tuple[str, int]] = []  # path and row group
         self._rows: list[int] = []
         self.names: list[str] = []
@@ -47,7 +47,7 @@ class ParquetColumns(PartColumns):
     def type_of(self, index: int) -> Any:
         return self._types[self.names[index]]
 
-    def finish(self, column: Any) -> Any:
+    def convert(self, column: Any) -> Any:
         return exact_decimals(column)
 
     def read_part(self, index: int, part: int) -> Any:

@@ -16,7 +16,7 @@ Indices = npt.NDArray[np.intp]
 
 
 class PartColumns(Sequence[Any]):
-    """Each look-up reads an Arrow column from the disk, part by part. kept: the numbers of the rows that are used,
+    """Columns on disk: each look-up reads an Arrow column, part by part. kept: the numbers of the rows that are used,
     ascending; None for all."""
 
     kept: Indices | None = None
@@ -28,17 +28,17 @@ class PartColumns(Sequence[Any]):
 
     @abstractmethod
     def type_of(self, index: int) -> Any:
-        """The Arrow type of a column; if there are several files, that of the first one."""
+        """The Arrow type of a column; if there are several files, that of the first file."""
 
     @abstractmethod
     def read_part(self, index: int, part: int) -> Any:
         """The chunked array of a column in one part."""
 
-    def finish(self, column: Any) -> Any:
-        """The whole column, perhaps with another type."""
+    def convert(self, column: Any) -> Any:
+        """Convert the whole column, for example to another type."""
         return column
 
-    def keep(self, rows: Indices) -> Self:
+    def keep_rows(self, rows: Indices) -> Self:
         """The same columns with only these rows."""
         taken = copy.copy(self)
         taken.kept = rows
@@ -61,11 +61,11 @@ class PartColumns(Sequence[Any]):
                 if first < last:
                     chunks.append(self.read_part(place, part).take(pa.array(self.kept[first:last] - start)))
             start += rows
-        return self.finish(joined_chunks(chunks))
+        return self.convert(joined_chunks(chunks))
 
 
 def joined_chunks(chunks: list[Any]) -> Any:
-    """One chunked array; types that differ between files become one. Raises UsageError."""
+    """Join chunks to one chunked array; types that differ between files are unified. Raises UsageError."""
     tables = [pa.table({"": chunk}) for chunk in chunks]
     try:
         return pa.concat_tables(tables, promote_options="permissive").column(0)

@@ -1,4 +1,4 @@
-"""A temporary file of arrays."""
+"""Stores arrays in a temporary file."""
 
 import errno
 import mmap
@@ -15,7 +15,7 @@ ALIGNMENT = 64
 
 
 class SpillFile:
-    """Arrays, each written at the end of the file."""
+    """A temporary file to whose end arrays are written."""
 
     def __init__(self) -> None:
         self._file = UnnamedFile()
@@ -37,7 +37,7 @@ class SpillFile:
         while buffer:
             count = os.preadv(self._file.file.fileno(), [buffer], offset)
             if not count:
-                raise OSError(errno.EIO, "a temporary file is shorter than what was written to it")
+                raise OSError(errno.EIO, "a temporary file is shorter than the data written to it")
             buffer, offset = buffer[count:], offset + count
 
     def write(self, buffer: memoryview, offset: int) -> None:
@@ -81,7 +81,7 @@ class StoredArray:
         return rows
 
     def write(self, start: int, rows: npt.NDArray[Any]) -> None:
-        """Write rows, starting at this one."""
+        """Write rows from row `start` on."""
         content = np.ascontiguousarray(rows, self.dtype)
         if content.size:
             self.file.write(content.data.cast("B"), self.offset + start * self.row_bytes)

@@ -1,4 +1,4 @@
-"""The inferred columns of a large table in a temporary file, each read when it is needed."""
+"""Stores the inferred columns of a large table in a temporary file; each is read when it is needed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ from training.streaming.spill_file import SpillFile, StoredArray
 
 
 class SpilledColumn(NamedTuple):
-    """(rows,) float64, or the positions of levels, -1 where there is none. levels: None of a numeric column."""
+    """(rows,) float64, or the positions of levels, -1 if missing. levels: None for a numeric column."""
 
     stored: StoredArray
     levels: npt.NDArray[Any] | None
 
     def read(self) -> npt.NDArray[Any]:
-        """(rows,) as `Dataset.columns` describes them."""
+        """(rows,): the values, in the form of `Dataset.columns`."""
         values = self.stored.read()
         return values if self.levels is None else with_missing(self.levels)[values]
 
@@ -30,7 +30,7 @@ class SpilledColumns(Mapping[str, npt.NDArray[Any]]):
         self._columns: dict[str, SpilledColumn] = {}
 
     def add(self, name: str, values: npt.NDArray[Any]) -> None:
-        """Raises OSError if the disk is full."""
+        """Store a column. Raises OSError if the disk is full."""
         levels = None
         if values.dtype == object:
             values, levels = pd.factorize(values)
@@ -55,7 +55,7 @@ class SpilledColumns(Mapping[str, npt.NDArray[Any]]):
 
 
 def with_missing(levels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(levels + 1,): the last one, which position -1 names, is None."""
+    """(levels + 1,): the levels, and None at the end, which position -1 selects."""
     table = np.empty(len(levels) + 1, dtype=object)
     table[:-1] = levels
     return table

@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.intp]
 
 
 def open_frame(schema: FeatureSchema, columns: Mapping[str, npt.NDArray[Any]], rows: int) -> "Frame | SpilledFrame":
-    """The rows of a data set, those of a large one on disk."""
+    """The rows of a data set, in memory, or on disk for a large table."""
     if isinstance(columns, SpilledColumns):
         return SpilledFrame(schema, columns, rows)
     return schema.frames.from_columns(columns)
@@ -38,7 +38,7 @@ class SpilledFrame:
         return self._rows if self._taken is None else len(self._taken)
 
     def take(self, rows: Indices) -> "SpilledFrame":
-        """These rows, not read yet."""
+        """Select rows, which are not read yet."""
         taken = rows if self._taken is None else self._taken[rows]
         return SpilledFrame(self._schema, self._columns, self._rows, taken)
 
@@ -77,7 +77,7 @@ class SpilledFrame:
 
 
 def _code_table(levels: npt.NDArray[Any] | None, known: LevelCodes) -> CodeVector:
-    """The code of each level, and last that of a missing one."""
+    """The code of each level, and at the end the code of a missing value."""
     assert levels is not None
     return np.array([known[level] for level in with_missing(levels)], np.int64)
 

@@ -1,4 +1,4 @@
-"""Encoded rows in a temporary file: rows of them in any order are read as a matrix."""
+"""Encoded rows in a temporary file, from which rows in any order are read as a matrix."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,13 +10,13 @@ from training.streaming.spill_file import SpillFile, StoredArray
 
 Matrix = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
-WINDOW_BYTES = 1 << 25  # size of the mapped part of the file: pages that were read are memory of the process
+WINDOW_BYTES = 1 << 25  # size of the mapped part of the file: pages that were read count as memory of the process
 
 
 class StoredMatrix:
-    """Some rows of a matrix (rows, width) float32 in a file, by their numbers there.
+    """Some rows of a float32 matrix (rows, width) in a file, selected by their numbers in the file.
 
-    The result is a copy. The file is unmapped after each read, so its pages do not count as memory of the process.
+    Indexing returns a copy. The file is unmapped after each read, so its pages do not count as memory of the process.
     """
 
     def __init__(self, stored: StoredArray, rows: Indices | None = None) -> None:
@@ -38,7 +38,7 @@ class StoredMatrix:
         return len(self._rows)
 
     def select(self, rows: Indices) -> "StoredMatrix":
-        """These rows, not read yet."""
+        """Select rows, which are not read yet."""
         return StoredMatrix(self._stored, self._rows[rows])
 
     def joined(self, others: Sequence["StoredMatrix"]) -> "StoredMatrix":

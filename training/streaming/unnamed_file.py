@@ -1,4 +1,4 @@
-"""A temporary file without a name: nothing remains of it when the process ends, in whatever way."""
+"""A temporary file without a name: it disappears when the process ends, even if the process is killed."""
 
 import errno
 import io
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class CompleteWrites(io.FileIO):
-    """A file whose `write` writes all bytes or raises OSError: when a disk becomes full, the system writes a part."""
+    """A file whose `write` writes all bytes or raises OSError: on a full disk, the system writes only a part."""
 
     def write(self, content: Any) -> int:
         rest = memoryview(content).cast("B")
@@ -20,7 +20,7 @@ class CompleteWrites(io.FileIO):
 
 
 class UnnamedFile:
-    """Open as long as this object exists. The folder is that of `tempfile`, which TMPDIR names."""
+    """A file that is open as long as this object exists, in the folder of `tempfile`, which TMPDIR sets."""
 
     def __init__(self) -> None:
         with tempfile.TemporaryFile(prefix="tabserve-", buffering=0) as opened:
@@ -29,7 +29,7 @@ class UnnamedFile:
 
 
 def disk_error(error: OSError) -> OSError:
-    """The same error; that of a full disk names the folder."""
+    """The same error, or an error that names the folder if the disk is full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
-    return OSError(f"no space is left in {tempfile.gettempdir()} for temporary files (TMPDIR names another folder)")
+    return OSError(f"no space is left in {tempfile.gettempdir()} for temporary files (TMPDIR sets another folder)")

@@ -21,7 +21,7 @@ import pandas as pd
 from models.text_tables import markdown
 from training.bundled import DATASETS
 from training.config import DataOptions
-from training.file_report import compare, infer_file, read_as
+from training.file_report import compare, infer_file, read_with_schema
 
 ROOT = Path(__file__).resolve().parents[3]
 EVIDENTLY = ROOT / "build/evidently/bin/python"
@@ -135,7 +135,7 @@ def compare_pair(pair: Pair, folder: Path) -> Comparison:
     infer_file(old)  # the first use imports many modules
     start = time.process_time()
     schema, before = infer_file(old)
-    report = compare(schema, before, read_as(schema, new))
+    report = compare(schema, before, read_with_schema(schema, new))
     seconds = time.process_time() - start
     categories = [feature.name for feature in schema.features if feature.kind == "category"]
     command = [EVIDENTLY, "-m", "tests.models.drift.evidently_columns", *files, json.dumps(categories)]
