@@ -1,1 +1,1 @@
-"""Serves models: takes requests from the socket to the data plane and back, in a BentoML service."""
+"""Serves models over HTTP and gRPC in a BentoML service."""

@@ -37,7 +37,7 @@ EPILOG = (
 
 
 def main(words: Sequence[str] | None = None, program: str = "python -m service") -> int:
-    """Run a command by its name; without one, serve."""
+    """Run the named command; without a command, start the server."""
     words = sys.argv[1:] if words is None else words
     if words and words[0] in PARSERS:
         from service.commands import dispatch  # imports the store
@@ -70,10 +70,10 @@ def serve(words: Sequence[str], program: str) -> int:
         *(files.options if files else ()),
     ]
     root = Path(__file__).resolve().parents[1]
-    # In a separate session: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
+    # The server runs in its own session: otherwise Ctrl+C would stop all workers before they finish their requests.
     environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True", LAUNCHER_VARIABLE: str(os.getpid())}
     if (place := environment.get("TABSERVE_CAPTURE", "").strip()) and "://" not in place:
-        environment["TABSERVE_CAPTURE"] = str(Path(place).expanduser().absolute())  # the server has another folder
+        environment["TABSERVE_CAPTURE"] = str(Path(place).expanduser().absolute())  # the server runs in another folder
     server = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
     forward_signals(server)
     address = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
@@ -85,13 +85,13 @@ def serve(words: Sequence[str], program: str) -> int:
         elif wait_until_ready(url, server):
             with_keys = os.environ.get(KEYS_VARIABLE, "").strip()
             print(KEYS_NOTE.format(url=url) if with_keys else example_requests(url), flush=True)
-    except (OSError, ValueError, LookupError) as error:  # the server runs nevertheless
+    except (OSError, ValueError, LookupError) as error:  # the server keeps running
         print(f"note: no example requests, {url}/models cannot be read: {error}", file=sys.stderr)
-    return max(server.wait(), 0)  # a negative code is the signal that stopped the server
+    return max(server.wait(), 0)  # a negative exit code is the number of the signal that stopped the server
 
 
 def tls_files(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> TlsFiles | None:
-    """The files of TLS, if any. Ends the program if they cannot be used."""
+    """The TLS files from the arguments; None without TLS. Exits with an error message if they cannot be used."""
     certfile, keyfile, ca_certs = (
         path and os.path.abspath(path)
         for path in (arguments.ssl_certfile, arguments.ssl_keyfile, arguments.ssl_ca_certs)
@@ -109,7 +109,7 @@ def tls_files(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
 
 
 def forward_signals(server: "subprocess.Popen[bytes]") -> None:
-    """Stop the server at a signal; at once at a second Ctrl+C."""
+    """Stop the server gracefully at a signal, and immediately at a second Ctrl+C."""
     received: list[int] = []
 
     def on_signal(number: int, frame: Any) -> None:
@@ -141,7 +141,7 @@ def serve_parser(program: str = "python -m service") -> argparse.ArgumentParser:
 
 
 PARSERS = {"": serve_parser, **command_parsers.PARSERS}
-"""The parser of each subcommand: tabserve/ completes words by them."""
+"""The parser of each subcommand; the shell completion of `tabserve` reads them, too."""
 
 
 def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:
@@ -156,7 +156,8 @@ def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:
 
 
 def example_requests(url: str) -> str:
-    """Three example requests for the served models: a valid one, one with two invalid rows, and the list of models."""
+    """Three example requests for the served models: a valid request, a request with two invalid rows, and the list of
+    models."""
     models = fetch(f"{url}/models")["models"]
     name = models[0]["name"]
     row = fetch(f"{url}/models/{name}")["examples"][0]["row"]
@@ -175,7 +176,7 @@ def curl(url: str, name: str, rows: list[dict[str, Any]]) -> str:
 
 
 def curl_command(url: str) -> str:
-    """curl without a check of the certificate, which may be for another name than the address."""
+    """The start of a curl command. It does not check the certificate, which may be for another host name."""
     return "curl -s -k" if url.startswith("https:") else "curl -s"
 
 
@@ -186,7 +187,7 @@ def fetch(url: str) -> Any:
 
 
 def get(url: str, timeout: float) -> Any:
-    """The response of the server that was started here, whose certificate may be for another name than its address."""
+    """The response to a GET request. The certificate is not checked: it may be for another host name."""
     context = ssl._create_unverified_context() if url.startswith("https:") else None
     return urllib.request.urlopen(url, timeout=timeout, context=context)
 

@@ -20,7 +20,10 @@ JSON = b"application/json"
 
 
 class AccessControl:
-    """admin: whether clients on the same machine may change versions."""
+    """Access without keys.
+
+    admin: whether clients on the same machine may change versions.
+    """
 
     uses_keys: ClassVar[bool] = False
 
@@ -30,7 +33,7 @@ class AccessControl:
     def check(self, request: Request, access: Access, model: str | None) -> None:
         """Called before the body is read. Raises RequestError to deny access.
 
-        access: what the route requires. model: that its path names.
+        access: what the route requires. model: the model in the path, if there is one.
         """
 
     def identify(self, request: Request) -> None:
@@ -39,8 +42,8 @@ class AccessControl:
     def check_admin(self, request: Request) -> None:
         """Called before a request that changes versions or reads the audit. Raises Forbidden.
 
-        A proxy on the same machine, or a web page in a browser on it, sends requests from there as well. A page's form
-        has another content type; Triton's client sends none.
+        Requests of a proxy or a web page on the same machine come from a loopback address, too. The form of a web page
+        has another content type; Triton's client sends no content type.
         """
         if self._admin == "off":
             raise Forbidden("changes of versions over the network are off (TABSERVE_ADMIN)")
@@ -61,7 +64,7 @@ class AccessControl:
 
 
 def is_own_origin(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a page of this server sends the request."""
+    """Whether the request comes from a page of this server."""
     origin = headers[b"origin"].decode("latin-1").lower()
     return origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1").lower()
 

@@ -5,12 +5,12 @@
 import gc
 import os
 
-gc.disable()  # off until the service is built: imported objects stay, so collections would only take time
+gc.disable()  # off until the service is built: imported objects stay in memory, so collections would free nothing
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
 os.environ.setdefault(
     "ARROW_DEFAULT_MEMORY_POOL", "system"
-)  # other versions of the C library do not return the memory of large bodies
+)  # Arrow's own memory pool does not return the memory of large bodies
 
 import asyncio
 import contextlib
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from service.http.asgi import Application
 
 START_VARIABLE = "VERSIONS_AT_START_OF_TABSERVE"
-"""The champions with which the server has started: set by the supervisor for its workers."""
+"""The environment variable with the champions at the server's start, which the supervisor sets for its workers."""
 GC_THRESHOLD = 20_000  # new objects per collection; with the default of 700, collections scan queued requests often
 FLUSH_S = 1.0
 TRIM_S = 0.25
@@ -94,7 +94,7 @@ def build_service(
 ) -> Any:
     """The BentoML service for these models.
 
-    selection: selects the versions that it serves later. parts: of this worker.
+    selection: selects the versions to serve after the start. parts: the parts that only a worker has.
     """
     plane = DataPlane(models, settings, Metrics(parts and parts.lost))
     keys = KeyRing(settings.keys_file, worker.shared_folder()) if settings.keys_file else None
@@ -137,7 +137,7 @@ def build_service(
 
 
 def application_of(context: ServerContext) -> "Application":
-    """The ASGI application. The supervisor does not need it, and starts faster without its hundred modules."""
+    """The ASGI application. The supervisor does not need it, and starts faster without its many modules."""
     from service.http.asgi import Application
 
     return Application(context)
@@ -145,7 +145,7 @@ def application_of(context: ServerContext) -> "Application":
 
 def image(models: Sequence[TabularModel]) -> Any:
     """The image that `bentoml containerize` builds; None in an installed wheel, which has no lock files."""
-    from service.bento_image import REQUIREMENTS, bento_image  # not in a worker: .3 MB
+    from service.bento_image import REQUIREMENTS, bento_image  # only outside of workers, which saves 0.3 MB
 
     return bento_image(models) if REQUIREMENTS.is_dir() else None
 
@@ -167,7 +167,10 @@ def service_class_of(
     parts: WorkerParts | None,
     keys: KeyRing | None,
 ) -> type[Any]:
-    """The class that BentoML turns into a service: start and stop. adopt: as in Follower. workers: their number."""
+    """The class with the start and the stop of the service, for BentoML.
+
+    adopt: as in `Follower`. workers: the number of workers.
+    """
     plane, settings, state = context.plane, context.settings, context.state
 
     class Tabserve:
@@ -217,10 +220,10 @@ def service_class_of(
             if limit := settings.memory_bytes or memory_limit():
                 plane.memory.limit = worker_budget(limit, workers)
                 return_large_blocks(plane.memory)
-            gc.freeze()  # collections skip everything loaded so far, which is freed by reference counts at most
-            await self.follower.look()  # reads changes made during the start
+            gc.freeze()  # collections skip the objects loaded so far, most of which live until the end
+            await self.follower.poll()  # reads changes that were made during the start
             if self.grpc:
-                with failed_start_recorded():  # last: it gets calls as soon as it listens
+                with failed_start_recorded():  # last, because it receives calls as soon as it listens
                     await self.grpc.start(worker.http_host(), settings.grpc_port, tls and tls.files)
             state.mark_ready()
 
@@ -246,7 +249,7 @@ def service_class_of(
 
 @contextlib.contextmanager
 def failed_start_recorded() -> Iterator[None]:
-    """Tell the supervisor why a worker cannot start."""
+    """Report to the supervisor why a worker cannot start."""
     try:
         yield
     except Exception as error:
@@ -278,7 +281,7 @@ async def flush_every_second(plane: DataPlane, lines: RateLimit | None) -> None:
 
 
 def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
-    """The number of workers. One for TensorFlow, which uses all cores and would load a copy into each worker."""
+    """The number of workers: 1 for TensorFlow, which uses all cores and would be loaded in each worker."""
     if settings.workers is not None:
         return settings.workers
     return 1 if any(model.engine.name == "tensorflow" for model in models) else "cpu_count"
@@ -320,7 +323,7 @@ def from_environment() -> Any:
             store_copy.fill(settings, Selection.of(settings.models))
             for repair in repair_store(store.location(settings.store)):
                 log.warning("store repaired", extra={"repair": repair})
-            store.home(settings.store)  # raises ServingStateError where it is not clear which versions are served
+            store.home(settings.store)  # raises ServingStateError if the state of the served versions is ambiguous
         pinned, start = model_selection.pinned_by_bento(Path(__file__)), versions_at_start()
         models = local_copies.select_models(settings, partial(select_models, pinned=pinned, at_start=start), folder)
         if settings.capture is not None and not worker.in_worker():
@@ -336,7 +339,8 @@ def from_environment() -> Any:
         gc.enable()
     if not worker.in_worker():
         start = {model.name: int(model.version) for model in models}
-        os.environ[START_VARIABLE] = ",".join(model.tag for model in models)  # a replaced worker starts with the same
+        # a replaced worker starts with the same versions
+        os.environ[START_VARIABLE] = ",".join(model.tag for model in models)
     selection = model_selection.selection_of(settings, pinned, start)
     try:
         return build_service(settings, models, selection, parts)
@@ -346,7 +350,7 @@ def from_environment() -> Any:
 
 
 def versions_at_start() -> Mapping[str, int]:
-    """The champions with which the supervisor of this worker has started."""
+    """The champions at the start of this worker's supervisor."""
     return versions_of(os.environ.get(START_VARIABLE, "").split(",")) if worker.in_worker() else {}
 
 

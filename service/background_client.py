@@ -1,4 +1,4 @@
-"""The worker's side of `service.background_process`: starts it when it is needed, sends it work, and replaces it."""
+"""The worker's side of `service.background_process`: starts, uses and replaces the process."""
 
 import logging
 import os
@@ -13,10 +13,10 @@ from models.outputs import Array
 from models.tabular_model import TabularModel
 from service import array_messages
 from service.array_messages import ArrayMessage
-from service.thread_priority import be_idle, lower_priority
+from service.thread_priority import lower_priority, set_idle_priority
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_WAIT_S = 120.0  # without a reply for this time the process counts as hung
+MAX_WAIT_S = 120.0  # after this time without a reply, the process is considered hung
 TRIES = 2
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
 log = logging.getLogger("tabserve.background")
@@ -32,22 +32,22 @@ class ProcessNotStarted(ProcessUnavailable):
 
 
 class ProcessEnded(Exception):  # noqa: N818 - the name describes the error
-    """The process ended during the work, also at the second attempt."""
+    """The process ended during the work, and again at the second attempt."""
 
 
 class RunningProcess(NamedTuple):
     process: "subprocess.Popen[bytes]"
     connection: socket.socket
-    loaded: set[str]  # the versions that it could load
+    loaded: set[str]  # the folders of the versions that it has loaded
 
 
 class BackgroundClient:
-    """All methods but `close` are called by one thread."""
+    """The client of a background process. One thread calls all methods except `close`."""
 
     def __init__(self, purpose: str, trusted_keys: Sequence[Path] = (), *, urgent: bool = True) -> None:
-        """purpose: of the process, for the log. trusted_keys: of which one must have signed a version.
+        """purpose: the purpose of the process, for the log. trusted_keys: public keys; one must have signed a version.
 
-        urgent: whether somebody waits for the first result, so that the process has its lowest priority only later.
+        urgent: whether a request waits for the first result. If so, the priority is lowered to the lowest only later.
         """
         self._purpose, self._urgent = purpose, urgent
         self._trusted_keys = [str(path.resolve()) for path in trusted_keys]  # the process has another working directory
@@ -55,10 +55,10 @@ class BackgroundClient:
         self._closed = False
 
     def request(self, work: str, version: Fields, arrays: Sequence[Array]) -> ArrayMessage:
-        """Let the process work with a version. A process that ended meanwhile is replaced once.
+        """Send work with a version to the process, and return its reply. A process that has ended is replaced once.
 
-        version: as from `describe`, with more fields for this work. Raises ProcessUnavailable, ProcessEnded or
-        RuntimeError.
+        version: the result of `describe`, with additional fields for this work. Raises ProcessUnavailable, ProcessEnded
+        or RuntimeError.
         """
         version = version | {"trusted_keys": self._trusted_keys}
         for _ in range(TRIES):
@@ -68,7 +68,7 @@ class BackgroundClient:
                 loaded = True
                 return self._exchange({"work": work, **version}, arrays)
             except OSError as error:
-                self._ended(error)
+                self._handle_end(error)
                 reason = str(error)
         if not loaded and not self._closed:
             raise ProcessNotStarted(f"it ended while it started or loaded the version: {reason}")
@@ -92,7 +92,7 @@ class BackgroundClient:
         return reply
 
     def _start(self) -> RunningProcess:
-        """The running process; a new one if there is none. Raises OSError."""
+        """The running process. Starts one if there is none. Raises OSError."""
         if self._closed:
             raise ConnectionError("the server is shutting down")
         if self._running is None:
@@ -115,18 +115,18 @@ class BackgroundClient:
                 )
             lower_priority(process.pid)  # before it imports its modules, which takes half a second
             if not self._urgent:
-                be_idle(process.pid)
+                set_idle_priority(process.pid)
             self._running = RunningProcess(process, own, set())
             log.info("background process started", extra={"purpose": self._purpose, "pid": process.pid})
         return self._running
 
-    def _ended(self, error: OSError) -> None:
+    def _handle_end(self, error: OSError) -> None:
         if not self._closed:
             log.warning("background process ended", extra={"purpose": self._purpose, "reason": str(error)})
         self.stop()
 
     def stop(self) -> None:
-        """End the process; the next request starts another one."""
+        """End the process. The next request starts a new process."""
         if self._running is not None:
             process, connection, _ = self._running
             self._running = None
@@ -135,7 +135,7 @@ class BackgroundClient:
             process.wait()
 
     def close(self) -> None:
-        """End the process and start no other one. Called by any thread; the thread of the requests calls `stop`
+        """End the process permanently. Any thread may call this; the thread of the other methods calls `stop`
         afterwards."""
         self._closed = True
         if (running := self._running) is not None:
@@ -143,7 +143,7 @@ class BackgroundClient:
 
 
 def describe(model: TabularModel) -> Fields:
-    """What the process needs to load this version. Raises ProcessUnavailable for a version without files."""
+    """The fields with which the process loads this version. Raises ProcessUnavailable for a version without files."""
     if model.folder is None:
         raise ProcessUnavailable(f"{model.tag} has no files")
     return {

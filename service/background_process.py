@@ -1,9 +1,9 @@
 """The process that explains predictions, or predicts as a shadow, for one worker:
 `python -m service.background_process SOCKET`.
 
-In the worker itself this work would delay requests: both would need Python's lock, and the system may take the core
-from the one that holds it. This process loads versions from their files when the worker names them, has the lowest
-priority, and ends when its worker does.
+In the worker itself, this work would delay requests: both would need Python's lock, and the system may suspend the
+thread that holds it. This process loads the versions that the worker names from their files, has the lowest priority,
+and ends with its worker.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from models.outputs import Array
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion, StoreError
 from service import array_messages
-from service.thread_priority import be_idle
+from service.thread_priority import set_idle_priority
 
 MAX_VERSIONS = 8  # limit of loaded versions
 OUT_OF_MEMORY_SCORE = "1000"  # if memory is short, the system ends this process before its worker
@@ -48,7 +48,7 @@ class LoadedVersion:
 
 
 class LoadedVersions:
-    """The versions that were used last."""
+    """The most recently used versions."""
 
     def __init__(self) -> None:
         self._versions: OrderedDict[tuple[Any, ...], LoadedVersion] = OrderedDict()
@@ -57,7 +57,7 @@ class LoadedVersions:
         """Raises StoreError."""
         folder = Path(fields["folder"])
         stored = StoredVersion(fields["name"], fields["version"], folder)
-        key = (stored, fields["engine"], modified(folder))
+        key = (stored, fields["engine"], modification_time(folder))
         if key not in self._versions:
             loaded = store.load(stored, fields["engine"], [Path(path) for path in fields["trusted_keys"]])
             self._versions[key] = LoadedVersion(loaded)
@@ -67,8 +67,8 @@ class LoadedVersions:
         return self._versions[key]
 
 
-def modified(folder: Path) -> int:
-    """Changes if another version takes the number of a deleted one."""
+def modification_time(folder: Path) -> int:
+    """The folder's modification time. It changes if a new version reuses the number of a deleted one."""
     with contextlib.suppress(OSError):
         return os.stat(folder).st_mtime_ns
     return 0
@@ -81,7 +81,7 @@ def load(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> Rep
 
 
 def count(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> Reply:
-    """The evaluations of the model that an explanation of these rows takes."""
+    """The number of evaluations of the model that an explanation of these rows needs."""
     return {"evaluations": version.extended(fields["explain"]).count_evaluations(Frame(*arrays))}, ()
 
 
@@ -90,7 +90,7 @@ def explain(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> 
 
 
 def compare(version: LoadedVersion, fields: Fields, arrays: Sequence[Array]) -> Reply:
-    """The differences of this version's predictions to those of another one, the last array."""
+    """The differences of this version's predictions to those of another version, which are the last array."""
     *frame, other = arrays
     return {}, [differences(version.model, Frame(*frame), other)]
 
@@ -119,7 +119,7 @@ def serve(connection: socket.socket) -> None:
         try:
             message = array_messages.receive(connection)
             if not idle and message.fields["work"] != "load":
-                be_idle()
+                set_idle_priority()
                 idle = True
             array_messages.send(connection, *reply_to(message, versions))
         except ConnectionError:
@@ -127,13 +127,14 @@ def serve(connection: socket.socket) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a server; the worker ends this one
+    # all processes of a server receive these; the worker ends this process
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
     keep_freed_memory()
     with socket.socket(fileno=int(words[0])) as connection:
-        connection.setblocking(True)  # the worker may have a default timeout, which made the file non-blocking
+        connection.setblocking(True)  # a default timeout in the worker makes the socket non-blocking
         serve(connection)
     return 0
 

@@ -1,7 +1,7 @@
-"""The batcher of a model: predicts requests together that are waiting at the same time.
+"""The batcher of a model: predicts together the requests that are waiting at the same time.
 
-A small prediction of a fast engine runs immediately on the event loop. All others run in one thread, one call at a
-time; the next call predicts all requests that arrived meanwhile. There is no timer and no polling.
+A small prediction of a fast engine runs immediately on the event loop. All other predictions run in one thread, one
+call at a time; the next call predicts all requests that arrived meanwhile. There is no timer and no polling.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from service.metrics import ModelCounters
 from service.settings import Switch
 
 INLINE_S = 0.002  # the longest prediction on the event loop
-FIXED_S = 0.0001  # the engine cost of one row above which sharing calls pays: it costs a request 40 to 130 µs
-CHUNK_S = 0.01  # how long a part of a large request may delay a small one
-DOUBTFUL_FACTOR = 3.0  # a busy machine makes an engine look slower by less
+FIXED_S = 0.0001  # above this engine cost of one row, requests share calls; sharing costs a request 40 to 130 µs
+CHUNK_S = 0.01  # the longest delay of a small request by a part of a large request
+DOUBTFUL_FACTOR = 3.0  # a busy machine raises the measured cost by less than this factor
 MAX_CHUNK = 2048
 MAX_BATCH = 4096
-MAX_CALLS = 4  # queued for the thread if one iteration of the event loop would process too few of the waiting requests
+MAX_CALLS = 4  # calls queued for the thread if one event loop iteration would process too few of the waiting requests
 
 log = logging.getLogger("tabserve.batcher")
 
@@ -40,7 +40,7 @@ DisconnectWaiter = Callable[[], Awaitable[None]]
 class BatchPlan(NamedTuple):
     """How a model is run, derived from the measured cost of its engine."""
 
-    inline_rows: int  # requests of up to this many rows are predicted on the event loop; 0: none
+    inline_rows: int  # requests with at most this number of rows are predicted on the event loop; 0: no requests
     chunk_rows: int  # the most rows of one request in a batch
     merge: bool  # whether requests share a call
 
@@ -69,7 +69,10 @@ class EngineResult(NamedTuple):
 
 
 class Batcher:
-    """cost: of the engine; measuring it has also warmed the engine up."""
+    """The queue of a model and the calls of its engine.
+
+    cost: the cost of the engine; its measurement has also warmed the engine up.
+    """
 
     def __init__(
         self,
@@ -123,9 +126,9 @@ class Batcher:
             request = QueuedRequest(frame, rows, deadline, request_id, client, droppable, now, loop.create_future())
             return await self._wait(request, disconnected)
         outputs, error = run_engine(self.model, frame)
-        self._count(rows, time.monotonic() - now)
+        self._record_call(rows, time.monotonic() - now)
         if outputs is None:
-            raise self._failed(error, request_id)
+            raise self._engine_failed(error, request_id)
         return outputs
 
     def predict_now(self, frame: Frame) -> Outputs | None:
@@ -133,7 +136,7 @@ class Batcher:
         started = time.monotonic()
         outputs, _ = run_engine(self.model, frame)
         if outputs is not None:
-            self._count(len(outputs), time.monotonic() - started)
+            self._record_call(len(outputs), time.monotonic() - started)
         return outputs
 
     def close(self) -> None:
@@ -145,7 +148,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         self._requests.push(request.client, request)
         self._count_waiting(request.client, request.rows)
-        self._next()
+        self._start_calls()
         timer = loop.call_later(
             request.deadline - request.arrived, self._abandon, request, DeadlinePassed(), "deadline"
         )
@@ -186,7 +189,7 @@ class Batcher:
         return QueueFull(f"the queue of model {self.model.name!r} is full: {waiting} rows are waiting", after)
 
     def _count_waiting(self, client: str, rows: int) -> None:
-        """Add to the number of rows that wait; less than 0 to subtract."""
+        """Add a number, which may be negative, to the number of waiting rows."""
         self.tally.queue_rows += rows
         waiting = self._waiting_rows.get(client, 0) + rows
         if waiting:
@@ -204,7 +207,7 @@ class Batcher:
         if not request.future.done():
             request.future.set_exception(reason)
 
-    def _take(self) -> list[tuple[QueuedRequest, Frame]]:
+    def _next_batch(self) -> list[tuple[QueuedRequest, Frame]]:
         """The next batch: a part of each request in turn, so a large request delays others by one part only."""
         batch: list[tuple[QueuedRequest, Frame]] = []
         room = MAX_BATCH
@@ -234,27 +237,29 @@ class Batcher:
                 break
         return batch
 
-    def _next(self) -> None:
+    def _start_calls(self) -> None:
         """Start the next call of the thread; several calls only if their batches are full."""
         while not self._calls or (self._calls < MAX_CALLS and self.tally.queue_rows >= MAX_BATCH):
-            batch = self._take()
+            batch = self._next_batch()
             if not batch:
                 return
             self._calls += 1
-            self._call(batch)
+            self._start_call(batch)
 
-    def _call(self, batch: list[tuple[QueuedRequest, Frame]]) -> None:
+    def _start_call(self, batch: list[tuple[QueuedRequest, Frame]]) -> None:
         frames = [frame for _, frame in batch]
         call = asyncio.get_running_loop().run_in_executor(self._thread, predict_together, self.model, frames)
-        call.add_done_callback(lambda done: self._done([request for request, _ in batch], done))
+        call.add_done_callback(lambda done: self._finish_call([request for request, _ in batch], done))
 
-    def _done(self, requests: list[QueuedRequest], call: "asyncio.Future[tuple[list[EngineResult], float]]") -> None:
+    def _finish_call(
+        self, requests: list[QueuedRequest], call: "asyncio.Future[tuple[list[EngineResult], float]]"
+    ) -> None:
         self._calls -= 1
         if call.cancelled():  # the server is shutting down
             return
         outcomes, seconds = call.result()
         rows = sum(len(outcome.outputs) for outcome in outcomes if outcome.outputs is not None)
-        self._count(rows, seconds)
+        self._record_call(rows, seconds)
         rate = rows / max(seconds, 1e-6)
         self._rows_per_second = 0.8 * self._rows_per_second + 0.2 * rate if self._rows_per_second else rate
         try:
@@ -262,20 +267,20 @@ class Batcher:
                 if request.future.done():
                     continue
                 if outcome.outputs is None:
-                    self._abandon(request, self._failed(outcome.error, request.request_id), "engine_failed")
+                    self._abandon(request, self._engine_failed(outcome.error, request.request_id), "engine_failed")
                     continue
                 request.parts.append(outcome.outputs)
                 if sum(map(len, request.parts)) == request.rows:
                     whole = request.parts[0] if len(request.parts) == 1 else Outputs.concatenate(request.parts)
                     request.future.set_result(whole)
         finally:  # also after an error, so that queued requests do not wait forever
-            self._next()
+            self._start_calls()
 
-    def _count(self, rows: int, seconds: float) -> None:
+    def _record_call(self, rows: int, seconds: float) -> None:
         self.tally.batch_rows.observe(rows)
         self.tally.engine_seconds.observe(seconds)
 
-    def _failed(self, error: Exception | None, request_id: str) -> EngineFailed:
+    def _engine_failed(self, error: Exception | None, request_id: str) -> EngineFailed:
         log.error(
             "prediction failed", exc_info=error, extra={"model": self.model.tag, "request_id": request_id or None}
         )
@@ -304,7 +309,7 @@ def run_engine(model: TabularModel, *frames: Frame) -> EngineResult:
 
 
 def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list[EngineResult], float]:
-    """Predict frames together and return the result of each. If that fails, each is predicted alone."""
+    """Predict frames together and return the result of each. If that fails, each frame is predicted alone."""
     started = time.monotonic()
     if len(frames) == 1:
         outcomes = [run_engine(model, frames[0])]

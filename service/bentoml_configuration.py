@@ -1,4 +1,5 @@
-"""Warns about settings in BentoML's configuration that have no effect, as our application is in front of BentoML's."""
+"""Warns about settings in BentoML's configuration that have no effect, because tabserve's ASGI application precedes
+BentoML's."""
 
 import contextlib
 import json
@@ -9,13 +10,13 @@ from typing import Any
 FILE, OPTIONS, OVERRIDES = "BENTOML_CONFIG", "BENTOML_CONFIG_OPTIONS", "BENTOML_CONFIG_OVERRIDES"
 INSTEAD: Mapping[str, str] = {
     "tracing": "set OTEL_EXPORTER_OTLP_ENDPOINT instead (docs/deployment.md#traces)",
-    "cors": "let the proxy in front of the server add the headers of CORS",
+    "cors": "let the proxy in front of the server add the CORS headers",
 }
 """The sections without effect, and what to do instead."""
 
 
 def warnings(environ: Mapping[str, str]) -> list[str]:
-    """One warning for each variable and section that has values."""
+    """One warning for each variable and each of its sections that has values."""
     found = []
     for variable, configuration in configurations(environ):
         for name in INSTEAD:

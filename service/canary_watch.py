@@ -1,9 +1,9 @@
 """Watches canaries, and returns their traffic to the champion if the challenger is worse.
 
 Each worker publishes its counts once a second. The worker with the lowest process id adds them up and tests them: the
-share of failed answers, the share of answers slower than the champion's 99th percentile, and the errors by feedback
-since the canary began on the same rows. Five engine errors of the challenger end the canary at once. The probability
-that a challenger that equals the champion is rolled back is at most 0.001 for the life of a canary.
+share of failed answers, the share of answers slower than the champion's 99th percentile, and the errors by feedback on
+the same rows since the canary began. Five engine errors of the challenger end the canary at once. The probability that
+a challenger that equals the champion is rolled back is at most 0.001 for the life of a canary.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from service.registry import ModelEntry
 from service.sequential_test import SequentialTest
 from service.worker_files import WorkerFiles
 
-LOOK_S = 1.0
+POLL_S = 1.0
 ALPHA = 0.001 / 3  # error probability of each of the three tests
 ENGINE_ERRORS = 5
-CHAMPION_ANSWERS = 500  # the champion's 99th percentile is determined from so many answers
+CHAMPION_ANSWERS = 500  # answers from which the champion's 99th percentile is determined
 SLOW_SHARE = 0.01
 FAILURES = (500, 504)  # without 503, which does not depend on the version
 log = logging.getLogger("tabserve.canary")
@@ -36,7 +36,7 @@ log = logging.getLogger("tabserve.canary")
 
 @dataclass
 class AnswerCounts:
-    """The answers of one version since the canary began. slower: by bucket of SECONDS."""
+    """The number of answers of one version since the canary began. seconds: answers by bucket of SECONDS."""
 
     answers: int = 0
     failed: int = 0
@@ -58,8 +58,8 @@ class AnswerCounts:
 def counts_since_flush(source: VersionCounters) -> AnswerCounts:
     """The counts of a version since the last flush.
 
-    Problems that clients cause are not failures: an invalid row, a slow client or a short deadline, a body without
-    memory.
+    Problems that clients cause are not failures: an invalid row, a slow client, a short deadline, or too little memory
+    for a body.
     """
     counters, found = source.counters, AnswerCounts()
     for (_, status), count in counters.requests.items():
@@ -81,10 +81,10 @@ class CanaryTest:
         self.may_act = False  # whether the challenger has answered enough rows
         self._after_rows = after_rows
         self._failed, self._slow = SequentialTest(ALPHA), SequentialTest(ALPHA)
-        self._slow_bucket: int | None = None  # the champion's 99th percentile lies in it
+        self._slow_bucket: int | None = None  # the bucket of the champion's 99th percentile
         self._before = AnswerCounts(), AnswerCounts()
 
-    def look(self, champion: AnswerCounts, challenger: AnswerCounts) -> str | None:
+    def check(self, champion: AnswerCounts, challenger: AnswerCounts) -> str | None:
         """The reason to roll back, from the counts since the canary began."""
         if challenger.engine_errors >= ENGINE_ERRORS:
             return f"{challenger.engine_errors} engine errors"
@@ -128,14 +128,14 @@ class CanaryWatch:
         self._own: dict[str, dict[str, AnswerCounts]] = {}  # counts of this worker by canary and version
         self._tests: dict[str, CanaryTest] = {}  # by model
         self._published = False
-        self._known: dict[str, str] | None = None  # the canary of each model at the last look
+        self._known: dict[str, str] | None = None  # the canary of each model at the last check
         self._plane.metrics.observe_counters = self._count
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await repeat(self.look, LOOK_S, "a canary cannot be watched")
+        await repeat(self.poll, POLL_S, "a canary cannot be watched")
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         watched = {name: entry for name, entry in self._plane.snapshot.entries.items() if entry.canary}
         known, self._known = self._known, {name: entry.canary for name, entry in watched.items()}
         keys = {key_of(entry) for entry in watched.values()}
@@ -172,14 +172,14 @@ class CanaryWatch:
     async def _begin(self, entry: ModelEntry) -> None:
         """Forget an earlier canary of the same versions and shares: its feedback, and the counts of ended workers."""
         self._files.forget_counts(key_of(entry))
-        if self._plane.live.has_any:
+        if self._plane.live.has_feedback:
             try:
                 await self._plane.feedback.run(self._plane.feedback.begin_canary, entry.name, entry.canary)
             except RetryLater:
                 self._forget(entry.name)
 
     def _forget(self, model: str) -> None:
-        """Take the canary of a model for a new one at the next look."""
+        """Treat the canary of a model as a new one at the next check."""
         if self._known is not None:
             self._known.pop(model, None)
 
@@ -191,8 +191,9 @@ class CanaryWatch:
         champion, challenger = AnswerCounts(), AnswerCounts()
         for version, counts in self._files.counts(key_of(entry), self._own):
             (champion if version == entry.aliases[CHAMPION] else challenger).add(AnswerCounts(**counts))
-        reason = test.look(champion, challenger)
-        begun = self._known is not None and entry.name in self._known  # otherwise there may be earlier feedback
+        reason = test.check(champion, challenger)
+        # otherwise feedback of an earlier canary may remain
+        begun = self._known is not None and entry.name in self._known
         if reason is None and test.may_act and entry.rollback.feedback and begun:
             reason = await self._worse_by_feedback(entry)
         if reason is not None:
@@ -200,12 +201,12 @@ class CanaryWatch:
 
     async def _worse_by_feedback(self, entry: ModelEntry) -> str | None:
         """The reason to roll back according to the truth about the same rows."""
-        if not self._plane.live.has_any:
+        if not self._plane.live.has_feedback:
             return None
         desk = self._plane.feedback
         try:
             return worse_than_champion(entry, await desk.run(desk.sums, entry.name, 0.0), ALPHA)
-        except RetryLater:  # its thread is busy, or its database cannot be read: the next look is in a second
+        except RetryLater:  # the feedback thread is busy, or its database cannot be read: the next check is in a second
             return None
 
     async def _roll_back(self, entry: ModelEntry, reason: str) -> None:
@@ -221,7 +222,7 @@ class CanaryWatch:
 
         try:
             await asyncio.to_thread(versions.change, "automatic_rollback", entry.name, apply, reason=reason)
-        except (ServingStateError, StoreError) as error:  # it takes effect in memory
+        except (ServingStateError, StoreError) as error:  # the rollback still takes effect in memory
             log.warning("the rollback is not written", extra={"model": entry.name, "reason": str(error)})
         await self._follower.end_canary(entry.name, entry.canary)
 

@@ -1,18 +1,18 @@
-"""An interval for a mean that may be read after every observation: it is valid at all times simultaneously.
+"""A confidence sequence: an interval for a mean that is valid after every observation.
 
-The observations are between 0 and 1; their expectations may change, and the interval is for the mean
-of these. It is the empirical-Bernstein bound of Howard, Ramdas, McAuliffe and Sekhon (Time-uniform, nonparametric,
-nonasymptotic confidence sequences, Annals of Statistics 2021, theorem 4) with their stitched boundary for sub-gamma
-processes (theorem 1, eta = 2, h(k) = zeta(s) (k + 1)^s).
+The observations are between 0 and 1. Their expectations may change; the interval is for the mean of the expectations.
+It is the empirical-Bernstein bound of Howard, Ramdas, McAuliffe and Sekhon (Time-uniform, nonparametric, nonasymptotic
+confidence sequences, Annals of Statistics 2021, theorem 4) with their stitched boundary for sub-gamma processes
+(theorem 1, eta = 2, h(k) = zeta(s) (k + 1)^s).
 """
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-ALPHA = 0.05  # the probability that the mean is ever outside
+ALPHA = 0.05  # the probability that the mean is outside at any time
 STITCH_POWER, ZETA = 1.4, 3.1055  # s and zeta(s)
-FIRST_VARIANCE = 10.0  # the boundary is constant up to it; the interval is narrowest at about ten times of it
+FIRST_VARIANCE = 10.0  # the boundary is constant below; the interval is narrowest at about ten times this variance
 K1 = (2**0.25 + 2**-0.25) / math.sqrt(2)
 K2 = (math.sqrt(2) + 1) / 2
 
@@ -20,7 +20,7 @@ K2 = (math.sqrt(2) + 1) / 2
 class Moments(NamedTuple):
     """Sums over observations. The sums of several sequences can be added.
 
-    deviation: of the squared differences to a mean that was known before each observation.
+    deviation: the sum of the squared differences to a mean that was known before each observation.
     """
 
     number: float = 0.0
@@ -38,7 +38,7 @@ class MeanInterval(NamedTuple):
 
 
 def moments_of(values: Sequence[float], before: Moments) -> Moments:
-    """The sums over new observations. before: over all observations before these."""
+    """The sums over new observations. before: the sums over all earlier observations."""
     count, total, deviation = before
     for value in values:
         deviation += (value - (total / count if count else 0.5)) ** 2

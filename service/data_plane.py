@@ -36,12 +36,12 @@ from service.settings import Settings
 from service.shadow_queue import ShadowQueue
 from service.shared_costs import SharedCosts
 
-if TYPE_CHECKING:  # imported by workers that capture, or that have feedback: SQLite and these take 1.4 MB
+if TYPE_CHECKING:  # only workers with capture or feedback import these modules and SQLite, which take 1.4 MB
     from service.capture.capture import Capture
     from service.feedback.feedback_desk import FeedbackDesk
 
 LARGE_BODY_BYTES = 256 * 1024  # larger bodies are parsed and validated in a thread
-LARGE_ROWS = 1000  # more outputs are encoded in a thread
+LARGE_ROWS = 1000  # a larger number of outputs is encoded in a thread
 log = logging.getLogger("tabserve.data_plane")
 T = TypeVar("T")
 
@@ -50,23 +50,23 @@ RowsValidator = Callable[[FeatureSchema], ValidatedRows]
 
 
 class PredictedRows(NamedTuple):
-    """The validated rows of a request, and the outputs of the valid ones."""
+    """The validated rows of a request, and the outputs of the valid rows."""
 
     rows: ValidatedRows
     outputs: Outputs
 
 
 class PredictionObserver(Protocol):
-    """Receives all predicted rows. Called on the event loop, so it has to be fast."""
+    """Receives all predicted rows. It is called on the event loop and must therefore be fast."""
 
     def __call__(self, served: ServedModel, rows: ValidatedRows, outputs: Outputs, /) -> None: ...
 
 
 class PredictionContext(NamedTuple):
-    """The request of a prediction: its deadline, its id, and a way to wait for the disconnection of its client.
+    """The request to which a prediction belongs.
 
-    count_rows: called with the number of validated rows, for the access log. is_first_block: of a request that is
-    predicted in blocks. client: the name of its key.
+    disconnected: waits until the client disconnects. count_rows: receives the number of validated rows, for the access
+    log. is_first_block: whether these are the first rows of the request. client: the name of the client's key.
     """
 
     deadline: float
@@ -106,7 +106,10 @@ class DataPlane:
         self._explanations = ExplanationQueue(settings.max_evaluations, settings.trusted_keys)
 
     def start(self, folder: Path | None = None) -> None:
-        """Load all models: measure and warm up their engines. folder: shared by the workers of this server."""
+        """Load all models: measure and warm up their engines.
+
+        folder: the folder that the workers of this server share; None for a single process.
+        """
         self.costs = SharedCosts(folder)
         models = [*self.snapshot.champions]
         costs = self.costs.measure(models)
@@ -159,7 +162,7 @@ class DataPlane:
 
     @cached_property
     def feedback(self) -> "FeedbackDesk":
-        """Made at the first use in this worker."""
+        """The feedback desk of this worker, created at its first use."""
         from service.feedback.feedback_desk import FeedbackDesk
 
         return FeedbackDesk(self.live, self.metrics, self.capture)
@@ -184,8 +187,8 @@ class DataPlane:
         return PredictedRows(rows, await self.predict_validated(served, rows, context))
 
     async def validate(self, served: ServedModel, validate: RowsValidator, *, large: bool) -> ValidatedRows:
-        """Run `validate`; in a thread if texts are scored, which takes 20 µs to 1 ms for each. Counts the rows if it
-        refuses them. Raises RequestError."""
+        """Run `validate`, in a thread if it scores texts, which takes 20 µs to 1 ms for each text. Counts refused rows.
+        Raises RequestError."""
         schema = served.model.schema
         try:
             return await self.run_in_thread(validate, schema) if large or schema.has_text else validate(schema)
@@ -195,12 +198,12 @@ class DataPlane:
             raise
 
     async def predict_validated(self, served: ServedModel, rows: ValidatedRows, context: PredictionContext) -> Outputs:
-        """Predict the valid rows. All predicted rows pass here or `predict_fast`. Raises RequestError."""
+        """Predict the valid rows. All rows are predicted here or in `predict_fast`. Raises RequestError."""
         counters, valid = served.counters, len(rows.frame.numbers)
         if context.count_rows:
             context.count_rows(rows.count)
         counters.valid_rows += valid
-        if rows.errors:  # of rows that are skipped
+        if rows.errors:  # the errors of skipped rows
             served.count_refused(rows.count - valid, rows.errors)
         for warnings in rows.warnings.values():
             counters.warn(warning.code for warning in warnings)
@@ -222,9 +225,9 @@ class DataPlane:
             served.sample.add_frame(rows.frame, outputs, first=context.is_first_block)
         if self.observer:
             self.observer(served, rows, outputs)
-        if self.capture is not None and context.is_first_block and self.capture.queue.samples():
+        if self.capture is not None and context.is_first_block and self.capture.queue.is_sampled():
             self.capture.queue.put(served, rows, outputs, context.request_id)
-        if self.shadows.active and self.shadows.samples(served):
+        if self.shadows.active and self.shadows.is_sampled(served):
             self.shadows.put(served, rows.frame, outputs)
         if served.explains:
             assert served.extension is not None
@@ -235,17 +238,17 @@ class DataPlane:
     def predict_fast(
         self, served: ServedModel, rows: list[dict[str, Any]], request_id: bytes | str = ""
     ) -> Outputs | float | None:
-        """Predict a few valid rows without warnings at once. None for all others: call `predict`."""
+        """Predict a few valid rows without warnings at once. None for other rows: call `predict`."""
         outputs = None if served.explains else served.predict_rows_fast(rows)
         if outputs is None:
             return None
         if served.sample is not None:
             served.sample.add_rows(rows, outputs)
-        if self.capture is not None and self.capture.queue.samples():
+        if self.capture is not None and self.capture.queue.is_sampled():
             self.capture.queue.put_rows(served, rows, outputs, request_id)
         if self.observer:
             self._observe_fast(served, rows, outputs)
-        if self.shadows.active and self.shadows.samples(served):
+        if self.shadows.active and self.shadows.is_sampled(served):
             self.shadows.put(served, rows, as_outputs(outputs))
         return outputs
 

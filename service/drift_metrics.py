@@ -7,13 +7,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-MAX_COLUMNS = 100  # columns of a version with a time series: those with the largest PSI
-STATUSES = {"ok": 0, "warning": 1, "alarm": 2}  # a small sample has no series
+MAX_COLUMNS = 100  # the columns of a version that have a time series: those with the largest PSI
+STATUSES = {"ok": 0, "warning": 1, "alarm": 2}  # a sample that is too small has no time series
 VERSION = ("model", "version")
 
 
 class DriftCollector(Collector):
-    """reports: of `DriftMonitor`, one for each version."""
+    """Collects the metrics of drift. reports: returns the reports of `DriftMonitor`, one for each version."""
 
     def __init__(self, reports: Sequence[Mapping[str, Any]]) -> None:
         self._reports = [report for report in reports if "window" in report]
@@ -22,8 +22,10 @@ class DriftCollector(Collector):
         psi = gauge("drift_psi", "Population stability index of a column and of the prediction", *VERSION, "column")
         missing = gauge("missing_ratio", "Share of missing values", *VERSION, "column")
         status = gauge("drift_status", "0: no drift found, 1: warning, 2: alarm", *VERSION)
-        rows = gauge("drift_rows", "Rows that the statistics of drift are from", *VERSION)
-        estimates = gauge("estimated_metric", "Quality that the model estimates for itself", *VERSION, "metric")
+        rows = gauge("drift_rows", "Rows from which the drift statistics were computed", *VERSION)
+        estimates = gauge(
+            "estimated_metric", "Quality that the model estimates for its own predictions", *VERSION, "metric"
+        )
         for report in self._reports:
             version = [report["model"], report["version"]]
             rows.add_metric(version, report["window"]["sampled"])

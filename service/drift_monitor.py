@@ -22,7 +22,7 @@ from service.row_sample import RowSample, SampledRows
 from service.served_model import ServedModel
 from service.window_counters import DAY, HOUR, WEEK, CountedWindow, WindowCounters, remove_old_files
 
-if TYPE_CHECKING:  # imported for versions that have a reference
+if TYPE_CHECKING:  # imported only for versions that have a reference
     from models.drift.counter import DriftCounts
     from models.drift.reference import DriftReference
 
@@ -38,7 +38,8 @@ class WatchedVersion:
     def __init__(self, served: ServedModel, reference: "DriftReference", folder: Path | None) -> None:
         from models.drift.counter import DriftCounter
 
-        digest = hashlib.sha256(reference.to_json().encode()).hexdigest()[:12]  # other bins have other counters
+        # references with other bins have other counters
+        digest = hashlib.sha256(reference.to_json().encode()).hexdigest()[:12]
         self.model = model = served.model
         self.reference = reference
         self.sample = RowSample()
@@ -52,14 +53,14 @@ class WatchedVersion:
         return TakenRows(self, *self.sample.take(), self.refused.take())
 
     def count(self, taken: "TakenRows") -> None:
-        """Add rows to the counters."""
+        """Add the rows to the counters."""
         if taken.answered:
-            frame, outputs = joined(self.model, taken.sampled)
+            frame, outputs = combine_samples(self.model, taken.sampled)
             self._windows.add(self._counter.count(frame, outputs, taken.answered))
         self.refused.count(taken.refused)
 
     def window(self, seconds: float | None) -> tuple[float, CountedWindow, "DriftCounts"]:
-        """The seconds of the window, and the counts of all workers in it.
+        """The length of the window in seconds, and the counts of all workers in it.
 
         seconds: None for the shortest default window that has enough rows.
         """
@@ -78,7 +79,7 @@ class WatchedVersion:
 
 
 class TakenRows(NamedTuple):
-    """Rows of a version that are not counted yet. sampled: they represent `answered` rows. refused: its counters."""
+    """Rows that are not counted yet. sampled: represent `answered` rows. refused: counters, as in `RefusedRows`."""
 
     watched: WatchedVersion
     sampled: Sequence[SampledRows]
@@ -89,7 +90,7 @@ class TakenRows(NamedTuple):
 class DriftMonitor:
     """The counters of the served versions. Only its thread writes them, so that no request waits for the disk.
 
-    folder: shared by the workers, or one that also outlives the server; None for a single process.
+    folder: the counters' folder, which the workers share and which may outlive the server; None for a single process.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -116,11 +117,11 @@ class DriftMonitor:
         """Count the rows sampled or refused since the last call. If the disk stalls, they are counted later."""
         end = time.monotonic() + FLUSH_LIMIT_S
         while self._counting is not None and not self._counting.done():
-            if not await done(self._counting, end):
+            if not await finished_by(self._counting, end):
                 return
         taken = [watched.take() for watched in self._watched.values()]
         self._counting = asyncio.get_running_loop().run_in_executor(self._thread, self._count, taken)
-        if await done(self._counting, end):
+        if await finished_by(self._counting, end):
             self._counting.result()
 
     def close(self) -> None:
@@ -138,7 +139,7 @@ class DriftMonitor:
             rows.watched.close()
 
     def report(self, served: ServedModel, seconds: float | None = None, histograms: bool = False) -> dict[str, Any]:
-        """The answer to `GET /drift` for a version, which reads files."""
+        """The response to `GET /drift` for a version. This reads files."""
         head = {"model": served.name, "version": served.version}
         watched = None if served.sample is None else self._watched.get(served.sample)
         if watched is None:
@@ -161,14 +162,14 @@ class DriftMonitor:
         return head | {"window": span, "refused": watched.refused.report(seconds)} | report
 
 
-async def done(future: "asyncio.Future[None]", end: float) -> bool:
-    """Wait for it until a time of the monotonic clock. Returns whether it is done."""
+async def finished_by(future: "asyncio.Future[None]", end: float) -> bool:
+    """Wait for a future, at most until `end`, a time of `time.monotonic`. Returns whether it is done."""
     await asyncio.wait({future}, timeout=max(end - time.monotonic(), 0.0))
     return future.done()
 
 
 def state_folder(state: Path | None, shared: Path | None) -> Path | None:
-    """The folder of the counters: the one of TABSERVE_STATE, if it can be written."""
+    """The folder of the counters: TABSERVE_STATE if it is set and can be written, else the workers' shared folder."""
     if state is None:
         return shared
     if os.access(state, os.W_OK | os.X_OK):
@@ -177,11 +178,11 @@ def state_folder(state: Path | None, shared: Path | None) -> Path | None:
     return shared
 
 
-def joined(model: TabularModel, sampled: Sequence[SampledRows]) -> tuple[Frame, Outputs]:
+def combine_samples(model: TabularModel, sampled: Sequence[SampledRows]) -> tuple[Frame, Outputs]:
     """The rows of many requests as one frame, with their outputs."""
     json_rows: list[Row] = []
     single_rows: list[Row] = []
-    values: list[float] = []  # of the single rows
+    values: list[float] = []  # the outputs of `single_rows`
     frames: list[Frame] = []
     of_rows, of_frames = [], []
     for rows, outputs in sampled:

@@ -1,7 +1,7 @@
-"""How long an engine takes for one row and for many, measured independently of other load on the machine.
+"""Measures the cost of an engine for one row and for many rows, independently of other load on the machine.
 
-The NumPy engine computes in the thread that calls it, so its cost is processor time of that thread: waiting for a
-core does not count. Caches and clock rates that others disturb do, so the fastest of several rounds is taken.
+The NumPy engine computes in the thread that calls it, so its cost is that thread's processor time, which excludes
+waiting for a core. Other processes also disturb caches and clock rates, so the fastest of several rounds counts.
 TensorFlow computes in separate threads; its cost is elapsed time.
 """
 
@@ -18,7 +18,7 @@ from models.tabular_model import TabularModel
 
 MANY_ROWS = 256
 ROUNDS = 3
-MAX_ROUNDS = 6  # if the first ones differ
+MAX_ROUNDS = 6  # the limit if the first rounds differ
 PAUSE_S = 0.02  # pause between two rounds of a model: bursts of other work seldom last for all rounds
 REPEATS = 10  # repeats in a round
 ROUND_S = 0.03  # after this time a round has no more than two repeats
@@ -39,7 +39,7 @@ class EngineCost(NamedTuple):
         return max(self.many_s - self.one_s, MIN_ROW_S) / (MANY_ROWS - 1)
 
     def merged(self, other: Self) -> Self:
-        """The lower costs of two measurements of one engine; steady if these agree."""
+        """The lower costs of two measurements of one engine. The result is steady if the two agree."""
         steady = self.plausible and other.plausible and self.agrees(other)
         return self._replace(one_s=min(self.one_s, other.one_s), many_s=min(self.many_s, other.many_s), steady=steady)
 
@@ -48,7 +48,7 @@ class EngineCost(NamedTuple):
 
     @property
     def plausible(self) -> bool:
-        """Whether many rows cost more than one."""
+        """Whether many rows cost more than one row."""
         return 0 < self.one_s < self.many_s
 
 
@@ -57,7 +57,7 @@ def near(a: float, b: float) -> bool:
 
 
 def measure(model: TabularModel, pause_s: float = PAUSE_S) -> EngineCost:
-    """Warm an engine up and measure it. `steady` where the fastest two rounds agree."""
+    """Warm an engine up and measure it. The cost is steady if the two fastest rounds agree."""
     return measure_all([model], pause_s)[0]
 
 
@@ -78,7 +78,7 @@ def needs_round(rounds: list[EngineCost]) -> bool:
 
 
 def fastest_round(rounds: list[EngineCost]) -> EngineCost:
-    """The fastest prediction of one row and of many, each in any round."""
+    """The fastest prediction of one row and of many rows, each from any round."""
     fastest = EngineCost(min(cost.one_s for cost in rounds), min(cost.many_s for cost in rounds))
     return fastest._replace(steady=steady(rounds) and fastest.plausible)
 
@@ -98,7 +98,7 @@ def measure_round(model: TabularModel, clock: Callable[[], float]) -> EngineCost
 
 
 def fastest_prediction(model: TabularModel, rows: int, clock: Callable[[], float]) -> float:
-    """Seconds of the fastest of a few predictions of this many rows."""
+    """The seconds of the fastest of a few predictions of `rows` rows."""
     frame = Frame(np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN))
     fastest, until = math.inf, clock() + ROUND_S
     for repeat in range(REPEATS):

@@ -1,4 +1,4 @@
-"""Translates the errors of `models` (rows, tables, options) to errors of the service, here only."""
+"""Translates the errors of `models` (rows, tables, options) to errors of the service."""
 
 import contextlib
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def translate_option_errors() -> Iterator[None]:
 def request_error(error: FormatError) -> RequestError:
     """The RequestError for a FormatError."""
     if isinstance(error, TooLarge):
-        return BodyTooLarge(error.limit, expanded=error.expanded, what=error.what)
+        return BodyTooLarge(error.limit, expanded=error.expanded, subject=error.what)
     if isinstance(error, SpillFailed):
         return DiskFull(str(error))
     if isinstance(error, EmptyTable):

@@ -84,7 +84,7 @@ class BadBody(RequestError):
 
 
 class Unauthorized(RequestError):
-    """No key, or one that is not valid. invalid: whether there is one."""
+    """The request has no valid key. invalid: whether it has an invalid key."""
 
     status = 401
     title = "Unauthorized"
@@ -136,7 +136,7 @@ class BodyTooSlow(RequestError):
 
 
 class Conflict(RequestError):
-    """A change of versions that is not possible now. Nothing was changed."""
+    """A version change that is not possible now. Nothing was changed."""
 
     status = 409
     title = "Conflict"
@@ -146,7 +146,7 @@ class Conflict(RequestError):
 
 
 class PreconditionFailed(RequestError):
-    """The generation is not the one of If-Match. Nothing was changed."""
+    """The generation is not that of If-Match. Nothing was changed."""
 
     status = 412
     title = "Precondition failed"
@@ -156,8 +156,8 @@ class BodyTooLarge(RequestError):
     status = 413
     title = "Body too large"
 
-    def __init__(self, limit: int, *, expanded: bool = False, what: str = "the body") -> None:
-        detail = f"{what} is larger than {limit} bytes" + (" when decompressed" if expanded else "")
+    def __init__(self, limit: int, *, expanded: bool = False, subject: str = "the body") -> None:
+        detail = f"{subject} is larger than {limit} bytes" + (" when decompressed" if expanded else "")
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
@@ -165,8 +165,8 @@ class TooManyJsonNodes(RequestError):
     status = 413
     title = "Body too large"
 
-    def __init__(self, count: int, limit: int, what: str = "arrays and objects") -> None:
-        detail = f"the body has {count} JSON {what}, expected at most {limit}"
+    def __init__(self, count: int, limit: int, nodes: str = "arrays and objects") -> None:
+        detail = f"the body has {count} JSON {nodes}, expected at most {limit}"
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
@@ -227,7 +227,7 @@ class QueueFull(RetryLater):
 
 
 class RateExceeded(RetryLater):
-    """A key is used more often than its rate allows."""
+    """A key has exceeded its rate."""
 
     status = 429
     title = "Too many requests"
@@ -259,7 +259,7 @@ class NotReady(RetryLater):
 
 
 class OutOfMemory(RetryLater):
-    """The bodies in flight take all the memory that is reserved for them."""
+    """The bodies of the requests in flight use all the memory that is reserved for bodies."""
 
     status = 503
     title = "Busy"

@@ -43,16 +43,16 @@ from service.tracing import TraceContext
 from service.version_admin import VersionAdmin
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-SLOW_S = 1.0  # slower requests of models are logged
+SLOW_S = 1.0  # requests of models that take longer are logged
 DEADLINE_PASSED = DeadlinePassed.status
 MAX_LOGGED_PATH = 200
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # logged unchanged; others could break a line of text
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # characters that are logged unchanged; others could break a log line
 log = logging.getLogger("tabserve.exchange")
 access_log = logging.getLogger(ACCESS_LOG)
 
 
 class ServerContext:
-    """Shared by all requests of a server: data plane, settings, state, access control and request observer."""
+    """The objects that all requests of a server share: data plane, settings, state, access control and observer."""
 
     def __init__(
         self,
@@ -74,14 +74,15 @@ class ServerContext:
         self._id_prefix = os.urandom(6).hex().encode()
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
-        """The valid X-Request-ID of a request, or a new id. With capture, a new one for an id that was sent before."""
+        """The X-Request-ID of a request, or a new id if it is missing or invalid. With capture, a repeated id is
+        replaced."""
         sent = headers.get(b"x-request-id")
         if sent is not None and VALID_ID.fullmatch(sent) and (self._recent is None or self._recent.add(sent)):
             return sent
         return b"%b-%x" % (self._id_prefix, next(self._ids))
 
     def forget_id(self, request_id: bytes) -> None:
-        """Start the request again with this id."""
+        """Accept this id again, because its request is started again."""
         if self._recent is not None:
             self._recent.forget(request_id)
 
@@ -89,21 +90,21 @@ class ServerContext:
 class Exchange:
     """One request. `fail` turns an exception of its route into `failed`.
 
-    protocol: the label of its metrics. served: the model version to count it for, once known. caller: who sends it.
+    protocol: its label in metrics. served: the version that it is counted for, once known. caller: the sender.
     """
 
     context: ServerContext
     headers: Mapping[bytes, bytes]
-    started: float  # on the clock of time.monotonic
+    started: float  # a time of `time.monotonic`
     request_id: bytes
     deadline: float = 0.0
     protocol: str
     served: ServedModel | None = None
     trace: TraceContext | None = None
     failed: RequestError | None = None
-    admitted = False  # whether access was checked already
+    admitted = False  # whether access has been checked
     caller: Caller = EVERYBODY
-    rows = 0  # validated so far
+    rows = 0  # rows validated so far
 
     def __init__(self, context: ServerContext, headers: Mapping[bytes, bytes], started: float, protocol: str) -> None:
         self.context = context
@@ -129,7 +130,7 @@ class Exchange:
 
     @property
     def client_seconds(self) -> float:
-        """The time in which the client sent its request or received the response. It does not depend on the version."""
+        """The seconds that the client took to send its request or to receive the response, whatever the version."""
         return 0.0
 
     @property
@@ -139,8 +140,8 @@ class Exchange:
     def admit(self, access: Access, model: str | None = None, always: bool = False, probe: bool = False) -> None:
         """Check that the server is ready and the client has access. Raises RequestError.
 
-        access, model: as in AccessControl. always: skip the readiness check. probe: check as a readiness probe, which
-        fails while the server drains.
+        access, model: as in `AccessControl`. always: skip the readiness check. probe: whether this is a readiness
+        probe, which fails while the server drains.
         """
         context = self.context
         if not always:
@@ -165,9 +166,11 @@ class Exchange:
             raise NotFound(f"there is no model {truncate(model)!r}")
 
     def check_all_models(self) -> None:
-        """Called before a response about all models that cannot be reduced to some. Raises Forbidden."""
+        """Called before a response with all models. Raises Forbidden if the caller may use only some models."""
         if self.caller.models is not None:
-            raise Forbidden(f"the key {self.caller.name!r} is limited to some models, and this is about all")
+            raise Forbidden(
+                f"the key {self.caller.name!r} is limited to some models, and this request is about all models"
+            )
 
     def set_deadline(self) -> None:
         """Set the deadline of the request. Raises RequestNotValid."""
@@ -199,7 +202,8 @@ class Exchange:
     def fail(self, error: BaseException) -> None:
         """Translate an exception of the route to `failed`. Raises it again if no response can be sent."""
         if isinstance(error, RequestError):
-            self.failed = error.with_traceback(None)  # its frames would keep the body until the next garbage collection
+            # the frames of its traceback would keep the body until the next garbage collection
+            self.failed = error.with_traceback(None)
         elif isinstance(error, asyncio.CancelledError):
             self.cancelled(error)
         elif isinstance(error, Exception):

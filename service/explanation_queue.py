@@ -16,9 +16,9 @@ from service.background_client import BackgroundClient, Fields, ProcessEnded, Pr
 from service.errors import DeadlinePassed, NotReady, QueueFull, TooManyEvaluations
 from service.fair_lock import FairLock
 
-BLOCK_EVALUATIONS = 8192  # evaluations between two checks of the deadline and before the next request's turn
-MAX_WAITING = 5  # times the limit of one request
-IDLE_S = 300.0  # without explanations, then the process ends
+BLOCK_EVALUATIONS = 8192  # evaluations in one turn of a request; the deadline is checked between turns
+MAX_WAITING = 5  # the limit of the queue, as a multiple of the limit of one request
+IDLE_S = 300.0  # seconds without explanations after which the process ends
 RETRY_S = 600.0  # delay before the process tries again to load a version
 log = logging.getLogger("tabserve.explanations")
 T = TypeVar("T")
@@ -28,22 +28,24 @@ class ExplanationQueue:
     """Explains the rows of requests block by block; the blocks of several requests take turns."""
 
     def __init__(self, max_evaluations: int, trusted_keys: Sequence[Path] = ()) -> None:
-        """max_evaluations: of one request. trusted_keys: of which one must have signed a version."""
+        """max_evaluations: the limit of one request. trusted_keys: as in `BackgroundClient`."""
         self.max_evaluations = max_evaluations
         self.waiting = 0  # evaluations of the requests in the queue
         self._waiting_of: Counter[str] = Counter()  # by client
         self._lock = FairLock()
         self._rate = 0.0  # evaluations per second
         self._client = BackgroundClient("explanation", trusted_keys)
-        self._in_worker: dict[str, float] = {}  # the versions that are explained here, and until when
+        # the versions that this worker explains itself, and the end of that time
+        self._in_worker: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._idle: asyncio.TimerHandle | None = None
 
     async def explain(
         self, model: ExtendedModel, frame: Frame, outputs: Outputs, deadline: float, client: str = ""
     ) -> Outputs:
-        """The outputs with the explanation of each row. deadline: on the clock of time.monotonic. client: takes turns
-        with the others.
+        """The outputs with the explanation of each row.
+
+        deadline: a time of `time.monotonic`. client: the name of the client, which takes turns with the others.
 
         Raises TooManyEvaluations, QueueFull, NotReady or DeadlinePassed.
         """
@@ -77,7 +79,7 @@ class ExplanationQueue:
     async def _planned(self, deadline: float, model: ExtendedModel, frame: Frame) -> int:
         """The evaluations of a request. The evaluations of a single row are counted only if there may be too many.
 
-        If they are not counted, the process gets one message instead of two, which means less work for the worker and
+        Without the count, the process receives one message instead of two, which means less work for the worker and
         less delay for the predictions that arrive meanwhile.
         """
         if len(frame.numbers) == 1 and (usual := model.evaluations_of_one(self.max_evaluations)) is not None:
@@ -85,7 +87,7 @@ class ExplanationQueue:
         return await self._run(deadline, self._count, model, frame)
 
     def _has_room(self, client: str, planned: int) -> bool:
-        """Whether a request may wait. A client below its share may also if others have filled the queue."""
+        """Whether a request may enter the queue. A client below its share may do so even if others have filled it."""
         limit = MAX_WAITING * self.max_evaluations
         share = limit / len({*self._waiting_of, client})
         return self.waiting + planned <= limit or self._waiting_of[client] + planned <= share
@@ -93,13 +95,14 @@ class ExplanationQueue:
     async def _run(
         self, deadline: float, work: Callable[[ExtendedModel, Frame], T], model: ExtendedModel, rows: Frame
     ) -> T:
-        """The result of `work` in the thread of explanations. Raises DeadlinePassed even if the thread has not
+        """The result of `work` in the explanation thread. Raises DeadlinePassed even if the thread has not
         finished."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise DeadlinePassed
         future = asyncio.get_running_loop().run_in_executor(self._thread, work, model, rows)
-        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # even if its request has ended
+        # reads the exception even if the request has ended
+        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         done, _ = await asyncio.wait([future], timeout=left)
         if not done:
             future.cancel()
@@ -107,40 +110,40 @@ class ExplanationQueue:
         return future.result()
 
     def _count(self, model: ExtendedModel, frame: Frame) -> int:
-        return self._here_or_there(model, self._count_there, ExtendedModel.count_evaluations, frame)
+        return self._compute(model, self._count_in_process, ExtendedModel.count_evaluations, frame)
 
     def _explain(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
         started = time.monotonic()
-        explained = self._here_or_there(model, self._explain_there, ExtendedModel.explain, frame)
+        explained = self._compute(model, self._explain_in_process, ExtendedModel.explain, frame)
         self._rate = explained.evaluations / max(time.monotonic() - started, 1e-6)
         return explained
 
-    def _count_there(self, model: ExtendedModel, frame: Frame) -> int:
+    def _count_in_process(self, model: ExtendedModel, frame: Frame) -> int:
         return int(self._client.request("count", describe_extended(model), frame).fields["evaluations"])
 
-    def _explain_there(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
+    def _explain_in_process(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
         return ExplanationArrays(*self._client.request("explain", describe_extended(model), frame).arrays)
 
-    def _here_or_there(
+    def _compute(
         self,
         model: ExtendedModel,
-        there: Callable[[ExtendedModel, Frame], T],
-        here: Callable[[ExtendedModel, Frame], T],
+        in_process: Callable[[ExtendedModel, Frame], T],
+        in_worker: Callable[[ExtendedModel, Frame], T],
         frame: Frame,
     ) -> T:
-        """Work in the process of explanations; in this worker if the process cannot load the version.
+        """Run work in the explanation process, or in this worker if the process cannot load the version.
 
         Raises NotReady.
         """
         tag = model.model.tag
         if model.model.folder is None or self._in_worker.get(tag, 0.0) > time.monotonic():
-            return here(model, frame)
+            return in_worker(model, frame)
         try:
-            return there(model, frame)
+            return in_process(model, frame)
         except ProcessUnavailable as error:
             log.warning("explained by the worker itself", extra={"model": tag, "reason": str(error)})
             self._in_worker[tag] = time.monotonic() + RETRY_S
-            return here(model, frame)
+            return in_worker(model, frame)
         except ProcessEnded:
             raise NotReady("the process of explanations has ended; the next request starts another one") from None
 
@@ -158,5 +161,5 @@ class ExplanationQueue:
 
 
 def describe_extended(model: ExtendedModel) -> Fields:
-    """What the process needs to explain predictions of this version. Raises ProcessUnavailable."""
+    """The fields with which the process explains predictions of this version. Raises ProcessUnavailable."""
     return describe(model.model) | {"explain": model.options.explain}

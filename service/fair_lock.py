@@ -1,4 +1,4 @@
-"""A lock for which clients take turns, however many of their tasks wait for it."""
+"""A lock for which clients take turns, regardless of the number of their waiting tasks."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ class FairLock:
 
     @contextlib.asynccontextmanager
     async def turn(self, client: str, cost: float) -> AsyncIterator[None]:
-        """Hold the lock. cost: of the client's turn."""
+        """Hold the lock. cost: the cost of the client's turn."""
         if self._held:
             await self._wait(client, cost)
         self._held = True
@@ -31,7 +31,7 @@ class FairLock:
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():  # cancelled after it was given the lock
+            if future.done() and not future.cancelled():  # cancelled after it had received the lock
                 self._release()
             raise
 

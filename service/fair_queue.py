@@ -1,7 +1,7 @@
-"""A queue in which clients take turns, however many items each of them has.
+"""A queue in which clients take turns, regardless of the number of items that each of them has.
 
-Each client has its own line. The next item comes from the client that has cost least so far (start-time fair queueing).
-An idle client accumulates no credit, or a limited one: it starts near the cost of the clients that wait.
+Each client has its own line. The next item comes from the client with the lowest total cost so far (start-time fair
+queueing). An idle client accumulates no credit, or a limited credit: it starts near the cost of the waiting clients.
 """
 
 import heapq
@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-MAX_REMEMBERED = 1000  # clients whose cost is kept while they have no items
+MAX_REMEMBERED = 1000  # clients without items whose cost is stored
 
 
 class FairQueue(Generic[T]):
-    """Call `pop`, then perhaps `push` for an item that is not done, then `charge`."""
+    """The queue. Call `pop`, then `push` if the item is not done, then `charge`."""
 
     def __init__(self, credit: float = 0.0) -> None:
-        """credit: by how much less than the others a client may have cost when it gets a line again.
+        """credit: the amount by which a client's cost may be below that of the others when it gets a line again.
 
-        A client with few items sometimes has none in the queue, although it sends the next one as soon as it can.
-        Without a credit it would lose the turns that it misses then.
+        A client with few items sometimes has no item in the queue, although it sends the next item as soon as it can.
+        Without a credit it would lose the turns that it misses meanwhile.
         """
         self._credit = credit
         self._lines: dict[str, deque[T]] = {}
@@ -48,12 +48,12 @@ class FairQueue(Generic[T]):
         """The next item. The queue must not be empty."""
         while True:
             cost, _, client = heapq.heappop(self._order)
-            self._clock = max(self._clock, cost)  # lower after a credit, which is not one of all others
+            self._clock = max(self._clock, cost)  # a cost that was lowered by a credit does not set the clock back
             self._current = client, cost
             if line := self._lines[client]:
                 self._count -= 1
                 return line.popleft()
-            self.charge(0.0)  # all its items were removed
+            self.charge(0.0)  # all items of the client were removed
 
     def charge(self, cost: float) -> None:
         """Add to the cost of the client whose item was popped last."""
@@ -87,7 +87,7 @@ class FairQueue(Generic[T]):
 
     def _remember(self, client: str, cost: float) -> None:
         if len(self._costs) >= MAX_REMEMBERED:
-            self._costs.clear()  # all start at the cost of those that wait
+            self._costs.clear()  # all clients start again at the cost of the waiting clients
         self._costs[client] = cost
 
     def _enter(self, client: str, cost: float) -> None:

@@ -1,8 +1,8 @@
-"""Turns of clients on the event loop: used only if it has many requests of several clients at once.
+"""Turns of clients on the event loop, used only while it handles many requests of several clients.
 
-Many requests are parsed and predicted on the event loop, in the order in which they are read from the sockets: without
-turns, a client with 100 connections would get ten times the answers of one with 10. A request takes its turn when its
-body is complete, before the body is parsed.
+Many requests are parsed and predicted on the event loop, in the order in which they are read from the sockets. Without
+turns, a client with 100 connections would receive ten times as many answers as a client with 10. A request takes its
+turn when its body is complete, before the body is parsed.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from service.fair_queue import FairQueue
 LATE_S = 0.0005  # a longer delay between arrival and start shows a busy event loop
 CONTENDED_S = 1.0  # time since the last request of another client: a single client needs no turns
 REQUEST_COST = 4096.0  # fixed cost of a request in addition to the bytes of its body
-ITERATION_COST = 4 * REQUEST_COST  # cost of one iteration of the event loop, after which others are read
-CREDIT = 64 * REQUEST_COST  # credit of a client whose requests are on their way: milliseconds of the event loop
+ITERATION_COST = 4 * REQUEST_COST  # cost of one iteration of the event loop, after which other sockets are read
+CREDIT = 64 * REQUEST_COST  # credit of a client whose next requests are in transit: milliseconds of the event loop
 
 
 class FairTurns:
@@ -30,7 +30,7 @@ class FairTurns:
     def admits(self, client: str, size: int, arrived: float) -> bool:
         """Whether a request may start at once, which then counts as a turn. Otherwise it has to `wait`.
 
-        size: of its body. arrived: on the clock of time.monotonic.
+        size: the bytes of its body. arrived: a time of `time.monotonic`.
         """
         if self._scheduled:
             return False
@@ -54,7 +54,7 @@ class FairTurns:
         self._spent = 0.0
 
     async def wait(self, client: str, size: int) -> None:
-        """Wait for the turn. size: of the body."""
+        """Wait for the client's turn. size: the bytes of the body."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._waiting.push(client, (future, REQUEST_COST + size))

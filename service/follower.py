@@ -28,16 +28,19 @@ from service.version_loader import VersionLoader
 from service.wanted_versions import Selection, WantedModel, wanted_models
 from service.worker_files import PrepareRequest, PrepareResult, WorkerFiles
 
-STORE = "store"  # the name of a problem of a store at a URL
-LOOK_S = 0.25  # between two looks at the files, which cost about 0.3 ms, mostly for the change of threads
+STORE = "store"  # the name under which a problem of a store at a URL is reported
+POLL_S = 0.25  # interval between two checks of the files, which take about 0.3 ms, mostly for the change of threads
 RETRY_S = 5.0  # delay before the next attempt to load a version
-PREPARED_S = 600.0  # how long a prepared version is kept if its change does not follow
+PREPARED_S = 600.0  # how long a prepared version stays loaded if it is not served
 log = logging.getLogger("tabserve.follower")
 
 
 class Follower:
-    """adopt: prepares the next snapshot, in the loader's thread. It returns a function to call once the snapshot is
-    served."""
+    """Follows the file in one worker.
+
+    adopt: prepares the next snapshot in the loader's thread, and returns a function to call once the snapshot is
+    served.
+    """
 
     def __init__(
         self,
@@ -65,12 +68,12 @@ class Follower:
         self._answered = ""  # the id of the last request to prepare
 
     async def run(self) -> None:
-        """Follow until cancelled."""
-        await repeat(self.look, LOOK_S, "the served versions cannot be changed")
+        """Follow the file until cancelled."""
+        await repeat(self.poll, POLL_S, "the served versions cannot be changed")
 
-    async def look(self) -> None:
-        """Follow the file if it has changed, and answer another worker's request to prepare versions."""
-        request, found = await self._loader.run(self._look_at_files)
+    async def poll(self) -> None:
+        """Apply a change of the file, and answer another worker's request to prepare versions."""
+        request, found = await self._loader.run(self._poll_files)
         if request is not None and request.id != self._answered:
             self._answered = request.id
             self.files.answer(PrepareResult(request.id, await self.prepare(request)))
@@ -80,12 +83,13 @@ class Follower:
         if found != self._seen or (self.status.problems and now >= self._retry_at):
             await self.follow()
 
-    def _look_at_files(self) -> tuple[PrepareRequest | None, tuple[int, ...]]:
-        """The request of another worker, and the signature of the file. A hanging network file system blocks it."""
+    def _poll_files(self) -> tuple[PrepareRequest | None, tuple[int, ...]]:
+        """The request of another worker, and the signature of the file. A network file system that hangs blocks the
+        call."""
         return self.files.requested(), self._signature()
 
     def _signature(self) -> tuple[int, ...]:
-        """A value that changes with the file, and with the problem of the local copy of a store at a URL."""
+        """A value that changes with the file, and with the reported problem of the local copy of a store at a URL."""
         problem = signature(self.file.folder / PROBLEM_FILE) if self._is_copy else None
         return (*(signature(self.file.path) or ()), -1, *(problem or ()))
 
@@ -119,7 +123,7 @@ class Follower:
                 for version in request.versions:
                     folder = await self._loader.run(self._folder, request.model, version)
                     stored = StoredVersion(request.model, version, folder)
-                    if self.loaded(stored.tag) is None:
+                    if self.loaded_version(stored.tag) is None:
                         served = await self._loader.load(stored)
                         self._prepared[stored.tag] = (served, time.monotonic() + PREPARED_S)
             except (StoreError, OSError) as error:
@@ -151,7 +155,7 @@ class Follower:
         self.plane.shadows.follow(snapshot)
         if self.files.folder:
             models = [served.model for served in snapshot.served]
-            await self._loader.run(local_copies.keep_served, models, self.plane.settings, self.files.folder)
+            await self._loader.run(local_copies.copy_served_versions, models, self.plane.settings, self.files.folder)
         served = {entry.name: entry.aliases[CHAMPION] for entry in entries.values()}
         log.info("versions changed", extra={"generation": self.state.generation, "champions": served})
 
@@ -186,13 +190,13 @@ class Follower:
         return ModelEntry(model.name, MappingProxyType(ordered), MappingProxyType(aliases), traffic, rollback, shadow)
 
     async def end_canary(self, model: str, canary: str) -> None:
-        """Return the traffic of a model to its champion, in this worker, whatever the file says about this canary."""
+        """Return the traffic of a model to its champion in this worker, even if the file still has this canary."""
         self._ended[model] = canary
         await self.follow()
 
     async def _load(self, stored: StoredVersion, problems: dict[str, str]) -> ServedModel | None:
-        """A version that is loaded already, or is loaded now; None with its reason in `problems`."""
-        served = self.loaded(stored.tag)
+        """A version, which is loaded if necessary. If that fails, returns None and adds the reason to `problems`."""
+        served = self.loaded_version(stored.tag)
         if served is not None:
             self._prepared.pop(stored.tag, None)
             return served
@@ -203,7 +207,7 @@ class Follower:
                 problems[stored.tag] = str(error)
         return None
 
-    def loaded(self, tag: str) -> ServedModel | None:
+    def loaded_version(self, tag: str) -> ServedModel | None:
         name, _, version = tag.partition(":")
         if tag in self._prepared:
             return self._prepared[tag][0]
@@ -211,30 +215,33 @@ class Follower:
         return entry.versions.get(version) if entry else None
 
     def _discard(self, served: ServedModel) -> None:
-        """A version that was loaded and is not served."""
+        """Drop a version that was loaded and is not served."""
         self.plane.metrics.retire(served.counters)
 
     def _report(self, problems: dict[str, str], store_problem: str) -> None:
-        """store_problem: why the local copy of a store at a URL is not up to date; all its versions can be served."""
+        """Publish the state of this worker.
+
+        store_problem: why the local copy of a store at a URL is not up to date. Its versions can still be served.
+        """
         is_complete = not problems
         if store_problem:
             problems = {STORE: store_problem, **problems}
-        for what, reason in problems.items():
-            if self.status.problems.get(what) != reason:
-                log.error("version not served", extra={"version": what, "reason": reason})
+        for subject, reason in problems.items():
+            if self.status.problems.get(subject) != reason:
+                log.error("version not served", extra={"version": subject, "reason": reason})
         self.status.problems = problems
         self.status.wanted_generation = self.state.generation
         if is_complete:
             self.status.serving_generation = self.state.generation
         status = self.status
-        self.plane.metrics.following(status.wanted_generation, status.serving_generation, len(problems))
+        self.plane.metrics.set_generations(status.wanted_generation, status.serving_generation, len(problems))
         self.plane.metrics.store_problem(bool(store_problem))
         self._retry_at = time.monotonic() + RETRY_S
         self.files.publish(self.status)
 
 
 def signature(path: Path) -> tuple[int, ...] | None:
-    """A value that changes with the content of a file; None if there is none."""
+    """A value that changes with the content of a file; None without a file."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
         return found.st_ino, found.st_size, found.st_mtime_ns

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class FollowingStatus:
-    """wanted_generation: that of `serving.json`. serving_generation: the last one that this worker serves completely.
+    """The state of one worker.
+
+    wanted_generation: the generation of `serving.json`. serving_generation: the last generation that this worker serves
+    completely.
 
     problems: why versions or the file cannot be used, by tag or file name. The previous versions are served in their
     place.
@@ -18,5 +21,5 @@ class FollowingStatus:
 
     @property
     def summary(self) -> str | None:
-        """All problems in one line; None without any."""
+        """All problems in one line; None without problems."""
         return "; ".join(self.problems.values()) or None

@@ -1,4 +1,4 @@
-"""The gRPC health service, with limits of the messages it receives."""
+"""The gRPC health service, with limits for the messages that it receives."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from service.errors import RequestError
 from service.grpc_messages import IncomingMessage, MessageReader
 
 HEALTH = "grpc.health.v1.Health"
-MAX_BYTES = 4096  # limit for a message, the name of a service, which a watch keeps in memory
+MAX_BYTES = 4096  # limit for a message, which is the name of a service and stays in memory during a watch
 READ_S = 10.0
 
 

@@ -1,7 +1,7 @@
 """Reads the messages of gRPC calls within the memory budget.
 
 gRPC reads the message of a unary call before it calls the handler. Calls are therefore handled as streams of requests,
-which look the same to clients: the handler decides when to read, and flow control stops the client until then.
+which clients cannot distinguish: the handler decides when to read, and flow control stops the client until then.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from service.errors import BadBody, BodyTooSlow
 from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 MAX_UNRESERVED_READS = 4  # messages that are read at once without a reservation, because most are small
-UNRESERVED_SHARE = 0.125  # share of the budget for such reads, if that is less
-UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if others wait
-MAX_UNRESERVED_S = 1.0  # after this time a message needs a reservation even if no other waits
+UNRESERVED_SHARE = 0.125  # upper limit of these reads as a share of the budget
+UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if other messages wait
+MAX_UNRESERVED_S = 1.0  # after this time a message needs a reservation even if no other message waits
 COPIES = 2  # copies of a message while it is received
 FLOW_CONTROL = [
     ("grpc.http2.lookahead_bytes", 64 * 1024),  # bytes that a client may send before its message is read
-    ("grpc.http2.bdp_probe", 0),  # off: it would raise this limit to megabytes on a fast connection
-    ("grpc.max_concurrent_streams", 256),  # calls of a connection; clients keep further calls until others have ended
+    ("grpc.http2.bdp_probe", 0),  # off, because it would raise this limit to megabytes on a fast connection
+    ("grpc.max_concurrent_streams", 256),  # concurrent calls of a connection; clients delay further calls
 ]
 
 
 class MessageReader:
-    """Reads the messages of all calls of a server. max_bytes: of a message."""
+    """Reads the messages of all calls of a server. max_bytes: the limit of a message."""
 
     def __init__(self, memory: MemoryBudget, max_bytes: int) -> None:
         self.memory = memory
@@ -35,8 +35,8 @@ class MessageReader:
         self._waiting = 0  # calls that wait for an unreserved read
         self._unreserved: asyncio.Semaphore | None = None
 
-    def _turns(self) -> asyncio.Semaphore:
-        """Created by the first call: the budget is known when the server has started."""
+    def _unreserved_reads(self) -> asyncio.Semaphore:
+        """The limit of unreserved reads. The first call creates it: the budget is known once the server has started."""
         if self._unreserved is None:
             limit = self.memory.limit
             fitting = MAX_UNRESERVED_READS if limit is None else int(UNRESERVED_SHARE * limit / self.max_bytes)
@@ -45,20 +45,20 @@ class MessageReader:
 
     async def read_unreserved(self, context: Any) -> "asyncio.Future[Any]":
         """Begin to read a message. Returns when it is complete, or when it needs a reservation to continue."""
-        turns = self._turns()
+        turns = self._unreserved_reads()
         self._waiting += 1
         try:
             await turns.acquire()
         finally:
             self._waiting -= 1
         try:
-            # Never cancelled: gRPC writes into its buffers.
+            # The read is never cancelled, because gRPC writes into its buffers.
             reading: asyncio.Future[Any] = asyncio.ensure_future(context.read())
             reading.add_done_callback(ignore_failure)
             until = time.monotonic() + MAX_UNRESERVED_S
             while not reading.done():
                 await asyncio.wait([reading], timeout=UNRESERVED_S)
-                await settle(reading)
+                await process_received_data(reading)
                 if self._waiting or time.monotonic() > until:
                     break
             return reading
@@ -67,7 +67,7 @@ class MessageReader:
 
 
 class IncomingMessage:
-    """The message of one call, and its part of the memory budget, to be released when the call has ended."""
+    """The message of one call, and its part of the memory budget, which is released when the call has ended."""
 
     def __init__(self, reader: MessageReader, context: Any) -> None:
         self._reader = reader
@@ -77,8 +77,8 @@ class IncomingMessage:
     async def read(self, seconds: float) -> bytes:
         """Read the message. Raises OutOfMemory, BodyTooSlow or BadBody.
 
-        The size of a message is unknown until it is complete. A message that is not complete at once reserves as much
-        as the largest one needs while it is received.
+        The size of a message is unknown until it is complete. A message that is not complete at once therefore reserves
+        the memory that the largest message needs.
         """
         reading = await self._reader.read_unreserved(self._context)
         if not reading.done():
@@ -87,7 +87,7 @@ class IncomingMessage:
             if not reading.done():
                 raise BodyTooSlow(seconds)
         message = reading.result()
-        if message is grpc.aio.EOF:  # also if it is too large, which gRPC has reported to the client
+        if message is grpc.aio.EOF:  # or the message is too large, which gRPC has reported to the client
             raise BadBody("the call has no message")
         body: bytes = message
         self._reservation.resize(memory_of_body(len(body)))
@@ -98,20 +98,20 @@ class IncomingMessage:
 
 
 def ignore_failure(reading: "asyncio.Future[Any]") -> None:
-    """The message of a call that has ended is not needed."""
+    """Read the exception of a read whose call has ended, so that asyncio does not log it."""
     if not reading.cancelled():
         reading.exception()
 
 
-async def settle(reading: "asyncio.Future[Any]") -> None:
-    """Let the event loop handle what has arrived: if it was busy, the message may have arrived long ago."""
+async def process_received_data(reading: "asyncio.Future[Any]") -> None:
+    """Let the event loop process received data: after a busy time, the message may be complete already."""
     for _ in range(3):
         if not reading.done():
             await asyncio.sleep(0)
 
 
 def unary_handler(handler: Callable[[Any], Awaitable[bytes]]) -> Any:
-    """The handler of a unary call, which gets the context and reads the message by IncomingMessage."""
+    """The handler of a unary call. `handler` receives the context and reads the message with `IncomingMessage`."""
 
     async def handle(_: Any, context: Any) -> bytes:
         return await handler(context)

@@ -51,7 +51,7 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-MAX_DETAILS_BYTES = 4000  # limit for an error message, which is sent in a header: clients refuse large headers
+MAX_DETAILS_BYTES = 4000  # limit for an error message, which is sent in a header, because clients refuse large headers
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 STOP_S = 1.0  # time for responses that are still being sent
 
@@ -59,7 +59,7 @@ log = logging.getLogger("tabserve.grpc")
 
 
 class GrpcExchange(Exchange):
-    """The exchange of a gRPC call. `size`: bytes of its message, once it has been read."""
+    """The exchange of a gRPC call. size: the bytes of its message, once it has been read."""
 
     method = "POST"
     path = ""
@@ -85,7 +85,7 @@ Handler = Callable[[Any, GrpcExchange], Awaitable[Any]]
 
 
 class Rpc(NamedTuple):
-    """An RPC. access: as in Route. model: the field of its message that names a model."""
+    """An RPC. access: as in `Route`. model: the field of its message that names a model."""
 
     access: Access
     handler: Handler
@@ -93,7 +93,8 @@ class Rpc(NamedTuple):
 
 
 class GrpcServer:
-    """Call `drain` when draining starts, `refuse` after the grace period, `stop` when no request is in flight."""
+    """The gRPC server. Call `drain` when draining starts, `refuse` after the grace period, `stop` when no call is in
+    flight."""
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
@@ -127,7 +128,8 @@ class GrpcServer:
         )
 
     async def start(self, host: str, port: int, tls: TlsFiles | None = None) -> int:
-        """Listen on a port, or on a free one if it is 0. Returns the port. tls: the files of HTTP, if that has TLS."""
+        """Listen on a port, or on a free port if it is 0. Returns the port. tls: the TLS files of the HTTP server; None
+        without TLS."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if tls is None:
             bound: int = self._server.add_insecure_port(address)
@@ -152,7 +154,7 @@ class GrpcServer:
     def _rpc_handler(self, name: str, rpc: Rpc) -> Any:
         """The handler of one RPC, from bytes to bytes.
 
-        It parses the message itself, because gRPC reports an invalid one as an error of the server.
+        It parses the message itself, because gRPC reports an invalid message as an error of the server.
         """
         message_type = MESSAGES[f"{name}Request"]
 
@@ -198,7 +200,7 @@ class GrpcServer:
         return unary_handler(handle)
 
     async def _wait_for_turn(self, exchange: GrpcExchange) -> None:
-        """Take turns with the HTTP requests of other clients, if they have to wait."""
+        """Wait for the client's turn if clients take turns, as HTTP requests do."""
         turns, client = self.context.turns, exchange.caller.name
         if turns is not None and not turns.admits(client, exchange.size, time.monotonic()):
             await turns.wait(client, exchange.size)
@@ -271,7 +273,7 @@ HEADERS = frozenset(
 
 
 def tensors_key(message: Any) -> bytes:
-    """The key of a request without a client key: its tensors."""
+    """The bytes that select the version for a request without a client key: its tensors."""
     key = b""
     for part in chain((tensor.SerializeToString() for tensor in message.inputs), message.raw_input_contents):
         key += part[: KEY_BYTES - len(key)]
@@ -281,12 +283,12 @@ def tensors_key(message: Any) -> bytes:
 
 
 def metadata_of(context: Any) -> dict[bytes, bytes]:
-    """The metadata of a call as headers, reduced to those that are used."""
+    """The metadata of a call as headers, without those that are not used."""
     pairs = context.invocation_metadata() or ()
     used = [(key, value) for key, value in pairs if key in HEADERS or key.startswith(PROXY_PREFIX.decode())]
     return {key.encode(): value.encode() if isinstance(value, str) else value for key, value in used}
 
 
 def error_details(error: RequestError) -> str:
-    """The error message, truncated to fit into a header, where a byte that is not ASCII takes three."""
+    """The error message, truncated to fit into a header, where a byte that is not ASCII takes three characters."""
     return unquote(quote(error_text.sentence(error), safe=PRINTABLE)[:MAX_DETAILS_BYTES], errors="ignore")

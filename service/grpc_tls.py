@@ -1,4 +1,4 @@
-"""TLS of the gRPC server, with the files of HTTP, which are loaded again when they change. Needs the extra `grpc`."""
+"""TLS of the gRPC server, with the TLS files of the HTTP server. Changed files are loaded again. Needs gRPC."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ def server_credentials(files: TlsFiles) -> Any:
     seen = [files.signature()]
 
     def changed() -> Any:
-        """gRPC calls this at each handshake; None keeps the certificate."""
+        """The new certificate; None to keep the current one. gRPC calls this function at each handshake."""
         if (found := files.signature()) == seen[0]:
             return None
         seen[0] = found

@@ -22,7 +22,7 @@ log = logging.getLogger("tabserve.model_selection")
 
 
 def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> str | None:
-    """Set TABSERVE_STORE to the copies in `folder` if its own folder is missing, which would prevent the start.
+    """Set TABSERVE_STORE to the copies in `folder` if the store is missing, which would prevent the start.
 
     Returns the missing folder.
     """
@@ -36,9 +36,10 @@ def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> st
 def select_models(
     settings: Settings, select: Callable[[Settings], list[TabularModel]], folder: Path | None
 ) -> list[TabularModel]:
-    """Load the models to serve by `select`, and keep copies of them in `folder`. Loads the copies if the store fails.
+    """Load the models to serve with `select`, and store copies of them in `folder`. Loads the copies if the store
+    fails.
 
-    folder: shared by the workers of this server; None outside of workers. Raises SelectionError.
+    folder: the folder that the workers of this server share; None outside of workers. Raises SelectionError.
     """
     try:
         models = select(settings)
@@ -49,14 +50,15 @@ def select_models(
         log.warning("the store fails, loading copies of its versions", extra={"reason": str(error)})
         return select(replace(settings, store=copies))
     if folder is not None:
-        keep_copies(models, settings, folder / FOLDER)
+        copy_versions(models, settings, folder / FOLDER)
     return models
 
 
-def keep_served(models: Sequence[TabularModel], settings: Settings, folder: Path) -> None:
-    """Keep copies of the served versions, with `serving.json`, and no others. folder: as in `select_models`."""
+def copy_served_versions(models: Sequence[TabularModel], settings: Settings, folder: Path) -> None:
+    """Store copies of the served versions and of `serving.json`, and delete other copies. folder: as in
+    `select_models`."""
     copies = folder / FOLDER
-    keep_copies(models, settings, copies)
+    copy_versions(models, settings, copies)
     served = {model.tag for model in models}
     with contextlib.suppress(OSError):
         for copy in copies.glob("*/*/"):
@@ -65,8 +67,8 @@ def keep_served(models: Sequence[TabularModel], settings: Settings, folder: Path
         replace_file(copies / SERVING_FILE, (store.home(settings.store) / SERVING_FILE).read_bytes())
 
 
-def keep_copies(models: Sequence[TabularModel], settings: Settings, copies: Path) -> None:
-    """Copy the versions that have no copy yet. Without space, there is a warning instead."""
+def copy_versions(models: Sequence[TabularModel], settings: Settings, copies: Path) -> None:
+    """Copy the versions that have no copy yet. Without disk space, a warning is logged instead."""
     stored, _ = store.versions(settings.store)
     for model in models:
         copy = copies / model.name / model.version
@@ -86,7 +88,7 @@ def keep_copies(models: Sequence[TabularModel], settings: Settings, copies: Path
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Link a file, which takes no space. Copy it if that is not possible, for example to another disk."""
+    """Link a file, which needs no disk space. If that is not possible, for example to another disk, copy it."""
     with contextlib.suppress(OSError):
         os.link(source, target)
         return

@@ -11,8 +11,8 @@ import orjson
 from models.json_text import repaired
 from service.settings import Settings
 
-ACCESS_LOG = "tabserve.access"  # the logger of requests that TABSERVE_ACCESS_LOG selects: each has its line
-MAX_LINES = 10  # about requests, of one kind in one second
+ACCESS_LOG = "tabserve.access"  # the logger of the requests that TABSERVE_ACCESS_LOG selects, one line for each
+MAX_LINES = 10  # lines about requests of one kind in one second
 MAX_KINDS = 1000
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

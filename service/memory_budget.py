@@ -8,13 +8,13 @@ from pathlib import Path
 from models.freed_memory import set_thresholds
 from service.errors import OutOfMemory
 
-FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
+FREE_BYTES = 64 * 1024  # smaller bodies are not counted: each connection has buffers of this size
 MEMORY_PER_BYTE = 6  # peak memory of a request for each byte of its body
-KEPT_BYTES = 48 * 1024**2  # memory that a worker may keep after large requests, for the next ones
-KEPT_UNDER_LOAD_BYTES = 128 * 1024**2  # while large requests are in flight, which soon need it again
+KEPT_BYTES = 48 * 1024**2  # memory that a worker may keep after large requests, for later requests
+KEPT_UNDER_LOAD_BYTES = 128 * 1024**2  # the same while large requests are in flight, which need the memory again soon
 SMALL_BUDGET_BYTES = 512 * 1024**2
 LARGE_BLOCK_BYTES = 4 * 1024**2
-KEPT_SHARE = 0.1  # share of the budget that a worker may keep, if that is less
+KEPT_SHARE = 0.1  # upper limit of the kept memory as a share of the budget
 USABLE = 0.9  # usable share of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
 LEAST_BYTES = 16 * 1024**2  # minimum budget of a worker, even if less memory is left
@@ -27,21 +27,21 @@ OWN_MEMORY = Path("/proc/self/smaps_rollup")
 
 
 class MemoryBudget:
-    """Bytes that are reserved by requests in progress. limit: None if they are not limited. Usable in all threads."""
+    """The bytes that requests in progress have reserved. limit: None for no limit. All threads may use it."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.reserved = 0
         self._lock = threading.Lock()
 
-    def reserve(self, count: int, held: int) -> None:
-        """Reserve more bytes for a request that holds some already. Raises OutOfMemory while others have to end first.
+    def reserve(self, count: int, reserved: int) -> None:
+        """Reserve more bytes for a request with `reserved` bytes. Raises OutOfMemory until other requests have ended.
 
-        The only request in progress may take more than the limit, so that every body that the settings allow is
-        accepted at some time.
+        A request may exceed the limit if it is the only request in progress. Each body that the settings allow is
+        therefore accepted at some time.
         """
         with self._lock:
-            if self.limit is not None and self.reserved + count > self.limit and self.reserved > held:
+            if self.limit is not None and self.reserved + count > self.limit and self.reserved > reserved:
                 raise OutOfMemory
             self.reserved += count
 
@@ -51,7 +51,7 @@ class MemoryBudget:
 
 
 class Reservation:
-    """The part of the budget that one request holds. Usable in all threads: a thread may continue after `close`."""
+    """The part of the budget that one request has reserved. All threads may use it, even after `close`."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
@@ -60,7 +60,7 @@ class Reservation:
         self.held = 0
 
     def resize(self, count: int) -> None:
-        """Hold this many bytes. Raises OutOfMemory, also after `close`."""
+        """Change the reservation to this number of bytes. Raises OutOfMemory, also after `close`."""
         with self._lock:
             if self._closed:
                 raise OutOfMemory
@@ -71,12 +71,12 @@ class Reservation:
             self.held = count
 
     def grow(self, count: int) -> None:
-        """Hold at least this many bytes. Raises OutOfMemory."""
+        """Reserve at least this number of bytes. Raises OutOfMemory."""
         if count > self.held:
             self.resize(count)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release all bytes."""
         with self._lock:
             self._budget.release(self.held)
             self._closed, self.held = True, 0
@@ -85,30 +85,30 @@ class Reservation:
 def return_large_blocks(budget: MemoryBudget) -> None:
     """Under a small budget, let the C library return large blocks of memory as soon as they are freed.
 
-    By default it keeps blocks of up to 32 MiB for the next ones, in each thread.
+    By default, it keeps blocks of up to 32 MiB in each thread for later use.
     """
     if budget.limit is not None and budget.limit < SMALL_BUDGET_BYTES:
         set_thresholds(LARGE_BLOCK_BYTES, 2 * LARGE_BLOCK_BYTES)
 
 
 class MemoryTrimmer:
-    """Returns memory to the system that the C library keeps after large requests, which fragments and adds up."""
+    """Returns to the system the memory that the C library keeps after large requests, which would accumulate."""
 
     def __init__(self) -> None:
-        """Created when the worker is ready and serves nothing yet."""
+        """Create the trimmer when the worker is ready, before its first request."""
         self._ready_bytes = resident_bytes()
         library = ctypes.CDLL(None)
-        self._trim = library.malloc_trim if hasattr(library, "malloc_trim") else None  # only the GNU library has it
+        self._trim = library.malloc_trim if hasattr(library, "malloc_trim") else None  # only glibc has this function
 
     def is_needed(self, budget: "MemoryBudget") -> bool:
-        """Whether the process holds much more than at the start and than the requests in flight have reserved."""
+        """Whether the process uses much more memory than it used at the start and requests in flight have reserved."""
         kept = KEPT_UNDER_LOAD_BYTES if budget.reserved else KEPT_BYTES
         if budget.limit is not None:
             kept = min(kept, int(KEPT_SHARE * budget.limit))
         return self._trim is not None and resident_bytes() > self._ready_bytes + budget.reserved + kept
 
     def trim(self) -> None:
-        """Takes milliseconds; call it in a thread."""
+        """Return free memory to the system. This takes milliseconds, so call it in a thread."""
         assert self._trim
         self._trim(0)
 
@@ -122,29 +122,29 @@ def resident_bytes() -> int:
 
 
 def memory_of_body(size: int) -> int:
-    """The bytes to reserve for a body of this size, of HTTP or gRPC."""
+    """The bytes to reserve for an HTTP or gRPC body of this size."""
     return MEMORY_PER_BYTE * size if size > FREE_BYTES else 0
 
 
 def worker_budget(limit: int, workers: int) -> int:
-    """Bytes for the bodies of one worker, which is ready and serves nothing yet. limit: of all of them."""
+    """The bytes for bodies in this worker, before its first request. limit: the memory limit of all workers."""
     share = (int(limit * USABLE) - SUPERVISOR_BYTES) // workers
     return max(share - own_bytes(), LEAST_BYTES)
 
 
 def own_bytes() -> int:
-    """The memory of this process; shared memory is counted in part."""
+    """The memory of this process, with its proportional part of shared memory."""
     return read_kilobytes(OWN_MEMORY, "Pss:") or 100 * 1024**2
 
 
 def memory_limit() -> int | None:
-    """Bytes that this process and its siblings may take: of their control group, or of the machine."""
+    """The bytes that the processes of the server may use: the limit of their control group or of the machine."""
     limits = [read_kilobytes(MACHINE, "MemTotal:"), *group_limits()]
     return min((limit for limit in limits if limit), default=None)
 
 
 def group_limits() -> list[int]:
-    """Limits of the control group of this process and of those around it, both versions of control groups."""
+    """The memory limits of this process's control group and its parents, for both versions of control groups."""
     try:
         lines = OWN_GROUP.read_text().splitlines()
     except OSError:
@@ -162,7 +162,7 @@ def group_limits() -> list[int]:
 def read_number(file: Path) -> int | None:
     try:
         return int(file.read_text())
-    except (OSError, ValueError):  # there is none, or `max`
+    except (OSError, ValueError):  # no file, or the text `max`
         return None
 
 

@@ -1,7 +1,7 @@
-"""The files in which a worker's metrics are counted: their space is reserved before it is used.
+"""The files that store a worker's metrics. Their disk space is reserved before it is used.
 
-prometheus_client maps sparse files. If the disk is full, writing to one kills the process (SIGBUS). Here a time
-series without space is counted in memory, and moves to the file as soon as there is space.
+prometheus_client maps sparse files. If the disk is full, writing to a sparse file kills the process (SIGBUS). Here, a
+time series without disk space is counted in memory, and moves to the file as soon as there is space.
 """
 
 import functools
@@ -24,7 +24,7 @@ log = logging.getLogger("tabserve.metrics")
 
 
 class LostSeries:
-    """The time series of this worker for which there is no space: counts, reports and tries again."""
+    """The time series of this worker without disk space: counts and reports them, and tries again."""
 
     def __init__(self, records: WorkerRecords, clock: Callable[[], float] = time.monotonic) -> None:
         self.lock = threading.RLock()
@@ -35,8 +35,8 @@ class LostSeries:
         self._retry_at = 0.0
 
     @property
-    def of_all_workers(self) -> int:
-        """How many time series of this server are lost."""
+    def server_total(self) -> int:
+        """The number of lost time series of this server."""
         return self._records.lost_series
 
     def change(self, difference: int, reason: str = "") -> None:
@@ -66,7 +66,7 @@ def install(records: WorkerRecords) -> LostSeries:
 
 
 class ReservedMetricFile(MmapedDict):
-    """A file of prometheus_client whose space is reserved, with the time series that have none."""
+    """A file of prometheus_client with reserved disk space, and the time series that have no space in it."""
 
     def __init__(self, lost: LostSeries, filename: str) -> None:
         self._lost = lost
@@ -79,14 +79,14 @@ class ReservedMetricFile(MmapedDict):
 
     def read_value(self, key: str) -> tuple[float, float]:
         with self._lost.lock:
-            if self._has_place(key):
+            if self._ensure_space(key):
                 value: tuple[float, float] = super().read_value(key)  # type: ignore[no-untyped-call]
                 return value
             return self._waiting[key]
 
     def write_value(self, key: str, value: float, timestamp: float) -> None:
         with self._lost.lock:
-            if self._has_place(key):
+            if self._ensure_space(key):
                 super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
             else:
                 self._waiting[key] = value, timestamp
@@ -106,8 +106,8 @@ class ReservedMetricFile(MmapedDict):
         if self._m is not None:
             super().close()  # type: ignore[no-untyped-call]
 
-    def _has_place(self, key: str) -> bool:
-        """Whether a time series has a place in the file, or gets one. Otherwise it is among the waiting ones."""
+    def _ensure_space(self, key: str) -> bool:
+        """Whether a time series is in the file or can be added. Otherwise it waits in memory."""
         if key in self._positions or key in self._waiting:
             return key in self._positions
         try:
@@ -131,7 +131,8 @@ class ReservedMetricFile(MmapedDict):
             self._capacity = capacity
 
     def _open(self) -> None:
-        """Create the file at its first use. Raises OSError; then there is no file, as an empty one cannot be read."""
+        """Create the file at its first use. Raises OSError and then leaves no file, because an empty file cannot be
+        read."""
         if self._m is not None:
             return
         part = f"{self._filename}.part"

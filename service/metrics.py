@@ -1,5 +1,5 @@
-"""The Prometheus metrics. Requests add to plain numbers, which is cheap; once a second, `flush` adds these to
-prometheus_client, whose files sum over the workers."""
+"""The Prometheus metrics. Requests increase plain numbers, which is cheap. Once a second, `flush` adds the numbers to
+prometheus_client, whose files add up the counts of all workers."""
 
 import os
 from bisect import bisect_left
@@ -54,7 +54,7 @@ class ModelCounters:
         self.row_errors: dict[tuple[str, str], int] = {}  # by column and code
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
-        self.short_deadlines = 0  # for requests whose own timeout was shorter than that of the settings
+        self.short_deadlines = 0  # of requests with a shorter timeout than that of the settings
         self.batch_rows = HistogramBuckets(ROWS)
         self.queue_seconds = HistogramBuckets(SECONDS)
         self.engine_seconds = HistogramBuckets(SECONDS)
@@ -76,8 +76,10 @@ class ModelCounters:
         engine.total += engine_seconds
 
     def count_errors(self, errors: Iterable[RowError], columns: Container[str]) -> None:
-        """columns: those that have their own time series. Errors of other columns and of the row itself are counted as
-        ""."""
+        """Count errors.
+
+        columns: the columns with a time series. Errors of other columns and of the row itself are counted as "".
+        """
         for _, name, code, _ in errors:
             key = (name if name is not None and name in columns else "", code)
             self.row_errors[key] = self.row_errors.get(key, 0) + 1
@@ -100,10 +102,10 @@ class VersionCounters(NamedTuple):
 
 
 class Metrics:
-    """The metrics of a server. One per process, except in tests."""
+    """The metrics of a server. A process has one instance, except in tests."""
 
     def __init__(self, lost: LostSeries | None = None) -> None:
-        """lost: the time series of this worker without space."""
+        """lost: the time series of this worker without disk space."""
         self.registry = registry = CollectorRegistry()
         self._lost = lost
         self._sources: list[VersionCounters] = []
@@ -143,15 +145,17 @@ class Metrics:
         )
         self._shadow_dropped = counter("shadow_dropped_rows", "Rows that a shadow has not predicted", *one)
         self._automatic_rollbacks = counter("automatic_rollbacks", "Canaries that were rolled back", "model")
-        self._captured_rows = counter("capture_rows", "Rows sampled for capture by what happened", *one, "result")
+        self._captured_rows = counter("capture_rows", "Rows sampled for capture, by result", *one, "result")
         self._feedback_rows = counter("feedback_rows", "Rows of feedback", "model", "result")
         live = (*one, "metric", "window")
-        self._live_metric = gauge("live_metric", "Metric by the truth that clients report", "livemax", *live)
-        self._live_low = gauge("live_metric_low", "Lower end of its interval", "livemin", *live)
-        self._live_high = gauge("live_metric_high", "Upper end of its interval", "livemax", *live)
+        self._live_metric = gauge("live_metric", "Metric computed from the truth that clients report", "livemax", *live)
+        self._live_low = gauge("live_metric_low", "Lower end of the interval of a live metric", "livemin", *live)
+        self._live_high = gauge("live_metric_high", "Upper end of the interval of a live metric", "livemax", *live)
         text = "1 if a metric is worse than at training, else 0"
         self._live_worse = gauge("live_metric_worse", text, "livemax", *live)
-        self._training_metric = gauge("training_metric", "The same metric at training", "livemax", *one, "metric")
+        self._training_metric = gauge(
+            "training_metric", "Value of a live metric at training", "livemax", *one, "metric"
+        )
         info = ("model", "version", "engine")
         self._model_info = gauge("model_info", "Served model versions", "livemax", *info)
         self._build_info = gauge("build_info", "Version of tabserve", "max", "version")
@@ -166,7 +170,7 @@ class Metrics:
         return source.counters
 
     def retire(self, counters: ModelCounters) -> None:
-        """The version is no longer served. Counts of its last requests are still flushed."""
+        """Mark a version as no longer served. The counts of its last requests are still flushed."""
         for source in self._sources:
             if source.counters is counters:
                 self._model_info.labels(*source[:3]).set(0)
@@ -197,8 +201,8 @@ class Metrics:
                 self._sources.remove(source)
                 self._retired.discard(id(source.counters))
 
-    def following(self, wanted: int, serving: int, problems: int) -> None:
-        """The generations of `serving.json` that should be and that are served, and the number of problems."""
+    def set_generations(self, wanted: int, serving: int, problems: int) -> None:
+        """Set the wanted and the served generation of `serving.json`, and the number of problems."""
         self._wanted_generation.set(wanted)
         self._serving_generation.set(serving)
         self._version_problems.set(problems)
@@ -207,7 +211,7 @@ class Metrics:
         self._store_problem.set(exists)
 
     def shadow(self, model: str, version: str, differences: HistogramBuckets) -> None:
-        """Add differences of a shadow."""
+        """Add the differences between a shadow's predictions and the champion's."""
         add_buckets(differences, self._shadow_difference.labels(model, version))
 
     def shadow_dropped(self, model: str, version: str, rows: int) -> None:
@@ -217,19 +221,19 @@ class Metrics:
         self._automatic_rollbacks.labels(model).inc()
 
     def captured_rows(self, model: str, version: str, result: str, rows: int) -> None:
-        """Count rows that were sampled. Called in threads, too."""
+        """Count sampled rows. Threads call this, too."""
         self._captured_rows.labels(model, version, result).inc(rows)
 
     def feedback_rows(self, model: str, result: str, rows: int) -> None:
-        """Count rows of feedback. Called in a thread."""
+        """Count rows of feedback. A thread calls this."""
         self._feedback_rows.labels(model, result).inc(rows)
 
     def live_metric_worse(self, labels: Sequence[str], worse: bool) -> None:
-        """Whether a live metric is worse than at training."""
+        """Set whether a live metric is worse than at training."""
         self._live_worse.labels(*labels).set(worse)
 
     def live_metric(self, labels: Sequence[str], value: float, low: float, high: float) -> None:
-        """labels: model, version, metric and window."""
+        """Set a live metric and its interval. labels: model, version, metric and window."""
         self._live_metric.labels(*labels).set(value)
         self._live_low.labels(*labels).set(low)
         self._live_high.labels(*labels).set(high)
@@ -263,21 +267,23 @@ class Metrics:
         counters.clear()
 
     def page(self) -> bytes:
-        """The text of `/metrics`, summed over all workers except for the metrics of their processes."""
+        """The text of `/metrics`, summed over all workers except for the process metrics."""
         folder = os.environ.get(MULTIPROCESS)
         if not folder:
             return generate_latest(self.registry) + lost_series_page(0) + process_page([os.getpid()])
         forget_dead_workers(Path(folder))
         whole = CollectorRegistry()
         multiprocess.MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
-        lost = self._lost.of_all_workers if self._lost else 0
+        lost = self._lost.server_total if self._lost else 0
         return generate_latest(whole) + lost_series_page(lost) + process_page(live_workers(Path(folder)))
 
 
 def lost_series_page(count: int) -> bytes:
-    """A gauge that takes no space in the files of the others: they may be full."""
+    """The gauge of lost time series. It is not stored in the files of the other metrics, which may be full."""
     registry = CollectorRegistry()
-    Gauge("tabserve_lost_series", "Time series that are not counted: no space", registry=registry).set(count)
+    Gauge("tabserve_lost_series", "Time series that are not counted, for lack of disk space", registry=registry).set(
+        count
+    )
     return generate_latest(registry)
 
 
@@ -290,7 +296,7 @@ def add_buckets(buckets: HistogramBuckets, child: Histogram) -> None:
 
 
 def forget_dead_workers(folder: Path) -> None:
-    """Remove the gauges of dead workers from the sum; their counters stay."""
+    """Remove the gauges of dead workers from the sum. Their counters stay in it."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not is_alive(pid):

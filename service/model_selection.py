@@ -1,4 +1,5 @@
-"""Selects the version of each model to serve at the start: a pinned one, the champion, or the newest good one."""
+"""Selects the version of each model to serve at the start: a pinned version, the champion, or the newest version that
+can be served."""
 
 import logging
 import shlex
@@ -25,7 +26,7 @@ log = logging.getLogger("tabserve.model_selection")
 
 
 class SelectionError(Exception):
-    """The models cannot be selected. The message is one line with the searched place and what to do."""
+    """The models cannot be selected. The message is one line with the searched store and the remedy."""
 
 
 class NoModelStored(SelectionError):  # noqa: N818 - no suffix `Error`, as in service.errors
@@ -54,7 +55,8 @@ def select_models(
 ) -> list[TabularModel]:
     """Load the champions of the models to serve and check their golden rows. Raises SelectionError.
 
-    pinned: by the Bento. at_start, as in Selection: for a replaced worker. load: by default `load_version`.
+    pinned: the tags that the Bento pins. at_start: as in `Selection`, for a replaced worker. load: by default
+    `load_version`.
     """
     selection = selection_of(settings, pinned, at_start)
     models = load_selected(settings, selection, load or load_version)
@@ -67,12 +69,12 @@ def select_models(
 def selection_of(
     settings: Settings, pinned: Sequence[str] = (), at_start: Mapping[str, int] | None = None
 ) -> Selection:
-    """The models that the settings, or otherwise the Bento, select."""
+    """The selection of the settings or, without one, of the Bento."""
     return Selection.of(settings.models or (() if settings.store else pinned), at_start)
 
 
 def load_selected(settings: Settings, selection: Selection, load: VersionLoad) -> list[TabularModel]:
-    """Load the champion of each selected model, by default of all. Raises SelectionError."""
+    """Load the champion of each selected model, by default of all models. Raises SelectionError."""
     stored, foreign = store.versions(settings.store)
     place = VersionStore(settings.store).place
     names = selection.names
@@ -92,7 +94,7 @@ def load_selected(settings: Settings, selection: Selection, load: VersionLoad) -
 
 
 def serving_state(settings: Settings) -> ServingState:
-    """The state in `serving.json`; the default state where it cannot be read, which the log reports."""
+    """The state in `serving.json`. If it cannot be read, the problem is logged and the default state is returned."""
     try:
         return ServingFile(store.home(settings.store)).read()
     except ServingStateError as error:
@@ -134,8 +136,8 @@ def champion_of_each_model(wanted: Sequence[WantedModel], settings: Settings, lo
 def load_champion(wanted: WantedModel, settings: Settings, load: VersionLoad, *, pinned: bool = False) -> TabularModel:
     """Load the first candidate that reproduces its golden rows. Raises SelectionError.
 
-    A pinned version has no substitute. If the engine is not available, that is an error: the version is not damaged,
-    and no other version replaces it.
+    A pinned version is never replaced by another version. A missing engine is an error, and also no reason to replace a
+    version.
     """
     reasons = []
     for stored in wanted.candidates:

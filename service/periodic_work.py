@@ -8,7 +8,7 @@ log = logging.getLogger("tabserve.periodic_work")
 
 
 async def repeat(work: Callable[[], Awaitable[None]], pause_s: float, failure: str) -> None:
-    """Call `work` until cancelled, with a pause after each call. An error is logged as `failure` and ends one call."""
+    """Call `work` until cancelled, with a pause after each call. An error ends one call and is logged as `failure`."""
     while True:
         try:
             await work()

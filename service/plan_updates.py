@@ -10,8 +10,8 @@ from service.engine_cost import EngineCost
 from service.periodic_work import repeat
 from service.served_model import ServedModel
 
-LOOK_S = 1.0  # interval between two reads of the costs that other workers have measured
-MEASURE_AGAIN_S = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds after the start; only while the cost is doubtful
+POLL_S = 1.0  # interval between two reads of the costs that other workers have measured
+MEASURE_AGAIN_S = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds after the start, if the cost is still doubtful
 log = logging.getLogger("tabserve.plans")
 
 
@@ -26,7 +26,7 @@ async def update_plans(plane: DataPlane) -> None:
             times.pop(0)
             await measure_doubtful(plane)
 
-    await repeat(update, LOOK_S, "batch plans cannot be updated")
+    await repeat(update, POLL_S, "batch plans cannot be updated")
 
 
 def adopt_changes(plane: DataPlane) -> None:
@@ -37,7 +37,7 @@ def adopt_changes(plane: DataPlane) -> None:
 
 
 async def measure_doubtful(plane: DataPlane) -> None:
-    """Measure those engines again whose plan may differ on a quiet machine."""
+    """Measure the engines again whose plan may be different on an idle machine."""
     for served in plane.snapshot.served:
         if is_doubtful(served.batcher.cost):
             cost = await asyncio.to_thread(plane.costs.measure_again, served.model)

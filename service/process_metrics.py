@@ -1,4 +1,4 @@
-"""The standard `process_*` metrics, of each worker: memory, processor time, file descriptors, start time."""
+"""The standard `process_*` metrics of each worker: memory, processor time, file descriptors, start time."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 
 class WorkerProcesses(Collector):
-    """Reads /proc of each worker. prometheus_client itself has no such metrics for several processes."""
+    """Reads /proc of each worker. prometheus_client does not have these metrics for several processes."""
 
     def __init__(self, workers: Sequence[int]) -> None:
         self._workers = workers

@@ -4,7 +4,7 @@ KEPT = 20_000
 
 
 class RecentIds:
-    """Remembers at least the last KEPT ids. Used on the event loop."""
+    """Stores at least the last KEPT ids. It is used on the event loop."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
@@ -12,7 +12,7 @@ class RecentIds:
         self._old: set[bytes] = set()
 
     def add(self, request_id: bytes) -> bool:
-        """Remember an id. False if it is not new."""
+        """Store an id. Returns False if it is not new."""
         if request_id in self._new or request_id in self._old:
             return False
         self._new.add(request_id)
@@ -21,6 +21,6 @@ class RecentIds:
         return True
 
     def forget(self, request_id: bytes) -> None:
-        """The request is started again."""
+        """Forget an id, because its request is started again."""
         self._new.discard(request_id)
         self._old.discard(request_id)

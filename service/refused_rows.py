@@ -10,23 +10,23 @@ import numpy as np
 from models.rows import RowError
 from service.window_counters import WindowCounters
 
-ROWS, OTHERS, COLUMNS = range(3)  # places: refused rows, errors of no column or an unknown one, errors of each column
+ROWS, OTHERS, COLUMNS = range(3)  # positions: refused rows, errors of no known column, errors of each column
 
 
 class RefusedRows:
-    """`add` and `take` are called on the event loop, `count` in a thread."""
+    """The counts of one version. `add` and `take` are called on the event loop, `count` in a thread."""
 
     def __init__(self, folder: Path | None, subject: str, columns: Iterable[str]) -> None:
-        """folder, subject: as in WindowCounters."""
+        """folder, subject: as in `WindowCounters`."""
         self._columns = [*columns]
         self._places = {name: place for place, name in enumerate(self._columns, COLUMNS)}
         self._width = COLUMNS + len(self._columns)
-        self._added = [0] * self._width  # since the last `take`
+        self._added = [0] * self._width  # counts since the last `take`
         digest = hashlib.sha256("\0".join(self._columns).encode()).hexdigest()[:12]
         self._windows = WindowCounters(folder, f"refused-{subject}-{digest}", self._width)
 
     def add(self, rows: int, errors: Iterable[RowError]) -> None:
-        """errors: those that the answer lists, which are not all of many."""
+        """Count refused rows. errors: the errors that the response lists, which may not be all."""
         added = self._added
         added[ROWS] += rows
         for _, name, _, _ in errors:
@@ -42,8 +42,8 @@ class RefusedRows:
             self._windows.add(np.array(taken, dtype=np.int64))
 
     def report(self, seconds: float) -> dict[str, Any]:
-        """The refused rows of all workers in this time, and the errors of each column that has any."""
-        counts = np.maximum(self._windows.total(seconds).counts, 0).tolist()  # damaged counts are not negative
+        """The refused rows of all workers in this time, and the number of errors of each column with errors."""
+        counts = np.maximum(self._windows.total(seconds).counts, 0).tolist()  # damaged counts must not be negative
         names = ["", *self._columns]
         errors = {name: count for name, count in zip(names, counts[OTHERS:], strict=True) if count}
         return {"rows": counts[ROWS], "errors": errors}

@@ -1,7 +1,7 @@
 """The registry of served models: an immutable snapshot of names, versions and aliases, replaced by one assignment.
 
 A request reads the snapshot once and resolves all names through it, so it sees one state even if the snapshot is
-replaced meanwhile. A version that is no longer in the snapshot lives until its last request is answered.
+replaced meanwhile. A version that is no longer in the snapshot stays loaded until its last request is answered.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ def normal_version(digits: str) -> str:
 
 
 def canary_id(traffic: Mapping[str, float], aliases: Mapping[str, str]) -> str:
-    """Identifies a canary: a canary with another share or version is another one."""
+    """The identifier of a canary. It changes with the share or the version."""
     return " ".join(f"{alias}:{aliases.get(alias)}={percent:g}" for alias, percent in sorted(traffic.items()))
 
 
@@ -32,9 +32,9 @@ def canary_id(traffic: Mapping[str, float], aliases: Mapping[str, str]) -> str:
 class ModelEntry:
     """The served versions of one model.
 
-    aliases: maps names to versions and always has `champion`. traffic: the percentage of the requests without a
-    version by alias; empty if the champion gets all. rollback: of the traffic, if it is automatic. shadow: the
-    alias whose version predicts copies of rows.
+    aliases: maps names to versions and always has `champion`. traffic: the percentage of the requests without a version
+    that each alias receives; empty if the champion receives all. rollback: the automatic rollback of the traffic; None
+    without one. shadow: the alias whose version predicts copies of rows.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ModelEntry:
 
     @cached_property
     def split(self) -> Mapping[str, float]:
-        """The percentage of the requests without a version by version, if several versions get some; else empty."""
+        """The percentage of the requests without a version that each version receives; empty without a split."""
         shares: dict[str, float] = {}
         for alias, percent in self.traffic.items():
             if percent and (version := self.aliases.get(alias)) is not None:
@@ -60,7 +60,7 @@ class ModelEntry:
 
     @property
     def canary(self) -> str:
-        """Identifies the canary that may be rolled back automatically; empty without one."""
+        """The identifier of the canary that may be rolled back automatically; empty without a canary."""
         return canary_id(self.traffic, self.aliases) if self.rollback and self.split else ""
 
     def aliases_of(self, version: str) -> list[str]:
@@ -72,7 +72,7 @@ class ModelEntry:
         return TrafficSplit(self.name, self.aliases[CHAMPION], self.split)
 
     def version_for(self, key: bytes) -> ServedModel:
-        """The version for a request that names none. key: of its client or row."""
+        """The version for a request without a version. key: the key of its client or row."""
         return self.versions[self._traffic_split.version(key)] if self.split else self.champion
 
     def find(self, version: str | None = None, alias: str | None = None) -> ServedModel:
@@ -92,8 +92,8 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The models that are served at one time. `generation` counts snapshots; `loading` holds models that are not ready
-    yet."""
+    """The models that are served at one time. `generation` counts snapshots; `loading` contains the models that are not
+    ready yet."""
 
     entries: Mapping[str, ModelEntry] = field(default_factory=dict)
     generation: int = 0
@@ -103,7 +103,7 @@ class Snapshot:
     def of(
         cls, models: Iterable[ServedModel], generation: int = 1, aliases: Mapping[str, str] | None = None
     ) -> "Snapshot":
-        """A snapshot of these versions. aliases: the champion by model name, by default the last version."""
+        """A snapshot of these versions. aliases: the champion by model name; by default the last version."""
         versions: dict[str, dict[str, ServedModel]] = {}
         for served in models:
             versions.setdefault(served.name, {})[served.version] = served
@@ -145,7 +145,7 @@ class Snapshot:
 
 
 class Registry:
-    """Holds the current snapshot. Assign `snapshot` to replace it; no other object refers to served models."""
+    """Contains the current snapshot. Assign `snapshot` to replace it. No other object refers to served models."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot

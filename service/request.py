@@ -1,4 +1,4 @@
-"""A request as access control and request observers see it."""
+"""The view of a request that access control and request observers receive."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,22 +9,22 @@ from service.served_model import ServedModel
 
 
 class Request(Protocol):
-    """`service.exchange.Exchange` implements it, for HTTP requests and gRPC calls."""
+    """A request. `service.exchange.Exchange` implements it for HTTP requests and gRPC calls."""
 
     caller: Caller
 
     @property
     def failed(self) -> RequestError | None:
-        """The error in its response."""
+        """The error in the response."""
         ...
 
     @property
     def served(self) -> ServedModel | None:
-        """The model version that answers, if its path names one that is served."""
+        """The model version that answers, if the path names a served version."""
         ...
 
     def check_model(self, model: str, *, served: bool = True) -> None:
-        """Raises RequestError if the caller may not use this model. served: or if it is not served."""
+        """Raises RequestError if the caller may not use this model or, with `served`, if it is not served."""
 
     @property
     def method(self) -> str: ...

@@ -1,24 +1,24 @@
 """A sequential test whether events are more frequent in a second group than in a first one.
 
 The result may be read after every block of observations. If both groups have the same rate, which may change from block
-to block, the probability that it ever rejects is at most `alpha`: the product of the factors of all blocks is an
+to block, the probability that it rejects at any time is at most `alpha`: the product of the factors of all blocks is an
 e-process (Turner, Ly, Grünwald: Generic E-Variables for Exact Sequential k-Sample Tests, 2021).
 """
 
 import math
 
-PRIOR_WEIGHT = 20.0  # observations of weight that shrink the rates of earlier blocks towards their mean
+PRIOR_WEIGHT = 20.0  # the weight, in observations, with which the rates of earlier blocks are moved towards their mean
 
 
 class SequentialTest:
     def __init__(self, alpha: float) -> None:
         self._limit = -math.log(alpha)
-        self._evidence = 0.0  # log of the product
-        self._first = (0, 0)  # observations and events so far
+        self._evidence = 0.0  # the logarithm of the product
+        self._first = (0, 0)  # the observations and events so far
         self._second = (0, 0)
 
     def add(self, first: int, first_events: int, second: int, second_events: int) -> None:
-        """Add a block: observations and events of each group."""
+        """Add the observations and events of each group in one block."""
         one, two = self._rates()
         if two > one:
             count = first + second
@@ -41,7 +41,7 @@ class SequentialTest:
         return f"{two} of {second}, the champion {one} of {first}"
 
     def _rates(self) -> tuple[float, float]:
-        """The rates expected in the next block, from the blocks before."""
+        """The rates expected in the next block, estimated from the earlier blocks."""
         (first, one), (second, two) = self._first, self._second
         mean = (one + two + 0.5) / (first + second + 1.0)
         return (

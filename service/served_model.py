@@ -19,8 +19,8 @@ from service.refused_rows import RefusedRows
 from service.row_sample import RowSample
 from service.settings import Settings
 
-MAX_EXTENDED = 32  # combinations of options whose protocol objects a version keeps
-MAX_ERROR_COLUMNS = 100  # columns of a version with their own time series of errors
+MAX_EXTENDED = 32  # combinations of options whose protocol objects a version caches
+MAX_ERROR_COLUMNS = 100  # columns of a version that have a time series of errors
 T = TypeVar("T")
 
 
@@ -34,8 +34,8 @@ class ServedModel:
         self.counters = counters
         self.batcher = Batcher(model, counters, settings.queue_rows, cost, settings.batching)
         self._settings, self._max_rows = settings, settings.max_rows
-        self.sample: RowSample | None = None  # a sample of its rows, if drift is counted; see `DriftMonitor`
-        self.refused: RefusedRows | None = None  # counts of refused rows, likewise
+        self.sample: RowSample | None = None  # the sample of its rows, if drift is counted; see `DriftMonitor`
+        self.refused: RefusedRows | None = None  # the counts of its refused rows, also for `DriftMonitor`
         self._scaled_batcher: Batcher | None = None
         self.adopt(cost)
         self._single_row = single_row_predictor(model)
@@ -67,7 +67,7 @@ class ServedModel:
             served._compiled, served._single_row = {}, None
             if len(self._extended) == MAX_EXTENDED:
                 del self._extended[next(iter(self._extended))]
-        self._extended[options] = served  # in order of use
+        self._extended[options] = served  # at the end, because the dictionary is in order of use
         return served
 
     @property
@@ -95,7 +95,7 @@ class ServedModel:
             self._scaled_batcher.close()
 
     def compiled(self, factory: Callable[[TabularModel], T]) -> T:
-        """An object that a protocol builds once per model version, such as a writer. Built on first use."""
+        """An object that a protocol builds once per model version, such as a writer. It is built at its first use."""
         compiled = self._compiled.get(factory)
         if compiled is None:
             compiled = self._compiled[factory] = factory(self.model)
@@ -103,10 +103,8 @@ class ServedModel:
         return result
 
     def predict_rows_fast(self, rows: list[dict[str, Any]]) -> Outputs | float | None:
-        """Predict a few valid rows at once. Returns the value itself for a single row of some regressions.
-
-        None if a row has warnings, or for any other reason to use the general path.
-        """
+        """Predict a few valid rows at once. Returns the value itself for a single row of some regressions, or None if
+        the general path must be used, for example because a row has warnings."""
         if len(rows) > self.inline_rows:
             return None
         if self._single_row is not None and len(rows) == 1:

@@ -2,18 +2,18 @@
 
 
 class ServerState:
-    """Starts as not ready. All methods run in the event loop of the server.
+    """The state, which is not ready at first. All methods run in the server's event loop.
 
-    Ready: the models are loaded. Draining: readiness probes fail, requests are still answered. Closed: new requests
-    are refused, those in flight are finished. Only the methods change the attributes. `admits_requests` (a new request
-    may be answered) and `passes_probes` (load balancers may send requests) are read for every request.
+    Ready: the models are loaded. Draining: readiness probes fail, requests are still answered. Closed: new requests are
+    refused, and requests in flight are finished. Only the methods change the attributes. `admits_requests` (a new
+    request may be answered) and `passes_probes` (load balancers may send requests) are read for every request.
     """
 
     __slots__ = ("admits_requests", "closed", "draining", "inflight", "passes_probes", "ready")
 
     def __init__(self) -> None:
         self.ready = False  # the models are loaded
-        self.draining = False  # the server is about to stop; stays true when closed
+        self.draining = False  # the server is about to stop; remains true when closed
         self.closed = False  # new requests are refused
         self.inflight = 0  # requests that have started and not finished
         self._derive()

@@ -35,11 +35,11 @@ SERVICE_LINK = re.compile(
 )
 """Variables that Kubernetes sets in all containers for a Service whose name begins with `tabserve`."""
 PAGES = frozenset({"/docs.json", "/drift", "/metrics", "/models"})
-"""Paths that no setting may use: monitoring and clients rely on their answers."""
+"""Paths that no setting may use, because monitoring and clients rely on their responses."""
 PROBES = frozenset({"/livez", "/ping", "/readyz"})
-"""Paths that a health route may use, because it is a probe, too; a predict route may not."""
+"""Paths of probes. A health route may use them, because it is a probe, too; a predict route may not."""
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-"""An origin as browsers send it, except for those of files and sandboxes (`null`), which anybody can have."""
+"""An origin in the form that browsers send. It excludes `null`, which any file or sandbox has."""
 REMOVED = {"TABSERVE_LANE": "the fast path is always on"}
 """Settings of earlier versions: `on` is ignored with a warning, any other value prevents the start."""
 
@@ -50,10 +50,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Each field is the environment variable `TABSERVE_` + its name in capitals. docs/settings.md lists them all."""
+    """The settings. Each field is the environment variable `TABSERVE_` + its name in capitals; see docs/settings.md."""
 
     store: Path | None = None
-    """For a store at a URL: the folder of its local copy."""
+    """The folder of the local copy of a store at a URL."""
     store_cache: Path | None = None
     store_cache_bytes: int = DEFAULT_BYTES
     state: Path | None = None
@@ -117,7 +117,7 @@ class Settings:
 
 
 def removed_settings(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Warnings about removed settings. Raises SettingsError for a value that was removed."""
+    """Warnings about removed settings. Raises SettingsError for a value that is no longer supported."""
     warnings = []
     for name, text in REMOVED.items():
         value = environ.get(name, "").strip().lower()
@@ -129,7 +129,7 @@ def removed_settings(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def is_service_link(name: str, text: str) -> bool:
-    """Whether Kubernetes set this variable for a Service, as for KServe's `tabserve-predictor`; it is not a setting."""
+    """Whether Kubernetes has set this variable for a Service, such as KServe's `tabserve-predictor`."""
     return bool(SERVICE_LINK.fullmatch(name)) or (name.endswith("_PORT") and "://" in text)
 
 
@@ -255,7 +255,7 @@ def capture_place(text: str) -> str:
 
 
 def column_names(text: str) -> tuple[str, ...]:
-    """Names of columns; one that contains a comma is in double quotes."""
+    """The names of columns. A name that contains a comma is in double quotes."""
     listed = next(csv.reader([text], skipinitialspace=True), [])
     return tuple(name.strip() for name in listed if name.strip())
 

@@ -1,4 +1,4 @@
-"""Shadows: copies of rows are predicted by a second version, and compared. No request waits for them.
+"""Shadows: a second version predicts copies of rows, and its predictions are compared. No request waits for them.
 
 The queue is bounded; rows that do not fit are dropped. The predictions are made in a process of the lowest priority, so
 that they delay no request; those of a version without files in a thread of the worker.
@@ -27,14 +27,14 @@ from service.metrics import DIFFERENCES, HistogramBuckets, Metrics
 from service.registry import Snapshot
 from service.served_model import ServedModel
 
-MAX_WAITING = 200  # requests in the queue
+MAX_WAITING = 200  # limit of requests in the queue
 MAX_ROWS = 1000  # limit for one request: further rows are dropped
 RETRY_S = 600.0  # delay before the process tries again to load a version
 log = logging.getLogger("tabserve.shadow")
 
 
 class ShadowTarget(NamedTuple):
-    """The shadow of a model: which version it copies, and which one predicts the copies."""
+    """The shadow of a model: the version whose rows are copied, and the version that predicts the copies."""
 
     champion: str
     model: TabularModel
@@ -50,10 +50,11 @@ class ShadowJob(NamedTuple):
 
 
 class ShadowQueue:
-    """active: whether any model has a shadow. `samples` and `put` are called on the event loop."""
+    """The queue of copied rows. active: whether any model has a shadow. `is_sampled` and `put` are called on the event
+    loop."""
 
     def __init__(self, metrics: Metrics, trusted_keys: Sequence[Path] = ()) -> None:
-        """trusted_keys: of which one must have signed a version."""
+        """trusted_keys: as in `BackgroundClient`."""
         self.active = False
         self._metrics, self._trusted_keys = metrics, trusted_keys
         self._targets: dict[str, ShadowTarget] = {}
@@ -78,8 +79,8 @@ class ShadowQueue:
             self._worker = ShadowWorker(self._metrics, self._trusted_keys)
         self._targets, self.active = targets, bool(targets)
 
-    def samples(self, served: ServedModel) -> bool:
-        """Whether to copy the rows of a request to this version."""
+    def is_sampled(self, served: ServedModel) -> bool:
+        """Whether to copy the rows of the next request to this version, chosen at random."""
         target = self._targets.get(served.name)
         return target is not None and target.champion == served.version and random.random() < target.share
 
@@ -91,7 +92,7 @@ class ShadowQueue:
             self._metrics.shadow_dropped(served.name, target.model.version, len(outputs))
 
     def close(self) -> None:
-        """Copy no rows any more."""
+        """End the copying of rows."""
         self.active = False
         if self._worker is not None:
             self._worker.close()
@@ -99,18 +100,18 @@ class ShadowQueue:
 
 
 class ShadowWorker:
-    """Works on the queue: a thread, and the process that predicts."""
+    """Processes the queue: a thread, and the process that predicts."""
 
     def __init__(self, metrics: Metrics, trusted_keys: Sequence[Path]) -> None:
         self._metrics = metrics
         self._jobs: queue.Queue[ShadowJob | None] = queue.Queue(MAX_WAITING)
         self._process = BackgroundClient("shadow", trusted_keys, urgent=False)
-        self._in_worker: dict[str, float] = {}  # the versions that predict here, and until when
+        self._in_worker: dict[str, float] = {}  # the versions that predict in this worker, and the end of that time
         self._closed = False
         threading.Thread(target=self._work, name="shadow", daemon=True).start()
 
     def put(self, job: ShadowJob) -> bool:
-        """Returns whether there was room."""
+        """Queue a job. Returns whether the queue had space for it."""
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
@@ -133,7 +134,7 @@ class ShadowWorker:
             except Exception:
                 if self._closed:  # `close` has ended the process
                     break
-                # With the field of lines about requests, whose rate is limited
+                # The field `request_id` applies the rate limit to these log lines
                 log.exception("a shadow failed", extra={"model": job.target.model.tag, "request_id": None})
                 self._metrics.shadow_dropped(job.source.name, job.target.model.version, len(job.outputs))
             else:
@@ -150,7 +151,7 @@ class ShadowWorker:
             return differences(model, frame, outputs)
         try:
             (found,) = self._process.request("compare", describe(model), [*frame, outputs]).arrays
-        except ProcessNotStarted:  # perhaps the machine has no idle time, then the worker has none either
+        except ProcessNotStarted:  # probably the machine has no idle time, which the worker lacks, too
             raise
         except ProcessUnavailable as error:
             log.warning("the shadow predicts in the worker", extra={"model": model.tag, "reason": str(error)})

@@ -1,7 +1,7 @@
-"""The engine costs that the workers of a server share: the first worker measures, the others read its result.
+"""The engine costs that the workers of a server share. The first worker measures; the other workers read its result.
 
 The results are in a file in the shared folder of the workers. A worker that measures again merges its result into the
-file, so the costs only get closer to those on a quiet machine.
+file, so the costs only approach those on an idle machine.
 """
 
 import contextlib
@@ -19,33 +19,33 @@ from service import engine_cost
 from service.engine_cost import EngineCost
 
 FILE = "engine_costs.json"
-LOCK_S = 5.0  # the longest wait for a measuring worker: a stopped one must not block the start of the others
-UNREADABLE = (OSError, ValueError, TypeError, AttributeError)  # it does not exist yet, or a full disk has truncated it
+LOCK_S = 5.0  # the longest wait for a measuring worker, which must not block the other workers if it has stopped
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError)  # no file yet, or truncated by a full disk
 log = logging.getLogger("tabserve.costs")
 
 
 class SharedCosts:
-    """folder: shared by the workers; None if there is only one."""
+    """The file of costs. folder: the folder that the workers share; None if there is only one worker."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = folder and folder / FILE
         self._known: dict[str, EngineCost] = {}
-        self._seen = 0  # the modification time that was read last
+        self._seen = 0  # the modification time at the last read
 
     def measure(self, models: Sequence[TabularModel]) -> list[EngineCost]:
-        """The engine costs of models that are being loaded: the shared ones, and measured ones otherwise."""
+        """The engine costs of models that are being loaded: shared costs if they exist, else measured costs."""
         with self._locked(LOCK_S):
             known = dict(self._read())
             unknown = [model for model in models if model.tag not in known]
             for model in models:
                 if model.tag in known:
-                    engine_cost.measure_round(model, engine_cost.clock_of(model))  # warms it up
+                    engine_cost.measure_round(model, engine_cost.clock_of(model))  # warms the engine up
             for model, cost in zip(unknown, engine_cost.measure_all(unknown), strict=True):
                 known[model.tag] = self._write(model.tag, cost)
             return [known[model.tag] for model in models]
 
     def measure_again(self, model: TabularModel) -> EngineCost | None:
-        """Measure again and merge the result. None if another worker is measuring."""
+        """Measure again and merge the result. Returns None if another worker is measuring."""
         with self._locked(0.0) as alone:
             if not alone:
                 return None
@@ -79,7 +79,7 @@ class SharedCosts:
             try:
                 replace_file(self._file, content)
             except OSError as error:
-                log.warning("workers cannot agree on what engines cost", extra={"reason": str(error)})
+                log.warning("workers cannot share the engine costs", extra={"reason": str(error)})
         return cost
 
     @contextlib.contextmanager
@@ -91,7 +91,7 @@ class SharedCosts:
         try:
             opened = os.open(self._file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            log.warning("workers cannot agree on what engines cost", extra={"reason": str(error)})
+            log.warning("workers cannot share the engine costs", extra={"reason": str(error)})
             yield True
             return
         try:

@@ -1,7 +1,6 @@
-"""A SQLite database that all workers of a server share, for data that they count or keep in addition to answering
-requests.
+"""A SQLite database that all workers of a server share, for counts and captured data.
 
-Each commit survives the death of the worker. Never use it on the event loop: the disk may stall.
+Each commit survives the death of the worker. Never use the database on the event loop, because the disk may stall.
 """
 
 import contextlib
@@ -17,7 +16,10 @@ log = logging.getLogger("tabserve.database")
 
 
 class SharedDatabase:
-    """path: None for a database in memory, of one process. script: creates the tables. Safe to use from threads."""
+    """A database. path: None for a database in the memory of one process. script: creates the tables.
+
+    Several threads may use it.
+    """
 
     def __init__(self, path: Path | None, script: str) -> None:
         self._path, self._script = path, script
@@ -26,7 +28,7 @@ class SharedDatabase:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """Opened at the first use."""
+        """The connection, which is opened at the first use."""
         if self._opened is None:
             self._opened = self._open()
         return self._opened
@@ -47,7 +49,7 @@ class SharedDatabase:
 
     def _connect(self) -> sqlite3.Connection:
         if self._path is not None:
-            with contextlib.suppress(OSError):  # SQLite reports it
+            with contextlib.suppress(OSError):  # SQLite reports the error
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # rows may be personal data
         connection = sqlite3.connect(
             self._path or ":memory:", timeout=WAIT_S, isolation_level=None, check_same_thread=False
@@ -64,7 +66,7 @@ class SharedDatabase:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction of this process at a time. Raises sqlite3.Error; nothing is changed then."""
+        """A transaction; a process has one at a time. Raises sqlite3.Error and then changes nothing."""
         with self._lock:
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
@@ -72,7 +74,7 @@ class SharedDatabase:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back
+                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled the transaction back
                     connection.execute("ROLLBACK")
                 raise
 

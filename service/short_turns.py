@@ -1,8 +1,8 @@
-"""Work of a thread in short turns, between which the event loop can have Python's lock.
+"""Work of a thread in short turns, between which the event loop can acquire Python's lock.
 
 The interpreter takes the lock from a thread only after 5 ms, so each request that arrives while another thread runs
-Python code would wait that long. Here the thread gives the lock up by itself. The thread of the event loop keeps its
-long turns: with shorter turns of all threads, its requests would be interrupted, too.
+Python code would wait that long. Here, the thread releases the lock itself. The thread of the event loop keeps its long
+turns: with shorter turns of all threads, its requests would be interrupted, too.
 """
 
 import contextlib
@@ -13,24 +13,24 @@ from types import FrameType
 from typing import Any
 
 TURN_S = 0.0005  # a single call of a function in C may take longer
-PAUSE_S = 0.0001  # with a shorter one this thread would take the lock again before another one has woken up
+PAUSE_S = 0.0001  # after a shorter pause, this thread would acquire the lock again before another thread has woken up
 
 
 @contextlib.contextmanager
 def short_turns() -> Iterator[None]:
-    """Give the lock up again and again, in this thread. Does nothing while a profiler is measuring it."""
+    """Release the lock regularly in this thread. Does nothing while a profiler is measuring the thread."""
     if sys.getprofile() is not None:
         yield
         return
-    sys.setprofile(pauses())
+    sys.setprofile(turn_tracer())
     try:
         yield
     finally:
         sys.setprofile(None)
 
 
-def pauses() -> Callable[[FrameType, str, Any], None]:
-    """A function that Python calls at each call and return of the thread. It waits after each turn."""
+def turn_tracer() -> Callable[[FrameType, str, Any], None]:
+    """A function that Python calls at each call and return in the thread. It pauses after each turn."""
     clock, turn_s, end = time.perf_counter, TURN_S, time.perf_counter() + TURN_S
 
     def pause_after_turn(frame: FrameType, event: str, argument: Any) -> None:

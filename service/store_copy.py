@@ -11,27 +11,27 @@ from service.periodic_work import repeat
 from service.settings import Settings
 from service.wanted_versions import Selection
 
-LOOK_S = 1.0  # interval between two reads of `serving.json` in the store, each one request
+POLL_S = 1.0  # interval between two reads of `serving.json` in the store; each read is one request
 
 
 def fill(settings: Settings, selection: Selection) -> None:
-    """Copy what the server needs before it starts, if its store is at a URL. Raises ServingStateError."""
+    """Copy the served versions before the server starts, if its store is at a URL. Raises ServingStateError."""
     if (sync := sync_of(settings, selection)) is not None:
         sync.fill()
 
 
 def follow(settings: Settings, selection: Selection) -> Coroutine[Any, Any, None] | None:
-    """Copies changes until cancelled; None if the store is a folder."""
+    """A coroutine that copies changes until cancelled; None if the store is a folder."""
     sync = sync_of(settings, selection)
     return None if sync is None else follow_store(sync)
 
 
 async def follow_store(sync: MirrorSync) -> None:
-    async def look() -> None:
+    async def poll() -> None:
         await asyncio.to_thread(sync.look)
 
     try:
-        await repeat(look, LOOK_S, "the store cannot be copied")
+        await repeat(poll, POLL_S, "the store cannot be copied")
     finally:
         sync.close()
 

@@ -1,6 +1,6 @@
-"""Registers this server in its store, so that commands on the store can wait until it serves a change.
+"""Registers this server in its store, so that commands on the store can wait until the server serves a change.
 
-The worker with the lowest process id does it for all. A store that cannot be written has no registrations.
+The worker with the lowest process id registers the server. A store that cannot be written has no registrations.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from service.following_status import FollowingStatus
 from service.periodic_work import repeat
 from service.worker_files import WorkerFiles
 
-LOOK_S = 0.5
+POLL_S = 0.5
 RENEW_S = 5.0
 
 
 class StoreRegistration:
-    """folder: the root of the store. feedback: the live metrics of the served versions as text."""
+    """The registration. folder: the root of the store. feedback: returns the live metrics as text."""
 
     def __init__(self, files: WorkerFiles, folder: Path, feedback: Callable[[], Sequence[str]] = tuple) -> None:
         self._files = files
@@ -37,10 +37,10 @@ class StoreRegistration:
     async def run(self) -> None:
         """Keep the registration up to date until cancelled."""
         if self._files.folder:
-            await repeat(self.look, LOOK_S, "this server cannot be registered in the store")
+            await repeat(self.poll, POLL_S, "this server cannot be registered in the store")
 
-    async def look(self) -> None:
-        """Write the registration if it has changed, and from time to time."""
+    async def poll(self) -> None:
+        """Write the registration if it has changed, and regularly."""
         statuses = self._files.statuses()
         changed = statuses != self._written or time.monotonic() >= self._renew_at
         if min(statuses, default=0) == self._files.pid and changed:

@@ -1,4 +1,4 @@
-"""The priority of threads and processes that do not answer requests."""
+"""Lowers the priority of threads and processes that do not answer requests."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ def lower_priority(process: int | None = None) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id() if process is None else process, PRIORITY)
 
 
-def be_idle(process: int = 0) -> None:
-    """Let this or another process run only when a core is otherwise idle, as far as the system allows it.
+def set_idle_priority(process: int = 0) -> None:
+    """Let this or another process run only when a core is otherwise idle, if the system supports that.
 
     A process with the lowest nice value alone would keep its core for some milliseconds when a request arrives.
     """

@@ -13,13 +13,13 @@ from service.version import version
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 EXPORTER, DISABLED = "OTEL_TRACES_EXPORTER", "OTEL_SDK_DISABLED"
-PROTOCOL = "http/protobuf"  # the standard's default
+PROTOCOL = "http/protobuf"  # the default of the standard
 FLUSH_MS = 2000  # time for the last spans when the server stops
 log = logging.getLogger("tabserve.tracing")
 
 
 def requested(environ: Mapping[str, str]) -> bool:
-    """Whether the variables enable the export of traces: by an endpoint, or by the exporter `otlp`."""
+    """Whether the variables enable the export of traces, with an endpoint or with the exporter `otlp`."""
     exporter = environ.get(EXPORTER, "").strip().lower()
     if environ.get(DISABLED, "").strip().lower() == "true" or exporter not in ("", "otlp"):
         return False
@@ -27,7 +27,7 @@ def requested(environ: Mapping[str, str]) -> bool:
 
 
 def problem(environ: Mapping[str, str]) -> str | None:
-    """Why the requested traces cannot be exported."""
+    """The reason why the requested traces cannot be exported; None if they can."""
     name = next((name for name in PROTOCOLS if environ.get(name, "").strip()), None)
     if name is not None and environ[name].strip() != PROTOCOL:
         return f"{name}={environ[name]!r} is not supported, expected {PROTOCOL}"
@@ -39,7 +39,7 @@ def problem(environ: Mapping[str, str]) -> str | None:
 
 
 def start(environ: Mapping[str, str]) -> Any:
-    """Export the spans of this process. Returns the tracer provider, None if no traces are requested or possible."""
+    """Export the spans of this process. Returns the tracer provider; None if traces are not requested or possible."""
     if not requested(environ):
         return None
     if reason := problem(environ):
@@ -53,7 +53,7 @@ def start(environ: Mapping[str, str]) -> Any:
 
     own = Resource.create({SERVICE_NAME: "tabserve", SERVICE_VERSION: version()})
     resource = own.merge(OTELResourceDetector().detect())  # the variables take precedence
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # it would wait for the collector
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # a shutdown would wait for the collector
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     log.info("traces are exported", extra={"sampler": provider.sampler.get_description()})

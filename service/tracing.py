@@ -13,8 +13,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, ProxyTracerProvider, SpanContext, SpanKind, TraceFlags, TraceState
 
 PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-MAX_PARENT_BYTES = 512  # limit for a traceparent: later versions of the standard may be longer than today's 55
-MAX_STATE_BYTES = 512  # the size of tracestate that the standard requires to propagate
+MAX_PARENT_BYTES = 512  # limit for a traceparent, which may be longer than 55 bytes in later versions of the standard
+MAX_STATE_BYTES = 512  # the size of a tracestate that must be propagated according to the standard
 SAMPLED = 1
 
 
@@ -29,12 +29,12 @@ class TraceContext(NamedTuple):
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of the response: the same trace."""
+        """The trace headers of the response."""
         return [(b"traceparent", self.parent), *([(b"tracestate", self.state)] if self.state else [])]
 
 
 def read(headers: Mapping[bytes, bytes]) -> TraceContext | None:
-    """The trace context of a request; None without one, and for an invalid one, which the standard ignores."""
+    """The trace context of a request; None if it is missing or invalid."""
     parent = headers.get(b"traceparent", b"")
     found = PARENT.fullmatch(parent)
     if found is None or len(parent) > MAX_PARENT_BYTES or (parent.startswith(b"00") and found[4]):
@@ -45,7 +45,7 @@ def read(headers: Mapping[bytes, bytes]) -> TraceContext | None:
 
 
 def parent_of(context: TraceContext) -> Context:
-    """The context of a span whose parent the client has sent."""
+    """The context of a span whose parent is the client's span."""
     state = TraceState.from_header([context.state.decode("latin-1")]) if context.state else None
     remote = SpanContext(int(context.trace_id, 16), int(context.span_id, 16), True, TraceFlags(context.flags), state)
     return trace.set_span_in_context(NonRecordingSpan(remote))

@@ -1,4 +1,4 @@
-"""Splits the requests that name no version between versions of a model. A client always gets the same version."""
+"""Splits the requests without a version between the versions of a model. A client always receives the same version."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,17 +7,15 @@ from typing import Any
 import orjson
 
 CLIENT_KEY = b"x-client-key"
-KEY_BYTES = 16 * 1024  # for a body without a client key, the number of hashed bytes
+KEY_BYTES = 16 * 1024  # bytes of the body that are hashed if there is no client key
 BUCKETS = 1_000_000
-ROW_LISTS = ("rows", "instances", "dataframe_records", "examples")  # the rows of a JSON body, by protocol
+# the keys under which the protocols have rows in a JSON body
+ROW_LISTS = ("rows", "instances", "dataframe_records", "examples")
 
 
 class TrafficSplit:
-    """Assigns keys to versions.
-
-    The lowest buckets belong to the champion. So a client of the challenger keeps its version when the challenger's
-    share grows.
-    """
+    """Assigns keys to versions. The lowest buckets belong to the champion, so a client of the challenger keeps its
+    version when the challenger's share grows."""
 
     def __init__(self, model: str, champion: str, shares: Mapping[str, float]) -> None:
         """shares: the percentage of each version; their sum is 100."""
@@ -36,8 +34,7 @@ class TrafficSplit:
 
 def row_key(body: bytes) -> bytes:
     """The key of a request without a client key: its first row, or its tensors, in any JSON formatting. Other bodies
-    are used as the key themselves.
-    """
+    are used as the key themselves."""
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -48,5 +45,5 @@ def row_key(body: bytes) -> bytes:
     content = rows[0] if isinstance(rows, list) and rows else document.get("inputs", document)
     try:
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:  # nested too deeply for orjson; the route will refuse it
+    except orjson.JSONEncodeError:  # nested too deeply for orjson; the route will refuse the body
         return body

@@ -1,4 +1,4 @@
-"""The typed endpoint of each model for BentoML's schema, its client and method calls. HTTP requests do not reach it."""
+"""The typed endpoint of each model for BentoML's schema, client and method calls. HTTP requests do not use it."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any
     name = model.name
 
     async def predict(self: Any, rows: Any) -> Any:
-        from service.routes.native import predict_json  # with all formats of tables, which the supervisor does not need
+        from service.routes.native import predict_json  # imports all table formats, which the supervisor does not need
 
         context = PredictionContext(time.monotonic() + plane.settings.timeout_s)
         body = orjson.dumps({"rows": rows})

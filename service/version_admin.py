@@ -1,7 +1,7 @@
-"""Changes the served versions in two phases, over all workers of this server.
+"""Changes the served versions in two phases in all workers of this server.
 
-1. Prepare: one worker after the other loads and checks the versions. A failure in one of them changes nothing.
-2. Commit: `serving.json` is written. The change is done when all workers serve it.
+In the first phase, one worker after the other loads and checks the versions. A failure in a worker changes nothing.
+In the second phase, `serving.json` is written. The change is done when all workers serve it.
 """
 
 import asyncio
@@ -26,17 +26,15 @@ from service.worker_files import PrepareRequest
 from service.worker_records import is_alive
 
 LOCK_FILE = "change.lock"
-PREPARE_S = 300.0  # time for each worker: importing TensorFlow on a busy machine takes minutes
-SWITCH_S = 60.0  # time for all workers
+PREPARE_S = 300.0  # limit for each worker, because importing TensorFlow on a busy machine takes minutes
+SWITCH_S = 60.0  # limit for all workers
 POLL_S = 0.02
 
 
 @dataclass(frozen=True)
 class RequestedChange:
-    """A change of a model that a client requests.
-
-    version: that the change concerns, if it names one. expected: the generation that the client has seen.
-    """
+    """A change of a model that a client requests. version: the version of the change, if it has one. expected: the
+    generation that the client has seen."""
 
     model: str
     action: str
@@ -49,22 +47,22 @@ class RequestedChange:
 
 
 class VersionAdmin:
-    """Makes changes that all workers follow, one change at a time."""
+    """Applies changes in all workers, one change at a time."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
         self._plane = follower.plane
         self._files = follower.files
-        self._lock = asyncio.Lock()  # used if there is only one process
+        self._lock = asyncio.Lock()  # the lock, if there is only one process
 
     async def change(self, change: RequestedChange) -> ServingState:
-        """Make a change. Returns the new state once all workers serve it.
+        """Apply a change. Returns the new state once all workers serve it.
 
         Raises NotFound, Conflict, PreconditionFailed, or NotReady if workers have not switched in time.
         """
         await asyncio.to_thread(self._check_changeable, change.model)
         versions = VersionStore(self._plane.settings.store, change.actor)
-        async with self._alone():
+        async with self._exclusive():
             try:
                 stored = await self._stored(versions, change)
                 state = await asyncio.to_thread(versions.serving.read)
@@ -105,7 +103,7 @@ class VersionAdmin:
             raise Conflict(f"{follower.file.folder} cannot be written", "read_only_store")
 
     async def _stored(self, versions: VersionStore, change: RequestedChange) -> StoredVersion | None:
-        """The version that the change concerns. Raises NotFound if it, or the model, is not stored."""
+        """The version of the change. Raises NotFound if the version or the model is not stored."""
         try:
             if change.version is None:
                 await asyncio.to_thread(versions.versions, change.model)
@@ -117,7 +115,8 @@ class VersionAdmin:
             raise NotFound(str(error)) from error
 
     async def _prepare(self, change: RequestedChange, before: ModelState, model: ModelState) -> None:
-        """Let all workers load the new versions of a model. Raises Conflict with the first worker that cannot."""
+        """Let all workers load the new versions of a model. Raises Conflict with the error of the first worker that
+        fails."""
         request = PrepareRequest(uuid.uuid4().hex, change.model, new_versions(before, model))
         if not model.served or not request.versions:
             return
@@ -127,7 +126,7 @@ class VersionAdmin:
         if change.checks_schema and model.champion is not None:
             self._check_schema(change.model, model.champion)
         prepared = {self._files.pid}
-        while waiting := self._files.statuses().keys() - prepared:  # one may be replaced meanwhile
+        while waiting := self._files.statuses().keys() - prepared:  # a worker may be replaced meanwhile
             for pid in sorted(waiting):
                 await self._prepare_worker(pid, request)
                 prepared.add(pid)
@@ -147,14 +146,14 @@ class VersionAdmin:
 
     def _check_schema(self, name: str, version: int) -> None:
         """Raises Conflict if clients of the champion would be refused by this version."""
-        entry, served = self._plane.snapshot.entries.get(name), self.follower.loaded(f"{name}:{version}")
+        entry, served = self._plane.snapshot.entries.get(name), self.follower.loaded_version(f"{name}:{version}")
         if entry is None or served is None:
             return
         if reason := incompatibility(entry.champion.model.schema, served.model.schema):
             raise Conflict(f"{name}:{version} {reason}", "schema")
 
     async def _wait_for_switch(self, generation: int) -> None:
-        """Switch this worker, and wait until the others have. Raises NotReady."""
+        """Switch this worker, and wait until the other workers have switched. Raises NotReady."""
         await self.follower.follow()  # a store at a URL is copied within seconds
         until = time.monotonic() + SWITCH_S
         while behind := [
@@ -166,8 +165,8 @@ class VersionAdmin:
             await asyncio.sleep(POLL_S)
 
     @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Wait for other changes of this server. Raises NotReady if one takes too long."""
+    async def _exclusive(self) -> AsyncIterator[None]:
+        """Wait for other changes of this server. Raises NotReady if this takes too long."""
         if self._files.folder is None:
             async with self._lock:
                 yield
@@ -185,7 +184,7 @@ class VersionAdmin:
 
 
 def new_versions(before: ModelState, after: ModelState) -> list[int]:
-    """The versions that are served after a change and not before."""
+    """The versions that are served after a change, but not before it."""
     if after.served and not before.served:
         before = ModelState()
     champion = [after.champion] if after.champion is not None and after.champion != before.champion else []
@@ -194,7 +193,7 @@ def new_versions(before: ModelState, after: ModelState) -> list[int]:
 
 
 def incompatibility(old: FeatureSchema, new: FeatureSchema) -> str | None:
-    """Why a version with the schema `new` would refuse requests that one with `old` accepts; None if it would not."""
+    """The reason why a version with the schema `new` would refuse requests that fit `old`; None if it would not."""
     accepted = accepted_names(new)
     if lost := sorted(accepted_names(old) - accepted):
         return f"refuses columns that clients send: {', '.join(lost)}"

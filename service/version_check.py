@@ -1,7 +1,7 @@
-"""Checks a version in a child process: a damaged or hostile one cannot end the caller, which does not load TensorFlow.
+"""Checks a version in a child process, so that a damaged or hostile version cannot end the caller.
 
 The child is `python -m service.version_check NAME VERSION FOLDER ENGINE PRIORITY KEYS`. It loads the version, predicts
-its golden rows and prints its result as one line of JSON.
+its golden rows and prints the result as one line of JSON. The caller does not load TensorFlow.
 """
 
 import json
@@ -27,14 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_with_check(stored: StoredVersion, settings: Settings) -> TabularModel:
-    """Load a version. One that needs TensorFlow is checked in a child process first. Raises StoreError."""
+    """Load a version. If it needs TensorFlow, a child process checks it first. Raises StoreError."""
     if needs_tensorflow(stored, settings):
         check_in_child(stored, settings.engine, PRIORITY, trusted_keys=settings.trusted_keys)
     return model_selection.load_version(stored, settings)
 
 
 def describe(stored: StoredVersion, settings: Settings) -> TabularModel:
-    """Load a version for a process that does not predict: TensorFlow is loaded in a child only. Raises StoreError."""
+    """Load a version for a process that does not predict. Only a child loads TensorFlow. Raises StoreError."""
     if not needs_tensorflow(stored, settings):
         return model_selection.load_version(stored, settings)
     engine = check_in_child(stored, settings.engine, trusted_keys=settings.trusted_keys)
@@ -45,7 +45,7 @@ def describe(stored: StoredVersion, settings: Settings) -> TabularModel:
 def needs_tensorflow(stored: StoredVersion, settings: Settings) -> bool:
     try:
         return version_files.needs_tensorflow(stored, settings.engine)
-    except Exception:  # loading it reports the damaged file
+    except Exception:  # loading the version reports the damaged file
         return False
 
 
@@ -56,11 +56,11 @@ def check_in_child(
     timeout_s: float = TIMEOUT_S,
     trusted_keys: Sequence[Path] = (),
 ) -> dict[str, str]:
-    """The name of the engine of a version, and the reason for it. Raises StoreError.
+    """The name of a version's engine, and the reason for this engine. Raises StoreError.
 
-    priority: of the child. trusted_keys: of which one must have signed the version.
+    priority: the priority of the child. trusted_keys: public keys, with one of which the version must be signed.
     """
-    folder = str(stored.path.resolve())  # the child has another working directory
+    folder = str(stored.path.resolve())  # the child has a different working directory
     command = [sys.executable, "-m", "service.version_check", stored.name, str(stored.version), folder]
     try:
         done = subprocess.run(
@@ -96,7 +96,7 @@ def parse_result(text: str) -> dict[str, Any] | None:
 
 
 def check(stored: StoredVersion, settings: Settings) -> dict[str, Any]:
-    """The result of the child."""
+    """The result that the child prints."""
     try:
         model = model_selection.load_version(stored, settings)
     except EngineUnavailable as error:

@@ -1,4 +1,4 @@
-"""Loads versions while the server answers requests: one at a time, in a thread of low priority and in short turns."""
+"""Loads versions while the server answers requests: one by one, in a thread of low priority and in short turns."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class VersionLoader:
-    """folder: shared by the workers of this server, of which one loads at a time; None if there is only one."""
+    """The loader. folder: shared by the workers, of which one loads at a time; None if there is only one worker."""
 
     def __init__(self, plane: DataPlane, folder: Path | None = None) -> None:
         self._plane = plane
@@ -35,7 +35,7 @@ class VersionLoader:
         return await self.run(self._load, stored)
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run other work of a change of versions in the same thread."""
+        """Run other work of a version change in the same thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, in_short_turns, work, *arguments)
 
     def close(self) -> None:
@@ -43,17 +43,18 @@ class VersionLoader:
 
     def _load(self, stored: StoredVersion) -> ServedModel:
         try:
-            with self._alone():
+            with self._exclusive():
                 return self._plane.load(load_with_check(stored, self._plane.settings))
         except StoreError:
             raise
-        except Exception as error:  # its engine can raise anything, and the workers wait for an answer
+        except Exception as error:  # an engine can raise any exception, and the workers wait for an answer
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise StoreError(f"{stored.tag} cannot be loaded: {truncate(reason, 300)}") from error
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait until no other worker loads. All at once would need memory and processor time for each of them."""
+    def _exclusive(self) -> Iterator[None]:
+        """Wait until no other worker loads a version. Simultaneous loads would need the memory and processor time of
+        each."""
         if self._lock_file is None:
             yield
             return

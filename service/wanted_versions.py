@@ -1,4 +1,4 @@
-"""Decides which versions of which models are served, by the settings, `serving.json` and the store."""
+"""Decides from the settings, `serving.json` and the store which versions of which models are served."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,9 @@ Stored = Mapping[str, Sequence[StoredVersion]]
 
 @dataclass(frozen=True)
 class Selection:
-    """The decisions at the start of the server. names: the models to serve; None: all. pins: versions that are served
-    whatever `serving.json` says. at_start: the champions of models without an entry when the server started, which
-    replaced workers serve as well.
-    """
+    """The decisions at the start of the server. names: the models to serve; None for all. pins: versions that are
+    served regardless of `serving.json`. at_start: the champions of models without an entry when the server started,
+    which replaced workers serve, too."""
 
     names: Sequence[str] | None = None
     pins: Mapping[str, int] = field(default_factory=dict)
@@ -24,7 +23,7 @@ class Selection:
 
     @classmethod
     def of(cls, tags: Sequence[str], at_start: Mapping[str, int] | None = None) -> Self:
-        """tags: `name` or `name:version` for each model to serve; none: all models."""
+        """tags: `name` or `name:version` for each model to serve; empty for all models."""
         names = [tag.partition(":")[0] for tag in tags]
         return cls(names or None, versions_of(tags), at_start or {})
 
@@ -58,7 +57,7 @@ class WantedModel:
 
 
 def versions_of(tags: Sequence[str]) -> dict[str, int]:
-    """The versions of the tags that have one, by name."""
+    """The versions of the tags with a version, by name."""
     return {name: int(version) for name, _, version in (tag.partition(":") for tag in tags) if version}
 
 
@@ -73,7 +72,7 @@ def wanted_models(state: ServingState, stored: Stored, selection: Selection) -> 
 
 def wanted_model(name: str, state: ModelState, versions: Sequence[StoredVersion], selection: Selection) -> WantedModel:
     if (pin := selection.pins.get(name)) is not None:
-        return WantedModel(name, in_order(name, [pin], versions))
+        return WantedModel(name, ordered_versions(name, [pin], versions))
     if state.champion is None:
         start = selection.at_start.get(name)
         known = [start] if start is not None and any(one.version == start for one in versions) else []
@@ -83,7 +82,7 @@ def wanted_model(name: str, state: ModelState, versions: Sequence[StoredVersion]
     traffic = state.traffic
     return WantedModel(
         name,
-        in_order(name, preferred, versions),
+        ordered_versions(name, preferred, versions),
         dict(state.aliases),
         dict(traffic.shares) if traffic else {},
         traffic.rollback if traffic else None,
@@ -91,8 +90,8 @@ def wanted_model(name: str, state: ModelState, versions: Sequence[StoredVersion]
     )
 
 
-def in_order(name: str, preferred: Sequence[int], versions: Sequence[StoredVersion]) -> list[StoredVersion]:
-    """The versions in this order, each once. The first one is listed even if the store does not have it."""
+def ordered_versions(name: str, preferred: Sequence[int], versions: Sequence[StoredVersion]) -> list[StoredVersion]:
+    """The versions in this order, each once. The first version is listed even if the store does not have it."""
     stored = {one.version: one for one in versions}
     folder = versions[0].path.parent
     first = stored.get(preferred[0]) or StoredVersion(name, preferred[0], folder / str(preferred[0]))

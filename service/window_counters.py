@@ -1,8 +1,8 @@
 """Counters by windows of time, summed over the workers of a server: minutes of an hour, hours of a day, days of a week.
 
-Each worker adds to a file of its own that all workers read, so nothing is lost when one dies; the worker that replaces
-it continues the file. A worker locks its file, which the system unlocks when it ends. With a folder that outlives the
-server, counters survive a restart.
+Each worker adds to its own file, which all workers read, so no count is lost when a worker dies: the worker that
+replaces it continues the file. A worker locks its file, and the system releases the lock when the worker ends. With a
+folder that outlives the server, counters survive a restart.
 
 The file is written by system calls, not mapped: if the disk stalls, a call blocks only its thread, but a page fault
 would also block the threads that wait for Python's lock.
@@ -28,11 +28,13 @@ from service.worker_records import reserve_space
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 WEEK = 7 * DAY
-UNITS = ((MINUTE, HOUR), (HOUR, DAY), (DAY, WEEK))  # the length of windows, and the longest time that they cover
-RINGS = tuple((unit, longest // unit + 1) for unit, longest in UNITS)  # one more window: the present one is incomplete
+# the length of a window, and the longest time that windows of this length cover
+UNITS = ((MINUTE, HOUR), (HOUR, DAY), (DAY, WEEK))
+# one additional window, because the current window is incomplete
+RINGS = tuple((unit, longest // unit + 1) for unit, longest in UNITS)
 WINDOWS = sum(count for _, count in RINGS)
 FORMAT = int.from_bytes(b"tabcnt01", "little")
-HEAD = 1 + WINDOWS  # numbers before the counts
+HEAD = 1 + WINDOWS  # the number of values before the counts
 SUFFIX = ".counts"
 MAX_SLOTS = 4096
 Counts = npt.NDArray[np.int64]
@@ -48,15 +50,15 @@ class CountedWindow(NamedTuple):
 
 
 class WindowCounters:
-    """`width` counters of one subject, such as a model version. Integers, so that sums do not depend on their order.
+    """`width` counters of one subject, such as a model version. Sums of integers do not depend on their order.
 
     All methods except `close` may wait for the disk.
     """
 
     def __init__(self, folder: Path | None, subject: str, width: int, clock: Callable[[], float] = time.time) -> None:
-        """folder: None for a single process, whose counters are in memory, as those of a worker without disk space.
+        """folder: None for a single process, whose counters are in memory. So are those of a worker without disk space.
 
-        subject: part of the file's name; counters with another meaning need another subject.
+        subject: a part of the file's name. Counters with a different meaning need a different subject.
         """
         self._folder = folder
         self._prefix = f"{subject}.{width}."
@@ -70,11 +72,11 @@ class WindowCounters:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other workers see what this one counts."""
+        """Whether other workers can read the counts of this worker."""
         return self._file is not None
 
     def open(self) -> None:
-        """Continue the file of a worker that has ended, or create one. Counts stay in memory if there is no space."""
+        """Continue the file of an ended worker, or create one. Without disk space, the counts stay in memory."""
         if self._opened:
             return
         self._opened = True
@@ -85,7 +87,7 @@ class WindowCounters:
             log.warning("counters are in memory", extra={"subject": self._prefix, "reason": str(error)})
 
     def add(self, counts: Counts) -> None:
-        """Add to the present minute, hour and day. counts: (width,)."""
+        """Add to the current minute, hour and day. counts: (width,)."""
         self.open()
         now = int(self._clock())
         starts, rows = self._parts(self._own)
@@ -93,7 +95,7 @@ class WindowCounters:
         for unit, size in RINGS:
             place, start = first + now // unit % size, now // unit * unit
             if starts[place] != start:
-                # In this order a reader, or a worker that continues after a kill, sees no old counts
+                # In this order, neither a reader nor a worker that continues the file finds old counts
                 starts[place] = 0
                 self._write(1 + place, 1)
                 rows[place] = 0
@@ -105,7 +107,7 @@ class WindowCounters:
             first += size
 
     def total(self, seconds: float) -> CountedWindow:
-        """The counts of all workers for at least this time, up to a week, and up to one minute, hour or day more."""
+        """The counts of all workers for this time, at most a week, rounded up to whole minutes, hours or days."""
         now = self._clock()
         unit, longest = next((pair for pair in UNITS if seconds <= pair[1]), UNITS[-1])
         start = (now - min(seconds, longest)) // unit * unit
@@ -122,7 +124,7 @@ class WindowCounters:
         """Leave the file to another worker."""
         self._opened = True
         if self._file is not None:
-            self._own = np.zeros_like(self._own)  # the counts are in the file, which another worker may continue
+            self._own = np.zeros_like(self._own)  # the counts are in the file, which another worker can continue
             os.close(self._file)
             self._file = self._path = None
 
@@ -150,7 +152,7 @@ class WindowCounters:
             path = folder / f"{self._prefix}{slot}{SUFFIX}"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if try_lock(descriptor) and os.fstat(descriptor).st_nlink:  # 0: `remove_old_files` was faster
+                if try_lock(descriptor) and os.fstat(descriptor).st_nlink:  # 0 links: `remove_old_files` was faster
                     self._read(descriptor)
                     self._file, self._path = descriptor, path
                     return
@@ -172,7 +174,7 @@ class WindowCounters:
         os.pwrite(descriptor, self._own.tobytes(), 0)
 
     def _write(self, first: int, count: int) -> None:
-        """Write some of the own numbers to the file. If that fails, they are written when they change again."""
+        """Write some of this worker's numbers to the file. If that fails, they are written when they change again."""
         if self._file is None:
             return
         try:
@@ -186,7 +188,7 @@ class WindowCounters:
 
 
 def remove_old_files(folder: Path, now: float | None = None) -> None:
-    """Remove the files of workers that have ended whose windows are all over."""
+    """Remove the files of workers that have ended if all windows of the file have passed."""
     oldest = (time.time() if now is None else now) - WEEK - DAY
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError, ValueError):

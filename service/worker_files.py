@@ -1,4 +1,4 @@
-"""Files in the shared folder by which the workers of a server report the versions that they serve."""
+"""The files in the shared folder with which the workers of a server report the versions that they serve."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ ENDED_FILE = "ended-canaries.json"
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """A request to a worker: load versions of a model before they are served. `versions`: by number."""
+    """A request to a worker to load versions of a model before they are served. versions: their numbers."""
 
     id: str
     model: str
@@ -27,7 +27,7 @@ class PrepareRequest:
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """`error`: why a version cannot be loaded, None if all are loaded."""
+    """The response to a PrepareRequest. error: why a version cannot be loaded; None if all are loaded."""
 
     id: str
     error: str | None
@@ -35,13 +35,13 @@ class PrepareResult:
 
 @dataclass
 class WorkerFiles:
-    """folder: None if there is one process only, which then has no files."""
+    """The files of the workers. folder: None for a single process, which has no files."""
 
     folder: Path | None
     pid: int = field(default_factory=os.getpid)
 
     def publish(self, status: FollowingStatus) -> None:
-        """Publish the status of this worker. Without space, other workers do not wait for it."""
+        """Publish the status of this worker. Without disk space, other workers do not wait for it."""
         with contextlib.suppress(OSError):
             self._write("serving", self.pid, asdict(status))
 
@@ -57,11 +57,11 @@ class WorkerFiles:
         return found
 
     def request(self, pid: int, request: PrepareRequest) -> None:
-        """Ask a worker to prepare versions."""
+        """Request that a worker prepares versions."""
         self._write("prepare", pid, asdict(request))
 
     def requested(self) -> PrepareRequest | None:
-        """The last request of another worker to this one."""
+        """The last request of another worker to this worker."""
         content = self._read("prepare", self.pid)
         return None if content is None else PrepareRequest(**content)
 
@@ -76,23 +76,24 @@ class WorkerFiles:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this worker does the work that one worker does for all."""
+        """Whether this worker does the work that only one worker does."""
         return self.folder is None or min(self.statuses(), default=self.pid) == self.pid
 
     def publish_counts(self, counts: Mapping[str, Any]) -> None:
-        """Publish the answers of this worker by canary and version. Without space, they do not count for others."""
+        """Publish this worker's counts of answers by canary and version. Without disk space, other workers do not count
+        them."""
         with contextlib.suppress(OSError):
             self._write("canary", self.pid, counts)
 
     def counts(self, canary: str, own: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Version and counts of a canary in each worker, also in those that have ended. own: of this worker."""
+        """Version and counts of a canary in each worker, including ended workers. own: the counts of this worker."""
         files = self.folder.glob("canary-*.json") if self.folder else ()
         others = [read(file) for file in files if file.name != f"canary-{self.pid}.json"]
         for content in (orjson.loads(orjson.dumps(own)), *others):
             yield from ((content or {}).get(canary) or {}).items()
 
     def forget_counts(self, canary: str) -> None:
-        """Forget the counts of a canary in workers that have ended."""
+        """Delete the counts of a canary in workers that have ended."""
         for file in self.folder.glob("canary-*.json") if self.folder else ():
             if not is_alive(int(file.stem.rpartition("-")[2])) and canary in (content := read(file) or {}):
                 del content[canary]
@@ -100,12 +101,12 @@ class WorkerFiles:
                     replace_file(file, orjson.dumps(content))
 
     def end_canary(self, model: str, canary: str) -> None:
-        """Let all workers return the traffic of a model to its champion. Without space, only `serving.json` can do
+        """Let all workers return the traffic of a model to its champion. Without disk space, only `serving.json` can do
         so."""
         self.keep_ended({**self.ended_canaries(), model: canary})
 
     def keep_ended(self, canaries: Mapping[str, str]) -> None:
-        """Forget all other canaries that were rolled back, and the counts of workers that have ended."""
+        """Delete other canaries from the list of rolled back canaries, and the counts of workers that have ended."""
         if self.folder and canaries != self.ended_canaries():
             with contextlib.suppress(OSError):
                 replace_file(self.folder / ENDED_FILE, orjson.dumps(canaries))
@@ -114,7 +115,7 @@ class WorkerFiles:
                     file.unlink(missing_ok=True)
 
     def ended_canaries(self) -> dict[str, str]:
-        """The canary that was rolled back last of each model."""
+        """The last canary of each model that was rolled back."""
         return (self.folder and read(self.folder / ENDED_FILE)) or {}
 
     def remove(self) -> None:

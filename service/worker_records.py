@@ -1,7 +1,7 @@
-"""Shared records of the workers of a server: their states, how often a start failed, whose metrics are lost.
+"""Shared records of the workers of a server: their states, the number of failed starts, and lost time series.
 
-It is one small file that all of them map. Its space is reserved when the server starts, so that a full disk cannot stop
-it from being written.
+All workers map one small file. Its space is reserved when the server starts, so that the workers can write to it even
+if the disk is full.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from models.file_lock import locked_within
 FILE = "workers"
 SLOTS = 256
 FAILED_STARTS, GIVEN_UP = 0, 1  # the position of each number
-FIRST_SLOT, SLOT = 2, 3  # then for each worker: its process id, its state, its lost time series
+FIRST_SLOT, SLOT = 2, 3  # the fields of each worker: process id, state, lost time series
 STATE, LOST = 1, 2
 SIZE = 4 * (FIRST_SLOT + SLOTS * SLOT)
-LOCK_S = 1.0  # the longest wait: a worker that is stopped (SIGSTOP) must not hold up the others
+LOCK_S = 1.0  # the longest wait, so that a worker that is stopped (SIGSTOP) does not delay the others
 log = logging.getLogger("tabserve.server")
 
 
@@ -28,17 +28,17 @@ class WorkerState(IntEnum):
     STARTING = 0
     READY = 1
     STOPPING = 2
-    FAILED = 3  # its start has failed, and was counted
+    FAILED = 3  # the start has failed, and the failure was counted
 
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs. A zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:  # the worker ended between opening and reading
+    except ProcessLookupError:  # the worker ended between opening and reading the file
         return False
     except FileNotFoundError:
-        return not Path("/proc").is_dir()  # without /proc: keep the files
+        return not Path("/proc").is_dir()  # without /proc, keep the files
     return state != "Z"
 
 
@@ -52,10 +52,10 @@ def reserve_space(descriptor: int, size: int) -> None:
 
 
 class WorkerRecords:
-    """The records of one server. A worker has to `register` first."""
+    """The records of one server. A worker must call `register` first."""
 
     def __init__(self, folder: Path | None) -> None:
-        """folder: shared by the workers; None if there is only one. Creates the file. Raises OSError."""
+        """Creates the file. folder: shared by the workers; None if there is only one worker. Raises OSError."""
         self._file: int | None = None
         self._memory = memoryview(bytearray(SIZE)).cast("i")
         self._own = FIRST_SLOT
@@ -68,7 +68,7 @@ class WorkerRecords:
 
     @classmethod
     def of_worker(cls, folder: Path | None) -> "WorkerRecords":
-        """The records for a worker. If the file was deleted and cannot be created, it has its own."""
+        """The records for a worker. If the file was deleted and cannot be created, the worker has its own records."""
         try:
             return cls(folder)
         except OSError as error:
@@ -77,7 +77,7 @@ class WorkerRecords:
 
     @property
     def shared(self) -> bool:
-        """Whether workers that start now have these records: False if the file was deleted."""
+        """Whether workers that start now use these records; False if the file was deleted."""
         try:
             return bool(self._path and self._file and os.path.samestat(os.fstat(self._file), self._path.stat()))
         except OSError:
@@ -89,7 +89,7 @@ class WorkerRecords:
             self._file = None
 
     def register(self) -> None:
-        """This process is a worker that starts."""
+        """Record that this process is a worker that starts."""
         with self._locked():
             pid = os.getpid()
             free = (
@@ -100,12 +100,12 @@ class WorkerRecords:
                 self._memory[self._own + offset] = value
 
     def started(self) -> None:
-        """This worker has started."""
+        """Record that this worker has started."""
         self._memory[self._own + STATE] = WorkerState.READY
         self._memory[FAILED_STARTS] = 0
 
     def stopping(self) -> None:
-        """This worker accepts no more requests soon, and ends."""
+        """Record that this worker stops: it will accept no more requests, and end."""
         self._memory[self._own + STATE] = WorkerState.STOPPING
 
     def state_of(self, pid: int) -> WorkerState | None:
@@ -125,7 +125,7 @@ class WorkerRecords:
         return any(is_alive(self._memory[slot]) for slot in ready)
 
     def start_failed(self, pid: int) -> int:
-        """Count the failed start of a worker. Returns how many there are since the last successful one."""
+        """Count the failed start of a worker. Returns the number of failed starts since the last successful start."""
         with self._locked():
             if (slot := self._slot_of(pid)) is not None:
                 self._memory[slot + STATE] = WorkerState.FAILED
@@ -137,7 +137,7 @@ class WorkerRecords:
         return self._memory[FAILED_STARTS]
 
     def give_up(self) -> None:
-        """No worker can start."""
+        """Record that no worker can start."""
         self._memory[GIVEN_UP] = 1
 
     @property
@@ -145,12 +145,12 @@ class WorkerRecords:
         return bool(self._memory[GIVEN_UP])
 
     def set_lost_series(self, count: int) -> None:
-        """How many time series of this worker are lost."""
+        """Record the number of lost time series of this worker."""
         self._memory[self._own + LOST] = count
 
     @property
     def lost_series(self) -> int:
-        """The number of time series that all living workers together have lost."""
+        """The total number of lost time series of all live workers."""
         losing = (slot for slot in self._slots() if self._memory[slot + LOST])
         return sum(self._memory[slot + LOST] for slot in losing if is_alive(self._memory[slot]))
 

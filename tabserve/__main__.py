@@ -13,7 +13,7 @@ from tabserve.commands import COMMANDS, Command
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand. Returns its exit code."""
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
+    if "_ARGCOMPLETE" in os.environ:  # the shell requests completions
         from tabserve import completion
 
         completion.complete(os.environ["COMP_LINE"])
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, command: Command, arguments: list[str]) -> int:
-    """Call `main` of the package; one line if a library of an extra is not installed."""
+    """Call `main` of the package. If a library of an extra is not installed, print one line."""
     program = "tabserve" if command.subcommand else f"tabserve {name}"
     leading = [command.subcommand] if command.subcommand else []
     try:
@@ -44,7 +44,7 @@ def run(name: str, command: Command, arguments: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Reads `--help`, `--version` and wrong commands; the packages read the rest."""
+    """The parser of `--help`, `--version` and unknown commands. The packages parse the rest."""
     top = CommandParser(
         "tabserve",
         description="Train neural networks on tables and serve them as prediction APIs.",

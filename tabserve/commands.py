@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m PACKAGE SUBCOMMAND`: `main` in the package's `__main__` runs it, `PARSERS` there has its parser."""
+    """A subcommand. `__main__` of its package has the function `main`, which runs it, and its parser in `PARSERS`."""
 
     package: str
     summary: str
     subcommand: str = ""
     extra: str = ""
-    """The extra of the installation that it needs."""
+    """The extra of the installation that the command needs."""
 
 
 COMMANDS = {
@@ -25,7 +25,7 @@ COMMANDS = {
     "status": Command("service", "show what is served, and by which servers", "status"),
     "promote": Command("service", "make a version the champion, which is served", "promote"),
     "rollback": Command("service", "return to the previous champion", "rollback"),
-    "alias": Command("service", "name a version, or delete the name", "alias"),
+    "alias": Command("service", "set or delete an alias of a version", "alias"),
     "canary": Command("service", "give a version a share of the requests", "canary"),
     "shadow": Command("service", "let a version predict a share of the rows, unseen by clients", "shadow"),
     "audit": Command("service", "list the changes of what is served, and check the list", "audit"),

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def complete(line: str) -> None:
-    """Give the shell the completions of the line being typed, and end the process."""
+    """Send the shell the completions of the line that is being typed, and end the process."""
     words = line.split()
     top = argparse.ArgumentParser("tabserve")
     top.add_argument("--version", action="store_true")
@@ -43,7 +43,7 @@ def completion_parser() -> argparse.ArgumentParser:
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
-    """The parser of one subcommand: only its package is imported."""
+    """The parser of one subcommand. Only the subcommand's package is imported."""
     if name == "completion":
         return completion_parser()
     command = COMMANDS[name]

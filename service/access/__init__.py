@@ -1,1 +1,1 @@
-"""API keys: the file of keys, the check of each request, rates over all workers, and other origins in browsers."""
+"""API keys: the file of keys, the check of each request, and the rates over all workers."""

@@ -1,11 +1,11 @@
-"""Who sends a request, and what it may use."""
+"""The caller of a request: its key's name, its scopes and the models that it may use."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Scope = Literal["predict", "metrics", "admin"]
-"""What a key is for: `predict` for predictions and the description of models, `metrics` for monitoring, `admin` for
+"""The scope of a key: `predict` for predictions and the description of models, `metrics` for monitoring, `admin` for
 changes of versions and everything that belongs to no other scope."""
 Access = Literal["open", Scope]
 """What a route requires: the scope of a key, or nothing."""
@@ -14,7 +14,7 @@ SCOPES: tuple[Scope, ...] = ("predict", "metrics", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """name: of its key; empty without a key. models: the ones that it may use; None for all."""
+    """name: the name of the caller's key; empty without a key. models: the models that it may use; None for all."""
 
     name: str
     scopes: frozenset[Scope] = frozenset()
@@ -24,7 +24,7 @@ class Caller:
         return self.models is None or model in self.models
 
     def visible(self, models: Iterable[str]) -> list[str]:
-        """The models that it may see."""
+        """The models that the caller may see."""
         return [model for model in models if self.may_use(model)]
 
 

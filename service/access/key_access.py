@@ -1,4 +1,4 @@
-"""Access control by keys: which key sends a request, whether it may use the route and the model, and how often."""
+"""Access control by keys: checks the key of a request, and the key's scope, models, expiry and rate."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -18,15 +18,15 @@ digest."""
 
 
 class KeyAccess(AccessControl):
-    """open_routes: paths that need no key; one that ends with `*` is a prefix. Routes of the scope `admin` always need
-    a key."""
+    """open_routes: paths that need no key; a path that ends with `*` is a prefix. Routes of the scope `admin` always
+    need a key."""
 
     uses_keys = True
 
     def __init__(self, ring: KeyRing, open_routes: Sequence[str] = ()) -> None:
         super().__init__()
         self._ring = ring
-        self._keys = ring.keys  # the keys that `_verified` belongs to
+        self._keys = ring.keys  # the keys that `_verified` was filled from
         self._verified: dict[bytes | None, ActiveKey] = {}  # verified keys by the value of Authorization
         self._has_open_routes = bool(open_routes)
         self._open_paths = frozenset(path for path in open_routes if not path.endswith("*"))
@@ -59,9 +59,9 @@ class KeyAccess(AccessControl):
     def _verify(self, request: Request) -> ActiveKey:
         """The key of a request. Raises Unauthorized.
 
-        Header values with a valid key are remembered until the keys change: their hash is computed once. A wrong value
-        takes the same time whatever it shares with a valid one: the dictionary compares only values whose hashes, which
-        depend on a secret of this process, are equal.
+        Header values with a valid key are remembered until the keys change: their hash is computed once. The time for
+        an invalid value does not depend on its similarity to a valid one: the dictionary compares only values whose
+        hashes, which depend on a secret of this process, are equal.
         """
         sent = sent_key(request.headers)
         digest = sha256(sent).digest()
@@ -102,7 +102,7 @@ def is_bearer(authorization: bytes) -> bool:
 
 
 def sent_key(headers: Mapping[bytes, bytes]) -> bytes:
-    """The key of a request; empty if it has none."""
+    """The key in the headers of a request; empty without a key."""
     sent = headers.get(b"authorization")
     if sent is not None and is_bearer(sent):
         return sent[7:].strip()

@@ -13,7 +13,7 @@ ID_CHARACTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 ID_LENGTH = 12
 SECRET_BYTES = 32
 ID = slice(len(PREFIX), len(PREFIX) + ID_LENGTH)
-"""The position of the id in a key. People use the id, for example to revoke one of two keys of a name."""
+"""The position of the id in a key. People use the id, for example to revoke one of two keys with the same name."""
 
 
 class NewKey(NamedTuple):

@@ -1,7 +1,7 @@
 """Rates of keys over all workers of a server: each key has one number in a file that all workers map.
 
-The number is the time at which the key's requests so far would be due if they came evenly (the generic cell rate
-algorithm, which equals a token bucket). A request is refused if that time is too far ahead.
+The number is the time at which the key's requests so far would be due if they arrived evenly (the generic cell rate
+algorithm, which equals a token bucket). A request is refused if that time is too far in the future.
 
 A worker locks the number before it accepts a request of a key that has used half of its burst: otherwise two workers
 could count two requests as one, and the key would exceed its rate. The lock costs two system calls. Below half of its
@@ -32,14 +32,14 @@ log = logging.getLogger("tabserve.keys")
 
 
 class KeyRate:
-    """The rate of one key. `take` runs for each of its requests."""
+    """The rate limit of one key. `take` is called for each request with the key."""
 
     __slots__ = ("_due", "_file", "_free", "_interval", "_memory", "_tolerance", "per_second")
 
     def __init__(
         self, memory: "memoryview[float]", file: int | None, due: int, per_second: float, burst: int | None
     ) -> None:
-        """file: the mapped file; None if there is only one worker. due: the place of the key's number."""
+        """file: the mapped file; None if there is only one worker. due: the index of the key's number in `memory`."""
         self._memory = memory
         self._file = file
         self._due = due
@@ -47,12 +47,12 @@ class KeyRate:
         self._interval = 1 / per_second
         most = burst_of(per_second, burst)
         self._tolerance = (most - 1) * self._interval + 1e-9
-        self._free = most // 2 * self._interval if most > 2 else -math.inf  # until here a request needs no lock
+        self._free = most // 2 * self._interval if most > 2 else -math.inf  # up to this value no lock is needed
         if file is None:
             self._free = self._tolerance
 
     def take(self) -> float:
-        """Count a request. Returns 0, or the seconds after which it would be allowed."""
+        """Count a request. Returns 0 if it is allowed, else the seconds after which it would be."""
         now = time.monotonic()
         due = self._memory[self._due]
         if due - now < self._free:
@@ -61,7 +61,7 @@ class KeyRate:
         return self._take_locked(now) if self._file is not None and due - now <= self._tolerance else self._count(now)
 
     def _take_locked(self, now: float) -> float:
-        """Count a request while no other worker changes the number. The lock of a killed process ends with it."""
+        """Count a request while no other worker changes the number. The lock of a killed process is released."""
         assert self._file is not None
         fcntl.lockf(self._file, fcntl.LOCK_EX, NUMBER, NUMBER * self._due)
         try:
@@ -81,7 +81,7 @@ class KeyRate:
 
 
 def burst_of(per_second: float, burst: int | None) -> int:
-    """How many requests may arrive together."""
+    """The number of requests that may arrive at the same moment."""
     return burst or max(1, math.ceil(per_second * DEFAULT_BURST_S))
 
 
@@ -90,7 +90,7 @@ class SharedRates:
     not double the rate."""
 
     def __init__(self, folder: Path | None) -> None:
-        """folder: shared by the workers; None if there is only one."""
+        """folder: the folder that the workers share; None if there is only one worker."""
         self._file: int | None = None
         self._memory = memoryview(bytearray(SIZE)).cast("d")
         if folder is None:
@@ -103,25 +103,25 @@ class SharedRates:
             log.warning("workers count the requests of keys separately", extra={"reason": str(error)})
             self._close()
 
-    def places(self, names: list[str]) -> Mapping[str, int]:
-        """The place of the number of each key, the same in all workers."""
+    def indices(self, names: list[str]) -> Mapping[str, int]:
+        """The index of each key's number in the memory. It is the same in all workers."""
         with self._locked():
             hashes = {name: name_hash(name) for name in names}
             known = {self._memory[slot]: slot for slot in range(0, ENTRY * SLOTS, ENTRY)}
             wanted = {*hashes.values()}
             free = self._free_slots(wanted)
-            places = {}
+            indices = {}
             for name, number in hashes.items():
                 slot = known.get(number)
                 if slot is None:
                     slot = next(free, 0)
                     self._memory[slot] = number
                     self._memory[slot + 1] = 0.0
-                places[name] = slot + 1
-            return places
+                indices[name] = slot + 1
+            return indices
 
-    def rate(self, place: int, per_second: float, burst: int | None) -> KeyRate:
-        return KeyRate(self._memory, self._file, place, per_second, burst)
+    def rate(self, index: int, per_second: float, burst: int | None) -> KeyRate:
+        return KeyRate(self._memory, self._file, index, per_second, burst)
 
     def _free_slots(self, wanted: set[float]) -> Iterator[int]:
         """Slots without a key, then those of keys that were removed from the file."""
@@ -150,5 +150,5 @@ class SharedRates:
 
 
 def name_hash(name: str) -> float:
-    """A name as a number that is not 0 and exact as a float."""
+    """The hash of a name: a number other than 0 that a float represents exactly."""
     return float(int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) + 1)

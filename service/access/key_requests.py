@@ -14,7 +14,7 @@ log = logging.getLogger("tabserve.access")
 
 
 class KeyRequests(RequestObserver):
-    """Counts by the name of the key, so that keys which replace each other are counted together."""
+    """Counts requests by the key's name, so that a key and its replacement are counted together."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._counts = metrics.count_keys()
@@ -26,7 +26,8 @@ class KeyRequests(RequestObserver):
             isinstance(failed, Forbidden) or (isinstance(failed, Unauthorized) and failed.invalid)
         ):
             identity = {"client": request.client, "request_id": request.request_id.decode("latin-1")}
-            log.warning("key refused", extra={"reason": failed.detail, **identity})  # the log limits such lines
+            # the log limits the number of these lines
+            log.warning("key refused", extra={"reason": failed.detail, **identity})
         name = request.caller.name
         label = self._labels.get(name)
         if label is None:

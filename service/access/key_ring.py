@@ -1,4 +1,4 @@
-"""The keys of a running worker: follows the file, and keeps the last valid content if it becomes invalid."""
+"""The keys of a running worker: reads changes of the file, and keeps the last valid keys if it becomes invalid."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ from service.access.keys_file import Keys, KeysFileError, StoredKey, parse_keys,
 from service.periodic_work import repeat
 
 COPY = "keys.json"
-"""A copy of the last valid content in the folder of the workers: a replaced worker can start with it."""
-LOOK_S = 0.5
+"""The copy of the last valid keys in the workers' folder, with which a replaced worker can start."""
+POLL_S = 0.5
 log = logging.getLogger("tabserve.keys")
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveKey:
-    """A key as requests use it. digest: its SHA-256. expires: on the clock of time.time."""
+    """A key in the form that checks of requests use. digest: its SHA-256. expires: a time of `time.time`."""
 
     digest: bytes
     caller: Caller
@@ -38,11 +38,11 @@ class ActiveKey:
 class KeyRing:
     """All keys by their hashes. `keys` is replaced by one assignment.
 
-    If keys were found by their ids, one with an unknown id would be refused faster than one with a known id.
+    If keys were found by their ids, a key with an unknown id would be refused faster than a key with a known id.
     """
 
     def __init__(self, path: Path, folder: Path | None) -> None:
-        """folder: shared by the workers. Raises KeysFileError if there is no valid content."""
+        """folder: the folder that the workers share. Raises KeysFileError if there are no valid keys."""
         self.path = path
         self.keys: Mapping[bytes, ActiveKey] = {}
         self._rates = SharedRates(folder)
@@ -52,10 +52,10 @@ class KeyRing:
         try:
             self._adopt(read_keys(path))
         except KeysFileError as error:
-            self._adopt(self._copied(error))
+            self._adopt(self._read_copy(error))
 
-    def _copied(self, error: KeysFileError) -> Keys:
-        """The last valid content of this server. Raises the error if there is none."""
+    def _read_copy(self, error: KeysFileError) -> Keys:
+        """The last valid keys of this server. Raises `error` if there is no copy of them."""
         with contextlib.suppress(OSError, KeysFileError):
             if self._copy:
                 keys = parse_keys(self._copy.read_bytes())
@@ -64,10 +64,10 @@ class KeyRing:
         raise error
 
     async def run(self) -> None:
-        """Follow the file until cancelled."""
-        await repeat(lambda: asyncio.to_thread(self.look), LOOK_S, "the keys cannot be read")
+        """Read each change of the file until cancelled."""
+        await repeat(lambda: asyncio.to_thread(self.poll), POLL_S, "the keys cannot be read")
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read the file if it has changed."""
         seen = signature_of(self.path)
         if seen == self._seen and not self._problem:
@@ -77,23 +77,23 @@ class KeyRing:
         except KeysFileError as error:
             self._report(str(error))
             return
-        self._seen = seen  # the state before reading: a change during it is read at the next look
+        self._seen = seen  # taken before reading: a change during the read is noticed next time
         self._report("")
 
     def _adopt(self, keys: Keys) -> None:
-        places = self._rates.places([key.name for key in keys.keys if key.rate is not None])
-        active = [self._active(key, places.get(key.name, 0)) for key in keys.keys]
+        indices = self._rates.indices([key.name for key in keys.keys if key.rate is not None])
+        active = [self._active_key(key, indices.get(key.name, 0)) for key in keys.keys]
         self.keys = {key.digest: key for key in active}
         log.info("keys read", extra={"keys": len(keys.keys)})
         if self._copy:
-            with contextlib.suppress(OSError):  # without space a replaced worker needs the file itself
+            with contextlib.suppress(OSError):  # on a full disk, a replaced worker needs the original file
                 replace_file(self._copy, keys.model_dump_json().encode())
                 self._copy.chmod(0o600)
 
-    def _active(self, key: StoredKey, place: int) -> ActiveKey:
+    def _active_key(self, key: StoredKey, index: int) -> ActiveKey:
         models = None if key.models is None else frozenset(key.models)
         caller = Caller(key.name, frozenset(key.scopes), models)
-        rate = None if key.rate is None else self._rates.rate(place, key.rate, key.burst)
+        rate = None if key.rate is None else self._rates.rate(index, key.rate, key.burst)
         expires = None if key.expires is None else key.expires.timestamp()
         return ActiveKey(bytes.fromhex(key.sha256), caller, rate, expires)
 
@@ -106,7 +106,7 @@ class KeyRing:
 
 
 def signature_of(path: Path) -> tuple[int, ...] | None:
-    """A value that changes with the content of a file; None if there is none."""
+    """A value that changes with the content of a file; None without a file."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

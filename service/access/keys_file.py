@@ -1,4 +1,4 @@
-"""The file of keys (`TABSERVE_KEYS_FILE`): JSON that people can read, with the hash of each key, not the key."""
+"""The file of keys (`TABSERVE_KEYS_FILE`): readable JSON with the hash of each key instead of the key."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from service.access.key_format import ID_CHARACTERS, ID_LENGTH
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 RESERVED_NAMES = ("none", "other")
-"""Labels of metrics for requests without a key, and of keys beyond the limit of series."""
+"""The metric labels of requests without a key, and of keys beyond the limit of time series."""
 MAX_BYTES = 16 * 1024**2
 MAX_KEYS = 4096
 LOCK_S = 10.0
@@ -36,7 +36,8 @@ class KeysFileError(Exception):
 
 
 class StoredKey(BaseModel):
-    """A key in the file. rate: requests per second over all workers; burst: how many may arrive together."""
+    """A key in the file. rate: requests per second over all workers; burst: the number of requests that may arrive at
+    the same moment."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,20 +53,20 @@ class StoredKey(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _not_reserved(cls, name: str) -> str:
+    def _refuse_reserved_name(cls, name: str) -> str:
         if name in RESERVED_NAMES:
             raise ValueError(f"the name {name!r} is reserved")
         return name
 
     @field_validator("created", "expires")
     @classmethod
-    def _with_zone(cls, moment: datetime | None) -> datetime | None:
+    def _require_zone(cls, moment: datetime | None) -> datetime | None:
         if moment is not None and moment.tzinfo is None:
             raise ValueError("expected a time with a zone, such as 2027-01-31T00:00:00Z")
         return moment
 
     @model_validator(mode="after")
-    def _burst_needs_rate(self) -> Self:
+    def _require_rate_for_burst(self) -> Self:
         if self.burst is not None and self.rate is None:
             raise ValueError("a burst needs a rate")
         return self
@@ -83,17 +84,17 @@ class Keys(BaseModel):
     keys: Annotated[list[StoredKey], Field(max_length=MAX_KEYS)] = []
 
     @model_validator(mode="after")
-    def _ids_differ(self) -> Self:
+    def _require_unique_ids(self) -> Self:
         ids = [key.id for key in self.keys]
         if repeated := sorted({one for one in ids if ids.count(one) > 1}) if len({*ids}) < len(ids) else []:
             raise ValueError(f"the id {repeated[0]} occurs twice")
         return self
 
-    def named(self, name: str) -> list[StoredKey]:
+    def with_name(self, name: str) -> list[StoredKey]:
         return [key for key in self.keys if key.name == name]
 
     def with_keys(self, keys: list[StoredKey]) -> "Keys":
-        """The same file with these keys. Raises KeysFileError."""
+        """The content with these keys in place of the old ones. Raises KeysFileError."""
         try:
             return Keys(keys=keys)
         except ValidationError as error:
@@ -123,8 +124,8 @@ def read_keys(path: Path) -> Keys:
 
 
 def write_keys(path: Path, keys: Keys) -> None:
-    """Replace the file by one rename; a new one can be read by its owner only. Raises KeysFileError."""
-    path = path.resolve()  # a link stays a link
+    """Replace the file by one rename. Only the owner can read a new file. Raises KeysFileError."""
+    path = path.resolve()  # keeps a symbolic link
     written = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(keys.model_dump(mode="json"), indent=1) + "\n"
     try:
@@ -145,7 +146,7 @@ def write_keys(path: Path, keys: Keys) -> None:
 
 @contextlib.contextmanager
 def locked_keys(path: Path) -> Iterator[Keys]:
-    """The keys while no other command changes them; an empty file if there is none. Raises KeysFileError."""
+    """Lock the file of keys and read it. Without a file there are no keys. Raises KeysFileError."""
     path = path.resolve()
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -156,7 +157,7 @@ def locked_keys(path: Path) -> Iterator[Keys]:
             raise KeysFileError(f"{path}: another command is changing it")
         yield read_keys(path) if path.exists() else Keys()
     finally:
-        os.close(folder)  # this also unlocks it
+        os.close(folder)  # this also releases the lock
 
 
 def now() -> datetime:

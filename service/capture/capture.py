@@ -1,4 +1,4 @@
-"""Capture: a share of the requests is kept as Parquet files, and no request waits for it.
+"""Capture: stores a share of the requests as Parquet files. No request waits for it.
 
 event loop ──▶ queue ──▶ recorder (each worker) ──▶ database ──▶ exporter (one worker) ──▶ folder or URL
 """
@@ -21,7 +21,10 @@ from service.settings import Settings
 
 
 class Capture:
-    """The capture of one worker. folder: shared by the workers, and kept if the server has a state."""
+    """The capture of one worker.
+
+    folder: the database's folder, which the workers share; None if there is one process only.
+    """
 
     def __init__(self, settings: Settings, folder: Path | None, metrics: Metrics) -> None:
         """Raises OSError or sqlite3.Error."""
@@ -50,15 +53,15 @@ class Capture:
         """The ids that were not judged before. Raises sqlite3.Error."""
         return self._database.mark_judged(model, ids)
 
-    def keep_feedback(self, served: ServedModel, ids: Sequence[str], truths: Sequence[Any], seconds: float) -> None:
-        """Keep the truth about rows for training. Raises sqlite3.Error."""
+    def store_feedback(self, served: ServedModel, ids: Sequence[str], truths: Sequence[Any], seconds: float) -> None:
+        """Store the truth about rows, for training. Raises sqlite3.Error."""
         batch = FeedbackBatch([*ids], [seconds] * len(ids), [*truths])
         self._database.add_feedback(served.compiled(self._recorder.plan_of).key, batch)
 
-    def keep_rows(
+    def store_rows(
         self, served: ServedModel, ids: Sequence[str], rows: Sequence[Row], outputs: Outputs, seconds: float
     ) -> None:
-        """Keep rows that came with their truth, and the predictions of this version."""
+        """Store rows that were reported with their truth, and this version's predictions for them."""
         plan = served.compiled(self._recorder.plan_of)
         values = [*map(plan.values, rows)]
         times = [seconds] * len(ids)

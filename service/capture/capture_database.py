@@ -1,8 +1,8 @@
-"""Captured rows and feedback before they are in files: they are kept here until a file with them is complete.
+"""The database of captured rows and feedback. It stores them until a file that contains them is complete.
 
-Rows are kept in batches, each a JSON text, because storing single rows would dominate the cost of capture. They stay
-for some time after they were written to a file, so that feedback finds them by their id. The index of ids is made when
-feedback by id is used.
+Rows are kept in batches, each a JSON text, because storing single rows would dominate the cost of capture. Rows stay
+for some time after they were written to a file, so that feedback finds them by their id. The index of ids is built when
+feedback by id is first used.
 """
 
 import time
@@ -17,7 +17,7 @@ import orjson
 from models.json_text import dumps
 from service.shared_database import SharedDatabase
 
-FILE = "capture.sqlite"  # not *.db: prometheus_client reads all such files in the shared folder
+FILE = "capture.sqlite"  # not *.db, because prometheus_client reads all such files in the shared folder
 MAX_KEPT_ROWS = 500_000  # about 100 MB
 MAX_IDS = 500  # ids in one query
 SCRIPT = """
@@ -46,7 +46,10 @@ VersionKey = tuple[str, str, bytes]
 
 
 class RowBatch(NamedTuple):
-    """Rows of one version. names: of the columns. outputs: for each row, the value or the probability of each class."""
+    """Rows of one version.
+
+    names: the names of the columns. outputs: for each row, the value or the probability of each class.
+    """
 
     names: Sequence[str]
     ids: list[str]
@@ -58,9 +61,9 @@ class RowBatch(NamedTuple):
     def as_rows(self) -> list[dict[str, Any]]:
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
-    def without(self, gone: Collection[str]) -> "RowBatch":
+    def without(self, erased_ids: Collection[str]) -> "RowBatch":
         """The batch without the rows of some ids."""
-        at = [position for position, name in enumerate(self.ids) if name not in gone]
+        at = [position for position, name in enumerate(self.ids) if name not in erased_ids]
         rows, outputs = [self.rows[position] for position in at], [self.outputs[position] for position in at]
         ids, times = [self.ids[position] for position in at], [self.times[position] for position in at]
         return RowBatch(self.names, ids, times, self.source, rows, outputs)
@@ -73,14 +76,14 @@ class FeedbackBatch(NamedTuple):
     times: list[float]
     truths: list[Any]
 
-    def without(self, gone: Collection[str]) -> "FeedbackBatch":
-        at = [position for position, name in enumerate(self.ids) if name not in gone]
+    def without(self, erased_ids: Collection[str]) -> "FeedbackBatch":
+        at = [position for position, name in enumerate(self.ids) if name not in erased_ids]
         ids, times = [self.ids[position] for position in at], [self.times[position] for position in at]
         return FeedbackBatch(ids, times, [self.truths[position] for position in at])
 
 
 class FoundRow(NamedTuple):
-    """A captured row that was found by its id. row: without redacted columns."""
+    """A captured row that was found by its id. row: the values by column, without redacted columns."""
 
     version: str
     row: dict[str, Any]
@@ -88,7 +91,7 @@ class FoundRow(NamedTuple):
 
 
 class PlannedFile(NamedTuple):
-    """A file and its batches: those of one version whose numbers are from `first` to `last`."""
+    """A file with the batches of one version whose numbers are from `first` to `last`."""
 
     name: str
     kind: str
@@ -97,8 +100,8 @@ class PlannedFile(NamedTuple):
     last: int
 
 
-class Waiting(NamedTuple):
-    """The rows of one version that are in no file yet. last: the number of their last batch."""
+class WaitingRows(NamedTuple):
+    """The rows of one version that are in no file yet. first, last: the numbers of their batches."""
 
     version: int
     rows: int
@@ -109,7 +112,7 @@ class Waiting(NamedTuple):
 
 
 class CaptureDatabase:
-    """All methods raise sqlite3.Error, and may wait for the disk."""
+    """The methods of the database raise sqlite3.Error and may wait for the disk."""
 
     def __init__(self, folder: Path | None) -> None:
         self._database = SharedDatabase(folder and folder / FILE, SCRIPT)
@@ -121,7 +124,7 @@ class CaptureDatabase:
         self._add(ROWS, batches)
 
     def add_feedback(self, key: VersionKey, feedback: FeedbackBatch) -> None:
-        """key: of the champion, whose target the feedback is about."""
+        """key: the key of the champion, to whose target the truths belong."""
         self._add(FEEDBACK, {key: feedback})
 
     def _add(self, table: str, batches: Mapping[VersionKey, RowBatch] | Mapping[VersionKey, FeedbackBatch]) -> None:
@@ -132,7 +135,7 @@ class CaptureDatabase:
                 connection.execute(f"INSERT INTO {table} (version, count, time, content) VALUES (?, ?, ?, ?)", values)
 
     def find(self, model: str, ids: Sequence[str]) -> dict[str, FoundRow]:
-        """The captured rows of a model by id. If several have the same id, the first one."""
+        """The captured rows of a model by id; the first row if several have the same id."""
         with self._database.transaction() as connection:
             index_ids(connection)
             places: dict[int, list[tuple[int, str]]] = {}
@@ -152,7 +155,7 @@ class CaptureDatabase:
             return found
 
     def mark_judged(self, model: str, ids: Sequence[str]) -> set[str]:
-        """Remember that these rows were judged. Returns those that were not judged before."""
+        """Mark rows as judged. Returns the ids of those that were not judged before."""
         fresh = set()
         update = "UPDATE ids SET judged = ? WHERE model = ? AND id = ? AND judged IS NULL"
         with self._database.transaction() as connection:
@@ -161,16 +164,16 @@ class CaptureDatabase:
                     fresh.add(name)
         return fresh
 
-    def waiting(self, kind: str) -> list[Waiting]:
+    def waiting(self, kind: str) -> list[WaitingRows]:
         """The rows that are in no file yet, by version."""
         query = f"""
             SELECT version, sum(count), min(number), max(number), min(time), max(time) FROM {kind} AS own
             WHERE number > (SELECT coalesce(max(last), 0) FROM files WHERE kind = ? AND files.version = own.version)
             GROUP BY version"""
         with self._database.reading() as connection:
-            return [Waiting(*row) for row in connection.execute(query, (kind,))]
+            return [WaitingRows(*row) for row in connection.execute(query, (kind,))]
 
-    def ranges(self, kind: str, waiting: Waiting, size: int) -> list[tuple[int, int]]:
+    def ranges(self, kind: str, waiting: WaitingRows, size: int) -> list[tuple[int, int]]:
         """The numbers of the first and last batch of files with about `size` rows each."""
         query = f"SELECT number, count FROM {kind} WHERE version = ? AND number BETWEEN ? AND ? ORDER BY number"
         found: dict[int, list[int]] = {}
@@ -270,7 +273,7 @@ class CaptureDatabase:
 
 
 def version_number(connection: Connection, key: VersionKey) -> int:
-    """The number of a version, added if it is new."""
+    """The number of a version, which is added if it is new."""
     connection.execute("INSERT OR IGNORE INTO versions (model, version, schema) VALUES (?, ?, ?)", key)
     query = "SELECT number FROM versions WHERE model = ? AND version = ? AND schema = ?"
     return int(connection.execute(query, key).fetchone()[0])

@@ -15,11 +15,14 @@ from models.schema import FeatureSchema
 from service.served_model import ServedModel
 
 MAX_WAITING_ROWS = 8192
-WAKE_ROWS = 2048  # the thread is woken before its time
+WAKE_ROWS = 2048  # with more waiting rows, the thread is woken early
 
 
 class CapturedRequest(NamedTuple):
-    """Some rows of a request. numbers: of the rows in the request, from 0. outputs: the value, or (rows, ...)."""
+    """Some rows of a request.
+
+    numbers: the positions of the rows in the request. outputs: the value of a single row, or an array (rows, ...).
+    """
 
     time: float
     served: ServedModel
@@ -30,7 +33,10 @@ class CapturedRequest(NamedTuple):
 
 
 class CaptureQueue:
-    """share: of the requests. `samples` and the `put` methods are called on the event loop, `take` in a thread."""
+    """The queue of captured requests. `take` is called in a thread, the other methods on the event loop.
+
+    share: the share of the requests that is captured.
+    """
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -39,8 +45,8 @@ class CaptureQueue:
         self._requests: deque[CapturedRequest] = deque()
         self._added = self._taken = 0  # rows since the start, each written by one thread
 
-    def samples(self) -> bool:
-        """Whether to capture a request."""
+    def is_sampled(self) -> bool:
+        """Whether the next request is captured, chosen at random."""
         return random() < self.share
 
     def put_rows(
@@ -81,14 +87,14 @@ class CaptureQueue:
             self.wake.set()
 
     def take(self) -> list[CapturedRequest]:
-        """Everything that waits. Called by one thread."""
+        """Remove and return all waiting requests. Only one thread may call it."""
         taken = [self._requests.popleft() for _ in range(len(self._requests))]
         self._taken += sum(len(request.rows) for request in taken)
         return taken
 
 
 def rows_of_numbers(schema: FeatureSchema, frame: Frame, positions: range) -> list[Row]:
-    """Rows of a schema that has numbers only."""
+    """Rows from a frame whose schema has only numbers."""
     names = [feature.name for feature in schema.numeric]
     assert schema.only_numbers
     assert len(positions) <= MAX_SAMPLED_ROWS

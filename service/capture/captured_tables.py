@@ -31,26 +31,29 @@ MICROSECONDS = 1e6
 
 
 def rows_as_parquet(version: str, schema: FeatureSchema, batches: Sequence[RowBatch]) -> bytes:
-    """A file of rows with their predictions. Redacted columns are missing."""
+    """The content of a Parquet file of rows with their predictions. Redacted columns are missing."""
     import pyarrow as pa
 
     names = {name for batch in batches for name in batch.names}
     parts = [rows_as_table(version, schema, batch, names) for batch in batches]
-    return written(pa.concat_tables(parts), schema, version)
+    return to_parquet(pa.concat_tables(parts), schema, version)
 
 
 def rows_as_table(version: str, schema: FeatureSchema, batch: RowBatch, names: Collection[str]) -> Any:
-    """names: of the columns of the file. A batch that was written with another redaction does not have all of them."""
+    """A batch as a table.
+
+    names: the columns of the file. A batch that was stored with other redacted columns does not have all of them.
+    """
     import pyarrow as pa
 
-    columns, count, outputs = head(schema.name, batch), len(batch.ids), batch.outputs
-    columns[VERSION] = repeated(version, count)
-    columns[SOURCE] = repeated(batch.source, count)
+    columns, count, outputs = common_columns(schema.name, batch), len(batch.ids), batch.outputs
+    columns[VERSION] = constant_column(version, count)
+    columns[SOURCE] = constant_column(batch.source, count)
     values = dict(zip(batch.names, zip(*batch.rows, strict=True), strict=True))
     for feature in schema.features:
         if feature.name in names:
             columns[feature.name] = feature_column(feature, values.get(feature.name, [None] * count))
-            let_others_run()
+            yield_to_event_loop()
     if schema.classes is None:
         columns[PREDICTION] = pa.array([output[0] for output in outputs], pa.float64())
     else:
@@ -59,46 +62,45 @@ def rows_as_table(version: str, schema: FeatureSchema, batch: RowBatch, names: C
         for position, label in enumerate(schema.classes):
             name = f"{PROBABILITY}{class_key(label)}"
             columns[name] = pa.array([output[position] for output in outputs], pa.float32())
-    let_others_run()
+    yield_to_event_loop()
     return pa.table(columns)
 
 
-def let_others_run() -> None:
-    """Let the event loop run: otherwise it waits for Python's switch interval, 5 ms."""
+def yield_to_event_loop() -> None:
+    """Let the event loop run, which would otherwise wait for Python's switch interval of 5 ms."""
     time.sleep(0)
 
 
 def feedback_as_parquet(schema: FeatureSchema, batches: Sequence[FeedbackBatch]) -> bytes:
-    """A file of the truth about rows."""
+    """The content of a Parquet file of the truth about rows."""
     import pyarrow as pa
 
     parts = []
     for batch in batches:
-        columns, truths = head(schema.name, batch), batch.truths
+        columns, truths = common_columns(schema.name, batch), batch.truths
         columns[TRUTH] = pa.array(truths, pa.float64()) if schema.classes is None else label_column(schema, truths)
         parts.append(pa.table(columns))
-        let_others_run()
-    return written(pa.concat_tables(parts), schema, None)
+        yield_to_event_loop()
+    return to_parquet(pa.concat_tables(parts), schema, None)
 
 
-def head(model: str, batch: RowBatch | FeedbackBatch) -> dict[str, Any]:
+def common_columns(model: str, batch: RowBatch | FeedbackBatch) -> dict[str, Any]:
     """The columns that all files have."""
     import pyarrow as pa
 
     times = (np.array(batch.times) * MICROSECONDS).astype(np.int64)
     moments = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
-    return {ID: pa.array(batch.ids, pa.string()), TIME: moments, MODEL: repeated(model, len(batch.ids))}
+    return {ID: pa.array(batch.ids, pa.string()), TIME: moments, MODEL: constant_column(model, len(batch.ids))}
 
 
-def repeated(text: str, count: int) -> Any:
+def constant_column(text: str, count: int) -> Any:
     import pyarrow as pa
 
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([text]))
 
 
 def feature_column(feature: Feature, values: Sequence[Any]) -> Any:
-    """Numbers as float64, booleans, dates as timestamps without a time zone, categories by the type of their
-    levels, texts as text."""
+    """A column: numbers as float64, dates as timestamps without a time zone, categories by the type of their levels."""
     import pyarrow as pa
 
     if feature.kind == "boolean":
@@ -128,7 +130,7 @@ def number_column(values: Sequence[Any]) -> Any:
 
 
 def seconds_of(feature: Feature, value: Any) -> float | None:
-    """Seconds since 1970. A timestamp of Arrow or Parquet is kept as ISO 8601 in any column."""
+    """Seconds since 1970. Timestamps from Arrow or Parquet are stored as ISO 8601 in any column."""
     known = feature.to_number(value)
     if known is None and isinstance(value, str):
         with contextlib.suppress(ValueError, OverflowError):
@@ -143,7 +145,7 @@ def label_column(schema: FeatureSchema, labels: Sequence[Scalar]) -> Any:
     return pa.array(labels, types.get(type_of_labels(schema.classes or []), pa.float64()))
 
 
-def written(table: Any, schema: FeatureSchema, version: str | None) -> bytes:
+def to_parquet(table: Any, schema: FeatureSchema, version: str | None) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -157,5 +159,6 @@ def written(table: Any, schema: FeatureSchema, version: str | None) -> bytes:
     table = table.unify_dictionaries().replace_schema_metadata({METADATA: orjson.dumps(metadata)})
     dictionaries = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", use_dictionary=dictionaries)  # ids are all different
+    # ids need no dictionary: each occurs once
+    pq.write_table(table, file, compression="zstd", use_dictionary=dictionaries)
     return file.getvalue()

@@ -11,8 +11,8 @@ from service.capture.capture_database import FILE, CaptureDatabase
 
 
 @dataclass
-class Erased:
-    """How many rows were erased, and in how many files."""
+class ErasureCounts:
+    """The number of erased rows, and of files that contained them."""
 
     rows: int = 0
     feedback: int = 0
@@ -20,27 +20,29 @@ class Erased:
     ids: set[str] = field(default_factory=set)
 
 
-def erase(destination: FileDestination, state: Path | None, ids: Collection[str], where: Mapping[str, str]) -> Erased:
+def erase(
+    destination: FileDestination, state: Path | None, ids: Collection[str], where: Mapping[str, str]
+) -> ErasureCounts:
     """Erase the rows with one of the ids, and the rows in which all columns of `where` have the given values as text.
 
     state: the folder of the database, if there is one. Raises OSError, sqlite3.Error and errors of libraries.
     """
-    erased = Erased(ids=set(ids))
+    erased = ErasureCounts(ids=set(ids))
     if state is not None and (state / FILE).exists():
         erase_in_database(state, where, erased)
-    for name in captured(destination, ""):
+    for name in captured_files(destination, ""):
         erased.rows += erase_in_file(destination, name, where, erased)
-    for name in captured(destination, FEEDBACK):
+    for name in captured_files(destination, FEEDBACK):
         erased.feedback += erase_in_file(destination, name, {}, erased)
     return erased
 
 
-def captured(destination: FileDestination, folder: str) -> list[str]:
+def captured_files(destination: FileDestination, folder: str) -> list[str]:
     return [name for name in destination.names(folder) if time_of(name.rpartition("/")[2]) is not None]
 
 
-def erase_in_database(state: Path, where: Mapping[str, str], erased: Erased) -> None:
-    """Rows in the database are not counted, because most of them are in files, too."""
+def erase_in_database(state: Path, where: Mapping[str, str], erased: ErasureCounts) -> None:
+    """Erase rows from the database. They are not counted, because most of them are in files, too."""
     database = CaptureDatabase(state)
     try:
         if where:
@@ -70,8 +72,9 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-def erase_in_file(destination: FileDestination, name: str, where: Mapping[str, str], erased: Erased) -> int:
-    """Replace a file by one without the rows; remove it if none is left. Returns how many rows were erased."""
+def erase_in_file(destination: FileDestination, name: str, where: Mapping[str, str], erased: ErasureCounts) -> int:
+    """Replace a file by one without the matching rows, or delete it if no row is left. Returns the number of erased
+    rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -15,12 +15,12 @@ from models.capture_format import file_name, time_of
 from models.file_destination import FileDestination
 from models.file_lock import lock_within
 from models.schema import FeatureSchema
-from service.capture.capture_database import FEEDBACK, ROWS, CaptureDatabase, PlannedFile, Waiting
+from service.capture.capture_database import FEEDBACK, ROWS, CaptureDatabase, PlannedFile, WaitingRows
 from service.capture.captured_tables import feedback_as_parquet, rows_as_parquet
 from service.capture.recorder import DAY_S, STOP_S
 from service.thread_priority import lower_priority
 
-LOOK_S = 5.0
+POLL_S = 5.0
 MAX_FILE_ROWS = 50_000
 MAX_AGE_S = 300.0  # maximum age of rows that are not in a file
 RETRY_S = 30.0  # delay after a failure
@@ -30,12 +30,15 @@ log = logging.getLogger("tabserve.capture")
 
 
 class Exporter:
-    """folder: of the lock that makes one worker the exporter; None if there is one process only."""
+    """The thread that writes files.
+
+    folder: the folder of the lock with which one worker becomes the exporter; None if there is one process only.
+    """
 
     def __init__(
         self, database: CaptureDatabase, destination: FileDestination, folder: Path | None, days: float
     ) -> None:
-        """days: how long files are kept."""
+        """days: the age at which files are deleted."""
         self._database, self._destination, self._days = database, destination, days
         self._lock = None if folder is None else os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._leads = self._lock is None
@@ -47,27 +50,25 @@ class Exporter:
     def start(self) -> None:
         """Start the thread. The leading worker imports pyarrow at the start, because a later import would delay
         requests."""
-        if self._becomes_leader(0.0):
+        if self._try_to_lead(0.0):
             import pyarrow.parquet  # noqa: F401
         self._thread.start()
 
     def stop(self) -> None:
-        """Write the rows that are not in a file, and end the thread. It does not wait for a destination that stalls."""
+        """Write the rows that are not in a file, and end the thread. Stops waiting if the destination stalls."""
         self._stop.set()
         self._thread.join(2 * STOP_S)
 
     def _work(self) -> None:
         lower_priority()
         while True:
-            stopping = self._stop.wait(LOOK_S)
+            stopping = self._stop.wait(POLL_S)
             try:
-                if self._becomes_leader(STOP_S if stopping else 0.0) and (
-                    stopping or time.monotonic() >= self._retry_at
-                ):
+                if self._try_to_lead(STOP_S if stopping else 0.0) and (stopping or time.monotonic() >= self._retry_at):
                     self.export(everything=stopping)
                     self._expire()
                     self._failing = False
-            except Exception as error:  # a destination's library has its own errors
+            except Exception as error:  # the library of a destination may raise any exception
                 self._retry_at = time.monotonic() + RETRY_S
                 if not self._failing:
                     log.error("captured rows cannot be written to files", extra={"reason": one_line(error)})
@@ -77,7 +78,7 @@ class Exporter:
                 return
 
     def export(self, *, everything: bool = False) -> None:
-        """Write the files that are due. everything: also those that are not due yet."""
+        """Write the files that are due. everything: whether to write files that are not due yet, too."""
         for file in self._database.incomplete_files():
             self._write(file)
         for kind in (ROWS, FEEDBACK):
@@ -85,7 +86,7 @@ class Exporter:
                 if everything or is_due(waiting):
                     self._export_version(kind, waiting)
 
-    def _export_version(self, kind: str, waiting: Waiting) -> None:
+    def _export_version(self, kind: str, waiting: WaitingRows) -> None:
         model, version, _ = self._database.version(waiting.version)
         for first, last in self._database.ranges(kind, waiting, MAX_FILE_ROWS):
             name = file_name(model, version if kind == ROWS else None, waiting.newest)
@@ -103,7 +104,7 @@ class Exporter:
         else:
             feedback = self._database.feedback_of(file)
             content = feedback_as_parquet(schema, feedback) if feedback else b""
-        if content:  # otherwise they were erased
+        if content:  # it is empty if all rows were erased
             self._destination.write(file.name, content)
         self._database.complete_file(file)
 
@@ -118,8 +119,11 @@ class Exporter:
                 self._destination.remove(name)
         self._expire_at = time.monotonic() + EXPIRE_S
 
-    def _becomes_leader(self, wait_s: float) -> bool:
-        """wait_s: how long to wait for another worker that stops, too, and may still write its last file."""
+    def _try_to_lead(self, wait_s: float) -> bool:
+        """Whether this worker is the exporter, or can become it.
+
+        wait_s: the seconds to wait for another stopping worker, which may still write its last file.
+        """
         if not self._leads:
             assert self._lock is not None
             self._leads = lock_within(self._lock, wait_s)
@@ -133,7 +137,7 @@ class Exporter:
             self._lock, self._leads = None, False
 
 
-def is_due(waiting: Waiting) -> bool:
+def is_due(waiting: WaitingRows) -> bool:
     return waiting.rows >= MAX_FILE_ROWS or waiting.oldest < time.time() - MAX_AGE_S
 
 

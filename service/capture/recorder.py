@@ -30,7 +30,7 @@ log = logging.getLogger("tabserve.capture")
 class CapturePlan(NamedTuple):
     """What is captured of a version. names: the columns that the model uses, without redacted ones.
 
-    values: of these columns in a row. has_text: whether some may be text.
+    values: returns the values of these columns of a row. has_text: whether some values may be text.
     """
 
     key: VersionKey
@@ -46,7 +46,7 @@ class Recorder:
     def __init__(
         self, queue: CaptureQueue, database: CaptureDatabase, count: CountRows, redacted: Iterable[str], days: float
     ) -> None:
-        """redacted: columns that are left out. days: how long rows are kept."""
+        """redacted: columns that are not captured. days: the age at which rows are deleted."""
         self._queue, self._database, self._count = queue, database, count
         self._redacted, self._days = frozenset(redacted), days
         self._dropped = 0
@@ -59,7 +59,7 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Store the queued rows, and end the thread. It does not wait for a disk that stalls."""
+        """Store the queued rows, and end the thread. Stops waiting if the disk stalls."""
         self._stopping = True
         self._queue.wake.set()
         self._thread.join(STOP_S)
@@ -87,7 +87,7 @@ class Recorder:
         batches: dict[VersionKey, RowBatch] = {}
         for number, request in enumerate(requests):
             if number % YIELD_REQUESTS == 0:
-                time.sleep(0)  # the event loop would wait for Python's switch interval, 5 ms
+                time.sleep(0)  # otherwise the event loop waits for Python's switch interval of 5 ms
             plan = request.served.compiled(self.plan_of)
             if (batch := batches.get(plan.key)) is None:
                 batch = batches[plan.key] = plan.new_batch(FROM_REQUEST)

@@ -9,11 +9,11 @@ from service.settings import Settings, SettingsError
 
 
 def check_capture(settings: Settings, models: Sequence[TabularModel]) -> None:
-    """Raises SettingsError if the folder cannot be used, or if no model has a column that should be left out."""
+    """Raises SettingsError if the folder cannot be used, or if no model has one of the redacted columns."""
     assert settings.capture is not None
     try:
         open_destination(settings.capture)
-    except Exception as error:  # a library has its own errors
+    except Exception as error:  # the library of a destination may raise any exception
         raise SettingsError(f"TABSERVE_CAPTURE={settings.capture!r}: {' '.join(str(error).split())}") from None
     known = {feature.name for model in models for feature in model.schema.features}
     for name in settings.capture_redact:

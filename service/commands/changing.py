@@ -36,7 +36,7 @@ def rollback(arguments: Arguments, versions: VersionStore) -> int:
 
 
 def alias(arguments: Arguments, versions: VersionStore) -> int:
-    """Name a version, or delete the name."""
+    """Set an alias of a version, or delete it."""
     _, version = arguments.tag
     if arguments.delete:
         return change(arguments, versions, partial(delete_alias_of, alias=arguments.alias, version=version))
@@ -49,7 +49,7 @@ def alias(arguments: Arguments, versions: VersionStore) -> int:
 
 
 def delete_alias_of(state: ModelState, alias: str, version: int) -> ModelState:
-    """Delete an alias if it names this version. Raises ChangeRefused if it names another one."""
+    """Delete an alias if it names this version. Raises ChangeRefused if it names another version."""
     named = state.aliases.get(alias)
     if named not in (None, version):
         raise ChangeRefused(f"the alias {alias!r} names version {named}, not {version}")
@@ -101,7 +101,7 @@ def change(
 
 
 def finish(name: str, states: States, arguments: Arguments, versions: VersionStore) -> int:
-    """Print the change, wait until the servers follow, and print the generation of each. Returns the exit code."""
+    """Print the change, wait until the servers follow, and print each server's generation. Returns the exit code."""
     before, after = states
     print(describe_change(name, before, after))
     folder = versions.serving.folder
@@ -109,7 +109,5 @@ def finish(name: str, states: States, arguments: Arguments, versions: VersionSto
     for line in followers.describe_servers(servers, versions.mirror):
         print(line)
     if not follow:
-        print(
-            f"note: not all servers serve generation {after.generation} after {arguments.wait:g} s; they go on trying"
-        )
+        print(f"note: not all servers serve generation {after.generation} after {arguments.wait:g} s; they keep trying")
     return 0 if follow else 1

@@ -1,4 +1,4 @@
-"""Runs a command by its name. Exit codes: 0 done, 1 refused or not followed, 2 wrong usage, 3 drift is an alarm."""
+"""Runs a command by its name. Exit codes: 0 done, 1 refused or not followed, 2 wrong usage, 3 drift alarm."""
 
 import argparse
 import os
@@ -45,6 +45,6 @@ def run(command: str, words: Sequence[str], program: str) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; `{program} status` shows whether the change was written", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of the output has closed it
+    except BrokenPipeError:  # the reader of the output has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

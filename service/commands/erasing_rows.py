@@ -12,7 +12,7 @@ from models.version_lifecycle import VersionStore
 
 
 def erase(arguments: argparse.Namespace, versions: VersionStore) -> int:
-    """Exit code 1 if nothing can be erased there."""
+    """Erase rows. Returns exit code 1 if the folder or the database cannot be used."""
     if importlib.util.find_spec("pyarrow") is None:
         print(f"error: {missing_library('pyarrow', 'arrow')}", file=sys.stderr)
         return 2

@@ -23,7 +23,7 @@ MAX_PRINTED_ERRORS = 3
 
 
 def drift(arguments: Arguments, versions: VersionStore) -> int:
-    """Print the statistics of drift of a file, predictions included."""
+    """Print the drift statistics of a file's rows and their predictions."""
     model = store.load(find_version(arguments.tag, versions), trusted_keys=store.environment_trusted_keys())
     if model.reference is None:
         raise StoreError(

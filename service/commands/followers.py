@@ -24,7 +24,7 @@ def wait_for_servers(folder: Path, generation: int, seconds: float) -> tuple[lis
 def describe_servers(servers: list[ServerRegistration], mirror: StoreMirror | None = None) -> list[str]:
     """A line for each server, for each problem of its workers, and for each version that feedback judges.
 
-    mirror: of a store at a URL.
+    mirror: the local copy of a store at a URL.
     """
     if mirror:
         note = f"servers on other machines follow {mirror.url} within 2 s and do not register there"

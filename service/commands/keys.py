@@ -30,22 +30,22 @@ def run_keys(arguments: Arguments) -> int:
 
 def create(arguments: Arguments, path: Path) -> None:
     """Add a key, and print it."""
-    made = new_key()
+    new = new_key()
     with locked_keys(path) as keys:
-        if valid := [key for key in keys.named(arguments.name) if not key.expired(now())]:
+        if valid := [key for key in keys.with_name(arguments.name) if not key.expired(now())]:
             raise KeysFileError(f"there is a key {arguments.name!r} ({valid[0].id}); `keys rotate` replaces it")
-        stored = stored_key(arguments, made)
+        stored = stored_key(arguments, new)
         write_keys(path, keys.with_keys([*(key for key in keys.keys if key.name != stored.name), stored]))
-    show(made, stored)
+    print_new_key(new, stored)
 
 
-def stored_key(arguments: Arguments, made: NewKey) -> StoredKey:
+def stored_key(arguments: Arguments, new: NewKey) -> StoredKey:
     """Raises KeysFileError."""
     try:
         return StoredKey(
             name=arguments.name,
-            id=made.id,
-            sha256=made.digest.hex(),
+            id=new.id,
+            sha256=new.digest.hex(),
             scopes=arguments.scope or ["predict"],
             models=arguments.models,
             rate=arguments.rate,
@@ -58,11 +58,11 @@ def stored_key(arguments: Arguments, made: NewKey) -> StoredKey:
 
 
 def rotate(arguments: Arguments, path: Path) -> None:
-    """Add a second key of a name with the same rights; the first one expires after the overlap."""
-    made, moment = new_key(), now()
+    """Add a second key with the same name and rights. The first key expires after the overlap."""
+    new, moment = new_key(), now()
     end = moment + arguments.overlap
     with locked_keys(path) as keys:
-        valid = [key for key in named(keys, arguments.name) if not key.expired(moment)]
+        valid = [key for key in existing_keys(keys, arguments.name) if not key.expired(moment)]
         if len(valid) > 1:
             ids = ", ".join(key.id for key in valid)
             raise KeysFileError(f"two keys {arguments.name!r} are valid: {ids}; revoke one by its id first")
@@ -71,19 +71,19 @@ def rotate(arguments: Arguments, path: Path) -> None:
         old = valid[0]
         ended = old.model_copy(update={"expires": min(old.expires or end, end)})
         expires = arguments.expires or old.expires
-        changed = {"id": made.id, "sha256": made.digest.hex(), "created": moment, "expires": expires}
+        changed = {"id": new.id, "sha256": new.digest.hex(), "created": moment, "expires": expires}
         stored = old.model_copy(update=changed)
         others = [key for key in keys.keys if key.name != old.name]
         write_keys(path, keys.with_keys([*others, ended, stored]))
-    show(made, stored)
-    print(f"note: the key {ended.id} is valid until {written(ended.expires)}", file=sys.stderr)
+    print_new_key(new, stored)
+    print(f"note: the key {ended.id} is valid until {format_time(ended.expires)}", file=sys.stderr)
 
 
 def revoke(arguments: Arguments, path: Path) -> None:
     """Remove the key with an id, or all keys of a name."""
     with locked_keys(path) as keys:
         one = [key for key in keys.keys if key.id == arguments.key]
-        revoked = one or named(keys, arguments.key)
+        revoked = one or existing_keys(keys, arguments.key)
         write_keys(path, keys.with_keys([key for key in keys.keys if key not in revoked]))
     for key in revoked:
         print(f"revoked {key.name} ({key.id})")
@@ -102,29 +102,29 @@ def list_keys(arguments: Arguments, path: Path) -> None:
 
 
 def describe(key: StoredKey) -> str:
-    """A line for people."""
+    """A line of text about a key."""
     models = "all models" if key.models is None else f"models {', '.join(key.models) or 'none'}"
     rate = "no limit" if key.rate is None else f"{key.rate:g}/s, burst {burst_of(key.rate, key.burst)}"
-    end = "expired" if key.expired(now()) else f"until {written(key.expires)}" if key.expires else "no expiry"
+    end = "expired" if key.expired(now()) else f"until {format_time(key.expires)}" if key.expires else "no expiry"
     return "  ".join([key.name, key.id, "+".join(key.scopes), models, rate, end])
 
 
-def named(keys: Keys, name: str) -> list[StoredKey]:
+def existing_keys(keys: Keys, name: str) -> list[StoredKey]:
     """Raises KeysFileError if there is none."""
-    found = keys.named(name)
+    found = keys.with_name(name)
     if not found:
         raise KeysFileError(f"there is no key {name!r}; `keys list` lists them")
     return found
 
 
-def show(made: NewKey, stored: StoredKey) -> None:
-    """The key alone on standard output, so that a script can read it."""
-    print(made.text, flush=True)
+def print_new_key(new: NewKey, stored: StoredKey) -> None:
+    """Print a new key, alone on standard output so that a script can read it."""
+    print(new.text, flush=True)
     print(f"created {describe(stored)}", file=sys.stderr)
     print("note: the key is not shown again; clients send it as Authorization: Bearer KEY", file=sys.stderr)
 
 
-def written(moment: datetime | None) -> str:
+def format_time(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else ""
 
 

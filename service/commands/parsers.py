@@ -1,4 +1,5 @@
-"""The options of the commands. Imports nothing heavy: the shell's completion reads them at each key."""
+"""The options of the commands. The module imports nothing heavy: the shell's completion loads it at each press of the
+tab key."""
 
 import argparse
 import os
@@ -51,7 +52,11 @@ def canary_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = change_parser(f"{program} canary", "Make a version the challenger and give it a share of the requests.")
     add_tag(parser)
     parser.add_argument(
-        "--percent", type=number(0, 100), required=True, metavar="P", help="its share of the requests; 0: it only loads"
+        "--percent",
+        type=number(0, 100),
+        required=True,
+        metavar="P",
+        help="its share of the requests; 0: it is only loaded",
     )
     rollback = parser.add_mutually_exclusive_group()
     rollback.add_argument(
@@ -125,7 +130,7 @@ def erase_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         type=condition,
         default=[],
         metavar="COLUMN=VALUE",
-        help="the value of a column as text; if it is repeated, all must hold",
+        help="the value of a column as text; if it is repeated, a row must match all",
     )
     parser.add_argument(
         "--state",
@@ -172,7 +177,7 @@ def push_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     parser.add_argument("--sign", metavar="FILE", help="sign it under its new number, with this private key in PEM")
     parser.add_argument("--promote", action="store_true", help="make it the champion there")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the audit")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="the reason, for the audit")
     return parser
 
 
@@ -201,7 +206,7 @@ def keys_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands", dest="keys_command")
     create = commands.add_parser("create", help="create a key, and print it once", description=CREATE_NOTE)
-    create.add_argument("name", metavar="NAME", help="who uses it; logs, the audit and metrics show this name")
+    create.add_argument("name", metavar="NAME", help="the user of the key; logs, the audit and metrics show this name")
     create.add_argument(
         "--scope",
         action="append",
@@ -213,15 +218,15 @@ def keys_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--rate", type=number(0.001, 1e6), metavar="R", help="requests per second, over all workers (default: no limit)"
     )
     create.add_argument(
-        "--burst", type=positive, metavar="N", help="requests that may come at once (default: those of half a second)"
+        "--burst", type=positive, metavar="N", help="requests that may arrive at once (default: those of half a second)"
     )
     create.add_argument("--expires", type=moment, metavar="WHEN", help="a date, a time, or a duration: 90d, 12h")
-    listing = commands.add_parser("list", help="list all keys, without the keys themselves")
+    listing = commands.add_parser("list", help="list all keys, without their secrets")
     listing.add_argument("--json", action="store_true", help="as JSON")
     revoke = commands.add_parser("revoke", help="make keys invalid")
-    revoke.add_argument("key", metavar="NAME|ID", help="all keys of a name, or the one with an id")
+    revoke.add_argument("key", metavar="NAME|ID", help="the name of the keys, or the id of one key")
     rotate = commands.add_parser(
-        "rotate", help="create a second key of a name; the first one expires later", description=CREATE_NOTE
+        "rotate", help="create a second key with the same name; the first key expires later", description=CREATE_NOTE
     )
     rotate.add_argument("name", metavar="NAME")
     rotate.add_argument(
@@ -229,9 +234,11 @@ def keys_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         type=duration,
         default=duration("24h"),
         metavar="TIME",
-        help="both are valid so long (default: 24h)",
+        help="the time for which both keys are valid (default: 24h)",
     )
-    rotate.add_argument("--expires", type=moment, metavar="WHEN", help="of the second key (default: as the first one)")
+    rotate.add_argument(
+        "--expires", type=moment, metavar="WHEN", help="the expiry of the second key (default: that of the first key)"
+    )
     for each in (create, listing, revoke, rotate):
         each.add_argument("--file", type=Path, metavar="PATH", help=f"the file of keys (default: {KEYS_VARIABLE})")
     return parser
@@ -270,12 +277,12 @@ def change_parser(program: str, description: str) -> argparse.ArgumentParser:
         description=f"{description} The version is checked first. {STORE_NOTE}",
         epilog="Exit codes: 0 done, 1 the change was refused or a server did not follow, 2 wrong usage.",
     )
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the audit")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="the reason, for the audit")
     parser.add_argument(
         "--if-generation",
         type=positive_or_zero,
         metavar="N",
-        help="only if nothing was changed since this generation, which `status` shows",
+        help="refuse the change if there were changes since this generation, which `status` shows",
     )
     parser.add_argument(
         "--wait",

@@ -15,7 +15,7 @@ from service.commands import followers
 from service.commands.descriptions import describe_change
 from service.commands.named_version import find_version
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # it needs the extra `signing`
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 Arguments = argparse.Namespace

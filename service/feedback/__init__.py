@@ -1,1 +1,1 @@
-"""Feedback: the truth about predictions, and the live metrics that follow from it."""
+"""Feedback: the truth about predictions, and the live metrics that are computed from it."""

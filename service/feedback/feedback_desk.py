@@ -28,7 +28,7 @@ from service.registry import ModelEntry
 from service.served_model import ServedModel
 from service.thread_priority import lower_priority
 
-if TYPE_CHECKING:  # imported by workers that capture
+if TYPE_CHECKING:  # only workers with capture import these modules
     from service.capture.capture import Capture
     from service.capture.capture_database import FoundRow
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class FeedbackCounts(NamedTuple):
-    """How many rows were compared with predictions, have an unknown id, and were compared before."""
+    """The number of rows that were compared with predictions, have an unknown id, or were compared earlier."""
 
     judged: int
     unmatched: int = 0
@@ -48,7 +48,7 @@ class FeedbackCounts(NamedTuple):
 
 
 class JudgedRow(NamedTuple):
-    """found: the captured row with its id; None if the row came with the feedback."""
+    """A row and its truth. found: the captured row with the same id; None if the feedback contains the row."""
 
     row: Any
     truth: Scalar
@@ -81,7 +81,8 @@ class FeedbackDesk:
             self._waiting -= 1
 
     def accept(self, entry: ModelEntry, feedback: RowFeedback | IdFeedback) -> FeedbackCounts:
-        """Judge all served versions by the feedback, and keep it for training. Raises RequestError or sqlite3.Error."""
+        """Judge all served versions by the feedback, and store the feedback for training. Raises RequestError or
+        sqlite3.Error."""
         counts = (
             self._accept_rows(entry, feedback)
             if isinstance(feedback, RowFeedback)
@@ -99,15 +100,15 @@ class FeedbackDesk:
             prefix, now, champion = f"feedback-{uuid.uuid4().hex}", time.time(), entry.champion
             ids = [f"{prefix}:{number}" for number in range(len(rows))]
             read: Sequence[Any] = read_rows(champion.model.schema.value_readers, feedback.rows)
-            self._capture.keep_rows(champion, ids, read, outputs, now)
-            self._capture.keep_feedback(champion, ids, feedback.truths, now)
+            self._capture.store_rows(champion, ids, read, outputs, now)
+            self._capture.store_feedback(champion, ids, feedback.truths, now)
         return FeedbackCounts(len(rows))
 
     def _accept_ids(self, entry: ModelEntry, feedback: IdFeedback) -> FeedbackCounts:
         if self._capture is None:
             raise RequestNotValid(CAPTURE_OFF, [error_entry("capture_off", CAPTURE_OFF, "feedback")])
-        self._capture.keep_feedback(entry.champion, feedback.ids, feedback.truths, time.time())
-        truths = dict(reversed([*zip(feedback.ids, feedback.truths, strict=True)]))  # the first one of an id
+        self._capture.store_feedback(entry.champion, feedback.ids, feedback.truths, time.time())
+        truths = dict(reversed([*zip(feedback.ids, feedback.truths, strict=True)]))  # the first truth of each id
         found = self._capture.find(entry.name, [*truths])
         fresh = self._capture.mark_judged(entry.name, [*found])
         rows = [JudgedRow(found[name].row, truths[name], found[name]) for name in found if name in fresh]
@@ -134,7 +135,7 @@ class FeedbackDesk:
                 champion_outputs = outputs
         champion, scale = entry.aliases[CHAMPION], entry.champion.compiled(VersionJudge).scale
         for version in by_version if champion in by_version else ():
-            if version != champion:  # in the champion's unit, as the versions may have seen other targets
+            if version != champion:  # in the champion's unit, because the versions may have different scales
                 own = by_version[version] * (entry.versions[version].compiled(VersionJudge).scale / scale)
                 pairs = np.minimum(own, 1.0) - by_version[champion]
                 differences: list[float] = ((pairs[~np.isnan(pairs)] + 1) / 2).tolist()
@@ -146,7 +147,7 @@ class FeedbackDesk:
 
     def sums(self, model: str, since: float) -> dict[MetricKey, Moments]:
         """Raises sqlite3.Error."""
-        return self.live.sums(model, since) if self.live.has_any else {}
+        return self.live.sums(model, since) if self.live.has_feedback else {}
 
     def begin_canary(self, model: str, canary: str) -> None:
         """Forget the feedback from an earlier canary of the same versions and shares. Raises sqlite3.Error."""
@@ -154,8 +155,8 @@ class FeedbackDesk:
 
 
 def judge_version(served: ServedModel, rows: Sequence[JudgedRow]) -> tuple[Vector, Vector, Outputs]:
-    """The errors of a version, NaN for rows that it cannot predict; whether its intervals of the others cover the
-    truth; and its outputs for complete rows."""
+    """Predict rows with a version. Returns its errors (NaN for rows that it cannot predict), whether its intervals
+    cover the truth, and its outputs for complete rows."""
     judge, schema = served.compiled(VersionJudge), served.model.schema
     errors = np.full(len(rows), np.nan)
     validated = validate_rows(schema, [row.row for row in rows])
@@ -169,7 +170,7 @@ def judge_version(served: ServedModel, rows: Sequence[JudgedRow]) -> tuple[Vecto
             covered = judge.covered(outputs, truths)
     else:
         outputs = Outputs(np.empty((0, 0)))
-    for position, (_, truth, found) in enumerate(rows):  # redacted rows: the answer of the version is known
+    for position, (_, truth, found) in enumerate(rows):  # the captured outputs are used for rows with redacted columns
         if np.isnan(errors[position]) and found is not None and found.version == served.version:
             errors[position] = judge.errors(np.array([found.outputs]), [truth])[0]
     return errors, covered, outputs

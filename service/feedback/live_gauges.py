@@ -12,10 +12,10 @@ from service.feedback.live_report import (
     report,
     status_of,
 )
-from service.feedback.live_text import described_lines
+from service.feedback.live_text import metric_lines
 from service.periodic_work import repeat
 
-LOOK_S = 5.0
+POLL_S = 5.0
 DAY_S = 86_400.0
 WINDOWS = {"24h": DAY_S, "all": None}
 Labels = tuple[str, str, str, str]
@@ -23,7 +23,7 @@ Labels = tuple[str, str, str, str]
 
 
 class LiveGauges:
-    """All workers set the same values."""
+    """The gauges of the live metrics. All workers set them to the same values."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
@@ -32,18 +32,19 @@ class LiveGauges:
 
     def lines(self) -> list[str]:
         """The live metrics of the served versions as text, a line for each version that has feedback."""
-        return [line for name, versions in self._reports.items() for line in described_lines(name, versions)]
+        return [line for name, versions in self._reports.items() for line in metric_lines(name, versions)]
 
     async def run(self) -> None:
         """Update the gauges until cancelled."""
-        await repeat(self.update, LOOK_S, "live metrics cannot be reported")
+        await repeat(self.update, POLL_S, "live metrics cannot be reported")
 
     async def update(self) -> None:
-        """Set the gauges of all versions that have feedback. A version that is no longer served is not worse."""
+        """Set the gauges of all versions that have feedback. A version that is no longer served does not count as
+        worse."""
         plane = self._plane
         worse: set[Labels] = set()
         self._reports = {}
-        for name, entry in plane.snapshot.entries.items() if plane.live.has_any else ():
+        for name, entry in plane.snapshot.entries.items() if plane.live.has_feedback else ():
             desk = plane.feedback
             for window, seconds in WINDOWS.items():
                 sums = await desk.run(desk.sums, name, 0.0 if seconds is None else time.time() - seconds)
@@ -60,7 +61,7 @@ class LiveGauges:
         self._worse = worse
 
     def _set(self, labels: Labels, metric: LiveMetric) -> bool:
-        """Whether it is worse than at training."""
+        """Set the gauges of a metric. Returns whether the metric is worse than at training."""
         metrics = self._plane.metrics
         metrics.live_metric(labels, metric.value, metric.low, metric.high)
         if metric.training is not None:
@@ -68,5 +69,5 @@ class LiveGauges:
         worse = (coverage_status(metric) == "low") if metric.name == "coverage" else (status_of(metric) == "worse")
         metrics.live_metric_worse(labels, worse)
         if worse:
-            self._worse.add(labels)  # kept even if this update fails later
+            self._worse.add(labels)  # stored even if this update fails later
         return worse

@@ -1,4 +1,4 @@
-"""The sums behind the live metrics, by model, version, metric and hour, shared by all workers."""
+"""The sums from which live metrics are computed, by model, version, metric and hour, shared by all workers."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from service.confidence_sequence import Moments, moments_of
 if TYPE_CHECKING:
     from service.shared_database import SharedDatabase
 
-FILE = "feedback.sqlite"  # not *.db: prometheus_client reads all such files in the shared folder
+FILE = "feedback.sqlite"  # not *.db, because prometheus_client reads all such files in the shared folder
 HOUR_S = 3600.0
 SCRIPT = """
 CREATE TABLE IF NOT EXISTS live (
@@ -28,7 +28,10 @@ class MetricKey(NamedTuple):
 
 
 class LiveMetrics:
-    """folder: None if there is one process. All methods raise sqlite3.Error, and may wait for the disk."""
+    """The database of sums. The methods raise sqlite3.Error and may wait for the disk.
+
+    folder: None for a single process.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder and folder / FILE
@@ -36,13 +39,14 @@ class LiveMetrics:
 
     @cached_property
     def _database(self) -> "SharedDatabase":
-        from service.shared_database import SharedDatabase  # with SQLite, which a worker without feedback does not load
+        # imports SQLite, which a worker without feedback does not need
+        from service.shared_database import SharedDatabase
 
         return SharedDatabase(self._path, SCRIPT)
 
     @property
-    def has_any(self) -> bool:
-        """Whether there may be feedback. Until then there is no file."""
+    def has_feedback(self) -> bool:
+        """Whether there may be feedback. Without feedback there is no file."""
         self._used = self._used or (self._path is not None and self._path.exists())
         return self._used
 
@@ -61,12 +65,12 @@ class LiveMetrics:
                 connection.execute(upsert, (model, *key, hour, *moments_of(values, before)))
 
     def forget(self, model: str, metric: str) -> None:
-        """Delete the sums of a metric, of all versions."""
+        """Delete the sums of a metric for all versions of a model."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM live WHERE model = ? AND metric = ?", (model, metric))
 
     def sums(self, model: str, since: float = 0.0) -> dict[MetricKey, Moments]:
-        """The sums since a time in seconds since 1970, from the beginning of its hour."""
+        """The sums since the beginning of the hour that contains `since`, a time in seconds since 1970."""
         with self._database.reading() as connection:
             rows = connection.execute(f"{TOTALS} GROUP BY version, metric", (model, int(since // HOUR_S)))
             return {MetricKey(version, metric): Moments(*sums) for version, metric, *sums in rows}

@@ -11,13 +11,13 @@ from service.registry import ModelEntry
 from service.served_model import ServedModel
 
 ERROR, COVERAGE, DIFFERENCE = "error", "coverage", "difference to "  # names of stored metrics
-CANARY = "canary "  # the difference to the champion since a canary began; its identifier follows
-MIN_ROWS = 200  # with fewer rows there is no status
-MARGIN = 0.1  # a live error counts as worse if it exceeds that at training by more than this share
+CANARY = "canary "  # the difference to the champion since a canary began, followed by the canary's identifier
+MIN_ROWS = 200  # with fewer rows the status is `small_sample`
+MARGIN = 0.1  # a live error is worse if it exceeds the error at training by more than this share
 
 
 class LiveMetric(NamedTuple):
-    """A metric with its interval, in its own unit. training: its value at training, None if it is not known."""
+    """A metric with its interval, in its own unit. training: its value at training; None if that is unknown."""
 
     name: str
     rows: int
@@ -52,7 +52,7 @@ def live_coverage(served: ServedModel, sums: Mapping[MetricKey, Moments]) -> Liv
 
 
 def status_of(metric: LiveMetric) -> str:
-    """`worse` if even the favourable end of the interval is worse than at training by more than MARGIN."""
+    """`worse` if the whole interval is worse than the value at training by more than MARGIN."""
     if metric.rows < MIN_ROWS or metric.training is None:
         return "small_sample" if metric.rows < MIN_ROWS else "unknown"
     if metric.name == "mae":
@@ -69,18 +69,18 @@ def coverage_status(metric: LiveMetric) -> str:
 
 def report(entry: ModelEntry, sums: Mapping[MetricKey, Moments]) -> list[dict[str, Any]]:
     """The served versions of a model with their live metrics."""
-    return [described(entry, served, sums) for served in entry.versions.values()]
+    return [describe_metrics(entry, served, sums) for served in entry.versions.values()]
 
 
-def described(entry: ModelEntry, served: ServedModel, sums: Mapping[MetricKey, Moments]) -> dict[str, Any]:
+def describe_metrics(entry: ModelEntry, served: ServedModel, sums: Mapping[MetricKey, Moments]) -> dict[str, Any]:
     version = served.version
     document: dict[str, Any] = {"version": version, "aliases": entry.aliases_of(version), "rows": 0}
     if (metric := live_metric(served, sums)) is None:
         return document
-    document |= {"rows": metric.rows, "metric": numbers_of(metric), "status": status_of(metric)}
+    document |= {"rows": metric.rows, "metric": metric_fields(metric), "status": status_of(metric)}
     if (coverage := live_coverage(served, sums)) is not None:
         status = coverage_status(coverage)
-        document["coverage"] = {**numbers_of(coverage), "level": LEVEL, "rows": coverage.rows, "status": status}
+        document["coverage"] = {**metric_fields(coverage), "level": LEVEL, "rows": coverage.rows, "status": status}
         del document["coverage"]["name"], document["coverage"]["training"]
     champion = entry.aliases[CHAMPION]
     moments = sums.get(MetricKey(version, DIFFERENCE + champion))
@@ -90,7 +90,8 @@ def described(entry: ModelEntry, served: ServedModel, sums: Mapping[MetricKey, M
 
 
 def difference(champion: ServedModel, moments: Moments) -> dict[str, Any]:
-    """The mean difference of a version's errors to the champion's on the same rows; below 0 the version is better."""
+    """The mean difference of a version's errors to the champion's on the same rows. It is negative if the version is
+    better."""
     scale, found = champion.compiled(VersionJudge).scale, interval(moments)
     low, high = MeanInterval(*((2 * end - 1) * scale for end in found))
     status = "better" if high < 0 else "worse" if low > 0 else "undecided"
@@ -106,15 +107,15 @@ def difference(champion: ServedModel, moments: Moments) -> dict[str, Any]:
 
 
 def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], alpha: float) -> str | None:
-    """Which version of the canary has had larger errors than the champion since it began; None if that is not certain.
+    """The reason to roll a canary back: its version with larger errors than the champion. None if that is not certain.
 
-    alpha: the probability that such a version without larger errors is ever reported.
+    alpha: the probability that a version without larger errors is reported at any time.
     """
     champion = entry.champion
     challengers = [version for version in entry.split if version != champion.version]
     for version in challengers:
         moments = sums.get(MetricKey(version, CANARY + entry.canary), Moments())
-        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is for one end
+        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is the error probability of one end
         if low > 0.5:
             judge = champion.compiled(VersionJudge)
             value, least = ((2 * mean - 1) * judge.scale for mean in (moments.mean, low))
@@ -126,7 +127,7 @@ def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], al
     return None
 
 
-def numbers_of(metric: LiveMetric) -> dict[str, Any]:
+def metric_fields(metric: LiveMetric) -> dict[str, Any]:
     return {
         "name": metric.name,
         "value": metric.value,

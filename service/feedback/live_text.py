@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
-def described_lines(model: str, versions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """versions: of `live_report.report`. Versions without feedback are left out."""
+def metric_lines(model: str, versions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each version with feedback. versions: the result of `live_report.report`."""
     for version in versions:
         if version["rows"]:
             yield f"{model}:{version['version']}{aliases_of(version)}: {'; '.join(parts_of(version))}"

@@ -14,12 +14,12 @@ from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 
 LEVEL = 0.9  # level of the intervals and label sets whose coverage is observed
-LARGEST_ERROR = 10.0  # standard deviations of the target: larger errors count as this one
+LARGEST_ERROR = 10.0  # in standard deviations of the target; larger errors count as this error
 Vector = npt.NDArray[np.float64]
 
 
 class VersionJudge:
-    """metric: `mae` of a regression or `accuracy`. scale: the error that counts as 1."""
+    """Computes the errors of a version. metric: `mae` or `accuracy`. scale: the error that counts as 1."""
 
     def __init__(self, model: TabularModel) -> None:
         self._model = model
@@ -38,7 +38,8 @@ class VersionJudge:
         return self._extended is not None
 
     def predict(self, rows: ValidatedRows) -> Outputs:
-        """The outputs for valid rows, with what the coverage needs. Raises ArithmeticError if one is not finite."""
+        """The outputs for valid rows, with the intervals or label sets for the coverage. Raises ArithmeticError if an
+        output is not finite."""
         outputs = (self._model if self._extended is None else self._extended.model).predict(rows.frame)
         if not outputs.all_finite():
             raise ArithmeticError("the engine's answer is not finite")
@@ -67,7 +68,7 @@ class VersionJudge:
         return np.where(classes >= 0, members, False).astype(np.float64)
 
     def _classes(self, truths: Sequence[Scalar]) -> npt.NDArray[np.intp]:
-        """(n,) the position of each class, -1 if the version does not know it."""
+        """(n,) the position of each class, or -1 for a class that the version does not know."""
         return np.array([self._positions.get(class_key_of(truth), -1) for truth in truths], dtype=np.intp)
 
 
@@ -76,5 +77,5 @@ def class_positions(schema: FeatureSchema) -> dict[tuple[bool, Scalar], int]:
 
 
 def class_key_of(label: Scalar) -> tuple[bool, Scalar]:
-    """Distinguishes true from 1, which are equal in Python."""
+    """A key that distinguishes true from 1, which are equal in Python."""
     return isinstance(label, bool), label

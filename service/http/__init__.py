@@ -1,1 +1,1 @@
-"""HTTP: from ASGI requests to the data plane and back."""
+"""HTTP: the ASGI application, and the way of requests to the data plane."""

@@ -16,7 +16,7 @@ from service.routes.router import Router
 
 
 class Application:
-    """Handles our routes without the middlewares of BentoML's app, which receives all other requests."""
+    """Handles the routes of tabserve without BentoML's middlewares. BentoML's app receives all other requests."""
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
@@ -26,12 +26,13 @@ class Application:
         self.direct = DirectAnswers(context, self._router)
         settings = context.settings
         self._origins: OriginPolicy | None = None
-        if settings.cors_origins or context.access.uses_keys:  # also with keys: browsers send preflights without a key
+        # with keys, too, because browsers send preflights without a key
+        if settings.cors_origins or context.access.uses_keys:
             self._origins = OriginPolicy(settings.cors_origins)
             self._preflight = PreflightRoute(self.plane, self._origins)
 
     def wrap(self, app: App) -> "Application":
-        """app: BentoML's app, for requests that match none of our routes."""
+        """Set the application for requests that match no route. app: BentoML's app."""
         self._inner = app
         return self
 
@@ -57,7 +58,7 @@ class Application:
             router = Router(self.plane, self.plane.snapshot)
             self._use(router)
         path = scope["path"]
-        route: Route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner, path)
+        route: Route = router.common_routes.get(path) or router.find(path) or router.passthrough(self._inner, path)
         if self._origins is not None and is_preflight(scope):
             route = self._preflight
         exchange = HttpExchange(context, scope, receive, send, route.protocol)
@@ -72,7 +73,7 @@ class Application:
                 exchange.admit(route.access, route.model_name, route.always, route.probe)
                 if context.turns is not None and route.access == "predict" and not exchange.had_turn:
                     exchange.body.turn = ClientTurn(context.turns, exchange.caller.name, exchange.started)
-                    if scope["method"] != "POST":  # it may never read a body
+                    if scope["method"] != "POST":  # the route may not read a body
                         await exchange.body.take_turn(0)
                 handle = route.handle if scope["method"] in route.methods else route.handle_other_method
                 response = await handle(exchange)
@@ -82,14 +83,14 @@ class Application:
                 exchange.fail(error)
             if exchange.failed is not None:
                 exchange.record(await refuse(route, exchange, exchange.failed))
-            elif response is None:  # the route has sent its response itself
+            elif response is None:  # the route has sent the response itself
                 exchange.record(200)
             else:
                 await exchange.respond(response)
                 exchange.record(response.status)
         finally:
             context.state.request_finished()
-            exchange.failed = None  # avoids a reference cycle: the traceback of the error refers to the exchange
+            exchange.failed = None  # breaks a reference cycle: the error's traceback refers to the exchange
             if exchange.body.reservation:
                 exchange.body.reservation.close()
 
@@ -105,5 +106,5 @@ async def refuse(route: Route, exchange: HttpExchange, failed: RequestError) -> 
 
 
 async def no_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Stands in for the inner application until `wrap` is called."""
+    """The inner application until `wrap` is called."""
     raise RuntimeError("there is no application behind this one")

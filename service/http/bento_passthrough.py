@@ -1,4 +1,4 @@
-"""The route of requests that match no other: BentoML's app serves its page and the schema for its client."""
+"""The route of requests that match no other route. BentoML's app serves its page and the schema for its client."""
 
 import logging
 import re
@@ -14,14 +14,14 @@ from service.routes.page import Page
 from service.routes.route import Route
 
 SCHEMA = "/schema.json"
-"""Describes all models for BentoML's client."""
+"""The path of the description of all models for BentoML's client."""
 STATIC = ("/static_content/", "/assets/")
 HEALTH = "/healthz"
 PAGE = "/bentoml"
 HTML = b"text/html; charset=utf-8"
-FROM_ELSEWHERE = re.compile(rb"<!-- Google Tag Manager.*?<!-- End Google Tag Manager[^>]*-->\s*", re.DOTALL)
+EXTERNAL_SCRIPTS = re.compile(rb"<!-- Google Tag Manager.*?<!-- End Google Tag Manager[^>]*-->\s*", re.DOTALL)
 BASE = b'<head>\n    <base href="../">'
-"""The page is one level below what it loads."""
+"""The base of relative addresses: the page's path is one level below the files that it loads."""
 log = logging.getLogger("tabserve.http")
 
 
@@ -65,17 +65,17 @@ class BentoPassthrough(Route):
                 raise failure
             return None
         finally:
-            failure = None  # its traceback refers to this frame: a reference cycle
+            failure = None  # breaks a reference cycle: the error's traceback refers to this frame
 
 
 class StaticFile(BentoPassthrough):
-    """A file of BentoML's page, or its liveness probe: the same for all models."""
+    """A file of BentoML's page, or its liveness probe. Both are independent of the models."""
 
     access = "open"
 
 
 class BentoPage(Page):
-    """BentoML's page, which shows `/docs.json` by Swagger UI, without the parts that it loads from another host."""
+    """BentoML's page, which shows `/docs.json` in Swagger UI, without the parts that are loaded from another host."""
 
     access = "open"
 
@@ -90,12 +90,12 @@ class BentoPage(Page):
             body.extend(message.get("body", b""))
 
         await self._app({**exchange.scope, "method": "GET", "path": "/", "raw_path": b"/"}, exchange.receive, collect)
-        page = FROM_ELSEWHERE.sub(b"", bytes(body)).replace(b"<head>", BASE, 1)
+        page = EXTERNAL_SCRIPTS.sub(b"", bytes(body)).replace(b"<head>", BASE, 1)
         return Response(page, HTML, headers=BENTO_PAGE_HEADERS)
 
 
 def passthrough_for(plane: DataPlane, app: App, path: str) -> Route:
-    """The route of a path that has no other."""
+    """The route of a path without a route of its own."""
     if path.rstrip("/") == PAGE:
         return BentoPage(plane, app)
     return (StaticFile if path == HEALTH or path.startswith(STATIC) else BentoPassthrough)(plane, app)
@@ -118,7 +118,7 @@ class BentoError(RequestError):
 def translated_error(message: Message, scope: Scope) -> RequestError:
     status, path = message["status"], scope["path"]
     headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
-    if status == 404 or status < 400:  # the target of a redirect would be the Host that the client sent
+    if status == 404 or status < 400:  # a redirect would lead to the Host that the client sent
         return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes")
     if status == 405:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))

@@ -1,7 +1,7 @@
 """The static files of the page at `/`: read and compressed when a browser first requests one.
 
-All files share one digest, which is part of their addresses: modules import each other by relative addresses, and a
-browser may keep each file forever.
+One digest of all files is part of their addresses. Modules can therefore import each other by relative addresses, and a
+browser can cache each file forever.
 """
 
 import base64
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "page"
 INDEX = "index.html"
 PREFIX = "page/"
 PLACEHOLDER = b"{files}"
-"""The placeholder in the index for the address of the files, relative to that of the page."""
+"""The placeholder in the index for the address of the files, which is relative to the page's address."""
 STYLE_PLACEHOLDER = b"{style}"
 """The placeholder for the common style sheet, which is part of the index: a separate file would delay the first
 view."""
@@ -32,7 +32,7 @@ CONTENT_TYPES = {
 
 
 class BrowserContent(NamedTuple):
-    """A file, compressed by gzip: only this form is kept, since browsers accept it."""
+    """A file, compressed by gzip. Only this form is stored, because all browsers accept it."""
 
     content_type: bytes
     compressed: bytes

@@ -13,15 +13,15 @@ from service.http.http_exchange import Response
 from service.http.negotiation import parse_accept
 
 MIN_COMPRESSED_BYTES = 64 * 1024  # a smaller body is not compressed
-LEVEL = 1  # for gzip and zstd: higher levels take two to three times as long and save a tenth of the size
+LEVEL = 1  # of gzip and zstd; higher levels take two to three times as long and reduce the size by a tenth
 GZIP_WBITS = 31
 VARY: Header = (b"vary", b"accept-encoding")
-COMPRESSED_TYPES = frozenset([b"application/vnd.apache.parquet"])  # their content is compressed already
+COMPRESSED_TYPES = frozenset([b"application/vnd.apache.parquet"])  # the content of these types is already compressed
 
 
 @functools.lru_cache(64)
 def preferred_coding(accept_encoding: bytes) -> bytes | None:
-    """The content coding that Accept-Encoding prefers, zstd on a tie. None for the identity.
+    """The content coding that Accept-Encoding prefers, zstd on a tie. None means no coding.
 
     `*` means gzip: a client that names no encoding may not support zstd.
     """
@@ -49,7 +49,7 @@ class Compressor:
 
 
 def negotiated_coding(headers: Mapping[bytes, bytes], content_type: bytes) -> tuple[bytes | None, list[Header]]:
-    """The coding of a large response to this request (None for the identity), and its headers."""
+    """The content coding of a large response (None for no coding), and the headers that it adds."""
     accept_encoding = headers.get(b"accept-encoding")
     if accept_encoding is None or content_type in COMPRESSED_TYPES:
         return None, []
@@ -58,7 +58,7 @@ def negotiated_coding(headers: Mapping[bytes, bytes], content_type: bytes) -> tu
 
 
 async def compressed(headers: Mapping[bytes, bytes], response: Response, plane: DataPlane) -> Response:
-    """A large response in the coding that the request prefers. Compresses in the data plane's thread."""
+    """A large response in the coding that the request prefers. It is compressed in the data plane's thread."""
     coding, more = negotiated_coding(headers, response.content_type)
     body = response.body
     if coding:

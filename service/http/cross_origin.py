@@ -1,4 +1,4 @@
-"""Requests of web pages from other origins (CORS): which origins may read responses, and answers to preflights."""
+"""Cross-origin requests of web pages (CORS): the allowed origins, and the answers to preflight requests."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,14 +21,14 @@ MAX_AGE_S = b"600"
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks if a page may send a request."""
+    """Whether the request is a preflight, with which a browser checks if a page may send a request."""
     return scope["method"] == "OPTIONS" and any(
         name == b"access-control-request-method" for name, _ in scope["headers"]
     )
 
 
 class PreflightRoute(Route):
-    """The answer to all preflights. It names no model, and a browser sends no key with it."""
+    """Answers all preflight requests. The answer names no model, because browsers send preflights without a key."""
 
     protocol = "page"
     access = "open"
@@ -60,7 +60,7 @@ class OriginPolicy:
         return headers.get(b"origin") in self._origins
 
     def wrap(self, headers: Mapping[bytes, bytes], send: Send) -> Send:
-        """The `send` of a request that adds the headers for its origin to the response."""
+        """Wrap the `send` of a request so that it adds the headers for the request's origin to the response."""
         if not self._origins:
             return send
         added = [VARY]

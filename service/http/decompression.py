@@ -11,8 +11,8 @@ from service.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LONGEST_MAGIC = 4
-CHUNK_BYTES = 1024**2  # the most that one step decompresses
-MAX_MEMBERS = 100  # gzip members or zstd frames: each copies all bytes after it
+CHUNK_BYTES = 1024**2  # the limit of the output of one step
+MAX_MEMBERS = 100  # limit of gzip members or zstd frames, because each copies all bytes after it
 CODINGS = (b"gzip", b"zstd")
 
 
@@ -40,7 +40,7 @@ def decompressor_for(headers: Mapping[bytes, bytes], limit: int) -> "Decompresso
 
 
 class Decompressor:
-    """Decompresses gzip or zstd chunk by chunk, one member or several, to at most `limit` bytes in all."""
+    """Decompresses gzip or zstd chunk by chunk, with one or more members, to at most `limit` bytes in total."""
 
     def __init__(self, coding: bytes, limit: int) -> None:
         self._name = coding.decode()

@@ -1,8 +1,8 @@
-"""Answers small, common requests within the call that receives their last byte: without a scope, a task and ASGI.
+"""Answers small, common requests in the call that receives their last byte, without a scope, a task and ASGI.
 
-Such a request costs about half of one that passes the application. The guarantees of the application hold here, too:
-readiness, access, request ids, metrics, logs and the request observer. Everything unusual is left to the application.
-The head of a request that was answered is kept: a request with an equal head is not parsed.
+Such a request costs about half as much as a request through the application. The guarantees of the application hold
+here, too: readiness, access, request ids, metrics, logs and the request observer. The application handles all other
+requests. The head of an answered request is stored: a request with an equal head is not parsed.
 """
 
 import re
@@ -23,7 +23,7 @@ KNOWN_HEADERS = frozenset(
     b"host accept accept-encoding authorization connection content-length content-type user-agent"
     b" x-api-key x-request-id".split()
 )
-"""Only requests that have no other headers are answered directly."""
+"""The headers that a directly answered request may have."""
 ACCEPTED = (None, b"*/*", JSON)
 KEEP_ALIVE = (None, b"keep-alive", b"Keep-Alive")
 STATUS = b"HTTP/1.1 200 OK\r\n"
@@ -54,7 +54,7 @@ class DirectExchange(Exchange):
 
     method = "POST"
     client = ""
-    had_turn = False  # whether it was admitted as a turn of its client
+    had_turn = False  # whether the request was admitted as a turn of its client
 
     def __init__(self, context: ServerContext, head: DirectHead, arrived: float, client: str) -> None:
         # Like `Exchange.__init__`, without the cost of the call
@@ -82,7 +82,7 @@ class DirectExchange(Exchange):
 
 
 class DirectAnswers:
-    """Decides by the head of a request whether it is answered directly, and answers it."""
+    """Decides from the head of a request whether to answer it directly, and answers it."""
 
     def __init__(self, context: ServerContext, router: Router) -> None:
         self._context = context
@@ -109,7 +109,7 @@ class DirectAnswers:
         )
 
     def head(self, path: bytes, fields: Fields) -> DirectHead | None:
-        """The head of a POST request that can be answered directly; None for all others.
+        """The head of a POST request that can be answered directly; None for other requests.
 
         fields: the headers, each of which occurs once.
         """
@@ -129,7 +129,7 @@ class DirectAnswers:
         return DirectHead(route, path, fields, int(length))
 
     def split(self, data: bytes) -> tuple[DirectHead, bytes] | None:
-        """The head and the body of a single request that begins as one that was kept; None for all other reads."""
+        """The head and the body of a read that is a single request with a stored head; None for other reads."""
         end = data.find(HEAD_END, 0, MAX_HEAD_BYTES) + len(HEAD_END)
         head = self._heads.get(data[:end]) or self._head_with_id(data[:end])
         if head is None or len(data) - end != head.length or not self._may_answer:
@@ -145,7 +145,7 @@ class DirectAnswers:
         return None if known is None else known.with_id(found[1])
 
     def keep(self, data: bytes, head: DirectHead) -> None:
-        """Keep the head of a request that was parsed and answered directly, if the read has nothing but this request.
+        """Store the head of a request that was parsed and answered directly, if the read contains only this request.
 
         data: a read that begins with a request. A valid X-Request-ID is replaced by ANY_ID.
         """
@@ -188,7 +188,7 @@ class DirectAnswers:
         turns = self._context.turns
         if turns is not None:
             if not turns.admits(exchange.caller.name, len(body), arrived):
-                return exchange  # it waits for its turn there
+                return exchange  # the request waits for its turn in the application
             exchange.had_turn = True
         try:
             if route.splits_requests:

@@ -14,7 +14,7 @@ from service.http.request_body import RequestBody
 from service.served_model import ServedModel
 
 CLOSE: Header = (b"connection", b"close")
-LINGER_S = 5.0  # how long the rest of a refused body is read, so that the client can read the response
+LINGER_S = 5.0  # the time for reading the rest of a refused body, so that the client can read the response
 
 
 class Response(NamedTuple):
@@ -27,7 +27,7 @@ class Response(NamedTuple):
 
 
 def version_header(served: ServedModel) -> Header:
-    """Names the version that answered, for bodies that cannot contain it."""
+    """The header that names the version that answered, for bodies that cannot contain it."""
     return b"x-model-version", served.version.encode()
 
 
@@ -40,12 +40,12 @@ class HttpExchange(Exchange):
     """An exchange over HTTP. `begun`: whether a route that sends its own response has started to send."""
 
     begun = False
-    had_turn = False  # whether it had the turn of its client before it was passed to the application
-    unwrapped_send: Send | None = None  # if `send` adds headers
-    sending = 0.0  # seconds until the client has received enough of this response and those before
+    had_turn = False  # whether the request had its client's turn before it was passed to the application
+    unwrapped_send: Send | None = None  # set if `send` adds headers
+    sending = 0.0  # seconds until the client has received enough of this response and the previous ones
 
     def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
-        # Like `Exchange.__init__`, without the cost of the call
+        # as in `Exchange.__init__`, without the cost of the call
         headers: dict[bytes, bytes] = scope.get("fields") or dict(
             scope["headers"]
         )  # set by service.server.http_protocol
@@ -133,7 +133,7 @@ class HttpExchange(Exchange):
         self.sending = time.monotonic() - started
 
     async def respond_json(self, body: bytes) -> None:
-        """Send a JSON response with status 200: the common case, without a `Response` object."""
+        """Send a JSON response with status 200. This common case needs no `Response` object."""
         self.begun = True
         headers = [
             (b"content-type", JSON),
@@ -147,14 +147,14 @@ class HttpExchange(Exchange):
         await self._send_whole(200, headers, body)
 
     def abort(self) -> None:
-        """End the connection within the response: the client notices that the response is incomplete."""
+        """End the connection during the response, so that the client notices the incomplete response."""
         if abort := self.scope.get("abort"):  # set by service.server.http_protocol
             abort(self.unwrapped_send or self.send)
 
     async def respond_error(self, response: Response, error: RequestError) -> None:
-        """Send an error response. Reads on if the body is incomplete: a reset would discard the response.
+        """Send an error response. Continues to read an incomplete body, because a reset would discard the response.
 
-        A client that waits for `100 Continue` gets the error instead.
+        A client that waits for `100 Continue` receives the error instead.
         """
         slow = isinstance(error, BodyTooSlow)
         waits = not self.body.requested and self.headers.get(b"expect", b"").lower() == b"100-continue"

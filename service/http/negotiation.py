@@ -20,12 +20,12 @@ PARQUET = (b"application/vnd.apache.parquet", b"application/x-parquet", b"applic
 CSV = (b"text/csv", b"application/csv")
 PLAIN_JSON = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 PLAIN_ACCEPT = frozenset([b"*/*", JSON])
-CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # all are decoded as UTF-8, the default
+CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # the charsets that are decoded as UTF-8, the default
 CSV_CHARSETS = frozenset(
     b"""windows-1250 windows-1251 windows-1252 windows-1253 windows-1254 windows-1257 cp1250 cp1251 cp1252 iso-8859-1
     iso-8859-2 iso-8859-5 iso-8859-7 iso-8859-9 iso-8859-15 latin1 latin-1 koi8-r macintosh utf-16 utf-16le utf-16be
     shift_jis euc-jp euc-kr gbk gb18030 big5""".split()
-)  # other charsets of a CSV
+)  # the other charsets that a CSV may have
 PYARROW_MISSING = "needs pyarrow, which is not installed (pip install 'tabserve[arrow]')"
 
 
@@ -33,9 +33,9 @@ class BodyFormat(NamedTuple):
     """A format of request and response bodies of the native API. `name` is the protocol label of the metrics."""
 
     name: str
-    media_types: tuple[bytes, ...]  # the preferred one first
+    media_types: tuple[bytes, ...]  # the preferred type first
     needs_pyarrow: bool = False
-    encoding: str | None = None  # encoding of a CSV if Content-Type declares another one than UTF-8
+    encoding: str | None = None  # the encoding of a CSV if Content-Type declares a charset other than UTF-8
 
 
 JSON_FORMAT = BodyFormat("json", (JSON,))
@@ -58,7 +58,7 @@ class ContentType(NamedTuple):
 
     @property
     def encoding(self) -> str | None:
-        """The charset, None for UTF-8."""
+        """The declared charset; None for UTF-8."""
         charset = self.parameters.get(b"charset", b"")
         return None if charset in CHARSETS else charset.decode("latin-1")
 
@@ -71,7 +71,7 @@ def parse_content_type(header: bytes) -> ContentType:
 
 
 def check_content_type(header: bytes, media_types: Collection[bytes], expected: str) -> ContentType:
-    """Raises UnsupportedMediaType for any other media type, and for any charset other than UTF-8 except of a CSV."""
+    """Raises UnsupportedMediaType for other media types, and for other charsets than UTF-8 except in a CSV."""
     content_type = parse_content_type(header)
     charset = content_type.parameters.get(b"charset", b"")
     known = charset in CHARSETS or (content_type.media_type in CSV and charset in CSV_CHARSETS)
@@ -86,7 +86,7 @@ def is_json(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def is_plain_json(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether the headers ask for JSON in and out in their common spellings; False for all other spellings."""
+    """Whether the headers request JSON in and out in a common spelling; False for other spellings."""
     return headers.get(b"content-type", b"") in PLAIN_JSON and headers.get(b"accept", b"*/*") in PLAIN_ACCEPT
 
 
@@ -114,7 +114,7 @@ def body_format(header: bytes) -> BodyFormat:
 
 @functools.lru_cache(64)
 def response_format(accept: bytes, body: BodyFormat) -> BodyFormat:
-    """The format that Accept prefers, the format of the body on a tie. Raises NotAcceptable."""
+    """The format that Accept prefers, or the format of the body on a tie. Raises NotAcceptable."""
     if not accept.strip():
         return body
     qualities = parse_accept(accept)
@@ -141,7 +141,7 @@ def _media_range(text: bytes) -> tuple[bytes, float]:
 
 
 def quality(qualities: Mapping[bytes, float], media_types: Sequence[bytes]) -> float:
-    """The quality of a format: of its media types if Accept names one, else of its range (`text/*`), else of `*/*`."""
+    """The quality of a format: that of its media types, else that of its range (`text/*`), else that of `*/*`."""
     named = [qualities[media_type] for media_type in media_types if media_type in qualities]
     if named:
         return max(named)

@@ -15,11 +15,11 @@ BENTO_PAGE_HEADERS: tuple[Header, ...] = (
     ),
     *COMMON_HEADERS,
 )
-"""The headers of BentoML's page, which has styles in its text."""
+"""The headers of BentoML's page, which contains inline styles."""
 
 
 def browser_page_headers(style_hash: bytes) -> tuple[Header, ...]:
-    """The headers of the page at `/`. style_hash: of the one style sheet in its text."""
+    """The headers of the page at `/`. style_hash: the hash of its inline style sheet."""
     policy = (
         b"default-src 'none'; script-src 'self'; style-src 'self' '%s'; img-src 'self'; connect-src 'self'; "
         b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "

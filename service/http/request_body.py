@@ -19,18 +19,18 @@ from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 T = TypeVar("T")
 EXPANSION = 32  # expected expansion of a compressed body
-LINGER_BYTES = 64 * 1024**2  # the most of a refused body that is read and dropped
-MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
+LINGER_BYTES = 64 * 1024**2  # limit for the part of a refused body that is read and dropped
+MIN_CHECKED_BYTES = 256 * 1024  # larger JSON is checked before it is parsed
 OTHER_OBJECTS = 100  # arrays and objects of a request outside of its rows
-OTHER_NAMES = 20  # names in an object in addition to the columns of a model
-NESTED_PER_ROW = 50  # arrays and objects in the JSON of one row: the maximum average
-BINARY_HEADER = b"inference-header-content-length"  # Open Inference Protocol: binary tensors follow the JSON
-COUNTED_BYTES = 256 * 1024  # counted at a time, to bound the memory
+OTHER_NAMES = 20  # names in an object that are not columns of a model
+NESTED_PER_ROW = 50  # maximum of the average number of arrays and objects per row
+BINARY_HEADER = b"inference-header-content-length"  # in the Open Inference Protocol, if binary tensors follow the JSON
+COUNTED_BYTES = 256 * 1024  # the size of a step of the count, which limits its memory
 CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 
 
 class ClientTurn(NamedTuple):
-    """The turn that a request has to take once its body is complete. arrived: as in FairTurns."""
+    """The turn for which a request waits once its body is complete. arrived: as in `FairTurns`."""
 
     turns: FairTurns
     client: str
@@ -40,7 +40,7 @@ class ClientTurn(NamedTuple):
 class RequestBody:
     """The body of one request, read within limits of size and time."""
 
-    turn: ClientTurn | None = None  # set if requests of several clients wait
+    turn: ClientTurn | None = None  # set if clients take turns
 
     def __init__(self, receive: Receive, limit: int, seconds: float, memory: MemoryBudget) -> None:
         self.receive = receive
@@ -49,16 +49,16 @@ class RequestBody:
         self._memory = memory
         self.reservation: Reservation | None = None  # closed when the request ends
         self._complete = False
-        self.requested = False  # whether reading has begun, which makes uvicorn send `100 Continue` if it is expected
-        self.waited = 0.0  # seconds for the client to send
+        self.requested = False  # whether reading has begun, on which uvicorn sends an expected `100 Continue`
+        self.waited = 0.0  # seconds of waiting for the client
 
     def reserve(self, size: int) -> None:
-        """Reserve the memory that a body of this size takes. Raises OutOfMemory."""
+        """Reserve the memory for a body of this size. Raises OutOfMemory."""
         if needed := memory_of_body(size):
             self.open_reservation().grow(needed)
 
     def open_reservation(self) -> Reservation:
-        """The part of the memory budget that this request holds. Call it in the event loop."""
+        """The reservation of this request in the memory budget. Call this on the event loop."""
         if self.reservation is None:
             self.reservation = Reservation(self._memory)
         return self.reservation
@@ -93,14 +93,14 @@ class RequestBody:
         return body
 
     async def take_turn(self, size: int) -> None:
-        """Wait for the turn of the client before a body of this size is parsed."""
+        """Wait for the client's turn before a body of this size is parsed."""
         if self.turn is not None:
             turns, client, arrived = self.turn
             if not turns.admits(client, size, arrived + self.waited):
                 await turns.wait(client, size)
 
     async def peek(self, size: int) -> bytes:
-        """The first bytes of the body, which is read from its start afterwards. Raises BodyTooSlow."""
+        """The first bytes of the body. A later read starts at the beginning of the body again. Raises BodyTooSlow."""
         messages: list[Message] = []
         received = 0
         try:
@@ -172,7 +172,7 @@ class RequestBody:
             decompressor.close()
 
     async def _chunk(self) -> bytes:
-        """The next chunk: at least CHUNK_BYTES bytes, fewer only at the end."""
+        """The next chunk. It has at least CHUNK_BYTES bytes, except at the end of the body."""
         chunks, size = [], 0
         try:
             with self._waiting():
@@ -192,7 +192,7 @@ class RequestBody:
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
-        """Count the time of the block as waiting for the client."""
+        """Count the time of a `with` block as waiting for the client."""
         started = time.monotonic()
         try:
             yield
@@ -226,7 +226,7 @@ class RequestBody:
 
 @types.coroutine
 def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
-    """Await a coroutine that was started by hand and now waits for `waiting_for`."""
+    """Await a coroutine that was started with `send` and now waits for `waiting_for`."""
     try:
         while True:
             try:
@@ -259,7 +259,7 @@ def check_json_size(body: bytes, plane: DataPlane) -> None:
 
 
 def count_values(body: bytes) -> int:
-    """The number of commas in JSON outside of texts, about the number of its values."""
+    """The number of commas outside of texts in JSON, which is about the number of values."""
     if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     values, in_text = 1, 0

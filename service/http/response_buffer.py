@@ -12,14 +12,14 @@ from service.errors import ClientDisconnected
 from service.http.asgi_types import Header
 from service.http.http_exchange import HttpExchange
 
-MAX_BUFFERED_BYTES = 1024**2  # limit in memory; the rest goes to a temporary file or waits for the client
+MAX_BUFFERED_BYTES = 1024**2  # limit in memory; the rest is written to a temporary file or waits for the client
 
 
 class ResponseBuffer:
-    """Sends a response in a separate task, once the body of its request is complete: nginx sends no more of a body
-    when the response has started, and many clients read nothing before they have sent everything.
+    """Sends a response in a separate task, once the body of its request is complete: nginx stops forwarding the body
+    when the response starts, and many clients read nothing before they have sent their body.
 
-    Until then, and for HTTP/1.0 until the response is complete, a temporary file takes the part beyond
+    Until then, and for HTTP/1.0 until the response is complete, a temporary file stores the part beyond
     MAX_BUFFERED_BYTES. If memory is short, the response starts earlier. Once it has started, `put` waits for the
     client.
     """
@@ -30,7 +30,7 @@ class ResponseBuffer:
         self._body = exchange.body
         self._headers = headers
         self._send_timeout_s = seconds
-        # In HTTP/1.0 the end of a stream looks like a lost connection.
+        # In HTTP/1.0, clients cannot distinguish the end of a stream from a lost connection.
         self._whole = exchange.scope.get("http_version") == "1.0"
         self._chunks: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
@@ -109,7 +109,7 @@ class ResponseBuffer:
         self._put_in_memory(content)
 
     def withdraw(self) -> bool:
-        """Drop the response if nothing of it was sent. Returns whether that was possible."""
+        """Drop the response if no part of it was sent. Returns whether it was dropped."""
         assert self._task
         if not self._exchange.begun:
             self._task.cancel()
@@ -118,7 +118,7 @@ class ResponseBuffer:
     async def end(self, last: bytes, *, failed: bool = False) -> None:
         """Add the last content and wait until everything is sent. Raises ClientDisconnected.
 
-        failed: the response is incomplete; end the connection, so that no client takes it for complete.
+        failed: the response is incomplete, so its connection is ended, and no client considers it complete.
         """
         await self.put(last)
         assert self._task

@@ -1,6 +1,6 @@
 """Handles requests and responses that are tables: NDJSON, CSV, Arrow and Parquet, in any combination, or JSON.
 
-A body within the limits of a single request is read as a whole and answered in one piece. A larger body is streamed
+A body within the limits of a single request is read as a whole and answered as a whole. A larger body is streamed
 block by block: the response starts when the body is complete (`response_buffer.py`). A later error is written into it
 and ends the connection.
 """
@@ -45,26 +45,26 @@ from service.protocols import native
 from service.served_model import ServedModel
 
 BLOCK_ROWS = 4096
-STREAM_BYTES = 8 * 1024**2  # the size for which a stream of any length reserves memory: it is held block by block
-INVALID_ROW_WORK = 10  # an invalid row costs as much as 10 valid ones, because of its errors
+STREAM_BYTES = 8 * 1024**2  # a stream is in memory block by block, so it reserves memory for this size
+INVALID_ROW_WORK = 10  # an invalid row costs as much as 10 valid rows, because of its errors
 LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
 LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
 COMMON_BYTES = 256 * 1024  # the same limit for `common_block`
 QUEUE_POLL_S = 0.02  # interval between two checks of a full queue
-MIN_ROW_BYTES = 32  # roughly the size of the smallest row in JSON
+MIN_ROW_BYTES = 32  # the approximate size of the smallest row in JSON
 T = TypeVar("T")
 Reserve = Callable[[int], None]
 
 
 class TableOptions(NamedTuple):
     skip: bool = False  # invalid rows
-    inputs: bool = False  # write the columns of the body, too: from Parquet to CSV
+    inputs: bool = False  # write the columns of the body, too, for a CSV response to Parquet
 
 
 def decoder_for(
     body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane, reserve: Reserve, *, inputs: bool
 ) -> TableDecoder:
-    """reserve: called with the memory that decoding takes, in the thread that decodes."""
+    """The decoder of a body. reserve: called with the bytes that decoding needs, in the decoding thread."""
     schema, settings = served.model.schema, plane.settings
     if body_format.name == "ndjson":
         return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
@@ -76,7 +76,7 @@ def decoder_for(
 
 
 def whole_block(decoder: TableDecoder, content: bytes) -> Block | None:
-    """Decode a body as one block; None if it has too many rows for one."""
+    """Decode a body as one block; None if it has too many rows for one block."""
     with translate_format_errors():
         return blocks.decode_whole(decoder, content)
 
@@ -108,7 +108,7 @@ def encoder_for(body_format: BodyFormat, served: ServedModel, options: TableOpti
     )
 
 
-def written_block(encoder: TableEncoder, block: Block, rows: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
+def encode_block(encoder: TableEncoder, block: Block, rows: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
     if isinstance(block, InputsBlock) and isinstance(encoder, CsvInputsEncoder):
         return encoder.block_with_inputs(block.inputs, rows, outputs, first_row)
     return encoder.block(rows, outputs, first_row)
@@ -133,7 +133,7 @@ class TableHandler:
         self.headers = exchange.headers
         self.timeout_s = exchange.timeout()
         self.options = options
-        self._work = 0  # rows of a stream so far; an invalid one counts as several
+        self._work = 0  # rows of a stream so far; an invalid row counts as several rows
 
     async def handle(self) -> Response | None:
         """Read the body. Returns the response, or None if it was sent block by block.
@@ -200,7 +200,7 @@ class TableHandler:
         def write() -> bytes:
             if self.response_format is JSON_FORMAT:
                 return self.served.compiled(JsonWriter).write(rows, outputs, skip=self.options.skip)
-            written = written_block(encoder, block, rows, outputs, 0)
+            written = encode_block(encoder, block, rows, outputs, 0)
             return encoder.head() + written + encoder.end()
 
         large = rows.count > LARGE_ROWS or self.options.inputs  # a few rows may have megabytes of text
@@ -208,7 +208,7 @@ class TableHandler:
         return Response(text, encoder.content_type, headers=self._version_header())
 
     def _version_header(self) -> Sequence[Header]:
-        """Names the version in a response whose body does not."""
+        """The header with the version, for a response whose body does not contain it."""
         return () if self.response_format is JSON_FORMAT else (version_header(self.served),)
 
     def _validate(self, block: Block, encoder: TableEncoder, first_row: int = 0) -> RowsValidator:
@@ -262,7 +262,7 @@ class TableHandler:
 
         decoder = self._decoder(BLOCK_ROWS)
         with contextlib.closing(decoder), translate_format_errors():
-            async for chunk in rechunked(content, chunks):
+            async for chunk in rechunk(content, chunks):
                 async for block in in_thread(functools.partial(decoder.feed, chunk)):
                     yield block
             async for block in in_thread(decoder.rest):
@@ -282,10 +282,10 @@ class TableHandler:
         # No other task runs between the last check of the queue and this request's entry into it
         outputs = await self.plane.predict_validated(self.served, rows, context)
         self._count_work(rows.count, len(outputs))
-        return await self.plane.run_in_thread(written_block, encoder, block, rows, outputs, row)
+        return await self.plane.run_in_thread(encode_block, encoder, block, rows, outputs, row)
 
     def _count_work(self, rows: int, valid: int) -> None:
-        """Raises TooManyRows if a stream has more than a request may have."""
+        """Count the rows of a stream. Raises TooManyRows if it has more rows than a request may have."""
         self._work += valid + INVALID_ROW_WORK * (rows - valid)
         if self._work > (limit := self.plane.settings.max_stream_rows):
             raise TooManyRows(self._work, limit)
@@ -308,7 +308,7 @@ class JsonBlock:
         return native.validate_body(schema, self._body, "skip", self._max_rows)
 
 
-async def rechunked(content: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def rechunk(content: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield `content` in chunks, then `chunks`."""
     for start in range(0, len(content), CHUNK_BYTES):
         yield content[start : start + CHUNK_BYTES]

@@ -23,7 +23,7 @@ from service.openapi.schemas import (
 from service.settings import Settings
 
 SERVERS = [
-    {"url": "/", "description": "Without a path prefix"},  # client generators take the first one
+    {"url": "/", "description": "Without a path prefix"},  # client generators use the first server
     {"url": ".", "description": "Behind the path prefix of a proxy: relative to this document"},
 ]
 PROTOCOLS = (native, versions, monitoring, feedback, tfserving, oip, invocations)

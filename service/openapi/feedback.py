@@ -53,7 +53,7 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
 
 
 def feedback_body(model: TabularModel) -> Schema:
-    """model: the one in the example."""
+    """The request body. model: the model in the example."""
     truth = model.schema.classes[0] if model.schema.classes else 4.2
     rows = [{**row, model.schema.target: truth} for row in example_rows(model, 1)]
     one = {

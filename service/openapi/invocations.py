@@ -34,7 +34,7 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
             paths[path] = predict(path, models, settings)
     if settings.predict_route and can_explain(models):
         path = explain_path(settings.predict_route)
-        paths[path] = predict(path, models, settings, what="Predictions and their explanations")
+        paths[path] = predict(path, models, settings, summary="Predictions and their explanations")
     return paths
 
 
@@ -50,7 +50,7 @@ def probe(path: str, summary: str) -> Schema:
     return operation(TAG, path, "get", summary, TEXT, FORM, (*READINESS, *TIMEOUT_HEADER))
 
 
-def predict(path: str, models: Sequence[TabularModel], settings: Settings, what: str = "Predictions") -> Schema:
+def predict(path: str, models: Sequence[TabularModel], settings: Settings, summary: str = "Predictions") -> Schema:
     split = {
         "type": "object",
         "properties": {"columns": {"type": "array", "items": {"type": "string"}}, "data": LISTED},
@@ -67,7 +67,7 @@ def predict(path: str, models: Sequence[TabularModel], settings: Settings, what:
         TAG,
         path,
         "post",
-        f"{what}{several}",
+        f"{summary}{several}",
         JSON_OBJECT,
         FORM,
         PREDICTION,

@@ -1,4 +1,4 @@
-"""API keys in the OpenAPI document: how to send one, and the errors that it adds to each operation."""
+"""API keys in the OpenAPI document: how to send a key, and the errors that keys add to each operation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ SCHEMES = {
 
 
 def add_keys(paths: Mapping[str, Any], settings: Settings) -> None:
-    """Add the errors about keys to the operations that need one, in the form of their other errors."""
+    """Add the errors about keys to the operations that need a key, in the format of their other errors."""
     for path, operations in paths.items():
         if path in OPEN_PATHS or path == settings.health_route:
             continue

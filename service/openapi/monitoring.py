@@ -36,6 +36,6 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
 
 
 def option(name: str, description: str, default: str = "", example: str = "") -> dict[str, Any]:
-    """default: Postman's import sends it."""
+    """A query parameter. default: the value that requests from Postman's import have."""
     schema = {"title": name.title(), "type": "string", "default": default, "examples": [example or default]}
     return {"name": name, "in": "query", "description": description, "schema": schema}

@@ -98,7 +98,7 @@ def parameters(settings: Settings) -> list[Schema]:
 
 
 def output_parameters(model: TabularModel) -> list[Schema]:
-    """The options for intervals, label sets and explanations, where the version can satisfy them."""
+    """The options for intervals, label sets and explanations, if the version can satisfy them."""
     levels = "Levels between 0 and 1, such as 0.9 or 0.5,0.9; empty: none"
     found: list[Schema] = []
     if model.uncertainty is not None:

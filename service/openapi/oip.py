@@ -83,13 +83,14 @@ def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
         {"application/json": {"schema": {}}},
         FORM,
         PREDICTION,
-        description=f"One tensor per feature with up to {settings.max_rows} rows, in JSON or binary." + optional(model),
+        description=f"One tensor per feature with up to {settings.max_rows} rows, in JSON or binary."
+        + optional_outputs_note(model),
         requestBody={"required": True, "content": {"application/json": body}},
     )
 
 
-def optional(model: TabularModel) -> str:
-    """The possible names in `outputs` of a request, as a sentence."""
+def optional_outputs_note(model: TabularModel) -> str:
+    """A sentence with the optional names in `outputs` of a request."""
     names = [spec.name for spec in optional_outputs(model)]
     if not names:
         return ""

@@ -24,7 +24,7 @@ def operation(
     raised: Iterable[type[RequestError]] = (),
     **more: Any,
 ) -> Schema:
-    """A path item with one method. content: the media types of status 200. form, raised: of the errors."""
+    """A path item with one method. content: the media types of status 200. form, raised: as in `error_responses`."""
     return {
         method: {
             "tags": [tag],
@@ -41,7 +41,8 @@ def json_body(
 ) -> Schema:
     """A body with one content type: with several, some client generators send none.
 
-    The example is the default, too: Postman's import makes requests of defaults, and otherwise of names of types.
+    The example is the default, too, because Postman's import creates requests from defaults, or else from the names of
+    types.
     """
     body: Schema = {"title": title, "type": "object", "properties": properties, **more, "default": example}
     if required:

@@ -13,7 +13,8 @@ from service.openapi.schemas import PROBLEM, Schema, ref
 from service.protocols import error_text
 
 ErrorGroup = tuple[type[RequestError], ...]
-TRANSPORT: ErrorGroup = (errors.InvalidHttp, errors.HeadTooSlow, errors.HeadTooLarge)  # raised before a route is known
+# raised before the route is known
+TRANSPORT: ErrorGroup = (errors.InvalidHttp, errors.HeadTooSlow, errors.HeadTooLarge)
 ALWAYS: ErrorGroup = (*TRANSPORT, errors.MethodNotAllowed, errors.InternalError)
 READINESS: ErrorGroup = (errors.NotReady,)
 TIMEOUT_HEADER: ErrorGroup = (errors.RequestNotValid,)
@@ -36,7 +37,7 @@ class ErrorForm(NamedTuple):
 
     media_type: str
     schema: Schema
-    status: Mapping[int, int]  # statuses that differ from those of the native API
+    status: Mapping[int, int]  # the statuses that differ from those of the native API
 
 
 PROBLEM_FORM = ErrorForm(errors.PROBLEM.decode(), ref(PROBLEM), {})

@@ -1,6 +1,7 @@
 """JSON Schemas of rows and predictions, derived from the FeatureSchema, for /docs.json and BentoML's client.
 
-Declared limits become limits of the JSON Schema. Levels and values of the training data become examples and `x-levels`.
+Declared limits become limits of the JSON Schema. Levels and values from the training data become examples and
+`x-levels`.
 """
 
 import re
@@ -56,7 +57,7 @@ def feature_schema(feature: Feature) -> Schema:
 
 
 def json_types(feature: Feature) -> list[str]:
-    """The types that a value may have."""
+    """The JSON types that a value may have."""
     kinds = [LEVEL_TYPES[feature.level_type] if feature.kind == "category" else JSON_TYPES[feature.kind]]
     if feature.kind in ("number", "boolean") and feature.cells.reads_text:
         kinds.append("string")
@@ -75,13 +76,13 @@ def request_schema(model: TabularModel, max_rows: int) -> Schema:
         },
         "required": ["rows"],
         "additionalProperties": False,
-        "default": {"rows": example_rows(model)},  # Postman's import creates its request from it
+        "default": {"rows": example_rows(model)},  # Postman's import creates its request from the default
     }
 
 
 def ambiguous_names(names: Iterable[str]) -> set[str]:
-    """The names of which client generators may make an identifier that is taken: by a name before them, such as `a b`
-    before `a_b`, or by a method of the generated class."""
+    """The names for which client generators may create an identifier that already exists: that of an earlier name, such
+    as `a b` before `a_b`, or a method of the generated class."""
     seen = {"", "additionalproperties", "todict", "fromdict", "tojson", "fromjson", "tostr"}
     ambiguous = set()
     for name in names:
@@ -112,7 +113,7 @@ def row_schema(schema: FeatureSchema) -> Schema:
 
 
 def prediction_schema(name: str, spec: OutputSpec, optional: Sequence[OutputColumn] = ()) -> Schema:
-    """optional: columns that a request may name."""
+    """The schema of a prediction. optional: the columns that a request may name."""
     warning = {
         "title": "Warning",
         "type": "object",
@@ -159,18 +160,16 @@ def response_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
 
 
 def example_rows(model: TabularModel, count: int = 2) -> list[dict[str, Any]]:
-    """Valid rows: golden rows if there are any, else one row of the features' examples."""
+    """Valid rows: the golden rows or, without any, one row of the features' examples."""
     if model.golden.rows:
         return model.golden.rows[:count]
     return [{feature.name: feature.example for feature in model.schema.features if feature.example is not None}]
 
 
 def native_types(model: TabularModel) -> tuple[Any, Any]:
-    """The types of `rows` and of the response for `@bentoml.api`.
-
-    They accept everything, because the data plane validates. The JSON type is `["object"]` instead of the equivalent
-    "object": with the latter, BentoML's client would silently drop unknown keys.
-    """
+    """The types of `rows` and of the response for `@bentoml.api`. They accept any value, because the data plane
+    validates it. The JSON type is `["object"]` instead of the equivalent "object": with "object", BentoML's client
+    would silently drop unknown keys."""
     row = {**row_schema(model.schema), "type": ["object"], "examples": example_rows(model)}
     rows = {"title": "Rows", "type": "array", "items": row}
     response = {"title": f"{type_name(model.name)}Response", "type": ["object"]}

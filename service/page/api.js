@@ -1,4 +1,4 @@
-/** Requests to the server that has delivered this page, with the reader's API key. The key is in memory only, and lost when the page is closed or loaded again. */
+/** Sends requests to the server of this page, with the reader's API key. The key is only in memory, and is lost when the page is closed or reloaded. */
 
 let key = "";
 /** @type {Set<() => void>} */
@@ -19,7 +19,7 @@ export function onSessionChange(listener) {
   listeners.add(listener);
 }
 
-/** The headers that every request gets. @returns {Record<string, string>} */
+/** The headers of every request. @returns {Record<string, string>} */
 export const keyHeaders = () => (key ? { Authorization: `Bearer ${key}` } : {});
 
 /**
@@ -46,9 +46,9 @@ export function isTemporary(error) {
 }
 
 /**
- * @param {string} path without a slash at the start: relative to the page
+ * @param {string} path relative to the page, so it does not start with a slash
  * @param {{method?: string, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal}} [options]
- * @returns {Promise<Response>} a successful one
+ * @returns {Promise<Response>} a successful response
  */
 export async function request(path, options = {}) {
   const { headers = {}, ...more } = options;
@@ -65,7 +65,7 @@ export async function request(path, options = {}) {
 
 /** @param {string} path @param {AbortSignal} [signal] */
 export async function getJson(path, signal) {
-  return (await request(path, { signal })).json(); // with the headers of the preload in index.html
+  return (await request(path, { signal })).json(); // has the same headers as the preload in index.html
 }
 
 /**

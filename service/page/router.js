@@ -1,7 +1,7 @@
 /**
- * Opens the view that the fragment of the address names, `#/view/model?query`, and shows its errors.
+ * Opens the view in the fragment of the address, `#/view/model?query`, and shows its errors.
  *
- * A view is a module with `show(main, route, signal)`, which fills `main`. `signal` aborts when another view opens.
+ * A view is a module with `show(main, route, signal)`, which fills `main`. `signal` aborts when another view is opened.
  */
 import { ServerUnreachable, getJson, onSessionChange, signOut, signedIn } from "./api.js";
 import { h } from "./components/dom.js";
@@ -18,7 +18,7 @@ const VIEWS = {
   api: { title: "API", load: () => import("./views/api.js") },
 };
 const FIRST = "models";
-const SLOW_MS = 150; // faster views show no message while they load
+const SLOW_MS = 150; // views that load faster show no message meanwhile
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 let opened = new AbortController();
@@ -27,7 +27,7 @@ let opened = new AbortController();
 export function parse(hash) {
   const [path, query = ""] = hash.replace(/^#?\/?/, "").split(/\?(.*)/s);
   const [view = "", model = ""] = path.split("/");
-  return { view, model: safelyDecoded(model), query: new URLSearchParams(query) };
+  return { view, model: decodeSafely(model), query: new URLSearchParams(query) };
 }
 
 /**
@@ -40,7 +40,7 @@ export function address(view, model = "", query = {}) {
   return `#/${view}${model && `/${encodeURIComponent(model)}`}${text && `?${text}`}`;
 }
 
-/** Write an address into the browser's bar without opening it. @param {string} hash */
+/** Show an address in the browser's address bar without opening it. @param {string} hash */
 export function remember(hash) {
   history.replaceState(null, "", hash);
 }
@@ -71,7 +71,7 @@ async function open(moveFocus) {
   if (moveFocus && !signal.aborted) main.focus({ preventScroll: false });
 }
 
-/** A style sheet that only some views need, relative to this module. @param {string} path @returns {Promise<void>} */
+/** Add a style sheet that only some views need. Its path is relative to this module. @param {string} path @returns {Promise<void>} */
 function addStyles(path) {
   const { href } = new URL(path, import.meta.url);
   if (document.head.querySelector(`link[href="${href}"]`)) return Promise.resolve();
@@ -99,7 +99,7 @@ function showHeader(shown, route) {
 }
 
 /** @param {string} text */
-function safelyDecoded(text) {
+function decodeSafely(text) {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -110,6 +110,6 @@ function safelyDecoded(text) {
 addEventListener("hashchange", () => open(true));
 onSessionChange(() => open(false));
 open(false).then(() => {
-  import("./components/notice.js"); // now, because it is needed when the server cannot be reached
-  if (parse(location.hash).view === "api") getJson("models").catch(() => null); // or browsers warn that it was preloaded in vain
+  import("./components/notice.js"); // loaded now, because it is needed when the server cannot be reached
+  if (parse(location.hash).view === "api") getJson("models").catch(() => null); // otherwise browsers warn that the preloaded list was not used
 });

@@ -1,8 +1,8 @@
-"""Explanations as Vertex AI and SageMaker Clarify write them. Pure functions.
+"""Explanations in the formats of Vertex AI and SageMaker Clarify. Pure functions.
 
-Vertex AI: the response of `:explain`, an attribution for each row, with the names of its `ExplainResponse`.
-Clarify: the response to a request with the header `X-Amzn-SageMaker-Enable-Explanations`. It wraps the response that
-the request has without the header, and adds the contributions to the value, or to the predicted label's probability.
+Vertex AI: the response of `:explain`, an attribution for each row, with the names of its `ExplainResponse`. Clarify:
+the response to a request with the header `X-Amzn-SageMaker-Enable-Explanations`. It wraps the response to the same
+request without the header, and adds the contributions to the value or to the predicted label's probability.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ ENABLED = {"`true`": True, "true": True, "`false`": False, "false": False}
 
 
 def clarify_enabled(header: bytes) -> bool:
-    """Whether the header asks for explanations. Raises RequestNotValid for an expression that is not a constant."""
+    """Whether the header requests explanations. Raises RequestNotValid for an expression that is not a constant."""
     text = header.decode("latin-1").strip()
     if text.lower() not in ENABLED:
         raise unsupported_expression(text)
@@ -35,7 +35,8 @@ def unsupported_expression(text: str) -> RequestNotValid:
 
 
 def vertex_response(model: TabularModel, predictions: bytes, outputs: Outputs) -> bytes:
-    """predictions: the response body without explanations, a JSON object. outputs: with explanations."""
+    """The response of `:explain`. predictions: the body without explanations, a JSON object. outputs: with
+    explanations."""
     classes = model.schema.classes
     names = [feature.name for feature in model.schema.features]
     explanations = []
@@ -45,7 +46,7 @@ def vertex_response(model: TabularModel, predictions: bytes, outputs: Outputs) -
             "baselineOutputValue": outputs.extras[BASELINE][row].item(),
             "instanceOutputValue": float(
                 str(outputs.primary[row, max(int(place), 0)])
-            ),  # float32 values with their shortest digits
+            ),  # float32 values, written with their shortest digits
             "featureAttributions": dict(zip(names, contributions, strict=True)),
             "outputName": "value" if classes is None else "probabilities",
         }
@@ -58,7 +59,8 @@ def vertex_response(model: TabularModel, predictions: bytes, outputs: Outputs) -
 
 
 def clarify_response(model: TabularModel, body: bytes, content_type: bytes, outputs: Outputs) -> bytes:
-    """body, content_type: of the response without explanations. outputs: with explanations, or without."""
+    """The response of Clarify. body, content_type: of the response that is wrapped. outputs: with or without
+    explanations."""
     predictions = {"content_type": content_type.decode(), "data": body.decode()}
     explanations: dict[str, Any] = {}
     if CONTRIBUTIONS in outputs.extras:
@@ -67,7 +69,7 @@ def clarify_response(model: TabularModel, body: bytes, content_type: bytes, outp
 
 
 def kernel_shap(model: TabularModel, contributions: "np.ndarray[Any, Any]") -> list[list[dict[str, Any]]]:
-    """contributions: (rows, columns). For each row, the list of its columns' attributions."""
+    """For each row, the list of its columns' attributions. contributions: (rows, columns)."""
     columns = [
         {"feature_header": feature.name, "feature_type": "numerical" if feature.kind == "number" else "categorical"}
         for feature in model.schema.features

@@ -1,4 +1,4 @@
-"""Errors and warnings for protocols without fields for them: an error as one sentence, warnings as a header."""
+"""Errors and warnings for protocols that have no fields for them: an error as one sentence, warnings as a header."""
 
 import json
 
@@ -6,7 +6,7 @@ from models.rows import ValidatedRows
 from service.errors import RequestError
 
 STATUSES = {422: 400}
-"""The statuses of the other protocols where they differ: an invalid row is a bad request (400) there."""
+"""The statuses of the other protocols that differ from the native ones: an invalid row is a bad request (400)."""
 WARNINGS_HEADER = b"x-tabserve-warnings"
 MAX_HEADER_BYTES = 4096
 

@@ -110,7 +110,7 @@ def truth_errors(number: int, field: str, found: tuple[str, str] | None) -> Iter
 
 
 def problem(schema: FeatureSchema, truth: object) -> tuple[str, str] | None:
-    """Why a value cannot be the truth, as code and message; None if it can."""
+    """The code and message of the reason why a value cannot be the truth; None if it can."""
     if schema.classes is None:
         if isinstance(truth, bool) or not isinstance(truth, int | float):
             return "wrong_type", f"{render(truth)} is not a number"
@@ -131,7 +131,7 @@ def is_finite(number: float) -> bool:
 
 
 def check(rows: int, errors: Iterable[RowError], omitted: int = 0, invalid: Iterable[int] = ()) -> None:
-    """Raises RowsNotValid if there are errors. invalid: rows whose errors may be omitted."""
+    """Raises RowsNotValid if there are errors. invalid: the invalid rows, some of whose errors may be omitted."""
     found = sorted(errors, key=lambda error: -1 if error.row is None else error.row)
     if found:
         listed = found[:MAX_LISTED_ERRORS]

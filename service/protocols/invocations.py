@@ -1,7 +1,8 @@
 """MLflow's scoring protocol, which SageMaker and Vertex AI share: bodies to rows, outputs to bodies. Pure functions.
 
 `instances` and `inputs` are read as in TF Serving, `dataframe_split` and `dataframe_records` as pandas writes them. A
-regression returns numbers. A classification returns the objects of the native API, so clients need no order of classes.
+regression returns numbers. A classification returns the objects of the native API, so that clients need not know the
+order of the classes.
 """
 
 import codecs
@@ -36,7 +37,7 @@ CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""MLflow's error code for each status; BAD_REQUEST for all others."""
+"""MLflow's error code for each status; BAD_REQUEST for other statuses."""
 
 
 class InvocationsRequest(NamedTuple):
@@ -66,7 +67,7 @@ def read(schema: FeatureSchema, body: bytes, max_rows: int) -> InvocationsReques
 
 
 def parameters_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of both names. Unknown parameters are ignored, as MLflow ignores undeclared ones."""
+    """The parameters under both names. Unknown parameters are ignored, as MLflow ignores undeclared parameters."""
     found = [parameters for key in PARAMETERS if isinstance(parameters := document.get(key), dict)]
     return {name: value for parameters in found for name, value in parameters.items()}
 
@@ -94,15 +95,15 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
 
 
 def decode_text(schema: FeatureSchema, body: bytes, declared: str | None) -> bytes:
-    """A CSV in UTF-8, from the declared encoding or that of the file that trained the model; without titles and
-    comments like those of that file. Raises BadBody."""
+    """A CSV, converted to UTF-8 from the declared encoding or from that of the training file, without titles and
+    comments like those of the training file. Raises BadBody."""
     with translate_format_errors():
         text = to_utf8(body, declared or schema.encoding, declared=declared is not None)
         return without_extra_lines(text, schema)
 
 
 def with_header(schema: FeatureSchema, body: bytes, header: bytes = b"") -> bytes:
-    """A CSV with a header line: if the body has none, one with the columns of the schema in their order is added.
+    """A CSV with a header line. If the body has no header line, the columns of the schema are added in their order.
 
     header: `present` or `absent` as in the content type; otherwise a first line with any column name is a header.
     SageMaker's batch jobs split a file, so only the first part could have a header.

@@ -1,6 +1,6 @@
 """Splits a large JSON body into blocks of rows and validates them one after the other.
 
-Between two blocks other threads can take Python's lock.
+Between two blocks, other threads can acquire Python's lock.
 """
 
 import re
@@ -27,13 +27,13 @@ BLOCK_BYTES = 64 * 1024  # parsed in about half a millisecond
 HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*\[')
 TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 MAX_TAIL_BYTES = 100
-BLANKS = b" \t\r\n"  # white space of JSON
+BLANKS = b" \t\r\n"  # the white space of JSON
 BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # arrays are not rows, but they count as rows
 
 
 class ParsedBlock(NamedTuple):
-    """The rows of a block. validate: takes the number of the first row and how many errors are listed."""
+    """The rows of a block. validate: receives the first row's number and the limit of listed errors."""
 
     rows: int
     validate: Callable[[int, int], ValidatedRows]
@@ -42,8 +42,8 @@ class ParsedBlock(NamedTuple):
 def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows | None:
     """Validate the rows of `{"rows": [...]}`; None if the body cannot be split into blocks. Raises TooManyRows.
 
-    The body is split at places where a row seems to end. A split inside a string or a nested list leaves blocks that
-    are not JSON. So if every block parses as rows, together they are the rows of the body.
+    The body is split where a row seems to end. A split inside a string or a nested list leaves blocks that
+    are not JSON. So if every block parses as rows, the blocks together are the rows of the body.
     """
     blocks: list[ValidatedRows] = []
     count = listed_errors = 0
@@ -63,7 +63,7 @@ def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows
 
 
 def read_number_body(schema: FeatureSchema, body: bytes) -> ValidatedRows | None:
-    """The rows of `{"rows": [...]}` if they are many valid ones of numbers only; None for all other bodies."""
+    """The rows of `{"rows": [...]}` if there are many, all valid and with numbers only; None for other bodies."""
     if len(body) < MIN_BYTES or schema.number_rows is None:
         return None
     head, tail = HEAD.match(body), TAIL.search(body, max(0, len(body) - MAX_TAIL_BYTES))
@@ -73,7 +73,7 @@ def read_number_body(schema: FeatureSchema, body: bytes) -> ValidatedRows | None
 
 
 def split(body: bytes) -> Iterator[bytes]:
-    """Yield the rows of `{"rows": [...]}` as blocks `[[...]]` of about BLOCK_BYTES; nothing for any other body."""
+    """Yield the rows of `{"rows": [...]}` as blocks `[[...]]` of about BLOCK_BYTES; nothing for other bodies."""
     head, tail = HEAD.match(body), TAIL.search(body, max(0, len(body) - MAX_TAIL_BYTES))
     if head is None or tail is None or head.end() > tail.start():
         return

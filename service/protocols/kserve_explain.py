@@ -1,7 +1,7 @@
 """KServe v1's `:explain`: bodies to rows and options, explained outputs to bodies. Pure functions.
 
 The request is that of `:predict`; `"parameters": {"explain": "fast"}` compares with one typical row. The response has
-`predictions` as `:predict` has them, and the native API's `explanations` in addition.
+the `predictions` of `:predict` and the native API's `explanations`.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from service.protocols.tfserving import TFServingWriter, read_predict_document
 
 
 class ExplainRequest(NamedTuple):
-    """The rows of a request and how to explain them."""
+    """The rows of a request and the options of their explanation."""
 
     rows: list[Any]
     options: OutputOptions
@@ -49,6 +49,6 @@ class ExplainWriter:
         self._explanations = ExplanationColumn.of(model.schema)
 
     def write(self, outputs: Outputs) -> bytes:
-        """outputs: with explanations."""
+        """Write a response. outputs: predictions with explanations."""
         predictions = self._predictions.predictions(outputs)[:-1]
         return b'%s,"explanations":[%s]}' % (predictions, b",".join(self._explanations.json_values(outputs)))

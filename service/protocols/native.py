@@ -46,7 +46,7 @@ def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows:
 
 
 def marked_rows(rows: list[Any], marked: Any) -> list[Any]:
-    """Rows, with `UndecodableRow` for those that have a column twice. marked: the document by `marked_if_repeated`."""
+    """The rows, with `UndecodableRow` for rows that have a column twice. marked: the result of `marked_if_repeated`."""
     if not isinstance(marked, dict) or not isinstance(marked["rows"], list):
         return rows
     return [repeated_field(each, row) for each, row in zip(marked["rows"], rows, strict=True)]
@@ -71,7 +71,7 @@ def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[An
     for key in unknown[:MAX_LISTED_ERRORS]:
         message = f"unknown key {truncate(key)!r}{did_you_mean(key, ['rows'])}"
         errors.append(error_entry("unknown_key", message, truncate(key)))
-    errors += errors[-1:] * len(unknown[MAX_LISTED_ERRORS:])  # counted, not listed
+    errors += errors[-1:] * len(unknown[MAX_LISTED_ERRORS:])  # the error is counted and not listed
     rows = document.get("rows")
     if "rows" not in document:
         errors.append(error_entry("missing_rows", """the body has no 'rows', expected {"rows": [...]}""", "rows"))

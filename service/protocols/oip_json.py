@@ -28,7 +28,7 @@ ONE, ONE_BY_ONE = [1], [1, 1]  # the shapes of a tensor with one element
 
 
 def read(body: bytes, header_length: bytes | None = None) -> InferRequest:
-    """Parse the body of an infer request. header_length: the length of its JSON; binary tensors follow.
+    """Parse the body of an infer request. header_length: the length of its JSON, which precedes binary tensors.
 
     Raises BadJson, BadBody or RequestNotValid.
     """
@@ -74,7 +74,8 @@ def parse_document(text: bytes) -> Any:
 
 
 def fast_tensor(entry: object) -> InputTensor | None:
-    """The common input: one element, no parameters. None for all others, which `read_tensor` parses."""
+    """The tensor of the most common input: one element, no parameters. None for other inputs, which `read_tensor`
+    parses."""
     if type(entry) is not dict or len(entry) != 4:
         return None
     try:
@@ -85,7 +86,7 @@ def fast_tensor(entry: object) -> InputTensor | None:
         return None
     if shape != ONE and shape != ONE_BY_ONE:
         return None
-    if type(shape[0]) is not int or type(shape[-1]) is not int:  # True and 1.0 equal 1
+    if type(shape[0]) is not int or type(shape[-1]) is not int:  # rejects True and 1.0, which equal 1
         return None
     if type(data) is not list or len(data) != 1 or type(data[0]) is list:
         return None

@@ -141,7 +141,7 @@ def read_tensor(tensor: Any, raw: bytes | None) -> InputTensor:
     contents = getattr(tensor.contents, field)
     if len(contents) != count:
         raise oip_tensors.wrong_size(name, shape, f"{len(contents)} {field}")
-    array = oip_tensors.decoded(name, contents) if dtype == "O" else np.fromiter(contents, dtype, count)
+    array = oip_tensors.decode_texts(name, contents) if dtype == "O" else np.fromiter(contents, dtype, count)
     return InputTensor(name, datatype, shape, array, parameters)
 
 
@@ -151,7 +151,7 @@ def values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(response: Any, outputs: list[ResponseTensor], parameters: Mapping[str, Any], *, raw: bool) -> None:
-    """Add outputs and parameters to a ModelInferResponse. raw: write raw contents, as the request has."""
+    """Add outputs and parameters to a ModelInferResponse. raw: whether to write raw contents, as in the request."""
     add_parameters(response.parameters, parameters)
     for output in outputs:
         tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)

@@ -1,4 +1,4 @@
-"""The options of an infer request, by the outputs that it names: intervals, label sets, explanations.
+"""The options of an infer request: the outputs that it names request intervals, label sets and explanations.
 
 `low` and `high` are the ends of an interval, `set` the label set, `baseline` and `contributions` the explanation. The
 parameters `level` (by default 0.9) and `explain` (`true` or `fast`) belong to these outputs or to the request.

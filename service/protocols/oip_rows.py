@@ -42,7 +42,7 @@ def validate_inputs(schema: FeatureSchema, inference: InferRequest, max_rows: in
 
 
 def fast_matrix(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int) -> ValidatedRows | None:
-    """The rows of one binary tensor [rows, features] if all are valid and have no warnings, else None."""
+    """The rows of one binary tensor [rows, features] if all rows are valid and have no warnings, else None."""
     if not is_matrix(schema, inputs):
         return None
     (matrix,) = inputs
@@ -54,7 +54,7 @@ def fast_matrix(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int)
 
 
 def fast_columns(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int) -> ValidatedRows | None:
-    """The rows of one binary tensor per feature if all are valid and have no warnings, else None."""
+    """The rows of one binary tensor per feature if all rows are valid and have no warnings, else None."""
     if not inputs or len(inputs) != len(schema.features):
         return None
     count = inputs[0].shape[0]
@@ -68,21 +68,21 @@ def fast_columns(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int
 
 
 def is_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> bool:
-    """Whether the only input is a matrix of all features. The model has number features only; any name will do."""
+    """Whether the only input is a matrix of all features. Its name may be any; the model has only number features."""
     is_single = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].name not in schema.by_name
     return is_single and schema.only_numbers
 
 
 def validate_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> ValidatedRows:
-    """Validate columns. If there are errors or warnings, 32-bit floats are validated again by their shortest digits."""
+    """Validate columns. After errors or warnings, 32-bit floats are validated again with their shortest digits."""
     validated = validate_columns(schema, {name: Column(array) for name, array in arrays.items()}, count)
     if not (validated.warnings or validated.errors) or not any(map(is_narrow, arrays.values())):
         return validated
-    return validate_columns(schema, {name: Column(widened(array)) for name, array in arrays.items()}, count)
+    return validate_columns(schema, {name: Column(widen_floats(array)) for name, array in arrays.items()}, count)
 
 
 def columns_of_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> list[InputTensor]:
-    """Split a matrix of all features into one tensor per feature; all other inputs are returned unchanged."""
+    """Split a matrix of all features into one tensor per feature. Other inputs are returned unchanged."""
     if not is_matrix(schema, inputs):
         return inputs
     matrix, width = inputs[0], len(schema.features)
@@ -100,7 +100,7 @@ def columns_of_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> list[
 
 
 def row_count(inputs: Sequence[InputTensor], max_rows: int) -> int:
-    """The number of rows. Raises RequestNotValid if the inputs differ in it, or TooManyRows."""
+    """The number of rows. Raises RequestNotValid if the inputs have different numbers, or TooManyRows."""
     if not inputs:
         raise invalid_input("empty_rows", "there are no inputs, expected a tensor for each feature")
     count = inputs[0].shape[0]
@@ -185,7 +185,7 @@ def is_narrow(array: Array) -> bool:
     return array.dtype.kind == "f" and array.dtype.itemsize < 8
 
 
-def widened(array: Array) -> Array:
+def widen_floats(array: Array) -> Array:
     """32-bit floats as 64-bit floats with the same shortest digits: 0.1 stays 0.1 and is not above a limit of 0.1."""
     if not is_narrow(array):
         return array

@@ -36,7 +36,7 @@ OUTPUT_DATATYPES: Mapping[DType, str] = {
     "bool": "BOOL",
     "text": "BYTES",
 }
-ROW_OPTIONS = frozenset(["on_invalid", "missing"])  # parameters that change how rows are read
+ROW_OPTIONS = frozenset(["on_invalid", "missing"])  # the parameters that change how rows are read
 
 
 def as_list(data: list[Any] | Array) -> list[Any]:
@@ -47,7 +47,7 @@ class ModelSignature:
     """The input and output tensors of a model. Writes predictions as output tensors."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the output columns, by default those of the model."""
+        """spec: the output columns; by default the model's own."""
         self.model = model
         self.spec = spec or model.output_spec
         self.inputs = [TensorSpec(feature.name, metadata_datatype(feature), (-1,)) for feature in model.schema.features]
@@ -62,7 +62,7 @@ class ModelSignature:
         self._fast_value = self._head + one_value if self.spec.common == "value" else None
 
     def fast_row(self, inference: InferRequest) -> Row | None:
-        """The row of a common request: one row, no options, not validated yet. None for all other requests."""
+        """The unvalidated row of a common request: one row, no options. None for other requests."""
         inputs, schema = inference.inputs, self.model.schema
         if inference.parameters and not ROW_OPTIONS.isdisjoint(inference.parameters):
             return None
@@ -93,7 +93,7 @@ class ModelSignature:
     def response_tensors(
         self, validated: ValidatedRows, outputs: Outputs, inference: InferRequest
     ) -> list[ResponseTensor]:
-        """The requested output tensors, by default all. outputs: of the valid rows."""
+        """The requested output tensors, by default all. outputs: the outputs of the valid rows."""
         names = [name for name, _ in inference.outputs] or self.spec.by_name
         return [self._output(self.spec.by_name[name], validated, outputs) for name in names]
 
@@ -110,7 +110,7 @@ class ModelSignature:
         if tensor.categories:
             values = np.array(tensor.categories)[values]
         values = values.astype(NUMPY_TYPES[datatype], copy=False)
-        return ResponseTensor(tensor.name, datatype, (count, *tensor.row_shape), scattered(values, count, valid))
+        return ResponseTensor(tensor.name, datatype, (count, *tensor.row_shape), scatter(values, count, valid))
 
     def write(self, validated: ValidatedRows, outputs: Outputs, inference: InferRequest) -> tuple[bytes, int | None]:
         """The REST response: the body, and the length of its JSON if binary tensors follow."""
@@ -156,8 +156,8 @@ def is_plain(validated: ValidatedRows, inference: InferRequest) -> bool:
     return not (has_remarks or inference.outputs or inference.id or inference.parameters)
 
 
-def scattered(values: Array, count: int, valid: Sequence[int] | None) -> Array:
-    """Values at the positions of the valid rows, and NaN (0 for integers) at those of the invalid rows."""
+def scatter(values: Array, count: int, valid: Sequence[int] | None) -> Array:
+    """The values at the positions of the valid rows, with NaN (0 for integers) at the positions of the invalid rows."""
     if valid is None:
         return np.ascontiguousarray(values)
     whole = np.full((count, *values.shape[1:]), math.nan if values.dtype.kind == "f" else 0, values.dtype)
@@ -177,7 +177,7 @@ def json_data(output: ResponseTensor, validated: ValidatedRows) -> bytes:
 
 
 def response_parameters(validated: ValidatedRows, *, skip: bool) -> dict[str, Any]:
-    """Warnings and the errors of skipped rows as parameters, which can hold only strings and numbers."""
+    """Warnings and the errors of skipped rows as parameters, which can only be strings and numbers."""
     parameters: dict[str, Any] = {}
     if validated.warnings:
         parameters["warnings"] = dumps(warnings_by_row(validated)).decode()

@@ -35,7 +35,7 @@ NONE: Parameters = {}
 
 @dataclass(slots=True)
 class InputTensor:
-    """An input. data: its elements row by row, as a list of JSON values or an array."""
+    """An input tensor. data: its elements row by row, as a list of JSON values or an array."""
 
     name: str
     datatype: str
@@ -68,7 +68,7 @@ class ResponseTensor(NamedTuple):
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: Array | list[str | None]  # BYTES as text, None for an invalid row
+    data: Array | list[str | None]  # BYTES elements are texts, and None for an invalid row
 
 
 class TensorSpec(NamedTuple):
@@ -99,8 +99,8 @@ def element_count(name: str, datatype: object, shape: Sequence[Any]) -> int:
     return rows * columns
 
 
-def wrong_size(name: str, shape: Sequence[int], what: str) -> RequestNotValid:
-    return invalid_input("bad_tensor", f"input {truncate(name)!r} of shape {list(shape)[:2]} holds {what}", name)
+def wrong_size(name: str, shape: Sequence[int], found: str) -> RequestNotValid:
+    return invalid_input("bad_tensor", f"input {truncate(name)!r} of shape {list(shape)[:2]} holds {found}", name)
 
 
 def decode(name: str, datatype: str, shape: Sequence[int], raw: "memoryview | bytes") -> Array:
@@ -112,7 +112,7 @@ def decode(name: str, datatype: str, shape: Sequence[int], raw: "memoryview | by
     if size != count * dtype.itemsize:
         raise wrong_size(name, shape, f"{size} bytes of {datatype}, expected {count * dtype.itemsize}")
     array = np.frombuffer(raw, dtype)
-    if datatype == "BF16":  # the upper half of a 32-bit float
+    if datatype == "BF16":  # BF16 is the upper half of a 32-bit float
         return (array.astype("<u4") << 16).view("<f4")
     return array.view("<u1") != 0 if datatype == "BOOL" else array
 
@@ -129,10 +129,10 @@ def split_bytes(name: str, shape: Sequence[int], count: int, raw: "memoryview | 
             position = stop
     if position != size or len(found) != count:
         raise wrong_size(name, shape, f"{size} bytes that are not {count} strings with their lengths")
-    return decoded(name, found)
+    return decode_texts(name, found)
 
 
-def decoded(name: str, texts: Iterable[bytes]) -> Array:
+def decode_texts(name: str, texts: Iterable[bytes]) -> Array:
     """BYTES elements as an array of strings."""
     try:
         return as_array([text.decode() for text in texts])

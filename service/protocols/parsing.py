@@ -13,7 +13,7 @@ ON_INVALID_OPTIONS = ("fail", "skip")
 
 
 def parse_json(body: bytes, *, constants: bool = False) -> Any:
-    """`parse_with_repeated_names`. Also raises RequestNotValid for a name that occurs twice in an object."""
+    """Like `parse_with_repeated_names`. Also raises RequestNotValid if a name occurs twice in an object."""
     document = parse_with_repeated_names(body, constants=constants)
     if (name := first_repeated(marked_if_repeated(body.removeprefix(BOM_UTF8), document))) is not None:
         name = truncate(name)
@@ -38,6 +38,6 @@ def error_entry(code: str, message: str, field: str | None = None) -> RowError:
 
 
 def invalid_request(errors: list[RowError], omitted: int = 0) -> RequestNotValid:
-    """The error response that lists these errors, and counts those beyond MAX_LISTED_ERRORS."""
+    """The error response that lists these errors, and counts the errors beyond MAX_LISTED_ERRORS."""
     omitted += max(0, len(errors) - MAX_LISTED_ERRORS)
     return RequestNotValid(errors[0].message, errors[:MAX_LISTED_ERRORS], omitted)

@@ -55,7 +55,7 @@ def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> TFServing
 
 
 def read_predict_document(schema: FeatureSchema, body: bytes, max_rows: int) -> tuple[dict[str, Any], TFServingRequest]:
-    """The same, and the body as JSON."""
+    """Parse the body of `:predict`. Returns the request, and the body as JSON."""
     document = read_object(body)
     check_signature(document, "predict")
     if ("instances" in document) == ("inputs" in document):
@@ -87,7 +87,7 @@ def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int
 
 
 def add_context(common: dict[str, Any], number: int, row: Any) -> Any:
-    """A row with the features of `context` added."""
+    """A row to which the features of `context` are added."""
     if not isinstance(row, dict):
         return row
     if repeated := common.keys() & row.keys():
@@ -115,7 +115,7 @@ def check_signature(document: Mapping[str, Any], method: str) -> None:
 
 
 def fast_instances(body: bytes, instances: Any) -> bool:
-    """Whether the instances are rows already: objects without a value that `cell_value` would convert."""
+    """Whether the instances are already rows: objects without a value that `cell_value` would convert."""
     if body.count(b"[") != 1 or b"NaN" in body or b'b64"' in body:
         return False
     return isinstance(instances, list) and bool(instances) and set(map(type, instances)) == {dict}
@@ -162,7 +162,7 @@ def row_of(names: Sequence[str], row: Any) -> Any:
 
 
 def cell_value(value: Any) -> Any:
-    """Convert a value: [v] is a tensor of one element, {"b64": "..."} holds bytes, NaN is a missing value."""
+    """Convert a value: [v] is a tensor of one element, {"b64": "..."} contains bytes, NaN is a missing value."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, float) and math.isnan(value):
@@ -205,7 +205,7 @@ class TFServingWriter:
     """Writes response bodies directly from arrays."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the output columns, by default those of the model."""
+        """spec: the output columns; by default the model's own."""
         spec = spec or model.output_spec
         self._tensors = spec.tensors
         self._value, self._probabilities = spec.by_name.get("value"), spec.by_name.get("probabilities")
@@ -237,7 +237,7 @@ class TFServingWriter:
         return self._columns % tuple([tensor.json_array(outputs) for tensor in self._tensors])
 
     def results(self, outputs: Outputs) -> bytes:
-        """The response of `:regress`, values, or of `:classify`, pairs of class and probability."""
+        """The response of `:regress` (values) or of `:classify` (pairs of class and probability)."""
         if self._probabilities is None:
             assert self._value is not None
             return b'{"results":[%s]}' % self._value.json_array(outputs)
@@ -257,7 +257,7 @@ def status(model: TabularModel) -> bytes:
 
 
 def metadata(model: TabularModel) -> bytes:
-    """The signatures of a model; `tabserve` holds the values without a field in TF Serving's metadata."""
+    """The signatures of a model; `tabserve` contains the values for which TF Serving's metadata have no field."""
     schema = model.schema
     inputs = {feature.name: tensor_info(feature.name, dtype(feature)) for feature in schema.features}
     outputs = {

@@ -1,4 +1,4 @@
-"""`/`: the page for people, and its static files. They have no data of models, so they need no key."""
+"""`/`: the page for people, and its static files. They contain no data of models, so they need no key."""
 
 import asyncio
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ NO_SNIFFING: Header = (b"x-content-type-options", b"nosniff")
 
 
 class BrowserPage(Page):
-    """`/`: the page where Accept names HTML, for all others the liveness that KServe's client reads there."""
+    """`/`: the page if Accept names HTML, else the liveness that KServe's client reads there."""
 
     access: Access = "open"
 
@@ -64,7 +64,7 @@ def file_response(exchange: HttpExchange, file: BrowserContent, headers: list[He
 class BrowserPageRoutes:
     """`/` and `/page/`."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         return {"/": BrowserPage(plane)}
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:

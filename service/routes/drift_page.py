@@ -24,7 +24,7 @@ UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
 
 class DriftOptions(NamedTuple):
-    """The query. version: empty for the champion. seconds: of the window, None for the default."""
+    """The query. version: empty for the champion. seconds: the length of the window; None for the default."""
 
     model: str
     version: str
@@ -50,7 +50,7 @@ class DriftPage(Page):
 class DriftRoutes:
     """The route `/drift`."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         return {PATH: DriftPage(plane)}
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
@@ -58,7 +58,7 @@ class DriftRoutes:
 
 
 def parse_options(query: bytes, names: Sequence[str]) -> DriftOptions:
-    """names: of the models that the caller may see. Raises RequestNotValid."""
+    """The options in a query. names: the models that the caller may see. Raises RequestNotValid."""
     values: dict[str, str] = {}
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace"):
         if name not in OPTIONS:
@@ -69,7 +69,7 @@ def parse_options(query: bytes, names: Sequence[str]) -> DriftOptions:
         values[name] = value
     if "model" not in values and len(names) != 1:
         raise unknown_option(f"the option 'model' is missing; served models: {', '.join(names)}")
-    window = values.get("window")  # empty as in the default of the OpenAPI document, which some clients send
+    window = values.get("window")  # empty is the default in the OpenAPI document, which some clients send
     seconds = parse_window(window) if window else None
     model = values.get("model", names[0] if names else "")
     return DriftOptions(
@@ -87,14 +87,14 @@ def parse_window(text: str) -> float:
 
 
 def parse_flag(name: str, text: str) -> bool:
-    """An empty value counts as absent. Raises RequestNotValid."""
+    """The value of a boolean option. An empty value is the same as none. Raises RequestNotValid."""
     if text not in ("", "true", "false"):
         raise unknown_option(f"{name}={truncate(text)!r} is not valid, expected true or false")
     return text == "true"
 
 
 def find_version(snapshot: Snapshot, options: DriftOptions) -> ServedModel:
-    """A version by number or alias, by default the champion. Raises NotFound or NotReady."""
+    """A version by number or alias; by default the champion. Raises NotFound or NotReady."""
     if options.version.isdecimal() or not options.version:
         return snapshot.find(options.model, options.version and normal_version(options.version))
     return snapshot.find(options.model, alias=options.version)

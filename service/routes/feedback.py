@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # imported at its first use
 PREFIX = "/feedback/"
 DAY_S = 86_400.0
 WINDOWS = {"24h": DAY_S, "7d": 7 * DAY_S, "30d": 30 * DAY_S, "all": None}
-"""How far back the live metrics go, from the beginning of the hour."""
+"""The windows of the live metrics, in seconds; each begins at the beginning of an hour."""
 
 
 class FeedbackRoute(Route):
@@ -80,7 +80,7 @@ def parse_window(query: bytes) -> float:
 class FeedbackRoutes:
     """The routes below `/feedback/`."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         return {f"{PREFIX}{name}": FeedbackRoute(plane, entry) for name, entry in snapshot.entries.items()}
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:

@@ -28,10 +28,10 @@ from service.version import version
 CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
 ACCEPTED_TYPES = "application/json or text/csv in UTF-8"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
-MAX_ATTRIBUTES_BYTES = 1024  # bytes; SageMaker forwards no more
+MAX_ATTRIBUTES_BYTES = 1024  # in bytes; SageMaker forwards no longer attributes
 CLARIFY = b"x-amzn-sagemaker-enable-explanations"
 Form = Literal["plain", "vertex", "clarify"]
-"""The format of a response: `vertex` and `clarify` have the explanations next to the predictions, not in them."""
+"""The format of a response: `vertex` and `clarify` have the explanations next to the predictions, not inside them."""
 
 
 class MLflowRoute(Route):
@@ -45,7 +45,7 @@ class MLflowRoute(Route):
 
 
 class ParsedBody(NamedTuple):
-    """The rows of a request, which are not validated yet, and its parameters. large: a thread validates the rows."""
+    """The unvalidated rows of a request, and its parameters. large: whether a thread validates the rows."""
 
     validate: RowsValidator
     large: bool
@@ -53,7 +53,7 @@ class ParsedBody(NamedTuple):
 
 
 class InvocationsAnswer(NamedTuple):
-    """The content of a response. served: the version whose output columns it has."""
+    """The content of a response. served: the version whose output columns the response has."""
 
     served: ServedModel
     rows: ValidatedRows
@@ -83,7 +83,7 @@ class InvocationsAnswer(NamedTuple):
 
 
 class InvocationsRoute(MLflowRoute):
-    """Predicts with the only served model, or with the one that the request or TABSERVE_DEFAULT_MODEL names."""
+    """Predicts with the only served model, or with the model that the request or TABSERVE_DEFAULT_MODEL names."""
 
     def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
         only = [*snapshot.entries.values()]
@@ -101,7 +101,7 @@ class InvocationsRoute(MLflowRoute):
         parsed = await self.parse(found, body, headers)
         with translate_option_errors():
             options = parse_output_options({**levels(attributes), **parsed.parameters})
-        form, explained = self.explanations(options, headers)
+        form, explained = self.response_form(options, headers)
         served = plane.extended(found, explained)
         rows, outputs = await plane.predict(served, parsed.validate, exchange.prediction_context, large=parsed.large)
         if form != "plain":
@@ -122,8 +122,8 @@ class InvocationsRoute(MLflowRoute):
         exchange.check_model(name)
         return self.snapshot.entry(name)
 
-    def explanations(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
-        """The form of the response, and the options with the explanations that it needs. Raises RequestNotValid."""
+    def response_form(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
+        """The form of the response, and the options including its explanations. Raises RequestNotValid."""
         if CLARIFY not in headers:
             return "plain", options
         if not cloud_explanations.clarify_enabled(headers[CLARIFY]):
@@ -153,7 +153,7 @@ class InvocationsRoute(MLflowRoute):
 
 
 class VertexRoute(InvocationsRoute):
-    """The same at the path that Vertex AI configures."""
+    """The predictions route at the path that Vertex AI configures."""
 
     protocol = "vertex"
 
@@ -161,7 +161,7 @@ class VertexRoute(InvocationsRoute):
 class VertexExplainRoute(VertexRoute):
     """Vertex AI's `:explain`: predictions and explanations."""
 
-    def explanations(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
+    def response_form(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
         return "vertex", with_explanations(options)
 
 
@@ -186,9 +186,9 @@ class VersionRoute(MLflowRoute):
 
 
 class InvocationsRoutes:
-    """MLflow's paths, and those that Vertex AI or the settings configure."""
+    """MLflow's paths, and the paths that Vertex AI or the settings configure."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         routes: dict[str, Route] = {
             "/ping": PingRoute(plane),
             "/health": PingRoute(plane),
@@ -203,11 +203,11 @@ class InvocationsRoutes:
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
-        return None  # `listed` has all of them
+        return None  # `common_routes` has all paths
 
 
 def explain_path(predict_path: str) -> str:
-    """`…:explain` for the path of predictions."""
+    """The path of `:explain` next to the path of predictions."""
     return f"{predict_path.removesuffix(':predict')}:explain"
 
 
@@ -222,7 +222,7 @@ def custom_attributes(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def levels(attributes: Mapping[str, str]) -> dict[str, str]:
-    """The attributes that a CSV cannot contain."""
+    """The levels among the attributes, which replace parameters that a CSV cannot contain."""
     return {name: attributes[name] for name in ("interval", "set") if name in attributes}
 
 

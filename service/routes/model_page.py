@@ -19,7 +19,7 @@ HISTOGRAMS = "histograms"
 
 
 class ModelPage(Page):
-    """`?histograms=true` adds the histograms of the columns. Other options are ignored."""
+    """The page of a model. `?histograms=true` adds the histograms of the columns. Other options are ignored."""
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
         super().__init__(plane, model_name=served.name)
@@ -75,6 +75,6 @@ def histograms_of(model: TabularModel) -> dict[str, list[dict[str, Any]]]:
     """The cells of each column with their shares of the training rows; empty for a version without a reference."""
     if model.reference is None:
         return {}
-    from models.drift.histograms import training_histograms  # a worker is smaller without it
+    from models.drift.histograms import training_histograms  # a worker needs less memory without this module
 
     return training_histograms(model.schema, model.reference)

@@ -1,4 +1,4 @@
-"""`/predict/{model}`: the native API. This module handles JSON; `http.table_handler` the table formats."""
+"""`/predict/{model}`: the native API. This module handles JSON; `http.table_handler` handles the table formats."""
 
 import re
 import time
@@ -28,7 +28,7 @@ from service.served_model import ServedModel
 
 PREFIX = "/predict/"
 VERSION = re.compile(PREFIX + r"(?P<name>[^/]+)/(?:versions/(?P<version>[^/]+)|aliases/(?P<alias>[^/]+))")
-SMALL_BYTES = 16 * 1024  # larger bodies do not try the fast path
+SMALL_BYTES = 16 * 1024  # the fast path is not tried for larger bodies
 
 
 class PredictRoute(Route):
@@ -66,7 +66,7 @@ class PredictRoute(Route):
         return Response(await predict_json(self.plane, served, body, options.on_invalid, exchange.prediction_context))
 
     def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
-        """The response to a few valid rows without warnings in a small body, and their number."""
+        """The response to a small body with a few valid rows without warnings, and the number of rows."""
         if len(body) > SMALL_BYTES or self.served.inline_rows < 1 or (rows := self._parse_body(body)) is None:
             return None
         outputs = self.plane.predict_fast(self.served, rows, request_id)
@@ -108,7 +108,7 @@ class PredictOptions(NamedTuple):
     """The query of a predict request."""
 
     on_invalid: str = "fail"
-    inputs: bool = False  # of a Parquet body, in a CSV response
+    inputs: bool = False  # columns of a Parquet body in a CSV response
     outputs: OutputOptions = OutputOptions()
 
     @property
@@ -160,7 +160,7 @@ class UnknownModelRoute(Route):
 class NativeRoutes:
     """The routes below `/predict/`."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         return {
             f"{PREFIX}{name}": route_of_model(plane, entry, partial(PredictRoute, plane))
             for name, entry in snapshot.entries.items()

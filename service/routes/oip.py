@@ -37,9 +37,9 @@ from service.version import version
 OCTET_STREAM = b"application/octet-stream"
 TIMEOUT = b"x-request-timeout"
 FAST_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)
-"""Replaces the validated row after the fast path."""
+"""The validated row that stands for the actual row after the fast path."""
 EXTENSIONS = ("binary_tensor_data", "model_repository")
-MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>infer|ready))?/?")
+MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>infer|ready))?/?")
 LOAD_OR_UNLOAD = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<change>load|unload)")
 
 
@@ -155,7 +155,7 @@ class ServerMetadataRoute(ConstantRoute):
 
 
 class OipModelListRoute(OipRoute):
-    """The names of the models, as KServe lists them."""
+    """The names of the models, in KServe's format."""
 
     methods = ("GET",)
 
@@ -183,7 +183,7 @@ class RepositoryIndexRoute(OipRoute):
 
 
 class LoadRoute(OipRoute):
-    """Triton's load and unload: serve a model, or answer 404 for it."""
+    """Triton's load and unload: start or stop serving a model."""
 
     access = "admin"
 
@@ -241,14 +241,16 @@ class OipErrorRoute(OipRoute):
 class OipRoutes:
     """The routes below `/v2/`."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         routes = self._server_routes(plane, snapshot)
         for name, entry in snapshot.entries.items():
-            for what in ("infer", "ready", None):
-                end = f"/{what}" if what else ""
-                routes[f"/v2/models/{name}{end}"] = self._model_route(plane, entry, None, what)
+            for action in ("infer", "ready", None):
+                end = f"/{action}" if action else ""
+                routes[f"/v2/models/{name}{end}"] = self._model_route(plane, entry, None, action)
                 for number, served in entry.versions.items():
-                    routes[f"/v2/models/{name}/versions/{number}{end}"] = self._model_route(plane, entry, served, what)
+                    routes[f"/v2/models/{name}/versions/{number}{end}"] = self._model_route(
+                        plane, entry, served, action
+                    )
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
@@ -266,7 +268,7 @@ class OipRoutes:
             served = entry.find(found["version"]) if found["version"] else None
         except RequestError as error:
             return OipErrorRoute(plane, error, found["name"])
-        return self._model_route(plane, entry, served, found["what"])
+        return self._model_route(plane, entry, served, found["action"])
 
     def _server_routes(self, plane: DataPlane, snapshot: Snapshot) -> dict[str, Route]:
         return {
@@ -277,26 +279,26 @@ class OipRoutes:
             "/v2/repository/index": RepositoryIndexRoute(plane),
         }
 
-    def _model_route(self, plane: DataPlane, entry: ModelEntry, served: ServedModel | None, what: str | None) -> Route:
-        """served: the version that the path names."""
-        if what == "infer":
+    def _model_route(
+        self, plane: DataPlane, entry: ModelEntry, served: ServedModel | None, action: str | None
+    ) -> Route:
+        """The route of a model's path. served: the version in the path."""
+        if action == "infer":
             return InferRoute(plane, served) if served else route_of_model(plane, entry, partial(InferRoute, plane))
-        if what == "ready":
+        if action == "ready":
             return ModelReadyRoute(plane, entry.name)
         return ModelMetadataRoute(plane, entry, served or entry.champion)
 
 
 async def visible_index(exchange: Exchange, ready: bool) -> list[dict[str, str]]:
-    """The repository index, reduced to the models that the caller may see."""
+    """The repository index with the models that the caller may see."""
     index = await asyncio.to_thread(repository_index, exchange.context, ready)
     return [one for one in index if exchange.caller.may_use(one["name"])]
 
 
 def repository_index(context: ServerContext, ready: bool) -> list[dict[str, str]]:
-    """The stored versions of the models of this server and whether they are served. ready: only those that are.
-
-    Reads the store.
-    """
+    """The stored versions of this server's models, and whether they are served. ready: only served versions. Reads the
+    store."""
     plane, selection = context.plane, context.admin.follower.selection if context.admin else None
     snapshot, problems = plane.snapshot, plane.following.problems
     served = {one.model.tag: one for one in snapshot.served}

@@ -1,4 +1,4 @@
-"""The base class of pages: routes for GET that answer in every state of the server."""
+"""The base class of pages: routes for GET that respond in every state of the server."""
 
 from service.access.caller import Access
 from service.routes.route import Route

@@ -23,7 +23,7 @@ from service.routes.version_pages import VersionCardPage, VersionListPage
 
 MODELS, VERSIONS = "/models/", "/versions"
 CARD = re.compile(r"([^/]+)/versions/0*([1-9][0-9]{0,17})/card")
-MAX_DOCUMENTS = 16  # limit of cached documents, one for each set of models that a key may see
+MAX_DOCUMENTS = 16  # limit of cached documents; there is one for each set of models that a key may see
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -76,10 +76,10 @@ class MetricsPage(Page):
 
 
 class OpenApiPage(Page):
-    """The OpenAPI document of the models that the caller may see, built for the first request."""
+    """The OpenAPI document of the models that the caller may see. It is built for the first request."""
 
     def __init__(self, plane: DataPlane, names: Sequence[str], document: Callable[[Sequence[str]], bytes]) -> None:
-        """names: of all models. document: builds the document of selected models."""
+        """names: the names of all models. document: builds the document of selected models."""
         super().__init__(plane)
         self._names = names
         self._build = document
@@ -109,7 +109,7 @@ class ModelListPage(Page):
 class PageRoutes:
     """The routes of all pages except the OpenAPI document, which the router adds."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         routes: dict[str, Route] = {
             "/livez": LivenessPage(plane),
             "/readyz": ReadinessPage(plane),

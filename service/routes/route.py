@@ -16,8 +16,8 @@ ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class Route:
     """The handler of one path. `protocol` is the label of its metrics; `served` the model version to count it for.
 
-    `access` is the scope that a key needs, or `open`: each route declares it. `model_name` is the model that the path
-    names, for keys that may use some models only; for a model in the body or a header call `exchange.check_model`.
+    `access` is the scope that a key needs, or `open`: each route declares it. `model_name` is the model in the path,
+    for keys that may use only some models. For a model in the body or a header, call `exchange.check_model`.
 
     The application and the exchange check methods and limits, translate errors, and record metrics and logs. A route
     decodes the request, calls the data plane and encodes the response.
@@ -25,9 +25,9 @@ class Route:
 
     protocol: str
     methods: tuple[str, ...] = ("POST",)
-    allow: tuple[str, ...] = ()  # methods for OPTIONS and the Allow header; if empty, OPTIONS gets 405
-    always: ClassVar[bool] = False  # also answers while models load and while the server stops
-    probe: ClassVar[bool] = False  # a readiness probe, which fails while the server drains
+    allow: tuple[str, ...] = ()  # methods for OPTIONS and the Allow header; if empty, OPTIONS is refused with 405
+    always: ClassVar[bool] = False  # whether it also responds while models load and while the server stops
+    probe: ClassVar[bool] = False  # whether it is a readiness probe, which fails while the server drains
     access: Access = "admin"
     answers_directly = False  # whether `answer` may return a response
     direct_headers = b""  # additional headers of a direct response
@@ -49,7 +49,7 @@ class Route:
     def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
         """The JSON response to a common POST request without options, and its number of rows.
 
-        None for all other requests: `handle` responds to them.
+        None for other requests, to which `handle` responds.
         """
         return None
 
@@ -68,13 +68,13 @@ class Route:
 
 
 class RouteGroup(Protocol):
-    """The routes of one protocol: the common paths in a dictionary, the others found by their prefix."""
+    """The routes of one protocol. The common paths are in a dictionary; other paths are found by their prefix."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
-        """The routes of the common paths, known from the served models."""
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+        """The routes of the paths that the served models determine, by path."""
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
-        """The route of a path that is not listed, or None if the path does not belong to this protocol.
+        """The route of a path outside of `common_routes`, or None if the path does not belong to this protocol.
 
-        An unknown path or model of this protocol gets a route that responds with an error.
+        For an unknown path or model of this protocol, the route responds with an error.
         """

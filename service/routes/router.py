@@ -36,7 +36,7 @@ ROUTE_GROUPS: Sequence[RouteGroup] = (
 
 
 class Router:
-    """Finds routes by a dictionary of the common paths, and through the route groups for all others.
+    """Finds the routes of common paths in a dictionary, and those of other paths through the route groups.
 
     A router belongs to one snapshot of the registry and is replaced together with it. `direct` has the routes that
     answer common requests without the application.
@@ -45,19 +45,21 @@ class Router:
     def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._plane = plane
-        self.listed: dict[str, Route] = {}
-        for group in reversed(ROUTE_GROUPS):  # if two groups list a path, the first one handles it
-            self.listed |= group.listed(plane, self.snapshot)
-        self.direct = {path.encode(): route for path, route in self.listed.items() if route.answers_directly}
-        self.listed["/docs.json"] = OpenApiPage(plane, snapshot.names, partial(openapi_document, plane, snapshot))
+        self.common_routes: dict[str, Route] = {}
+        for group in reversed(ROUTE_GROUPS):  # if two groups have the same path, the first group handles it
+            self.common_routes |= group.common_routes(plane, self.snapshot)
+        self.direct = {path.encode(): route for path, route in self.common_routes.items() if route.answers_directly}
+        self.common_routes["/docs.json"] = OpenApiPage(
+            plane, snapshot.names, partial(openapi_document, plane, snapshot)
+        )
 
     def find(self, path: str) -> Route | None:
-        """The route of a path that is not in `listed`; None if no group has it.
+        """The route of a path that is not in `common_routes`; None if no group has it.
 
-        A path with an extra slash at its end gets the same answer as without it, not a redirect.
+        A path with an extra slash at its end has the same route as without it; there is no redirect.
         """
         if path.endswith("/") and len(path) > 1:
-            found = self.listed.get(path[:-1]) or self._find_in_groups(path[:-1])
+            found = self.common_routes.get(path[:-1]) or self._find_in_groups(path[:-1])
             if found is not None:
                 return found
         return self._find_in_groups(path)
@@ -67,13 +69,13 @@ class Router:
         return next((route for route in found if route is not None), None)
 
     def passthrough(self, app: App, path: str) -> Route:
-        """The route of all requests that match no other."""
+        """The route of requests that match no other route."""
         return passthrough_for(self._plane, app, path)
 
 
 def openapi_document(plane: DataPlane, snapshot: Snapshot, names: Sequence[str]) -> bytes:
     """The document of the models with these names."""
-    from service.openapi import document  # imported when the page is requested: a worker is smaller without it
+    from service.openapi import document  # imported at the first request: a worker needs less memory without it
 
     models = [model for model in snapshot.champions if model.name in names]
     return document.document(models, plane.settings, version())

@@ -1,4 +1,4 @@
-"""The route of a path without a version if several versions get a share of its requests."""
+"""The route of a path without a version if several versions share the requests."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from service.traffic_split import CLIENT_KEY, KEY_BYTES, row_key
 
 
 class SplitRoute(Route):
-    """Passes each request to the route of the version of its client or, without a client key, of its row."""
+    """Passes each request to the route of a version, which the client key or, without one, the row determines."""
 
     access = "predict"
     splits_requests = True
@@ -23,7 +23,7 @@ class SplitRoute(Route):
         some = next(iter(self._routes.values()))
         self.protocol, self.methods, self.allow = some.protocol, some.methods, some.allow
         self.answers_directly = some.answers_directly
-        self.error_response = some.error_response  # type: ignore[method-assign]  # of the same protocol
+        self.error_response = some.error_response  # type: ignore[method-assign]  # all routes have the same protocol
 
     def for_body(self, body: bytes) -> Route:
         return self._routes[self._entry.version_for(row_key(body)).version]
@@ -35,13 +35,13 @@ class SplitRoute(Route):
 
 
 async def choose_version(entry: ModelEntry, exchange: HttpExchange) -> ServedModel:
-    """The version for a request that names none. Raises RequestError."""
+    """The version for a request without a version. Raises RequestError."""
     client = exchange.headers.get(CLIENT_KEY)
     return entry.version_for(client or row_key(await exchange.body.peek(KEY_BYTES)))
 
 
 def version_for_body(entry: ModelEntry, headers: Mapping[bytes, bytes], body: bytes) -> ServedModel:
-    """The version for a request that names none and has this body."""
+    """The version for a request with this body and without a version."""
     if not entry.split:
         return entry.champion
     return entry.version_for(headers.get(CLIENT_KEY) or row_key(body[:KEY_BYTES]))

@@ -131,7 +131,7 @@ class ModelInfoRoute(TFServingRoute):
 
 
 class TFServingModelListRoute(TFServingRoute):
-    """The names of the models, as KServe lists them."""
+    """The names of the models, in KServe's format."""
 
     methods = ("GET",)
 
@@ -159,7 +159,7 @@ class TFServingErrorRoute(TFServingRoute):
 class TFServingRoutes:
     """The routes below `/v1/`."""
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         paths = ["/v1/models"]
         for name, entry in snapshot.entries.items():
             versions = [f"/v1/models/{name}/versions/{version}" for version in entry.versions]

@@ -27,9 +27,9 @@ from service.routes.route import Route
 from service.routes.version_pages import version_list_response
 from service.version_admin import RequestedChange
 
-PATH = re.compile(r"/models/(?P<model>[^/]+)/(?:aliases/(?P<alias>[^/]+)|(?P<what>promote|rollback|traffic|shadow))")
+PATH = re.compile(r"/models/(?P<model>[^/]+)/(?:aliases/(?P<alias>[^/]+)|(?P<action>promote|rollback|traffic|shadow))")
 ETAG = re.compile(rb'(?:W/)?"?(\d+)"?')
-MAX_ENTRIES = 1000  # limit of the newest audit entries in a response
+MAX_ENTRIES = 1000  # limit of audit entries in a response, which has the newest
 Change = Callable[[ModelState], ModelState]
 
 
@@ -73,7 +73,7 @@ class VersionChangeRoute(Route):
 
 
 class AliasRoute(VersionChangeRoute):
-    """`PUT` names a version, `DELETE` deletes the name."""
+    """Sets (`PUT`) or deletes (`DELETE`) an alias of a version."""
 
     methods = ("PUT", "DELETE")
 
@@ -109,7 +109,7 @@ class RollbackRoute(VersionChangeRoute):
 
 
 class TrafficRoute(VersionChangeRoute):
-    """Splits the requests without a version. Null: all to the champion."""
+    """Splits the requests without a version. The body null sends all requests to the champion."""
 
     methods = ("PUT",)
 
@@ -122,7 +122,7 @@ class TrafficRoute(VersionChangeRoute):
 
 
 class ShadowRoute(VersionChangeRoute):
-    """Sends copies of a share of the requests to another version. Null: none."""
+    """Sends copies of a share of the requests to another version. The body null ends this."""
 
     methods = ("PUT",)
 
@@ -135,7 +135,7 @@ class ShadowRoute(VersionChangeRoute):
 
 
 class AuditRoute(Route):
-    """The newest changes, oldest first."""
+    """The newest changes in the order of time."""
 
     protocol = "admin"
     access = "admin"
@@ -160,7 +160,7 @@ class AuditRoute(Route):
 
 
 class VersionChangeRoutes:
-    """The routes below `/models/` that change something, and `/audit`."""
+    """The routes below `/models/` that change the served versions, and `/audit`."""
 
     ROUTES: ClassVar[Mapping[str, Callable[[DataPlane, str], Route]]] = {
         "promote": PromoteRoute,
@@ -169,7 +169,7 @@ class VersionChangeRoutes:
         "shadow": ShadowRoute,
     }
 
-    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+    def common_routes(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         return {"/audit": AuditRoute(plane)}
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
@@ -178,11 +178,11 @@ class VersionChangeRoutes:
             return None
         if found["alias"]:
             return AliasRoute(plane, found["model"], found["alias"])
-        return self.ROUTES[found["what"]](plane, found["model"])
+        return self.ROUTES[found["action"]](plane, found["model"])
 
 
 async def set_served(exchange: Exchange, model: str, *, served: bool) -> None:
-    """Serve a model, or answer 404 for it. Raises RequestError."""
+    """Start or stop serving a model. Raises RequestError."""
     exchange.context.access.check_admin(exchange)
     apply = partial(serving_changes.set_served, served=served)
     change = RequestedChange(model, "load" if served else "unload", apply, actor_of(exchange))
@@ -197,7 +197,7 @@ async def make_change(exchange: Exchange, change: RequestedChange) -> None:
 
 
 def actor_of(exchange: Exchange) -> str:
-    """Who makes a change, for the audit."""
+    """The author of a change, for the audit."""
     name = exchange.caller.name
     return f"{exchange.protocol} {exchange.client}" + (f" key {name}" if name else "")
 
@@ -226,7 +226,7 @@ def check_object(body: Any) -> dict[str, Any]:
 
 
 def check_names(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Raises RequestNotValid for a field with another name."""
+    """Raises RequestNotValid if a field does not have one of these names."""
     document = check_object(body)
     for name in document:
         if name not in names:

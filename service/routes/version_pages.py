@@ -1,4 +1,4 @@
-"""`GET /models/{name}/versions`: all stored versions of a model, and which of them are served; their cards."""
+"""`GET /models/{name}/versions`: the stored versions of a model, their state and their cards."""
 
 import asyncio
 import re
@@ -60,7 +60,8 @@ class VersionCardPage(Page):
 
 async def version_list_response(plane: DataPlane, entry: ModelEntry) -> Response:
     """The versions of a model, with the generation as ETag for If-Match."""
-    document = await asyncio.to_thread(version_list, plane, entry)  # the store may hang: not in the data plane's thread
+    # not in the data plane's thread, because the store may hang
+    document = await asyncio.to_thread(version_list, plane, entry)
     live = await live_metrics(plane, entry)
     for version in document["versions"]:
         if (found := live.get(version["version"])) is not None:
@@ -70,12 +71,12 @@ async def version_list_response(plane: DataPlane, entry: ModelEntry) -> Response
 
 async def live_metrics(plane: DataPlane, entry: ModelEntry) -> dict[str, dict[str, Any]]:
     """The live metrics of the versions that have feedback, without a window."""
-    if not plane.live.has_any:
+    if not plane.live.has_feedback:
         return {}
     desk = plane.feedback
     try:
         versions = report(entry, await desk.run(desk.sums, entry.name, 0.0))
-    except RetryLater:  # the list is also needed where they cannot be read now
+    except RetryLater:  # the list is also needed if the metrics cannot be read now
         return {}
     return {
         one["version"]: {name: value for name, value in one.items() if name not in ("version", "aliases")}
@@ -88,9 +89,9 @@ def version_list(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
     """The document of the page. Reads the store."""
     stored = stored_versions(plane, entry.name)
     traffic = entry.split or {entry.aliases[CHAMPION]: 100}
-    versions = [described(plane, entry, one) | {"traffic": traffic.get(str(one.version), 0)} for one in stored]
+    versions = [describe_version(plane, entry, one) | {"traffic": traffic.get(str(one.version), 0)} for one in stored]
     head = {"model": entry.name, "generation": plane.following.wanted_generation}
-    return head | served_by(plane, entry) | {"versions": versions}
+    return head | serving_settings(plane, entry) | {"versions": versions}
 
 
 def stored_versions(plane: DataPlane, model: str) -> Sequence[StoredVersion]:
@@ -98,8 +99,8 @@ def stored_versions(plane: DataPlane, model: str) -> Sequence[StoredVersion]:
     return store.versions(plane.settings.store)[0].get(model, ())
 
 
-def served_by(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
-    """Settings other than aliases and traffic: the champion to which a rollback returns, a canary's rule, a shadow."""
+def serving_settings(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
+    """The settings except aliases and traffic: the rollback's target, the rule of the canary, the shadow."""
     found: dict[str, Any] = {}
     try:
         state = ServingFile(store.home(plane.settings.store)).read().model(entry.name)
@@ -114,7 +115,7 @@ def served_by(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
     return found
 
 
-def described(plane: DataPlane, entry: ModelEntry, stored: StoredVersion) -> dict[str, Any]:
+def describe_version(plane: DataPlane, entry: ModelEntry, stored: StoredVersion) -> dict[str, Any]:
     version, problem = str(stored.version), plane.following.problems.get(stored.tag)
     state = "loaded" if version in entry.versions else "failed" if problem else "stored"
     description: dict[str, Any] = {
@@ -136,7 +137,7 @@ def metrics_of(folder: Path) -> Any:
 
 
 def trained_at(folder: Path) -> str | None:
-    """When the version was stored, according to BentoML's description or else to its files."""
+    """The time when the version was stored, from BentoML's description or else from its files."""
     try:
         if (description := folder / DESCRIPTION_FILE).is_file():
             found = CREATION_TIME.search(read_document(description).decode())

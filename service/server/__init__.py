@@ -1,1 +1,1 @@
-"""The server process: its start, shutdown, connections, HTTP protocol and supervisor, by hooks into libraries."""
+"""The server process: its start, shutdown, connections, HTTP protocol and supervisor, and hooks into libraries."""

@@ -1,4 +1,4 @@
-"""A BentoML service that wraps BentoML's ASGI app in ours."""
+"""A BentoML service that wraps BentoML's ASGI app in tabserve's ASGI application."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from service.server.worker import in_worker
 
 
 def service_class(wrap: Callable[[Any], Any]) -> type[Any]:
-    """A class for `bentoml.service`. wrap: takes BentoML's ASGI app with its middlewares, returns ours."""
+    """A class for `bentoml.service`. wrap: returns tabserve's application for BentoML's ASGI app."""
     from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
     class WrappedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it

@@ -1,4 +1,4 @@
-"""Responses of unknown length to HTTP/1.0, which has no chunks: the end of the connection is the end of the body."""
+"""Responses of unknown length to HTTP/1.0 clients: without chunks, the end of the connection ends the body."""
 
 import sys
 from typing import Any
@@ -7,9 +7,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def delimit_by_close(cycle: RequestResponseCycle) -> None:
-    """Send the response of a request of HTTP/1.0 without chunks, also if it has no Content-Length.
+    """Send the response to an HTTP/1.0 request without chunks, even if it has no Content-Length.
 
-    uvicorn closes the connection after every response to HTTP/1.0.
+    uvicorn closes the connection after each response to an HTTP/1.0 client.
     """
     send: Any = cycle.send
     has_length = True

@@ -1,9 +1,9 @@
 """Accepts the connections of a worker in bulk, and balances them between the workers of a server.
 
-libuv accepts one connection per turn of the event loop. Under load each turn serves all open connections, so a new one
-would wait as many turns as there are connections before it: seconds. If workers share a listening socket, the one
-that wakes first accepts nearly all connections that are opened together. So each worker accepts in bulk, but a worker
-with more connections than another lets that one accept first for a moment.
+libuv accepts one connection per turn of the event loop. Under load, each turn serves all open connections, so a new
+connection would wait for seconds: one turn for each connection before it. If workers share a listening socket, the
+first worker to wake accepts nearly all connections that are opened together. So each worker accepts in bulk, but a
+worker with more connections than another worker lets it accept first for a moment.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.server.connection_counts import CONNECTIONS_PER_LEAD, ConnectionCou
 from service.server.library_hooks import uvicorn_hooks
 from service.server.tls import HANDSHAKE_S, TlsContext
 
-MAX_ACCEPTS = 64  # per turn of the event loop
+MAX_ACCEPTS = 64  # limit per turn of the event loop
 YIELD_S = 0.001  # the pause that lets other workers accept first
 PUBLISH_INTERVAL_S = 0.05
 REFRESH_INTERVAL_S = 0.5
@@ -39,7 +39,7 @@ class ConnectionBalancer:
         counts: ConnectionCounts,
         tls: TlsContext | None = None,
     ) -> None:
-        """server: has started. Raises OSError if file descriptors run out; then uvicorn's listeners remain."""
+        """server: a started server. Raises OSError if file descriptors run out; then uvicorn's listeners remain."""
         if server.config.is_ssl and tls is None:
             raise RuntimeError("a server with TLS would accept connections without it")
         self._connections = server.server_state.connections
@@ -76,11 +76,11 @@ class ConnectionBalancer:
         """uvicorn awaits this for each listener; it returns immediately."""
 
     async def exchange_counts(self) -> None:
-        """Publish the count of this worker and read those of the others, until closed."""
+        """Publish the count of this worker and read the counts of the other workers, until closed."""
         while self.sockets:
             try:
                 self._counts.refresh()
-            except Exception as error:  # usually out of file descriptors: use the last known counts meanwhile
+            except Exception as error:  # usually out of file descriptors: the last known counts are used meanwhile
                 log.warning(
                     "cannot read the connection counts of other workers",
                     extra={"reason": str(error), "retry_s": REFRESH_INTERVAL_S},
@@ -104,7 +104,7 @@ class ConnectionBalancer:
         self._loop.call_later(seconds, self._resume, listener)
 
     def _resume(self, listener: socket.socket) -> None:
-        """Accept at least one connection: a worker that hangs would seem to have few connections forever."""
+        """Accept at least one connection, because a worker that hangs appears to have few connections forever."""
         if listener in self.sockets:
             self._loop.add_reader(listener, self._on_readable, listener)
             count = self._count()
@@ -122,7 +122,7 @@ class ConnectionBalancer:
                 pass
 
     def _accept(self, listener: socket.socket, limit: int) -> bool:
-        """Accept up to `limit` connections. Returns whether more may wait."""
+        """Accept up to `limit` connections. Returns whether more connections may wait."""
         more = True
         for _ in range(min(limit, MAX_ACCEPTS)):
             try:
@@ -130,7 +130,7 @@ class ConnectionBalancer:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 more = False
                 break
-            except OSError as error:  # usually out of file descriptors: some may be free later
+            except OSError as error:  # usually out of file descriptors, some of which may be free later
                 log.warning("cannot accept connections", extra={"reason": str(error), "retry_s": RETRY_S})
                 self._pause(listener, RETRY_S)
                 more = False

@@ -7,23 +7,23 @@ from pathlib import Path
 
 from service.worker_records import is_alive
 
-MAX_LEAD = 2  # a worker may have this many connections more than the worker with the fewest
-CONNECTIONS_PER_LEAD = 16  # and one more for each of this many connections that it has
-UNSHARED_CAPACITY = 64  # capacity if there is only one worker
+MAX_LEAD = 2  # the number by which a worker may exceed the worker with the fewest connections
+CONNECTIONS_PER_LEAD = 16  # the number grows by one for this number of its own connections
+UNSHARED_CAPACITY = 64  # the capacity if there is only one worker
 PREFIX = "connections_"
 
 
 class ConnectionCounts:
-    """The connection counts of this worker and of the others."""
+    """The connection counts of this worker and of the other workers."""
 
     def __init__(self, folder: Path | None) -> None:
-        """folder: shared by the workers; None if there is only one."""
+        """folder: the folder that the workers share; None if there is only one worker."""
         self._folder = folder
         self._own_file = folder and folder / f"{PREFIX}{os.getpid()}"
         self._others: dict[str, memoryview] = {}
         self._own = memoryview(bytearray(4)).cast("i")
         if self._own_file:
-            # a dead worker with the same process id left it; other workers may map it
+            # a file of a dead worker with the same process id, which other workers may map
             self._own_file.unlink(missing_ok=True)
             self._own_file.write_bytes(bytes(4))
             self._own = mapped(self._own_file)
@@ -34,14 +34,14 @@ class ConnectionCounts:
         self._own[0] = count
 
     def capacity(self, count: int) -> int:
-        """How many connections this worker may accept now that it has `count`; none if below 1."""
+        """The number of connections that this worker may accept if it has `count`. Below 1 it may accept none."""
         if not self._others:
             return UNSHARED_CAPACITY
         fewest = min(other[0] for other in self._others.values())
         return fewest + MAX_LEAD + count // CONNECTIONS_PER_LEAD - count
 
     def refresh(self) -> None:
-        """Find new workers and forget dead ones."""
+        """Find new workers and forget dead workers."""
         if not self._folder:
             return
         files = [file for file in self._folder.glob(f"{PREFIX}*") if file.name[len(PREFIX) :].isdecimal()]

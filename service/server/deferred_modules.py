@@ -1,6 +1,6 @@
-"""Modules of BentoML that a worker imports and does not use: they are loaded when they are used.
+"""Modules of BentoML that a worker imports and does not use. They are loaded at their first use.
 
-A worker does not start processes, and this service is not a proxy of another server. The modules for both load
+A worker does not start processes, and this service is not a proxy of another server. The modules for these tasks load
 circus, tornado, ZeroMQ and pyparsing.
 """
 
@@ -16,18 +16,19 @@ MODULES = {
 
 
 def defer_modules() -> None:
-    """Put a substitute in the place of each module of MODULES that is not loaded."""
+    """Register a substitute for each module of MODULES that is not loaded."""
     for name, function in MODULES.items():
         if name not in sys.modules:
             sys.modules[name] = _substitute(name, function)
 
 
 def _substitute(name: str, function: str) -> ModuleType:
-    """A module whose function loads the real module when it is called; any other attribute loads it at once."""
+    """A module that loads the real module when its function is called, or another attribute is read."""
     module = ModuleType(name, f"Loads the real {name} when it is used.")
 
     def attribute(wanted: str) -> Any:
-        if wanted.startswith("__"):  # read by the import system and by tools, which do not need the real module
+        # the import system and tools read these attributes, and do not need the real module
+        if wanted.startswith("__"):
             raise AttributeError(wanted)
         return getattr(_load(name, module), wanted)
 

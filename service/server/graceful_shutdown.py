@@ -1,4 +1,4 @@
-"""Graceful shutdown: first readiness probes fail, then connections are refused and accepted requests are answered."""
+"""Graceful shutdown: readiness probes fail, then connections are refused, and accepted requests are still answered."""
 
 import asyncio
 import logging
@@ -25,8 +25,8 @@ class GracefulShutdown:
     """Handles SIGTERM and SIGINT, and passes them on to uvicorn when all requests are answered.
 
     SIGTERM: readiness probes fail at once. Connections are accepted during the grace period, then refused; accepted
-    requests are answered, as the last ones of their connections. SIGINT, from a terminal, has no grace period. Further
-    signals are ignored: the supervisor kills its workers at a second one.
+    requests are answered, and their connections then closed. SIGINT, from a terminal, has no grace period. Further
+    signals are ignored, because the supervisor kills its workers at a second signal.
     """
 
     def __init__(
@@ -38,9 +38,8 @@ class GracefulShutdown:
         refuse: Callable[[float], None] | None = None,
         records: WorkerRecords | None = None,
     ) -> None:
-        """notify: awaited when draining starts. refuse: called after the grace period, to accept no more calls of gRPC,
-        with the seconds that those in flight have. records: of this worker.
-        """
+        """notify: awaited when draining starts. refuse: called after the grace period to refuse further gRPC calls,
+        with the seconds that calls in flight still have. records: the records of this worker."""
         self._server = server
         self._state = state
         self._grace_s = grace_s
@@ -74,7 +73,7 @@ class GracefulShutdown:
         self._task = self._loop.create_task(self._stop(number, frame))
 
     async def _stop(self, number: int, frame: Any) -> None:
-        """Drain, then let uvicorn exit, whatever happens: a worker that does not exit would hold up the supervisor."""
+        """Drain, then let uvicorn exit in any case, because the supervisor waits for each worker."""
         try:
             await self._drain(number)
         except Exception:
@@ -97,7 +96,7 @@ class GracefulShutdown:
             self._state.close()
 
     async def _stop_listening(self) -> None:
-        """Accept all connections in the backlog and no new ones, as soon as a starting server has listeners."""
+        """Accept all connections in the backlog and then no more. Waits for the listeners of a starting server."""
         deadline = self._loop.time() + FINISH_S
         while not self._server.started and self._loop.time() < deadline:
             await asyncio.sleep(POLL_S)

@@ -26,17 +26,17 @@ MAX_HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 CONTINUE = b"HTTP/1.1 100 "
-TRAILERS: Any = deque(maxlen=0)  # drops the headers that follow a body
+TRAILERS: Any = deque(maxlen=0)  # headers that follow a body are dropped
 FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))
 UPGRADE = frozenset((b"upgrade", b"http2-settings"))
 log = logging.getLogger("tabserve.server")
 
 
 def install_http_protocol(server: uvicorn.Server) -> None:
-    """Use GuardedHttpProtocol for all connections of a server that are opened from now on."""
+    """Use GuardedHttpProtocol for all later connections of a server."""
     server.config.http_protocol_class = GuardedHttpProtocol
     server.config.timeout_graceful_shutdown = int(FINISH_S)
-    logging.getLogger("uvicorn.access").propagate = False  # otherwise uvicorn formats a line for every request
+    logging.getLogger("uvicorn.access").propagate = False  # otherwise uvicorn formats a log line for every request
 
 
 def protocol_of(server: uvicorn.Server) -> "Callable[[], GuardedHttpProtocol]":
@@ -52,16 +52,16 @@ def check_http_protocol(server: uvicorn.Server) -> None:
     if found is not GuardedHttpProtocol:
         require(uvicorn_hooks.PROTOCOL_CLASS, f"the protocol of a started server is {found!r}")
     if server.config.timeout_graceful_shutdown != int(FINISH_S):
-        require(uvicorn_hooks.GRACEFUL_TIMEOUT, "it is not kept when the server has started")
+        require(uvicorn_hooks.GRACEFUL_TIMEOUT, "a started server has another timeout")
     protocol = protocol_of(server)()
     if protocol.connections is not server.server_state.connections:
-        require(uvicorn_hooks.CONNECTIONS, "a protocol adds itself elsewhere")
+        require(uvicorn_hooks.CONNECTIONS, "a protocol adds itself to another set of connections")
 
 
 class CoalescingTransport:
-    """The transport of one response: sends head and body by one system call instead of uvicorn's two.
+    """The transport of one response. It sends head and body in one system call instead of uvicorn's two.
 
-    That costs less, and a killed worker has sent either all or nothing of a response that has one body part.
+    That costs less, and a killed worker has sent a response with one body part either completely or not at all.
     """
 
     __slots__ = ("_head", "_transport", "is_closing")
@@ -89,22 +89,22 @@ class CoalescingTransport:
 class GuardedHttpProtocol(HttpToolsProtocol):
     """Limits request heads, sends problem documents for invalid HTTP, and ignores all upgrades."""
 
-    _head_bytes = 0  # bytes received for an incomplete head, `_before_head` included
-    _before_head = 0  # bytes of the read in which the head starts; some may belong to the previous request
+    _head_bytes = 0  # bytes received for an incomplete head, including `_before_head`
+    _before_head = 0  # bytes of the read in which the head starts; they may include the end of the previous request
     _stopping = False
     _refused = False
     _refusal = b""
-    _read = b""  # the read that is being parsed, if a request begins with it
+    _read = b""  # the data that is being parsed, if a request begins with it
     _head: DirectHead | None = None  # head of the request whose body is being received, if it may be answered directly
-    _body = b""  # the part of this body that was received
-    _tried = False  # whether the request of this read was not answered directly before it is parsed
+    _body = b""  # the received part of this body
+    _tried = False  # whether a direct answer was tried without success, so that this request is parsed
     _admitted: DirectExchange | None = None  # the exchange of this request, if it was admitted
     _answered = False  # whether a request of this read was answered directly
-    _answered_at = 0.0  # the time of the last direct answer, on the clock of time.monotonic
+    _answered_at = 0.0  # the time of the last direct answer, from `time.monotonic`
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # uvicorn's middleware for proxy headers costs 1 % of a request: used only if there are such headers
+        # uvicorn's middleware for proxy headers costs 1 % of a request, so it is used only if there are such headers
         self._proxy_app = self.app
         self._inner_app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
         self._direct: DirectAnswers | None = getattr(self._inner_app, "direct", None)
@@ -153,10 +153,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._refuse_large_head()
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
-        """Parse a request with an upgrade as one without it.
+        """Parse a request with an upgrade as a request without it.
 
         The parser stops after the head and expects another protocol. A new parser reads the head without the upgrade,
-        then the rest. Its head is not kept: `_tried` is for a single head.
+        then the rest. Its head is not stored, because `_tried` refers to a single head.
         """
         self._read = b""
         while True:
@@ -181,7 +181,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         fields = dict(self.headers)
         if b"host" not in fields or len(fields) != len(self.headers):
             self._check_host()
-        # Read by HttpExchange
+        # HttpExchange reads these fields
         self.scope["fields"] = fields  # type: ignore[typeddict-unknown-key]
         self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]
         self.app = self._inner_app if FORWARDED.isdisjoint(fields) else self._proxy_app
@@ -243,7 +243,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _send_directly(self, answer: bytes, arrived: float) -> None:
-        """Send a response as uvicorn does, by one system call and with a timer that stays for many requests."""
+        """Send a response as uvicorn does, but in one system call and with one timer for many requests."""
         self._answered_at = arrived
         self.scope = None  # type: ignore[assignment]  # as before the first request: no head is incomplete
         self.server_state.total_requests += 1
@@ -255,7 +255,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _leave_to_application(self) -> None:
-        """Pass the request to the application, with the part of its body that was received."""
+        """Pass the request to the application, with the received part of its body."""
         body, self._head, self._body = self._body, None, b""
         self._start_exchange()
         if body:
@@ -269,15 +269,15 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             raise ValueError("Host header")
 
     def _abort(self, send: Any) -> None:
-        """End the connection within a response, so that the client does not take it for a complete one.
+        """End the connection during a response, so that the client notices that the response is incomplete.
 
-        send: the `send` of the request. It finds the cycle, because a scope that refers to its cycle is freed only by
-        the garbage collector, which costs 10 % of a request.
+        send: the `send` of the request. It leads to the cycle; a scope that refers to its cycle is freed only by the
+        garbage collector, which costs 10 % of a request.
 
-        HTTP/1.1 lacks the last chunk then. Without chunks only a reset differs from the end of the response.
+        In HTTP/1.1, the last chunk is then missing. Without chunks, only a reset differs from the end of the response.
         """
         cycle: RequestResponseCycle = send.__self__
-        cycle.disconnected = True  # uvicorn accepts that the response is incomplete
+        cycle.disconnected = True  # uvicorn then accepts an incomplete response
         cycle.message_event.set()
         if cycle.chunked_encoding:
             self.transport.close()
@@ -286,7 +286,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _in_head(self) -> bool:
         """Whether a head has started and is not complete."""
-        cycle = self.cycle  # the request whose head was the last complete one
+        cycle = self.cycle  # the last request with a complete head
         return self.scope is not None and (cycle is None or cycle.scope is not self.scope)
 
     def _in_body(self) -> bool:
@@ -307,7 +307,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _should_upgrade(self) -> bool:
-        """True: uvicorn then only records the head. Called only for heads that request an upgrade."""
+        """True, so that uvicorn only records the head. uvicorn calls this only for heads that request an upgrade."""
         return True
 
     def _head_without_upgrade(self) -> bytes:
@@ -346,7 +346,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
 
     def _refuse(self, error: RequestError) -> None:
-        """Send an error after the responses in flight, then close. Drops everything that is received later."""
+        """Send an error after the responses in flight, then close the connection. Later data is dropped."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -359,22 +359,23 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 self._send_refusal()
         elif self.pipeline:  # the last request is invalid and has not started
             self.pipeline.popleft()
-        elif cycle.response_started:  # its response has started
+        elif cycle.response_started:  # the response to the invalid request has started
             self.transport.close()
         else:
-            cycle.disconnected = True  # notifies the app, and drops its response
+            cycle.disconnected = True  # notifies the application, and drops its response
             cycle.message_event.set()
             self._send_refusal()
 
     def _send_refusal(self) -> None:
         self.transport.write(self._refusal)
-        if self.transport.can_write_eof():  # not with TLS, where the length ends the response
+        if self.transport.can_write_eof():  # not with TLS, where the Content-Length ends the response
             self.transport.write_eof()
-        self.loop.call_later(LINGER_S, self.transport.close)  # read on: a reset would discard the response
+        # reading continues until then, because a reset would discard the response
+        self.loop.call_later(LINGER_S, self.transport.close)
 
     def on_response_complete(self) -> None:
         if self._refused and not self.pipeline and not self.transport.is_closing():
             self._send_refusal()
-        if self.pipeline:  # the next request begins now: its client sent it before it had this response
+        if self.pipeline:  # the next request begins now, because its client sent it before this response
             self.pipeline[-1][0].scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]
         super().on_response_complete()

@@ -1,8 +1,8 @@
-"""The end of a listening socket: new connections are refused before it closes, so that none is accepted and then reset.
+"""The end of a listening socket: connections are refused before it closes, so that no accepted connection is reset.
 
-A socket that is closed resets the connections that wait in its backlog, although their clients are connected and may
-have sent a request. So the supervisor, which knows that all workers stop, first lets the kernel drop requests for new
-connections (SYN); the workers accept the waiting connections; then all of them close the socket.
+Closing a socket resets the connections in its backlog, although their clients are connected and may have sent a
+request. So the supervisor, which knows that all workers stop, first lets the kernel drop requests for new connections
+(SYN). The workers accept the waiting connections. Then all processes close the socket.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ WHOLE = 0xFFFFFFFF
 DROP_SYN = (
     (LOAD_BYTE, 0, 0, TCP_FLAGS_OFFSET),
     (AND, 0, 0, SYN | ACK),
-    (JUMP_IF_EQUAL, 0, 1, SYN),  # otherwise skip one instruction
+    (JUMP_IF_EQUAL, 0, 1, SYN),  # for other packets, skip one instruction
     (RETURN, 0, 0, 0),
     (RETURN, 0, 0, WHOLE),
 )
@@ -33,7 +33,8 @@ log = logging.getLogger("tabserve.server")
 def refuse_new_connections(listener: socket.socket) -> None:
     """Drop all further requests for a connection, in all processes that share the socket. Only on Linux.
 
-    Connections in the backlog remain. A client that is dropped tries again after a second, and is then refused.
+    Connections in the backlog remain. A client whose request was dropped tries again after a second, and is then
+    refused.
     """
     if sys.platform != "linux":
         return
@@ -56,7 +57,7 @@ def refuses_new_connections(listener: socket.socket) -> bool:
 
 
 async def wait_until_refused(listeners: Iterable[socket.socket]) -> None:
-    """Wait until no new connection can arrive, or until it is clear that only this worker stops."""
+    """Wait until no new connection can arrive, or for REFUSED_S if only this worker stops."""
     loop = asyncio.get_running_loop()
     listeners, deadline = list(listeners), loop.time() + REFUSED_S
     while not all(refuses_new_connections(listener) for listener in listeners) and loop.time() < deadline:

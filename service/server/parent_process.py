@@ -1,4 +1,4 @@
-"""Ends a process when its parent has ended for any reason: a worker with its supervisor."""
+"""Ends a process when its parent process ends for any reason, such as a worker with its supervisor."""
 
 import ctypes
 import os

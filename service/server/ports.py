@@ -8,8 +8,8 @@ EVERY_ADDRESS = "0.0.0.0"
 def conflict(host: str, port: int) -> str | None:
     """The reason why a server cannot listen on a port; None if it is free.
 
-    Workers share the gRPC port by SO_REUSEPORT, which also lets other programs listen on it: the kernel would spread
-    connections over both. So the supervisor checks the port before the first worker listens.
+    Workers share the gRPC port with SO_REUSEPORT, which also lets other programs listen on it: the kernel would
+    distribute the connections over both programs. So the supervisor checks the port before the first worker listens.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

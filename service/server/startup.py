@@ -27,7 +27,7 @@ log = logging.getLogger("tabserve.server")
 def check_worker(app: Any) -> uvicorn.Server | None:
     """The uvicorn server of this process; None if something else runs the service, such as a test.
 
-    app: the app that uvicorn should run. Raises LibraryHookMissing in a worker if a hook is not possible.
+    app: the app that uvicorn should run. In a worker, raises LibraryHookMissing if a hook is not possible.
     """
     server = worker.uvicorn_server()
     if worker.in_worker():
@@ -47,9 +47,10 @@ def install_library_hooks(
     records: WorkerRecords | None = None,
     tls: TlsContext | None = None,
 ) -> "list[asyncio.Task[None]]":
-    """Install all hooks into a server that is about to start. Returns tasks to keep, and to cancel at the end.
+    """Install all hooks into a server that is about to start. Returns tasks, which the caller keeps and cancels at the
+    end.
 
-    grace_s, notify, refuse: as in GracefulShutdown. records: of this worker. tls: of the server if it has TLS.
+    grace_s, notify, refuse: as in `GracefulShutdown`. records: the records of this worker. tls: None without TLS.
     """
     install_http_protocol(server)
     shutdown = GracefulShutdown(server, state, grace_s, notify, refuse, records)
@@ -67,7 +68,7 @@ async def finish_start(
     records: WorkerRecords | None = None,
     tls: TlsContext | None = None,
 ) -> None:
-    """Verify all hooks once the server has started, then balance its connections. Stops it if a hook is missing."""
+    """Verify all hooks once the server has started, then balance its connections. A missing hook stops the server."""
     try:
         while not server.started:
             await asyncio.sleep(POLL_S)
@@ -79,7 +80,7 @@ async def finish_start(
         log.exception("library hooks cannot be installed")
         worker.record_failed_start(f"{type(error).__name__}: {error}")
         if worker.in_worker():
-            os._exit(1)  # immediately: BentoML would wait a day for a worker that cannot stop
+            os._exit(1)  # exits immediately, because BentoML would wait a day for a worker that cannot stop
         state.close()
         server.should_exit = True
         return
@@ -93,7 +94,8 @@ async def finish_start(
 
 
 def install_connection_balancer(server: uvicorn.Server, tls: TlsContext | None = None) -> ConnectionBalancer | None:
-    """Replace the listeners of a started server. None if file descriptors run out: uvicorn's listeners remain."""
+    """Replace the listeners of a started server. If file descriptors run out, keeps uvicorn's listeners and returns
+    None."""
     try:
         balancer = ConnectionBalancer(server, protocol_of(server), ConnectionCounts(worker.shared_folder()), tls)
     except OSError as error:

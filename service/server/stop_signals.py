@@ -1,4 +1,4 @@
-"""The signals that stop a server, in its supervisor: the first lets the workers finish, a second kills them."""
+"""The signals that stop a server, in its supervisor. The first signal lets the workers finish, a second kills them."""
 
 import contextlib
 import logging
@@ -12,8 +12,8 @@ from models.library_hook import require
 from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuse_new_connections
 
-SAME_S = 1.0  # SIGTERM again within this time is the same request: an init system signals the launcher and the server
-QUIT_INTERVAL_S = 0.1  # between two attempts to stop circus
+SAME_S = 1.0  # a repeated SIGTERM within this time is ignored: an init system signals both the launcher and the server
+QUIT_INTERVAL_S = 0.1  # interval between two attempts to stop circus
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")
 
@@ -22,7 +22,7 @@ class StopSignals:
     """Handles SIGTERM and SIGINT of a circus arbiter."""
 
     def __init__(self, arbiter: Any, grace_s: float) -> None:
-        """grace_s: how long the workers accept connections after SIGTERM; not at all after SIGINT."""
+        """grace_s: how long the workers accept connections after SIGTERM. After SIGINT they accept none."""
         self._arbiter = arbiter
         self._grace_s = grace_s
         self._stopping_since: float | None = None
@@ -53,13 +53,13 @@ class StopSignals:
                 watcher.stop_signal = signal.SIGINT
         self._arbiter.loop.add_callback_from_signal(self._refuse_later, 0.0 if interrupted else self._grace_s)
         self._arbiter.ctrl.sys_hdl.signal(number, frame)
-        self._arbiter.loop.add_callback_from_signal(self._quit_until_it_stops)
+        self._arbiter.loop.add_callback_from_signal(self._quit_until_stopped)
 
-    def _quit_until_it_stops(self) -> None:
-        """circus ignores a signal that arrives while it replaces a worker."""
+    def _quit_until_stopped(self) -> None:
+        """Stop circus repeatedly, because it ignores a signal that arrives while it replaces a worker."""
         if not self._arbiter._stopping:
             self._arbiter.ctrl.sys_hdl.quit()
-            self._arbiter.loop.call_later(QUIT_INTERVAL_S, self._quit_until_it_stops)
+            self._arbiter.loop.call_later(QUIT_INTERVAL_S, self._quit_until_stopped)
 
     def _refuse_later(self, seconds: float) -> None:
         self._arbiter.loop.call_later(seconds, self._refuse)

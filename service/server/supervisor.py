@@ -25,13 +25,13 @@ from service.server.worker import SHARED_FOLDER_PREFIX, SHARED_FOLDER_VARIABLE, 
 from service.server.worker_watch import WorkerWatch
 from service.worker_records import WorkerRecords
 
-UNLOCKED_S = 60  # younger folders may not be locked yet
+UNLOCKED_S = 60  # a younger folder may not be locked yet
 CHECK_INTERVAL_S = 1  # interval between two checks for dead workers
-LEAST_FREE_BYTES = 512 * 1024  # the metrics of two workers take half of it
+LEAST_FREE_BYTES = 512 * 1024  # twice the space for the metrics of two workers
 
 
 def install_supervisor_hooks(grace_s: float, start_s: float) -> None:
-    """Replace the two functions by which BentoML starts workers. Raises LibraryHookMissing if it does not call them.
+    """Replace the two functions with which BentoML starts workers. Raises LibraryHookMissing if it does not call them.
 
     grace_s: how long workers accept connections after SIGTERM. start_s: how long a worker may take to start. Does
     nothing in a worker, which saves 5 MB of imports.
@@ -50,14 +50,14 @@ def install_supervisor_hooks(grace_s: float, start_s: float) -> None:
 
 
 def supervised(create_arbiter: Callable[..., Any], grace_s: float, start_s: float) -> Callable[..., Any]:
-    """A function that creates an arbiter that replaces dead workers soon, in containers too, and stops in two ways."""
+    """Wrap a function that creates an arbiter. Its arbiters replace dead workers soon and use `StopSignals`."""
 
     @functools.wraps(create_arbiter)
     def create(watchers: Sequence[Any], **options: Any) -> Any:
         for watcher in watchers:
             prepare_watcher(watcher)
         arbiter = create_arbiter(watchers, **{"check_delay": CHECK_INTERVAL_S, **options})
-        arbiter.loop.time = time.monotonic  # a wall clock that is set back would end all checks for dead workers
+        arbiter.loop.time = time.monotonic  # if the wall clock were set back, the checks for dead workers would stop
         with as_start_error():
             StopSignals(arbiter, grace_s).install()
         start = arbiter.start
@@ -78,7 +78,7 @@ def supervised(create_arbiter: Callable[..., Any], grace_s: float, start_s: floa
 
 @contextlib.contextmanager
 def as_start_error() -> Iterator[None]:
-    """Report a missing hook as an error that makes BentoML stop the start."""
+    """Report a missing hook as an error that makes BentoML cancel the start."""
     try:
         yield
     except LibraryHookMissing as error:
@@ -86,7 +86,7 @@ def as_start_error() -> Iterator[None]:
 
 
 def prepare_watcher(watcher: Any) -> None:
-    """Let a watcher replace workers in containers too, and set SUPERVISOR_VARIABLE. Raises BentoMLException."""
+    """Let a watcher replace workers in containers, too, and set SUPERVISOR_VARIABLE. Raises BentoMLException."""
     with as_start_error():
         for hook, argument in (
             (bentoml_hooks.WORKER_PROCESS, bentoml_hooks.WORKER_MODULE),
@@ -101,14 +101,14 @@ def prepare_watcher(watcher: Any) -> None:
 
 
 def new_shared_folder() -> str:
-    """Create a folder for this server, removed when it ends. Raises BentoMLException if there is no space for it."""
+    """Create a folder that is deleted when the server ends. Raises BentoMLException if there is no space for it."""
     place: Path | str = "the temporary folder"
     try:
         place = temporary_folder()
         remove_old_folders(place)
         folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER_PREFIX, dir=place))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        lock_folder(folder)  # as long as this process lives
+        lock_folder(folder)  # held for the lifetime of this process
         WorkerRecords(folder).close()
         free = shutil.disk_usage(folder).free
     except OSError as error:
@@ -120,7 +120,7 @@ def new_shared_folder() -> str:
 
 
 def temporary_folder() -> Path:
-    """TMPDIR if it exists, even if it is full (Python would then choose another folder); otherwise Python's choice."""
+    """TMPDIR if it exists, otherwise Python's choice. Python would also choose another folder if TMPDIR is full."""
     named = Path(os.environ.get("TMPDIR", ""))
     return named if named.is_absolute() and named.is_dir() else Path(tempfile.gettempdir())
 
@@ -128,14 +128,15 @@ def temporary_folder() -> Path:
 def remove_old_folders(place: Path) -> None:
     """Remove the folders of servers that were killed."""
     for old in place.glob(f"{SHARED_FOLDER_PREFIX}*"):
-        with contextlib.suppress(OSError):  # it belongs to another user, or its server is running
+        with contextlib.suppress(OSError):  # the folder belongs to another user, or its server is running
             if time.time() - old.stat().st_mtime > UNLOCKED_S:
                 os.close(lock_folder(old))
                 shutil.rmtree(old)
 
 
 def lock_folder(folder: Path) -> int:
-    """Lock a folder. Returns the file descriptor with the lock. Raises BlockingIOError if another process has it."""
+    """Lock a folder. Returns the file descriptor with the lock. Raises BlockingIOError if another process has locked
+    it."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if not try_lock(opened):

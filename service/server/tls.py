@@ -1,4 +1,4 @@
-"""TLS of a server: the context of new connections, which is created again when a file changes. uvicorn reads the files
+"""TLS of a server: the context of new connections, which is replaced when a file changes. uvicorn reads the files
 only once."""
 
 import asyncio
@@ -37,19 +37,19 @@ class TlsContext:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of the event loop for a new connection."""
+        """The arguments with which the event loop creates a new connection."""
         return {"ssl": self._context, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": CLOSE_S}
 
     async def follow(self) -> None:
-        """Read the files when they change, until cancelled. Connections that are open keep their certificate."""
+        """Read the files when they change, until cancelled. Open connections keep their certificate."""
 
-        async def look() -> None:
-            await asyncio.to_thread(self.look)
+        async def poll() -> None:
+            await asyncio.to_thread(self.poll)
 
-        await repeat(look, CHECK_INTERVAL_S, "the TLS files cannot be checked")
+        await repeat(poll, CHECK_INTERVAL_S, "the TLS files cannot be checked")
 
-    def look(self) -> None:
-        """Read the files if they have changed. Keeps the present certificate if they cannot be used."""
+    def poll(self) -> None:
+        """Read the files if they have changed. If they cannot be used, the current certificate stays."""
         seen = self.files.signature()
         if seen == self._seen:
             return

@@ -1,4 +1,4 @@
-"""The files of TLS: a certificate, its key, and the authorities of client certificates; their checks and contexts.
+"""The TLS files: a certificate, its key, and the authorities of client certificates. Checks them and creates contexts.
 
 BentoML's options `--ssl-certfile`, `--ssl-keyfile` and `--ssl-ca-certs` name them.
 """
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 class TlsError(ValueError):
-    """Files that are not a certificate with its key; the message is one line."""
+    """The files are not a certificate with its key. The message is one line."""
 
 
 @dataclass(frozen=True)
 class TlsFiles:
     """The files of a certificate, its private key, and the authorities whose client certificates are accepted.
 
-    ca_certs: if it is set, every client needs a certificate.
+    ca_certs: if set, every client needs a certificate.
     """
 
     certfile: str
@@ -44,11 +44,11 @@ class TlsFiles:
         return [path for path in (self.certfile, self.keyfile, self.ca_certs) if path]
 
     def signature(self) -> list[tuple[int, ...] | None]:
-        """A value that changes with the content of the files, also when Kubernetes exchanges a link to them."""
+        """A value that changes with the content of the files, even if Kubernetes replaces a link to them."""
         return [_signature(Path(path)) for path in self.paths]
 
     def check(self) -> None:
-        """Raises TlsError if the files do not make a valid context."""
+        """Raises TlsError if no valid context can be created from the files."""
         for path in self.paths:
             if not os.access(path, os.R_OK) or not Path(path).is_file():
                 raise TlsError(f"the TLS file {path} cannot be read")
@@ -60,9 +60,9 @@ class TlsFiles:
     def context(
         self, version: int = ssl.PROTOCOL_TLS_SERVER, cert_reqs: int = ssl.CERT_NONE, ciphers: str | None = None
     ) -> ssl.SSLContext:
-        """A context for new connections, as uvicorn makes it at its start. Raises OSError or ValueError."""
+        """A context for new connections, as uvicorn creates it at its start. Raises OSError or ValueError."""
         made = ssl.SSLContext(version)
-        # Without a password, OpenSSL would ask for that of an encrypted key on the terminal.
+        # Without a password, OpenSSL would ask on the terminal for the password of an encrypted key.
         made.load_cert_chain(self.certfile, self.keyfile, self.password or "none")
         made.verify_mode = ssl.VerifyMode(cert_reqs)
         if self.ca_certs:
@@ -73,7 +73,7 @@ class TlsFiles:
         return made
 
     def require_client_certificates(self, context: ssl.SSLContext) -> None:
-        """Require client certificates: uvicorn would not do so without `--ssl-cert-reqs`, although it knows the
+        """Require client certificates, which uvicorn does not do without `--ssl-cert-reqs`, although it has the
         authorities."""
         if self.ca_certs and context.verify_mode == ssl.CERT_NONE:
             context.verify_mode = ssl.CERT_REQUIRED

@@ -17,7 +17,8 @@ from service.worker_records import WorkerRecords
 
 MAX_FAILED_STARTS = 3
 MAX_WAIT_S = 30.0  # maximum delay between two starts
-MAX_DOUBLINGS = 10  # of the delay; the power of any number of failed starts would overflow
+# limit for the doubling of the delay, because the power of a large number of failed starts would overflow
+MAX_DOUBLINGS = 10
 SHARED_FOLDER_PREFIX = "tabserve-shared-"
 SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SUPERVISOR_VARIABLE = "SUPERVISED_BY_TABSERVE"  # the process id of the supervisor, set for its workers
@@ -25,13 +26,13 @@ log = logging.getLogger("tabserve.server")
 
 
 def in_worker() -> bool:
-    """Whether this process is a worker of `bentoml serve`, not its supervisor, a build or a test."""
+    """Whether this process is a worker of `bentoml serve`, and not its supervisor, a build or a test."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec is not None and spec.name == bentoml_hooks.WORKER_MODULE
 
 
 def check_supervisor() -> None:
-    """Raises LibraryHookMissing in a worker that was not started by the supervisor of service.server.supervisor."""
+    """Raises LibraryHookMissing in a worker that the supervisor of service.server.supervisor has not started."""
     if not in_worker():
         return
     if os.environ.get(SUPERVISOR_VARIABLE) != str(os.getppid()):
@@ -44,7 +45,7 @@ def check_supervisor() -> None:
 
 
 def end_with_supervisor() -> None:
-    """Kill this worker when its supervisor ends: otherwise it would hold the port, and the server could not restart."""
+    """End this worker with its supervisor. Otherwise it would occupy the port, and the server could not restart."""
     supervisor = os.environ.get(SUPERVISOR_VARIABLE, "")
     if in_worker() and supervisor.isdecimal():
         end_with_parent(int(supervisor), signal.SIGKILL)
@@ -69,7 +70,8 @@ def give_up_if_none_runs(records: WorkerRecords, reason: str, supervisor: int) -
 
 
 def start_delay(records: WorkerRecords) -> float:
-    """How many seconds to wait before another start if several have failed: the running worker needs the processor."""
+    """The seconds to wait before another start if several starts have failed, because running workers need the
+    processor."""
     failed = records.failed_starts - MAX_FAILED_STARTS
     return min(2.0 ** min(failed, MAX_DOUBLINGS), MAX_WAIT_S) if failed >= 0 and records.running else 0.0
 

@@ -1,4 +1,4 @@
-"""Watches the workers of a server: ends those that take too long, and replaces those that circus does not replace."""
+"""Watches the workers of a server: ends workers that take too long, and replaces workers that circus leaves out."""
 
 import logging
 import os
@@ -12,10 +12,10 @@ from service.server import worker
 from service.worker_records import WorkerRecords, WorkerState
 
 CHECK_INTERVAL_S = 1.0
-STOP_S = 90.0  # after the grace period: for requests in flight, and for what is written last
-STUCK_S = 30.0  # circus replaces a dead worker within two seconds; after this time it is done here
-UNKNOWN_S = 10.0  # for a worker that circus has just started
-SPAWN_TRIES = 10  # if no worker runs: without a worker circus stops the server
+STOP_S = 90.0  # time after the grace period for requests in flight and the last writes
+STUCK_S = 30.0  # circus replaces a dead worker within two seconds; after this time, the watch replaces it
+UNKNOWN_S = 10.0  # time for circus to register a worker that it has started
+SPAWN_TRIES = 10  # attempts if no worker runs, because circus stops a server without workers
 SPAWN_RETRY_S = 1.0
 log = logging.getLogger("tabserve.server")
 
@@ -26,7 +26,7 @@ class StateSince(NamedTuple):
 
 
 class WorkerWatch:
-    """Runs in the supervisor, beside the checks of circus and independent of them."""
+    """The watch, which runs in the supervisor independently of the checks of circus."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class WorkerWatch:
         grace_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """start_s: how long a worker may take to start. grace_s: how long it accepts connections after SIGTERM."""
+        """start_s: the limit for the start of a worker. grace_s: how long it accepts connections after SIGTERM."""
         self._arbiter, self._watcher, self._records = arbiter, watcher, records
         self._start_s, self._stop_s = start_s, grace_s + STOP_S
         self._clock = clock
         self._spawn_process = watcher.spawn_process
         self._states: dict[int, StateSince] = {}
-        self._unknown: dict[int, float] = {}  # process id: when it was first seen
-        self._complete = clock()  # when all workers were last seen running
+        self._unknown: dict[int, float] = {}  # the time at which each unknown process id was first seen
+        self._complete = clock()  # the time at which all workers were last seen running
 
     def install(self) -> None:
         """Watch from now on, until the server has stopped."""
@@ -60,7 +60,7 @@ class WorkerWatch:
         self._arbiter.loop.call_later(CHECK_INTERVAL_S, self._check_again)
 
     def check(self) -> None:
-        """End workers that take too long, and replace those that are missing."""
+        """End workers that take too long, and replace missing workers."""
         now = self._clock()
         running = {pid for pid in self._watcher.processes if is_running_child(pid)}
         self._end_late(running, now)
@@ -81,12 +81,12 @@ class WorkerWatch:
                 self._end(pid, state, limit_s)
 
     def _state_of(self, pid: int) -> WorkerState | None:
-        """The state of a worker; None if it is not known, because the file of the records was deleted."""
+        """The state of a worker; None if the state is unknown because the file of the records was deleted."""
         state = self._records.state_of(pid)
         return WorkerState.STARTING if state is None and self._records.shared else state
 
     def _limit_s(self, state: WorkerState | None) -> float | None:
-        """How long a worker may be in a state; None for no limit."""
+        """The limit for the time of a worker in a state; None for no limit."""
         if state is None or state is WorkerState.READY:
             return None
         if state is WorkerState.STARTING:
@@ -124,7 +124,7 @@ class WorkerWatch:
             self._complete = now
 
     def on_end(self, process_pid: int, exit_code: int | None, **event: Any) -> None:
-        """Called by circus when a worker has ended. A start that failed without a reason is counted here."""
+        """Called by circus when a worker has ended. Counts a start that failed without a reason."""
         if self._stopping():
             return
         state = self._state_of(process_pid)
@@ -136,9 +136,9 @@ class WorkerWatch:
             log.warning("worker ended, replacing it", extra=extra)
 
     def spawn(self, recovery_wid: int | None = None) -> Any:
-        """As circus does it, but False, after which circus stops the other workers, only for the first workers.
+        """Start a worker as circus does. Only for the first workers it returns False, on which circus stops all.
 
-        Returns True instead: the next check tries again.
+        Later failures return True, and the next check tries again.
         """
         started = self._spawn_process(recovery_wid)
         if started is not False or not self._watcher.is_active():
@@ -156,7 +156,7 @@ class WorkerWatch:
 
 
 def is_running_child(pid: int) -> bool:
-    """Whether a process runs and this process has started it; a zombie does not run. True if it cannot be known."""
+    """Whether a process runs and is a child of this process. A zombie does not run. True if that is unknown."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except (FileNotFoundError, ProcessLookupError):
@@ -167,7 +167,7 @@ def is_running_child(pid: int) -> bool:
 
 
 def kill(pid: int) -> None:
-    """End a child of this process at once: a stopped process ends, too."""
+    """Kill a child of this process immediately, even if it is stopped."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

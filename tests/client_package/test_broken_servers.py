@@ -21,7 +21,7 @@ from tabserve_client import (
     ServerError,
 )
 from tabserve_client.retries import RetryPolicy, exchange, retry_after
-from tabserve_client.wire import Lost, Reply, Request, Send, Wait, advance
+from tabserve_client.wire import NoReply, Reply, Request, Send, Wait, advance
 
 from tests.client_package.conftest import BlockingAsyncClient
 
@@ -270,7 +270,7 @@ def test_waits_grow_and_follow_retry_after() -> None:
     waits, outcome = [], None
     for _ in range(6):
         assert isinstance(advance(conversation, outcome), Send)
-        step = advance(conversation, Lost(OSError("reset"), "http://x", sent=True))
+        step = advance(conversation, NoReply(OSError("reset"), "http://x", sent=True))
         assert isinstance(step, Wait)
         waits.append(step.seconds)
     assert all(0.05 * 2**n <= wait <= 0.1 * 2**n for n, wait in enumerate(waits))

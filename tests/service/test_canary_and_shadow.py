@@ -58,7 +58,7 @@ def start_canary(worker: Worker, change: Any, files: WorkerFiles) -> CanaryWatch
 
 def look(worker: Worker, watch: CanaryWatch) -> None:
     worker.plane.metrics.flush()
-    worker.runner.run(watch.look())
+    worker.runner.run(watch.poll())
 
 
 def break_challenger(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

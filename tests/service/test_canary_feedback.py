@@ -58,7 +58,7 @@ class Canary:
     def goes_on(self) -> bool:
         """Look once. Whether the canary still has traffic."""
         self.worker.plane.metrics.flush()
-        self.worker.runner.run(self.watch.look())
+        self.worker.runner.run(self.watch.poll())
         return ServingFile(self.folder).read().model("homes").traffic is not None
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
@@ -174,7 +174,7 @@ def test_the_registration_has_both_live_metrics_for_the_command_status(canary: C
     store.mkdir()
     files = WorkerFiles(shared)
     files.publish(canary.worker.plane.following)
-    canary.worker.runner.run(StoreRegistration(files, store, gauges.lines).look())
+    canary.worker.runner.run(StoreRegistration(files, store, gauges.lines).poll())
     (server,) = server_registration.read(store)
     champion, challenger = sorted(server.feedback, reverse=True)
     assert champion.startswith("homes:4 (champion): mae ")

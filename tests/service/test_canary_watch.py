@@ -61,7 +61,7 @@ def looks(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, ti
     for _ in range(times):
         first.add(champion)
         second.add(challenger)
-        reason = test.look(copied(first), copied(second))
+        reason = test.check(copied(first), copied(second))
         if reason is not None:
             return reason
     return None
@@ -91,8 +91,8 @@ def test_a_challenger_that_is_slower_is_rolled_back() -> None:
 
 
 def test_five_engine_errors_end_a_canary_at_once() -> None:
-    assert CanaryTest("x", 10_000).look(counts(10), counts(10, errors=4)) is None
-    assert CanaryTest("x", 10_000).look(counts(10), counts(10, errors=5)) == "5 engine errors"
+    assert CanaryTest("x", 10_000).check(counts(10), counts(10, errors=4)) is None
+    assert CanaryTest("x", 10_000).check(counts(10), counts(10, errors=5)) == "5 engine errors"
 
 
 def test_the_bucket_of_the_99th_percentile() -> None:
@@ -119,7 +119,7 @@ def simulated_canary(rng: np.random.Generator) -> str | None:
             AnswerCounts(total := (look + 1) * count, failed[version][look], 0, total, seconds[version, look].tolist())
             for version, count in enumerate(answers)
         )
-        if (reason := test.look(champion, challenger)) is not None:
+        if (reason := test.check(champion, challenger)) is not None:
             return reason
     return None
 

@@ -218,7 +218,7 @@ def test_requests_are_answered_while_the_destination_stalls(
         write(self, name, content)
 
     monkeypatch.setattr(LocalFolder, "write", stall)
-    monkeypatch.setattr(exporter, "LOOK_S", 0.01)
+    monkeypatch.setattr(exporter, "POLL_S", 0.01)
     monkeypatch.setattr(exporter, "MAX_AGE_S", 0.0)
     service = make_service()
     row = {"rows": [{"age": 40, "job": "Private"}]}
@@ -277,7 +277,7 @@ class FullFileSystem(MemoryFileSystem):  # type: ignore[misc]
 
 def test_rows_wait_until_the_destination_has_space(make_service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.register_implementation("full", FullFileSystem, clobber=True)
-    monkeypatch.setattr(exporter, "LOOK_S", 0.01)
+    monkeypatch.setattr(exporter, "POLL_S", 0.01)
     monkeypatch.setattr(exporter, "MAX_AGE_S", 0.0)
     monkeypatch.setattr(exporter, "RETRY_S", 0.01)
     monkeypatch.setattr(FullFileSystem, "has_space", False)
@@ -349,10 +349,10 @@ def test_a_file_of_a_killed_worker_is_written_by_the_next_one(
 def test_one_worker_writes_files(tmp_path: Path, tabular_models: list[TabularModel]) -> None:
     database = CaptureDatabase(tmp_path)
     first, second = (Exporter(database, LocalFolder(tmp_path / "out"), tmp_path, 30) for _ in range(2))
-    assert first._becomes_leader(0)
-    assert not second._becomes_leader(0)
+    assert first._try_to_lead(0)
+    assert not second._try_to_lead(0)
     first._release()
-    assert second._becomes_leader(0)
+    assert second._try_to_lead(0)
     second._release()
 
 

@@ -71,7 +71,7 @@ async def bentoml_page(scope: Any, receive: Any, send: Any) -> None:
 
 def paths(context: ServerContext) -> list[str]:
     """All listed paths, and one path of each route group that is not listed."""
-    listed = list(Router(context.plane, context.plane.snapshot).listed)
+    listed = list(Router(context.plane, context.plane.snapshot).common_routes)
     return [
         *listed,
         "/predict/none",

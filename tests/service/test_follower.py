@@ -66,7 +66,7 @@ class Worker:
         self.look()
 
     def look(self) -> None:
-        self.runner.run(self.follower.look())
+        self.runner.run(self.follower.poll())
 
     @property
     def aliases(self) -> dict[str, str]:

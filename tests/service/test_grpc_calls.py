@@ -137,7 +137,7 @@ def test_a_large_message_is_refused_while_others_take_the_memory(tell: Tell) -> 
     async def story(setup: Story) -> None:
         memory, rows = setup.asgi_app.plane.memory, 70_000  # a byte for each
         memory.limit = memory_of_body(rows)
-        memory.reserve(1, held=0)  # by another request
+        memory.reserve(1, reserved=0)  # by another request
         with pytest.raises(grpc.RpcError) as error:
             await setup.infer(rows)
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE

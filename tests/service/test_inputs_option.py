@@ -211,14 +211,14 @@ def test_the_cells_of_few_rows_are_written_in_a_thread(
     post: Post, homes: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They may be megabytes of text, which would hold up the event loop."""
-    write = table_handler.written_block
+    write = table_handler.encode_block
     threads: list[threading.Thread] = []
 
-    def written_block(*arguments: Any) -> bytes:
+    def encode_block(*arguments: Any) -> bytes:
         threads.append(threading.current_thread())
         return write(*arguments)
 
-    monkeypatch.setattr(table_handler, "written_block", written_block)
+    monkeypatch.setattr(table_handler, "encode_block", encode_block)
     assert post(homes.slice(0, 2), "inputs=true").status == 200
     assert len(threads) == 1
     assert threading.main_thread() not in threads

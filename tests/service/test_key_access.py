@@ -161,9 +161,10 @@ def routes_of(context: ServerContext) -> dict[str, Route]:
     """A path for each route, listed or not, with traffic that is split."""
     plane = context.plane
     router = Router(plane, plane.snapshot)
-    paths = [*router.listed, *UNLISTED]
+    paths = [*router.common_routes, *UNLISTED]
     return {
-        path: router.listed.get(path) or router.find(path) or router.passthrough(bentoml_page, path) for path in paths
+        path: router.common_routes.get(path) or router.find(path) or router.passthrough(bentoml_page, path)
+        for path in paths
     }
 
 

@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.mark.parametrize("rate", [0.5, 5, 100, 5000])
 def test_a_greedy_client_gets_its_rate(clock: Clock, rate: float) -> None:
     rates = SharedRates(None)
-    key = rates.rate(rates.places(["a"])["a"], rate, 1)
+    key = rates.rate(rates.indices(["a"])["a"], rate, 1)
     accepted, seconds = 0, 20
     while clock.now < START + seconds:
         accepted += key.take() == 0
@@ -39,7 +39,7 @@ def test_a_greedy_client_gets_its_rate(clock: Clock, rate: float) -> None:
 
 def test_a_burst_is_accepted_at_once_and_grows_back(clock: Clock) -> None:
     rates = SharedRates(None)
-    key = rates.rate(rates.places(["a"])["a"], 10, 5)
+    key = rates.rate(rates.indices(["a"])["a"], 10, 5)
     assert [key.take() for _ in range(5)] == [0] * 5
     assert key.take() == pytest.approx(0.1)
     clock.now += 0.2
@@ -55,20 +55,20 @@ def test_the_default_burst_is_half_a_second() -> None:
 
 def test_keys_of_one_name_share_a_rate_and_others_do_not(clock: Clock, tmp_path: Path) -> None:
     one, two = SharedRates(tmp_path), SharedRates(tmp_path)
-    first = one.rate(one.places(["a", "b"])["a"], 1, 1)
-    second = two.rate(two.places(["a"])["a"], 1, 1)
-    other = two.rate(two.places(["c", "b"])["b"], 1, 1)
+    first = one.rate(one.indices(["a", "b"])["a"], 1, 1)
+    second = two.rate(two.indices(["a"])["a"], 1, 1)
+    other = two.rate(two.indices(["c", "b"])["b"], 1, 1)
     assert (first.take(), second.take() > 0, other.take()) == (0, True, 0)
 
 
 def test_the_slots_of_keys_that_are_gone_are_used_again(clock: Clock, tmp_path: Path) -> None:
     rates = SharedRates(tmp_path)
     old = [f"old{number}" for number in range(SLOTS)]
-    assert len({*rates.places(old).values()}) == SLOTS
+    assert len({*rates.indices(old).values()}) == SLOTS
     clock.now += key_rates.UNUSED_S + 1
     kept = old[:10]
-    places = rates.places(kept)
-    new = rates.places([*kept, "new1", "new2"])
+    places = rates.indices(kept)
+    new = rates.indices([*kept, "new1", "new2"])
     assert {name: new[name] for name in kept} == dict(places)
     assert len({*new.values()}) == 12
     assert (tmp_path / key_rates.FILE).stat().st_size == SIZE
@@ -76,7 +76,7 @@ def test_the_slots_of_keys_that_are_gone_are_used_again(clock: Clock, tmp_path: 
 
 def test_without_space_each_worker_counts_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rates = SharedRates(tmp_path / "missing")
-    assert rates.rate(rates.places(["a"])["a"], 1, 1).take() == 0
+    assert rates.rate(rates.indices(["a"])["a"], 1, 1).take() == 0
     assert "separately" in caplog.text
 
 
@@ -86,7 +86,7 @@ def test_a_number_is_locked_from_half_of_the_burst_on(
     locked: list[tuple[int, int]] = []
     monkeypatch.setattr(fcntl, "lockf", lambda _file, command, length, start: locked.append((command, start)))
     rates = SharedRates(tmp_path)
-    place = rates.places(["a"])["a"]
+    place = rates.indices(["a"])["a"]
     pair = [(fcntl.LOCK_EX, 8 * place), (fcntl.LOCK_UN, 8 * place)]
     key, found = rates.rate(place, 8, 4), []
     for _ in range(5):
@@ -95,7 +95,7 @@ def test_a_number_is_locked_from_half_of_the_burst_on(
         locked.clear()
     assert found == [(True, False), (True, False), (True, True), (True, True), (False, False)]
     for burst in (1, 2):
-        rates.rate(rates.places(["b"])["b"], 8, burst).take()
+        rates.rate(rates.indices(["b"])["b"], 8, burst).take()
         assert len(locked) == 2, "a few requests are all near the limit"
         locked.clear()
         clock.now += 100
@@ -104,7 +104,7 @@ def test_a_number_is_locked_from_half_of_the_burst_on(
 def take_greedily(folder: Path, rate: float, seconds: float, all_ready: Any, accepted: Any) -> None:
     """A worker that sends requests as fast as it can, once all of them are ready."""
     rates = SharedRates(folder)
-    key = rates.rate(rates.places(["a"])["a"], rate, 1)
+    key = rates.rate(rates.indices(["a"])["a"], rate, 1)
     count = 0
     all_ready.wait(WAIT_S)
     end = time.monotonic() + seconds

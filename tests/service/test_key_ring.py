@@ -29,18 +29,18 @@ def test_keys_are_added_and_revoked_while_the_server_runs(keys: KeySet) -> None:
     ring = KeyRing(keys.path, None)
     assert names(ring) == ["a"]
     keys.add("b")
-    ring.look()
+    ring.poll()
     assert names(ring) == ["a", "b"]
     keys.stored.pop(0)
     keys.write()
-    ring.look()
+    ring.poll()
     assert names(ring) == ["b"]
 
 
 def test_the_file_is_read_again_only_if_it_changed(keys: KeySet) -> None:
     ring = KeyRing(keys.path, None)
     before = ring.keys
-    ring.look()
+    ring.poll()
     assert ring.keys is before
 
 
@@ -56,11 +56,11 @@ def test_an_invalid_file_leaves_the_keys_as_they_were(
     else:
         keys.path.write_bytes(content)
     for _ in range(3):
-        ring.look()
+        ring.poll()
     assert names(ring) == ["a"]
     assert caplog.text.count("the previous ones stay") == 1
     keys.path.write_bytes(good)
-    ring.look()
+    ring.poll()
     assert "valid again" in caplog.text
     assert names(ring) == ["a"]
 
@@ -82,7 +82,7 @@ def test_a_replaced_worker_starts_with_the_last_valid_keys(keys: KeySet, tmp_pat
     assert names(ring) == ["a"]
     assert (folder / COPY).stat().st_mode & 0o077 == 0
     keys.add("b")
-    ring.look()
+    ring.poll()
     assert names(ring) == ["a", "b"]
     keys.path.write_text("{")
     (folder / COPY).write_text("{")

@@ -31,7 +31,7 @@ def test_explanations_beyond_the_budget_wait_for_others() -> None:
 def test_a_single_request_is_always_admitted() -> None:
     budget = MemoryBudget(100)
     budget.reserve(60, 0)
-    budget.reserve(90, held=60)
+    budget.reserve(90, reserved=60)
     assert budget.reserved == 150
 
 

@@ -18,7 +18,7 @@ def test_the_last_worker_removes_the_registration(tmp_path: Path) -> None:
     for files in (first, last):
         files.publish(FollowingStatus(wanted_generation=3, serving_generation=3))
     registration = StoreRegistration(first, store)
-    asyncio.run(registration.look())
+    asyncio.run(registration.poll())
     (server,) = server_registration.read(store)
     assert server.serving_generation == 3
     assert server.workers.keys() == {str(first.pid), str(last.pid)}

@@ -187,9 +187,9 @@ def test_a_change_waits_for_another_one_for_a_limited_time(
     assert changes
 
     async def story() -> None:
-        async with changes._alone():
+        async with changes._exclusive():
             with pytest.raises(NotReady, match="another change is being made"):
-                async with changes._alone():
+                async with changes._exclusive():
                     raise AssertionError("two changes at a time")
 
     admin.worker.runner.run(story())

@@ -1,4 +1,4 @@
-/** A text field that offers values while typing: for lists too long for a menu. Other values can be typed, too. */
+/** A text field that suggests values while the reader types, for lists that are too long for a menu. Other values can be typed, too. */
 import { h } from "./dom.js";
 
 const SHOWN = 50;
@@ -75,7 +75,7 @@ export function combobox({ id, values, onchange, describedby, placeholder }) {
   return { element: h("div", { class: "combobox" }, input, offered), input };
 }
 
-/** The positions of the values that contain a text, those that begin with it first. @param {string[]} folded @param {string} text */
+/** The positions of the values that contain a text. Values that begin with the text come first. @param {string[]} folded @param {string} text */
 export function matches(folded, text) {
   if (!text) return folded.map((_, position) => position);
   const begins = [], contains = [];

@@ -3,12 +3,12 @@ import { h } from "./dom.js";
 
 /**
  * @param {string} title a question
- * @param {string} text what will happen
- * @param {string} verb of the button that does it
- * @param {AbortSignal} signal of the view: when another one opens, the answer is no
+ * @param {string} text the effect of the change
+ * @param {string} verb the text of the button that confirms
+ * @param {AbortSignal} signal the signal of the view; opening another view cancels the change
  * @returns {Promise<boolean>}
  */
-export function confirmed(title, text, verb, signal) {
+export function confirmChange(title, text, verb, signal) {
   return new Promise((resolve) => {
     const dialog = h(
       "dialog",

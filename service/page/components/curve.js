@@ -6,7 +6,7 @@ const WIDTH = 480, HEIGHT = 200, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 24;
 /**
  * @typedef {{x: number, y: number, low?: number, high?: number}} Point
  * @param {{points: Point[], bins: {from: number, to: number, share: number}[], current: number | null, label: string,
- *   xText: (x: number) => string, yText: (y: number) => string, yRange: [number, number] | null, pick: (x: number) => void}} options yRange: null for that of the points
+ *   xText: (x: number) => string, yText: (y: number) => string, yRange: [number, number] | null, pick: (x: number) => void}} options yRange: null for the range of the points
  */
 export function curve({ points, bins, current, label, xText, yText, yRange, pick }) {
   const xs = points.map((point) => point.x);
@@ -46,7 +46,7 @@ export function curve({ points, bins, current, label, xText, yText, yRange, pick
   );
 }
 
-/** The bins within the range, the tallest with height 1: their areas are their shares. @param {{from: number, to: number, share: number}[]} bins @param {number} x0 @param {number} x1 */
+/** The bins within the range. Their areas are proportional to their shares, and the tallest bin has height 1. @param {{from: number, to: number, share: number}[]} bins @param {number} x0 @param {number} x1 */
 function heights(bins, x0, x1) {
   const shown = bins
     .map(({ from, to, share }) => ({ from: Math.max(from, x0), to: Math.min(to, x1), density: share / (to - from || (x1 - x0) / 100) }))

@@ -4,7 +4,7 @@ import { scrollable } from "./scrollable.js";
 
 const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|!\[[^\]]*\]\([^)]*\)|\[([^\]]+)\]\([^)]*\)/g;
 
-/** @param {string} text @param {number} level of the first heading @returns {HTMLElement[]} */
+/** @param {string} text @param {number} level the level of the first heading @returns {HTMLElement[]} */
 export function markdown(text, level = 2) {
   return text
     .replace(/\r\n/g, "\n")
@@ -31,7 +31,7 @@ function table([head, , ...body]) {
   return scrollable(cellsOf(head).join(" ").trim() || "Table", h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
 }
 
-/** The cells of a line: `\|` is a bar inside of one. @param {string} line */
+/** The cells of a line. `\|` is a bar inside a cell. @param {string} line */
 const cellsOf = (line) =>
   line
     .replace(/^\||\|$/g, "")

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { scrollable } from "./scrollable.js";
 import { address } from "../router.js";
 
-/** @param {any} model the answer of /models/{name} */
+/** @param {any} model the response of /models/{name} */
 export function describeModel(model) {
   const heads = ["Column", "Type", "Values"].map((head) => h("th", { scope: "col" }, head));
   const rows = model.schema.features.map((/** @type {import("../try/feature.js").Feature} */ feature) => h("tr", {}, h("td", { dir: "auto" }, feature.name), h("td", {}, feature.kind), h("td", {}, hint(feature))));

@@ -8,7 +8,7 @@ import { message } from "./notice.js";
  * @param {string} view
  * @param {import("../router.js").Route} route
  * @param {AbortSignal} signal
- * @returns {Promise<{name: string, picker: HTMLElement}>} the name in the address, or else of the first model; empty if there is none
+ * @returns {Promise<{name: string, picker: HTMLElement}>} the model in the address, or else the first model; empty if there is no model
  */
 export async function modelPicker(view, route, signal) {
   /** @type {{models: {name: string}[]}} */

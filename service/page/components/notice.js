@@ -1,4 +1,4 @@
-/** What the page says when there is nothing to show: an error with its way out, or an empty place. */
+/** Messages in place of content: an error with its remedy, or the reason why a view is empty. */
 import { ApiError, ServerUnreachable } from "../api.js";
 import { h } from "./dom.js";
 import { signInForm } from "./sign_in.js";

@@ -1,6 +1,6 @@
-/** How numbers and dates are written. */
+/** Formats numbers. */
 
-/** Four significant digits, more for large whole parts: 4.132, 241,300, 0.00012. @param {number | null | undefined} value */
+/** Formats a number with four significant digits, or more if its whole part is larger: 4.132, 241,300, 0.00012. @param {number | null | undefined} value */
 export function number(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en");
@@ -15,6 +15,6 @@ export function percent(value) {
 }
 
 /** @param {number} count @param {string} one @param {string} [many] */
-export function counted(count, one, many = `${one}s`) {
+export function countText(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }

@@ -1,7 +1,7 @@
-/** One operation of an OpenAPI document: parameters, body and responses. Its parts are made when it is opened. */
+/** One operation of an OpenAPI document: parameters, body and responses. Its parts are created when the reader opens it. */
 import { h } from "./dom.js";
 import { scrollable } from "./scrollable.js";
-import { resolved, schemaView } from "./schema_view.js";
+import { resolveReference, schemaView } from "./schema_view.js";
 
 /** @param {any} document @param {{method: string, path: string, operation: any}} one */
 export function operationView(document, { method, path, operation }) {
@@ -15,14 +15,14 @@ export function operationView(document, { method, path, operation }) {
 
 /** @param {any} document @param {any} operation */
 function parts(document, operation) {
-  const parameters = (operation.parameters ?? []).map((/** @type {any} */ one) => resolved(document, one));
-  const body = operation.requestBody && resolved(document, operation.requestBody);
+  const parameters = (operation.parameters ?? []).map((/** @type {any} */ one) => resolveReference(document, one));
+  const body = operation.requestBody && resolveReference(document, operation.requestBody);
   return [
     operation.description && h("p", {}, operation.description),
     parameters.length && [h("h3", {}, "Parameters"), table(["Name", "In", "Values", "Meaning"], parameters.map(parameterRow))],
     body && [h("h3", {}, "Body"), contents(document, body.content)],
     h("h3", {}, "Responses"),
-    table(["Status", "Meaning", "Content"], Object.entries(operation.responses).map(([status, one]) => responseRow(document, status, resolved(document, one)))),
+    table(["Status", "Meaning", "Content"], Object.entries(operation.responses).map(([status, one]) => responseRow(document, status, resolveReference(document, one)))),
   ].flat(Infinity).filter(Boolean);
 }
 

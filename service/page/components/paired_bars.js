@@ -1,4 +1,4 @@
-/** A table with two bars in each row: a share at training, and the same share now. */
+/** A table with two bars in each row: a share at training, and the current share. */
 import { h } from "./dom.js";
 import { percent } from "./numbers.js";
 

@@ -4,7 +4,7 @@ import { percent } from "./numbers.js";
 
 const SHOWN = 10;
 
-/** @param {Record<string, number>} probabilities @param {string[]} [labelSet] labels of the set, if there is one */
+/** @param {Record<string, number>} probabilities @param {string[]} [labelSet] the labels of the label set, if there is one */
 export function probabilityBars(probabilities, labelSet = []) {
   const sorted = Object.entries(probabilities).sort((one, other) => other[1] - one[1]);
   const rows = sorted.slice(0, SHOWN).map(([label, share]) =>

@@ -1,8 +1,8 @@
-/** Replaces what an element shows, and keeps the focus and the scroll positions of its parts. */
+/** Replaces the content of an element, and preserves the focus and the scroll positions of its parts. */
 
 const FOCUSABLE = "a[href], button, select, input, textarea, [tabindex]";
 
-/** @param {HTMLElement} container @param {(Node | string)[]} children elements with `data-key` are found again by it, others by their place */
+/** @param {HTMLElement} container @param {(Node | string)[]} children elements with `data-key` are identified by this key, other elements by their position */
 export function redraw(container, children) {
   const focused = placeOf(container, document.activeElement);
   const scrolled = [...container.querySelectorAll(".scroll")].map((part) => part.scrollLeft);

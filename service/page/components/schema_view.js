@@ -4,15 +4,15 @@ import { h } from "./dom.js";
 const DEEPEST = 6; // schemas may refer to themselves
 const SHOWN = 60; // properties of one object
 
-/** A part of the document, or what it refers to. @param {any} document @param {any} part @returns {any} */
-export function resolved(document, part) {
+/** A part of the document, or the part that it refers to. @param {any} document @param {any} part @returns {any} */
+export function resolveReference(document, part) {
   if (!part?.$ref) return part ?? {};
   return part.$ref.replace(/^#\//, "").split("/").reduce((/** @type {any} */ at, /** @type {string} */ name) => at?.[name.replaceAll("~1", "/").replaceAll("~0", "~")], document) ?? {};
 }
 
 /** @param {any} document @param {any} part @returns {HTMLElement} */
 export function schemaView(document, part, depth = 0) {
-  const schema = resolved(document, part);
+  const schema = resolveReference(document, part);
   const choices = schema.anyOf ?? schema.oneOf ?? schema.allOf;
   if (depth > DEEPEST) return h("span", {}, "…");
   if (schema.properties) return objectView(document, schema, depth);

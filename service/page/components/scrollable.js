@@ -1,4 +1,4 @@
-/** A region that scrolls, also by keyboard. */
+/** A region that can be scrolled, also with the keyboard. */
 import { h } from "./dom.js";
 
 /** @param {string} name @param {HTMLElement} content */

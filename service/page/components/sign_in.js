@@ -1,4 +1,4 @@
-/** A form for the API key, where the server refuses a request without one. */
+/** A form for the API key, shown when the server refuses a request without a key. */
 import { signIn, signedIn } from "../api.js";
 import { h } from "./dom.js";
 

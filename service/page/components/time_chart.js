@@ -1,9 +1,9 @@
-/** A chart of one or several lines over the last minutes. */
+/** A chart with one or more lines for the last minutes. */
 import { h, svg } from "./dom.js";
 import { number } from "./numbers.js";
 
 /**
- * @typedef {{name: string, style: "first" | "second" | "bad", values: (number | null)[]}} Line null: no value, a gap
+ * @typedef {{name: string, style: "first" | "second" | "bad", values: (number | null)[]}} Line null: a gap, because there is no value
  * @typedef {{title: string, unit: string, seconds: number, format?: (value: number) => string}} ChartOptions
  */
 
@@ -14,7 +14,7 @@ const MARGIN = { left: 44, right: 8, top: 8, bottom: 18 };
 /**
  * @param {number[]} times in seconds, ascending
  * @param {Line[]} lines
- * @param {ChartOptions} options seconds: how far the chart reaches back
+ * @param {ChartOptions} options seconds: the time span of the chart
  * @returns {HTMLElement}
  */
 export function timeChart(times, lines, { title, unit, seconds, format = number }) {
@@ -23,11 +23,11 @@ export function timeChart(times, lines, { title, unit, seconds, format = number 
   const x = (/** @type {number} */ time) => MARGIN.left + (1 - (now - time) / seconds) * (WIDTH - MARGIN.left - MARGIN.right);
   const y = (/** @type {number} */ value) => HEIGHT - MARGIN.bottom - (value / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const latest = lines.map((line) => ({ ...line, value: line.values.at(-1) }));
-  const summary = latest.map(({ name, value }) => `${name} ${written(value, unit, format)}`).join(", ");
+  const summary = latest.map(({ name, value }) => `${name} ${valueText(value, unit, format)}`).join(", ");
   return h(
     "figure",
     { class: "chart" },
-    h("figcaption", {}, h("strong", {}, title), h("ul", { class: "legend" }, latest.map((line) => legendEntry(line, written(line.value, unit, format))))),
+    h("figcaption", {}, h("strong", {}, title), h("ul", { class: "legend" }, latest.map((line) => legendEntry(line, valueText(line.value, unit, format))))),
     svg(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} of the last ${Math.round(seconds / 60)} minutes, now: ${summary}` },
@@ -40,7 +40,7 @@ export function timeChart(times, lines, { title, unit, seconds, format = number 
 }
 
 /** @param {number | null | undefined} value @param {string} unit @param {(value: number) => string} format */
-const written = (value, unit, format) => (value === null || value === undefined ? "–" : `${format(value)}${unit && ` ${unit}`}`);
+const valueText = (value, unit, format) => (value === null || value === undefined ? "–" : `${format(value)}${unit && ` ${unit}`}`);
 
 /** @param {Line} line @param {string} value */
 const legendEntry = (line, value) => h("li", { class: `key ${line.style}` }, `${line.name} `, h("strong", { "data-line": line.name }, value));
@@ -63,7 +63,7 @@ function pathOf(xs, values, y) {
   values.forEach((value, index) => {
     if (value === null) joined = false;
     else {
-      // A single value between gaps is a short line
+      // A single value between gaps is drawn as a short line
       const point = `${xs[index].toFixed(1)},${y(value).toFixed(1)}`;
       path += joined ? `L${point}` : `M${point}h.1`;
       joined = true;
@@ -72,7 +72,7 @@ function pathOf(xs, values, y) {
   return path;
 }
 
-/** The smallest of 1, 2 and 5 times a power of ten that is not below a value. @param {number} value */
+/** The smallest number of the form 1, 2 or 5 times a power of ten that is not below a value. @param {number} value */
 export function niceLimit(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));

@@ -1,4 +1,4 @@
-/** How columns move a prediction from the baseline to its value, the largest contributions first. */
+/** A chart of the contributions that lead from the baseline to a prediction, the largest first. */
 import { h } from "./dom.js";
 import { number } from "./numbers.js";
 

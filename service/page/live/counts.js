@@ -1,10 +1,10 @@
-/** The counters of the server at one moment: sums over its workers since it started. */
+/** The counters of the server at one moment: sums over its workers since the server started. */
 import { parseMetrics, parseValue } from "./metrics_text.js";
 
 /**
  * @typedef {{model: string, version: string, ok: number, refused: number, failed: number, rows: number, queue: number, inflight: number, buckets: Map<number, number>}} VersionCounts
  *   refused: requests with a status from 400 on, failed: from 500 on. buckets: requests by the upper limit of their seconds, cumulative
- * @typedef {{pid: string, memory: number, cpu: number, started: number}} Worker cpu: seconds since it started
+ * @typedef {{pid: string, memory: number, cpu: number, started: number}} Worker cpu: processor seconds since the worker started
  * @typedef {{versions: Map<string, VersionCounts>, workers: Worker[], problems: number, lost: number}} Counts
  */
 
@@ -64,7 +64,7 @@ function addToWorker(workers, name, pid, value) {
 /** @param {VersionCounts} version */
 export const requestsOf = (version) => version.ok + version.refused + version.failed;
 
-/** All versions of all models together. @param {Counts} counts @returns {VersionCounts} */
+/** The sums over all versions of all models. @param {Counts} counts @returns {VersionCounts} */
 export function totalOf(counts) {
   const total = { model: "", version: "", ok: 0, refused: 0, failed: 0, rows: 0, queue: 0, inflight: 0, buckets: new Map() };
   for (const version of counts.versions.values()) {

@@ -1,4 +1,4 @@
-/** What the cells of a drift histogram count, as text. */
+/** Describes the cells of a drift histogram as text. */
 import { number } from "../components/numbers.js";
 
 /**
@@ -26,5 +26,5 @@ function limitText(limit) {
   return limit === "" ? "(empty text)" : String(limit).replace(MIDNIGHT, "");
 }
 
-/** The cells that have rows, and those between numbers, which are the scale. @param {Cell[]} cells */
+/** The cells that have rows, and all cells between numbers, which form the scale. @param {Cell[]} cells */
 export const shownCells = (cells) => cells.filter((cell) => !cell.group || cell.reference || cell.current);

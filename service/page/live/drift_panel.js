@@ -1,8 +1,8 @@
-/** Drift of one model: how the rows and predictions of now differ from those at training. */
+/** The drift of one model: how current rows and predictions differ from those at training. */
 import { getJson, isTemporary } from "../api.js";
 import { h } from "../components/dom.js";
 import { message, notice } from "../components/notice.js";
-import { counted, number, percent } from "../components/numbers.js";
+import { countText, number, percent } from "../components/numbers.js";
 import { pairedBars } from "../components/paired_bars.js";
 import { redraw } from "../components/redraw.js";
 import { scrollable } from "../components/scrollable.js";
@@ -42,7 +42,7 @@ export function driftPanel(model, picker, signal) {
     const { window } = shown;
     try {
       const found = await driftOf(model, window, signal);
-      if (window !== shown.window) return true; // another one was chosen in the meantime
+      if (window !== shown.window) return true; // another window was chosen meanwhile
       report = found;
       draw();
       return true;
@@ -86,7 +86,7 @@ function driftReport(report, shown, draw) {
     draw();
   };
   return [
-    h("p", { role: "status" }, statusTag(report.status), " ", EXPLAINED[report.status] ?? "", h("span", { class: "quiet" }, ` Version ${report.version}, ${counted(window.rows, "row")}, ${counted(window.sampled, "row")} counted.`)),
+    h("p", { role: "status" }, statusTag(report.status), " ", EXPLAINED[report.status] ?? "", h("span", { class: "quiet" }, ` Version ${report.version}, ${countText(window.rows, "row")}, ${countText(window.sampled, "row")} counted.`)),
     refused?.rows ? refusedRows(refused) : h("span", {}),
     estimated ? h("p", { class: "quiet" }, estimateText(estimated)) : h("span", {}),
     h(
@@ -98,7 +98,7 @@ function driftReport(report, shown, draw) {
   ];
 }
 
-/** The prediction, then the columns, the worst first. @param {Report} report @returns {Column[]} */
+/** The prediction, then the columns with the largest drift first. @param {Report} report @returns {Column[]} */
 function sorted({ columns, prediction }) {
   const worstFirst = [...columns].sort((a, b) => SEVERITY.indexOf(a.status) - SEVERITY.indexOf(b.status) || b.psi - a.psi);
   return prediction ? [{ ...prediction, name: "", type: PREDICTION }, ...worstFirst] : worstFirst;
@@ -127,12 +127,12 @@ function columnTable(columns, chosen, choose) {
 /** @param {string} status */
 const statusTag = (status) => h("span", { class: `tag status-${status}`, "data-status": status }, STATUS_TEXT[status] ?? status);
 
-/** Rows that were not answered, which are no part of the comparison. @param {Refused} refused */
+/** The refused rows, which are not part of the comparison. @param {Refused} refused */
 function refusedRows({ rows, errors }) {
   const worst = Object.entries(errors).sort((one, other) => other[1] - one[1]);
   const listed = worst.slice(0, REFUSED_SHOWN).map(([name, count], place) => [place ? ", " : "", name ? h("bdi", {}, name) : "no known column", ` ${count.toLocaleString("en")}`]);
-  const more = worst.length > REFUSED_SHOWN ? `, and ${counted(worst.length - REFUSED_SHOWN, "more column")}` : "";
-  return h("p", { class: "refused" }, h("span", { class: "error-text" }, `${counted(rows, "row")} refused.`), worst.length > 0 && h("span", {}, " Errors by column: ", listed, more, "."));
+  const more = worst.length > REFUSED_SHOWN ? `, and ${countText(worst.length - REFUSED_SHOWN, "more column")}` : "";
+  return h("p", { class: "refused" }, h("span", { class: "error-text" }, `${countText(rows, "row")} refused.`), worst.length > 0 && h("span", {}, " Errors by column: ", listed, more, "."));
 }
 
 /** @param {Record<string, number>} estimated */

@@ -1,4 +1,4 @@
-/** What the counters of the server did in the last minutes: rates and quantiles between two moments. */
+/** The history of the server's counters in the last minutes: rates and quantiles between two moments. */
 import { requestsOf, totalOf } from "./counts.js";
 
 /**
@@ -62,7 +62,7 @@ export class History {
   }
 }
 
-/** Counters never fall: a server that counts less has started again. @param {Counts} before @param {Counts} now */
+/** Whether the server has been restarted: its counters never decrease otherwise. @param {Counts} before @param {Counts} now */
 function hasRestarted(before, now) {
   return requestsOf(totalOf(now)) < requestsOf(totalOf(before));
 }
@@ -84,10 +84,10 @@ export function activity(before, now, seconds) {
 }
 
 /**
- * A quantile of a histogram, by a straight line within its bucket, as Prometheus computes it.
+ * A quantile of a histogram, by linear interpolation within its bucket, as in Prometheus.
  * @param {[number, number][]} buckets upper limits with cumulative counts
  * @param {number} share
- * @returns {number | null} the last finite limit if it lies beyond it
+ * @returns {number | null} the last finite limit if the quantile lies beyond it
  */
 export function quantile(buckets, share) {
   const sorted = [...buckets].sort((a, b) => a[0] - b[0]);

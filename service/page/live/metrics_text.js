@@ -1,4 +1,4 @@
-/** Reads the text of `/metrics`: Prometheus' text format. */
+/** Reads the text of `/metrics`, which is in Prometheus' text format. */
 
 /** @typedef {{name: string, labels: Record<string, string>, value: number}} Series */
 
@@ -9,7 +9,7 @@ const ESCAPED = { n: "\n" };
 
 /**
  * @param {string} text
- * @param {Set<string>} names the metrics to read, as they are in the text: with `_total` or `_bucket`
+ * @param {Set<string>} names the metrics to read, with the suffixes that they have in the text, such as `_total` or `_bucket`
  * @returns {Series[]}
  */
 export function parseMetrics(text, names) {

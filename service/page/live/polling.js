@@ -1,7 +1,7 @@
-/** Does something again and again while a view is open, and rests while nobody sees the page. */
+/** Repeats work while a view is open, and pauses while the page is hidden. */
 
 /**
- * @param {() => Promise<boolean>} work which catches its errors and returns whether to go on
+ * @param {() => Promise<boolean>} work catches its errors and returns whether to continue
  * @param {number} seconds between two starts; more if the work takes long
  * @param {AbortSignal} signal
  */

@@ -1,6 +1,6 @@
-/** Requests, latency, errors, queue and workers of the server, from its own counters. */
+/** Requests, latency, errors, queue and workers of the server, from the server's counters. */
 import { h } from "../components/dom.js";
-import { counted, number, percent } from "../components/numbers.js";
+import { countText, number, percent } from "../components/numbers.js";
 import { scrollable } from "../components/scrollable.js";
 import { timeChart } from "../components/time_chart.js";
 import { requestsOf, totalOf } from "./counts.js";
@@ -29,8 +29,8 @@ export function serverPanel(history) {
       h("strong", { "data-total": "refused" }, number(total.refused)),
       " were refused (400 to 499).",
     ),
-    last.counts.problems > 0 && h("p", { class: "error-text" }, `${counted(last.counts.problems, "version")} cannot be loaded.`),
-    last.counts.lost > 0 && h("p", { class: "error-text" }, `${counted(last.counts.lost, "time series", "time series")} cannot be counted: the temporary folder is full.`),
+    last.counts.problems > 0 && h("p", { class: "error-text" }, `${countText(last.counts.problems, "version")} cannot be loaded.`),
+    last.counts.lost > 0 && h("p", { class: "error-text" }, `${countText(last.counts.lost, "time series", "time series")} cannot be counted: the temporary folder is full.`),
     charts(history),
     h("div", { class: "panel" }, h("h2", {}, "Models"), versionTable(history)),
     h("div", { class: "panel" }, h("h2", {}, "Workers"), workerTable(history)),

@@ -1,4 +1,4 @@
-/** What the model says about the row of a form: the prediction, problems at their fields, other values, reasons. */
+/** The model's answer to the row of a form: prediction, problems at their fields, predictions for other values, explanation. */
 import { ApiError } from "../api.js";
 import { h } from "../components/dom.js";
 import { intervalBar } from "../components/interval_bar.js";
@@ -7,7 +7,7 @@ import { number, percent } from "../components/numbers.js";
 import { probabilityBars } from "../components/probability_bars.js";
 import { waterfall } from "../components/waterfall.js";
 import { isRefusedOption } from "./predictions.js";
-import { tried, whatIf } from "./what_if.js";
+import { valuesToTry, whatIf } from "./what_if.js";
 
 /**
  * @typedef {import("./feature.js").Feature} Feature
@@ -40,25 +40,25 @@ export class Answer {
       const [prediction] = predictions;
       const recovered = this.invalid;
       this.invalid = false;
-      this.sayProblems(form, [], prediction.warnings ?? []);
+      this.showProblems(form, [], prediction.warnings ?? []);
       this.label = model.task === "regression" ? null : mostProbable(prediction.probabilities);
       this.prediction.replaceChildren(...predictionParts(model, prediction, version));
       this.stale(false);
-      if (recovered) this.showExplanation(row); // the one of the last change was left out
+      if (recovered) this.showExplanation(row); // the explanation of the last change was left out
       await this.showWhatIf(row, focused);
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
       this.stale(true);
       this.invalid = true;
       const errors = error instanceof ApiError && error.status === 422 ? (error.problem.errors ?? []) : [];
-      const elsewhere = this.sayProblems(form, errors, []);
+      const elsewhere = this.showProblems(form, errors, []);
       if (errors.length) this.prediction.replaceChildren(h("p", { class: "error-text" }, errors.length === 1 ? "One value is not valid." : `${errors.length} values are not valid.`), ...elsewhere);
       else this.prediction.replaceChildren(notice(error, () => this.show(form.read(), focused)));
     }
   }
 
-  /** Show each problem at its field. Returns what concerns no field. @param {any} form @param {RowError[]} errors @param {RowError[]} warnings */
-  sayProblems(form, errors, warnings) {
+  /** Show each problem at its field. Returns the problems without a field. @param {any} form @param {RowError[]} errors @param {RowError[]} warnings */
+  showProblems(form, errors, warnings) {
     for (const field of form.byName.values()) {
       const error = errors.find((one) => one.field === field.feature.name);
       const warning = warnings.find((one) => one.field === field.feature.name);
@@ -75,7 +75,7 @@ export class Answer {
     if (!feature || this.invalid) return;
     const histogram = histograms[feature.name] ?? [];
     const current = row[feature.name];
-    const values = tried(feature, histogram, current);
+    const values = valuesToTry(feature, histogram, current);
     if (!values.length) return void this.others.replaceChildren();
     const rows = values.map((value) => ({ ...row, [feature.name]: value }));
     try {
@@ -100,7 +100,7 @@ export class Answer {
       this.reasons.replaceChildren(reasonsPanel(waterfall(predictions[0].explanation)));
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
-      if (isRefusedOption(error)) this.reasons.replaceChildren(); // a version without a background
+      if (isRefusedOption(error)) this.reasons.replaceChildren(); // the version has no background rows for explanations
       else if (error instanceof ApiError && error.status === 422 && !error.problem.errors?.length && kind === "true") this.showExplanation(row, "fast");
       else if (error instanceof ApiError && error.status !== 422) {
         const again = h("button", { onclick: () => this.showExplanation(row, kind) }, "Try again");
@@ -109,7 +109,7 @@ export class Answer {
     }
   }
 
-  /** @param {boolean} stale whether what is shown belongs to another row */
+  /** @param {boolean} stale whether the shown content belongs to another row */
   stale(stale) {
     for (const element of [this.others, this.reasons]) element.classList.toggle("stale", stale);
   }
@@ -120,7 +120,7 @@ function reasonsPanel(...content) {
   return h("section", { class: "panel" }, h("h3", {}, "Why? ", h("span", { class: "quiet" }, "what each column adds")), content);
 }
 
-/** The key of the predicted label: a label may be a number, a key is text. @param {Record<string, number>} probabilities */
+/** The key of the predicted label. A label may be a number, but a key is text. @param {Record<string, number>} probabilities */
 function mostProbable(probabilities) {
   return Object.entries(probabilities).reduce((best, one) => (one[1] > best[1] ? one : best))[0];
 }
@@ -134,7 +134,7 @@ function predictionParts(model, prediction, version) {
   return [title, h("p", { class: "value", dir: "auto" }, String(prediction.label)), probabilityBars(prediction.probabilities, labels), set ?? h("span", {})];
 }
 
-/** Focus a field, in whichever group it is. @param {import("./fields.js").Field} field */
+/** Focus a field, and open the group that contains it. @param {import("./fields.js").Field} field */
 function reveal(field) {
   const group = field.element.closest("details");
   if (group) group.open = true;
@@ -142,10 +142,10 @@ function reveal(field) {
   field.focus();
 }
 
-/** A message without the place that the page shows already. @param {string} message */
+/** A message without the row number, which the page already shows. @param {string} message */
 const plain = (message) => message.replace(/^row \d+, /, "");
 
-/** The same below the name of its column. @param {string} message */
+/** A message without the row number and the column name, shown at the column's field. @param {string} message */
 const atField = (message) => plain(message).replace(/^feature '.*?': /, "");
 
 /** @param {unknown} error */

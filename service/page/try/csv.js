@@ -1,9 +1,9 @@
 /** CSV: cuts a stream into records, and reads or writes cells. */
 
-const LONGEST = 1 << 21; // characters of a record: the server refuses longer lines, such as one with an open quote
+const LONGEST = 1 << 21; // characters of a record; the server refuses longer lines, for example with an unclosed quote
 
 /**
- * The records of a stream of text, without blank lines, some at a time. A line end within quotes belongs to its record.
+ * Yields the records of a text stream in batches, without blank lines. A line end within quotes belongs to its record.
  * @param {ReadableStream<string>} stream
  * @returns {AsyncGenerator<string[]>}
  */
@@ -64,7 +64,7 @@ export function record(values, delimiter) {
   return values.map((value) => (/["\r\n]/.test(value) || value.includes(delimiter) ? `"${value.replaceAll('"', '""')}"` : value)).join(delimiter);
 }
 
-/** The delimiter of a header line: the most frequent of those that the server reads. @param {string} header */
+/** The delimiter of a header line: the most frequent delimiter that the server supports. @param {string} header */
 export function delimiterOf(header) {
   const counts = [",", ";", "\t", "|"].map((mark) => ({ mark, count: header.split(mark).length }));
   return counts.reduce((best, one) => (one.count > best.count ? one : best)).mark;

@@ -1,18 +1,18 @@
-/** Dates of a form: what a row has, what a date field of the browser has, and seconds since 1970. */
+/** Converts the dates of a form between the values of a row, the values of date fields, and seconds since 1970. */
 
 /** @typedef {import("./feature.js").Feature} Feature */
 
 const DAY = /^\d{4}-\d\d-\d\d$/;
 const ISO = /^\d{4}-\d\d-\d\d([T ].*)?$/;
 
-/** Which field fits a column: `date`, `datetime-local`, or `text` for another format. @param {Feature} feature */
+/** The type of the field for a column: `date`, `datetime-local`, or `text` for another format. @param {Feature} feature */
 export function dateInput(feature) {
   const known = [feature.example, feature.seen?.min, feature.seen?.max].filter((value) => value !== null && value !== undefined);
   if (known.some((value) => seconds(value) === null)) return "text";
   return known.every((value) => DAY.test(String(value)) || (typeof value === "number" && value % 86400 === 0)) ? "date" : "datetime-local";
 }
 
-/** Seconds since 1970, null if it is not a date of ISO 8601 or a number. @param {unknown} value @returns {number | null} */
+/** Seconds since 1970; null for a value that is neither a date in ISO 8601 nor a number. @param {unknown} value @returns {number | null} */
 export function seconds(value) {
   if (typeof value === "number") return Math.abs(value) > 1e11 ? value / 1000 : value;
   if (typeof value !== "string" || !ISO.test(value)) return null;

@@ -1,4 +1,4 @@
-/** A column of a model's schema, and what training saw of it. */
+/** A column of a model's schema, with its values at training. */
 import { seconds } from "./dates.js";
 
 /**
@@ -17,7 +17,7 @@ export function isWhole(feature) {
 }
 
 /**
- * The range to explore: that of the rows at training without long tails, within the declared limits. Dates in seconds.
+ * The range to explore: the range at training without long tails, within the declared limits. Dates are in seconds.
  * @param {Feature} feature @param {Cell[]} [histogram] @returns {[number, number] | null}
  */
 export function range(feature, histogram = []) {
@@ -38,7 +38,7 @@ export function range(feature, histogram = []) {
   return low < high ? [low, high] : null;
 }
 
-/** What a person should know about a column, in a line. @param {Feature} feature */
+/** A line with the properties of a column. @param {Feature} feature */
 export function hint(feature) {
   const parts = [];
   if (feature.minimum != null || feature.maximum != null) parts.push(`allowed: ${ends(feature.minimum, feature.maximum)}`);

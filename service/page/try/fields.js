@@ -12,7 +12,7 @@ import { hint, isWhole, range } from "./feature.js";
  *   focus: () => void, say: (text: string, severity: "error" | "warning" | "") => void}} Field
  */
 
-const MENU_LEVELS = 12; // a longer list is offered while typing
+const MENU_LEVELS = 12; // a longer list is a combobox
 
 /**
  * @param {Feature} feature @param {number} position @param {import("./feature.js").Cell[] | undefined} histogram
@@ -59,7 +59,7 @@ function controlFor(feature, id, describedby, histogram, changed) {
   return levelControl(feature, id, describedby, levels, changed);
 }
 
-/** A text field and a slider. Text that is not a number is sent as it is: the server says what is wrong, or reads it. @returns {Control} */
+/** A text field and a slider. Text that is not a number is sent unchanged: the server reads it or reports the error. @returns {Control} */
 function numberControl(/** @type {Feature} */ feature, /** @type {string} */ id, /** @type {string} */ describedby, /** @type {any} */ histogram, /** @type {() => void} */ changed) {
   const input = h("input", { id, inputmode: "decimal", autocomplete: "off", "aria-describedby": describedby, placeholder: feature.nullable ? "missing" : "" });
   const bounds = range(feature, histogram);
@@ -115,7 +115,7 @@ function textControl(/** @type {Feature} */ feature, /** @type {string} */ id, /
   };
 }
 
-/** A menu of a few values. Options hold positions, since a level may be a number or the empty text. @returns {Control} */
+/** A menu of a few values. Options contain positions, because a level may be a number or the empty text. @returns {Control} */
 function menu(/** @type {Feature} */ feature, /** @type {string} */ id, /** @type {string} */ describedby, /** @type {Value[]} */ levels, /** @type {() => void} */ changed) {
   const values = [...levels];
   const input = h("select", { id, onchange: changed, dir: "auto", "aria-describedby": describedby });

@@ -1,8 +1,8 @@
-/** Scores a file: a CSV or a Parquet file is sent as it is, and the result can be downloaded. */
+/** Scores a file: a CSV or Parquet file is sent unchanged, and the result can be downloaded. */
 import { ApiError } from "../api.js";
 import { h } from "../components/dom.js";
 import { notice } from "../components/notice.js";
-import { counted, percent } from "../components/numbers.js";
+import { countText, percent } from "../components/numbers.js";
 import { scrollable } from "../components/scrollable.js";
 import { completeResult, encodingOf, joinedFile } from "./joined_file.js";
 import { upload } from "./upload.js";
@@ -14,7 +14,7 @@ export function fileScoring({ model, predictor, signal }) {
   const input = h("input", { id: "file", type: "file", accept: ".csv,.tsv,.txt,.parquet,text/csv", onchange: () => input.files?.[0] && start(input.files[0]) });
   const result = h("div", { class: "scored", "aria-live": "polite" });
   let running = new AbortController();
-  let address = ""; // of the result, which the browser keeps until it is revoked
+  let address = ""; // the address of the result, which the browser keeps until the address is revoked
   signal.addEventListener("abort", () => { running.abort(); URL.revokeObjectURL(address); });
 
   /** @param {File} file */
@@ -54,7 +54,7 @@ export function fileScoring({ model, predictor, signal }) {
   return zone;
 }
 
-/** A file may be dropped anywhere: a browser would open it elsewhere. @param {HTMLElement} zone @param {AbortSignal} signal @param {(file: File) => void} start */
+/** Accept a file that is dropped anywhere on the page, because the browser would otherwise open it. @param {HTMLElement} zone @param {AbortSignal} signal @param {(file: File) => void} start */
 function onDrop(zone, signal, start) {
   /** @param {DragEvent} event */
   const over = (event) => {
@@ -89,7 +89,7 @@ function resultParts(file, scored, address) {
   const link = h("a", { class: "button main", href: address, download: name }, `Download ${name}`);
   const what = scored.joined ? "It has the columns of the file and the predictions to their right." : "It has a line with the prediction for each row, in the order of the file.";
   const parts = [
-    h("p", {}, h("strong", {}, `${counted(scored.rows - scored.invalid, "row")} predicted`), scored.invalid ? `, ${counted(scored.invalid, "row")} not valid` : "", scored.warned ? `, ${counted(scored.warned, "row")} with warnings` : ""),
+    h("p", {}, h("strong", {}, `${countText(scored.rows - scored.invalid, "row")} predicted`), scored.invalid ? `, ${countText(scored.invalid, "row")} not valid` : "", scored.warned ? `, ${countText(scored.warned, "row")} with warnings` : ""),
     h("p", { class: "row" }, link, h("span", { class: "quiet" }, what)),
   ];
   if (scored.problems.length) parts.push(problemTable(scored));

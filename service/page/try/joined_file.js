@@ -1,8 +1,8 @@
-/** The result of a scored file: its own columns, and the predictions to their right. */
+/** The result of a scored file: the columns of the file, and the predictions to their right. */
 import { cells, delimiterOf, record } from "./csv.js";
 import { RecordReader } from "./record_reader.js";
 
-const PART_RECORDS = 20_000; // of the result, joined to one part of the blob
+const PART_RECORDS = 20_000; // records of the result that form one part of the blob
 const LISTED = 100;
 
 /**
@@ -12,7 +12,7 @@ const LISTED = 100;
  */
 
 /**
- * The predictions beside the lines of a CSV, or alone if the rows do not match.
+ * The lines of a CSV with their predictions, or only the predictions if the rows do not match.
  * @param {Blob} input the CSV
  * @param {string} encoding of the input
  * @param {Blob} answer the CSV of predictions
@@ -41,7 +41,7 @@ export async function joinedFile(input, encoding, answer) {
   return { ...counts.found, joined, result: joined ? new Blob(parts, { type: "text/csv" }) : answer };
 }
 
-/** An answer that has the input columns already. @param {Blob} answer @returns {Promise<Scored>} */
+/** The result of an answer that already contains the input columns. @param {Blob} answer @returns {Promise<Scored>} */
 export async function completeResult(answer) {
   const lines = new RecordReader(answer, "utf-8");
   const counts = new RowCounts(cells((await lines.first()) ?? ""));
@@ -49,9 +49,9 @@ export async function completeResult(answer) {
   return { ...counts.found, joined: true, result: answer };
 }
 
-/** Counts the rows of an answer, and lists the first that are not valid. */
+/** Counts the rows of an answer, and lists the first invalid rows. */
 class RowCounts {
-  /** @param {string[]} header of the answer: an input column may have the same name, and is further to the left */
+  /** @param {string[]} header of the answer; an input column with the same name is further to the left */
   constructor(header) {
     this.error = header.lastIndexOf("error");
     this.warnings = header.lastIndexOf("warnings");
@@ -71,7 +71,7 @@ class RowCounts {
   }
 }
 
-/** UTF-8 if the start of a file is, else what the model's own table had, else the usual one of older programs. @param {Blob} file @param {string | null | undefined} trained */
+/** The encoding of a file: UTF-8 if the start of the file is valid UTF-8, else the encoding of the training file, else windows-1252. @param {Blob} file @param {string | null | undefined} trained */
 export async function encodingOf(file, trained) {
   const size = 1 << 20;
   const start = await file.slice(0, size).arrayBuffer();

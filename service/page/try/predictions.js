@@ -1,9 +1,9 @@
-/** Requests for predictions. A new one aborts the one before, so that answers arrive in order. */
+/** Requests predictions. A new request aborts the previous one, so that answers arrive in order. */
 import { ApiError, sendJson } from "../api.js";
 
 /** @typedef {import("./feature.js").Row} Row */
 
-/** Which of the options of uncertainty a model can satisfy: tried once, then remembered. */
+/** Requests predictions of a model, with intervals or label sets if the version has them. */
 export class Predictor {
   /** @param {string} model @param {string} task @param {boolean} uncertain whether the version has intervals or label sets */
   constructor(model, task, uncertain) {
@@ -20,7 +20,7 @@ export class Predictor {
   }
 
   /**
-   * @param {string} purpose a new request with the same purpose aborts the one before
+   * @param {string} purpose a new request aborts the previous request with the same purpose
    * @param {Row[]} rows
    * @param {Record<string, string>} query
    * @param {AbortSignal} signal of the view
@@ -40,7 +40,7 @@ export class Predictor {
     }
   }
 
-  /** The same with an interval or a label set, if this version has them. @param {string} purpose @param {Row[]} rows @param {Record<string, string>} query @param {AbortSignal} signal */
+  /** Like `predict`, with an interval or a label set if this version has them. @param {string} purpose @param {Row[]} rows @param {Record<string, string>} query @param {AbortSignal} signal */
   async predictUncertain(purpose, rows, query, signal) {
     try {
       return await this.predict(purpose, rows, { ...query, ...this.uncertainty }, signal);
@@ -57,7 +57,7 @@ export function isRefusedOption(error) {
   return error instanceof ApiError && error.status === 422 && (error.problem.errors ?? []).some((one) => one.code === "unknown_option");
 }
 
-/** Calls a function once there was no call for a while. @param {number} milliseconds @param {() => void} work */
+/** Delays a function until it has not been called for some time. @param {number} milliseconds @param {() => void} work */
 export function debounced(milliseconds, work) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;

@@ -1,8 +1,8 @@
-/** Reads the records of a CSV one by one. Between some of them, the browser handles what the reader does. */
+/** Reads the records of a CSV one by one. It pauses regularly, so that the browser can handle the reader's input. */
 import { records } from "./csv.js";
 
-const BUSY_MS = 25; // without a pause
-const AT_ONCE = 500; // records until the time is looked at
+const BUSY_MS = 25; // the longest time without a pause
+const AT_ONCE = 500; // records between two checks of the time
 
 export class RecordReader {
   /** @param {Blob} blob @param {string} encoding */
@@ -44,7 +44,7 @@ export class RecordReader {
   }
 }
 
-/** Until the browser has handled its other tasks; unlike a timer, it does not wait a second in the background. */
+/** Wait until the browser has handled its other tasks. Unlike a timer, this does not take a second in a background tab. */
 function pause() {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();

@@ -1,13 +1,13 @@
-/** The form of a row: all columns of a model, with a search and groups where there are many. */
+/** The form of a row: all columns of a model, with a search and groups if there are many columns. */
 import { h } from "../components/dom.js";
-import { counted } from "../components/numbers.js";
+import { countText } from "../components/numbers.js";
 import { field } from "./fields.js";
 
 /** @typedef {import("./feature.js").Feature} Feature */
 /** @typedef {import("./feature.js").Row} Row */
 
-const FEW = 24; // columns without a search
-const FIRST = 12; // the most important columns of many
+const FEW = 24; // number of columns up to which the form has no search
+const FIRST = 12; // columns in the group of the most important columns
 const GROUP = 25;
 
 /**
@@ -19,8 +19,8 @@ export function rowForm({ features, histograms, importance, changed, focused }) 
   let base = {};
   const fields = features.map((feature, position) => field(feature, position, histograms[feature.name], onChange, focused));
   const byName = new Map(fields.map((one) => [one.feature.name, one]));
-  const groups = grouped(fields, importance);
-  const search = h("input", { id: "search", type: "search", oninput: filter, placeholder: counted(features.length, "column") });
+  const groups = groupFields(fields, importance);
+  const search = h("input", { id: "search", type: "search", oninput: filter, placeholder: countText(features.length, "column") });
   const onlyChanged = h("input", { id: "only-changed", type: "checkbox", onchange: filter });
   const none = h("p", { class: "quiet", role: "status" });
   const tools = features.length > FEW && h("div", { class: "row form-tools" }, h("label", { for: "search" }, "Find a column"), search, h("label", {}, onlyChanged, " only changed"));
@@ -56,7 +56,7 @@ export function rowForm({ features, histograms, importance, changed, focused }) 
     byName,
     /** @returns {Row} */
     read: () => Object.fromEntries(fields.map((one) => [one.feature.name, one.read()])),
-    /** @param {Row} row @param {boolean} asBase whether changes are shown against this row */
+    /** @param {Row} row @param {boolean} asBase whether changes are shown relative to this row */
     write: (row, asBase) => {
       fields.forEach((one) => one.write(row[one.feature.name]));
       if (asBase) base = Object.fromEntries(fields.map((one) => [one.feature.name, one.read()]));
@@ -66,7 +66,7 @@ export function rowForm({ features, histograms, importance, changed, focused }) 
 }
 
 /** @param {import("./fields.js").Field[]} fields @param {string[]} importance */
-function grouped(fields, importance) {
+function groupFields(fields, importance) {
   if (fields.length <= FEW) return [{ fields, element: h("div", { class: "fields" }, fields.map((one) => one.element)) }];
   const first = new Set(importance.slice(0, FIRST));
   const important = fields.filter((one) => first.has(one.feature.name));

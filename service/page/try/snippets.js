@@ -1,4 +1,4 @@
-/** The request of a row, to copy: for curl, for Python, and as JSON. */
+/** The request of a row for copying: for curl, for Python, and as JSON. */
 import { h } from "../components/dom.js";
 import { signedIn } from "../api.js";
 
@@ -42,7 +42,7 @@ export function copyPanel(texts, link) {
       await navigator.clipboard.writeText(text);
       status.textContent = `${name} copied`;
     } catch {
-      getSelection()?.selectAllChildren(shown); // without TLS a browser has no clipboard
+      getSelection()?.selectAllChildren(shown); // without TLS, browsers do not give access to the clipboard
       status.textContent = `${name} is selected below`;
       details.open = true;
     }

@@ -6,7 +6,7 @@ import { ApiError, ServerUnreachable, keyHeaders } from "../api.js";
  * @param {Blob} body
  * @param {Record<string, string>} headers
  * @param {AbortSignal} signal
- * @param {(sent: number) => void} progress the share that is sent
+ * @param {(sent: number) => void} progress receives the sent share of the file
  * @returns {Promise<Blob>}
  */
 export function upload(path, body, headers, signal, progress) {

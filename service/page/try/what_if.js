@@ -1,4 +1,4 @@
-/** What the model predicts for other values of one column: one request with a row for each value. */
+/** The model's predictions for other values of one column, from one request with a row for each value. */
 import { curve } from "../components/curve.js";
 import { h } from "../components/dom.js";
 import { number, percent } from "../components/numbers.js";
@@ -12,13 +12,13 @@ import { isWhole, range } from "./feature.js";
  */
 const POINTS = 64;
 const LEVELS = 50;
-const FLIPS = 6; // changes of the answer that are named
+const FLIPS = 6; // limit of the listed changes of the answer
 
-/** The values to try, with the current one. @param {Feature} feature @param {Cell[]} histogram @param {Value} current @returns {Value[]} */
-export function tried(feature, histogram, current) {
+/** The values to try, including the current value. @param {Feature} feature @param {Cell[]} histogram @param {Value} current @returns {Value[]} */
+export function valuesToTry(feature, histogram, current) {
   if (feature.kind === "boolean") return feature.nullable ? [false, true, null] : [false, true];
-  if (feature.kind === "category") return triedLevels(feature, histogram, current);
-  if (feature.kind === "text") return []; // its histogram counts scores
+  if (feature.kind === "category") return levelsToTry(feature, histogram, current);
+  if (feature.kind === "text") return []; // the histogram of a text column counts scores
   const bounds = range(feature, histogram);
   const type = feature.kind === "date" ? dateInput(feature) : "";
   if (!bounds || type === "text") return [];
@@ -36,14 +36,14 @@ function spread([low, high], whole) {
 }
 
 /** @param {Feature} feature @param {Cell[]} histogram @param {Value} current @returns {Value[]} */
-function triedLevels(feature, histogram, current) {
+function levelsToTry(feature, histogram, current) {
   const frequent = histogram.filter((cell) => "value" in cell).sort((one, other) => other.reference - one.reference).map((cell) => /** @type {Value} */ (cell.value));
   const levels = [...new Set([...frequent, ...(feature.seen?.levels ?? [])])].slice(0, LEVELS);
   if (current !== null && !levels.includes(current)) levels.unshift(current);
   return levels;
 }
 
-/** What is drawn of a prediction: its value, or the probability of one label. @param {any} prediction @param {string | null} label */
+/** The number of a prediction that is drawn: its value, or the probability of one label. @param {any} prediction @param {string | null} label */
 function output(prediction, label) {
   return label === null ? prediction.value : prediction.probabilities[label];
 }
@@ -60,7 +60,7 @@ export function whatIf({ feature, histogram, values, predictions, current, label
   const body = feature.kind === "category" || feature.kind === "boolean"
     ? levelBars(answered, histogram, current, label, text, pick)
     : valueCurve(feature, histogram, answered, current, label, text, pick);
-  return h("section", { class: "panel what-if" }, title, body, flips(answered, label));
+  return h("section", { class: "panel what-if" }, title, body, answerChanges(answered, label));
 }
 
 /** @param {Feature} feature @param {Cell[]} histogram @param {any[]} answered @param {Value} current @param {string | null} label @param {(y: number) => string} text @param {(value: Value) => void} pick */
@@ -110,8 +110,8 @@ function levelBars(answered, histogram, current, label, text, pick) {
   return h("ul", { class: "bars levels" }, rows);
 }
 
-/** Where the predicted label changes. @param {{value: Value, prediction: any}[]} answered @param {string | null} label */
-function flips(answered, label) {
+/** The values at which the predicted label changes. @param {{value: Value, prediction: any}[]} answered @param {string | null} label */
+function answerChanges(answered, label) {
   if (label === null || typeof answered[0].value === "boolean") return null;
   const ordered = answered.filter(({ value }) => typeof value === "number" || seconds(value) !== null);
   const changes = ordered.slice(1).flatMap((right, position) => {

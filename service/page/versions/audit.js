@@ -1,4 +1,4 @@
-/** Who changed what: the audit of one model. */
+/** The audit of one model: its changes and their authors. */
 import { h } from "../components/dom.js";
 import { scrollable } from "../components/scrollable.js";
 
@@ -17,11 +17,11 @@ export function auditPanel(entries, model) {
   return h("section", { class: "panel audit" }, h("h2", {}, "Audit"), rows.length ? table : h("p", { class: "quiet" }, "Nothing was changed yet."));
 }
 
-/** What was changed, such as `champion 3`. @param {unknown} state */
+/** The changed settings as text, such as `champion 3`. @param {unknown} state */
 function stateText(state) {
   if (state === null || typeof state !== "object") return "–";
   return Object.entries(state)
-    .filter(([name]) => name !== "history") // of champions: the lines below show it
+    .filter(([name]) => name !== "history") // the history of champions is visible in the lines below
     .map(([name, value]) => `${name} ${value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : value}`)
     .join(", ");
 }

@@ -1,4 +1,4 @@
-/** Forms that change which versions are served: the champion, its traffic, a shadow, and aliases. */
+/** Forms that change the served versions: the champion, its traffic, a shadow, and aliases. */
 import { h } from "../components/dom.js";
 
 /**

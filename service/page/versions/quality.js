@@ -1,4 +1,4 @@
-/** Which metrics of versions are compared, and which values are better. */
+/** The metrics by which versions are compared, and which of their values are better. */
 
 /** @typedef {{network?: Record<string, number>, uncertainty?: {level: number, coverage?: number, mean_width?: number, mean_size?: number}}} Metrics */
 /** @typedef {{name: string, better: "lower" | "higher" | "", of: (metrics: Metrics) => number | undefined}} Measure */
@@ -12,7 +12,7 @@ const INTERVALS = [
   { name: "labels per set", better: "lower", of: (metrics) => metrics.uncertainty?.mean_size },
 ];
 
-/** The measures that at least one of the versions has. @param {Metrics[]} versions @returns {Measure[]} */
+/** The measures that at least one version has. @param {Metrics[]} versions @returns {Measure[]} */
 export function measures(versions) {
   const names = new Set(versions.flatMap((metrics) => Object.keys(metrics.network ?? {})));
   const own = [...names].map((name) => ({ name, better: LOWER.has(name) ? "lower" : "higher", of: (/** @type {Metrics} */ metrics) => metrics.network?.[name] }));

@@ -10,7 +10,7 @@ import { bestValue, measures } from "./quality.js";
  * @typedef {{promote: (version: Version) => void}} Actions
  */
 
-/** @param {Version[]} versions @param {Actions | null} changes null: the reader may not change anything @param {(version: Version) => void} openCard */
+/** @param {Version[]} versions @param {Actions | null} changes null if the reader may not change anything @param {(version: Version) => void} openCard */
 export function versionTable(versions, changes, openCard) {
   const heads = versions.map((one) => h("th", { scope: "col" }, `Version ${one.version}`));
   const rows = [

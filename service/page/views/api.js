@@ -1,4 +1,4 @@
-/** API: the OpenAPI document of this server, made readable. */
+/** The view API: the OpenAPI document of this server for readers. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
 import { operationView } from "../components/operation_view.js";
@@ -16,7 +16,7 @@ export async function show(main, route, signal) {
   const tags = new Map();
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, operation] of Object.entries(/** @type {Record<string, any>} */ (operations))) {
-      if (!operation.responses) continue; // the server or the parameters of all operations
+      if (!operation.responses) continue; // not an operation: the servers or the parameters of all operations
       const tag = operation.tags?.[0] ?? "Other";
       tags.set(tag, [...(tags.get(tag) ?? []), { method, path, operation }]);
     }

@@ -1,4 +1,4 @@
-/** Live: how the server is doing, and whether its rows drift. */
+/** The view Live: the activity of the server, and the drift of its rows. */
 import { ApiError, isTemporary, onSessionChange, request } from "../api.js";
 import { h } from "../components/dom.js";
 import { modelPicker } from "../components/model_picker.js";
@@ -12,7 +12,7 @@ import { serverPanel } from "../live/server_panel.js";
 
 const REFRESH_S = 2; // workers publish their counts once a second
 
-/** Kept while another view is open. */
+/** The history, which is kept while another view is open. */
 let kept = new History();
 onSessionChange(() => {
   kept = new History();
@@ -24,7 +24,7 @@ export async function show(main, route, signal) {
   main.append(h("h1", {}, "Live"), await countersOrReason(name, signal), name ? driftPanel(name, picker, signal) : picker);
 }
 
-/** The counters of the server. A key for some models may see their drift alone. @param {string} model @param {AbortSignal} signal */
+/** The counters of the server. With a key for only some models, the reader may only see the drift of these models. @param {string} model @param {AbortSignal} signal */
 async function countersOrReason(model, signal) {
   try {
     await load(kept, signal);

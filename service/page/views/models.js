@@ -1,4 +1,4 @@
-/** Models: what this server serves, how good it is, and what it needs. */
+/** The view Models: the served models, their quality and their columns. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
 import { number } from "../components/numbers.js";

@@ -1,4 +1,4 @@
-/** Try: a row in a form, and what the model says about it while it changes. */
+/** The view Try: a row in a form, and the model's predictions while the row changes. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
 import { modelPicker } from "../components/model_picker.js";
@@ -11,7 +11,7 @@ import { copyPanel, snippets } from "../try/snippets.js";
 
 /** @typedef {import("../try/feature.js").Row} Row */
 
-const PREDICT_MS = 120, EXPLAIN_MS = 450; // without a change before a request
+const PREDICT_MS = 120, EXPLAIN_MS = 450; // time without a change before a request is sent
 
 /** @param {HTMLElement} main @param {import("../router.js").Route} route @param {AbortSignal} signal */
 export async function show(main, route, signal) {
@@ -88,7 +88,7 @@ function tools(examples, start, predictor, task, refresh) {
   return h("div", { class: "row" }, buttons, level);
 }
 
-/** The names of the columns, the most important first, where training has measured it. @param {any} model @returns {string[]} */
+/** The names of the columns, the most important first; empty if training has not measured the importance. @param {any} model @returns {string[]} */
 function importantFirst(model) {
   return (model.metrics?.importance ?? []).map((/** @type {any} */ column) => column.name);
 }
@@ -98,7 +98,7 @@ function exampleOf(features) {
   return Object.fromEntries(features.map((feature) => [feature.name, feature.example ?? null]));
 }
 
-/** The row of a link; null if it is not one. @param {string | null} text @returns {Row | null} */
+/** The row in a link; null if it is not valid. @param {string | null} text @returns {Row | null} */
 function rowOf(text) {
   try {
     const row = JSON.parse(text ?? "null");

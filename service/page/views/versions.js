@@ -1,6 +1,6 @@
-/** Versions: compares the stored versions of a model, and changes which of them are served. */
+/** The view Versions: compares the stored versions of a model, and changes the served versions. */
 import { ApiError, getJson, request, sendJson } from "../api.js";
-import { confirmed } from "../components/confirm.js";
+import { confirmChange } from "../components/confirm.js";
 import { h } from "../components/dom.js";
 import { markdown } from "../components/markdown.js";
 import { modelPicker } from "../components/model_picker.js";
@@ -41,7 +41,7 @@ export async function show(main, route, signal) {
   };
   /** @param {VersionList} list @param {Change} change */
   const makeChange = async (list, change) => {
-    if (!(await confirmed(change.question, change.effect, change.verb, signal))) return;
+    if (!(await confirmChange(change.question, change.effect, change.verb, signal))) return;
     result.replaceChildren(h("p", { class: "quiet" }, "All workers are preparing this change …"));
     try {
       const headers = { "If-Match": `"${list.generation}"` };
@@ -57,7 +57,7 @@ export async function show(main, route, signal) {
   await load();
 }
 
-/** The audit, or why the reader may not change anything. @param {AbortSignal} signal @returns {Promise<AuditEntry[] | ApiError>} */
+/** The audit, or the reason why the reader may not change anything. @param {AbortSignal} signal @returns {Promise<AuditEntry[] | ApiError>} */
 async function auditOrRefusal(signal) {
   try {
     return (await getJson("audit", signal)).audit;
@@ -70,7 +70,7 @@ async function auditOrRefusal(signal) {
 /**
  * @param {VersionList} list
  * @param {AuditEntry[] | ApiError} audit
- * @param {{make: (change: Change) => void, all: boolean, showAll: () => void, card: HTMLElement, openCard: (version: Version) => void}} actions card: where a card is shown
+ * @param {{make: (change: Change) => void, all: boolean, showAll: () => void, card: HTMLElement, openCard: (version: Version) => void}} actions card: the element in which a card is shown
  * @returns {HTMLElement[]}
  */
 function viewOf(list, audit, { make, all, showAll, card, openCard }) {
@@ -84,7 +84,7 @@ function viewOf(list, audit, { make, all, showAll, card, openCard }) {
   return [...parts, h("section", { class: "changes-refused" }, h("h2", {}, "Changes"), notice(audit))];
 }
 
-/** The newest versions, and all that are served. @param {Version[]} versions */
+/** The newest versions, and all served versions. @param {Version[]} versions */
 const firstVersions = (versions) => versions.filter((version, index) => index < SHOWN || version.aliases.length > 0);
 
 /** @param {string} model @param {Version} version @param {HTMLElement} place @param {AbortSignal} signal */

@@ -1,1 +1,1 @@
-"""The hooks into private parts of BentoML, uvicorn and their libraries, each with what breaks without it."""
+"""The hooks into private parts of BentoML, uvicorn and their libraries, each with a description of its purpose."""

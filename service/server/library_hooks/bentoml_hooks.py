@@ -109,11 +109,11 @@ def _check_loop_clock() -> str | None:
 def _check_deferred_modules() -> str | None:
     import _bentoml_impl.server  # type: ignore[import-untyped]  # noqa: F401  # otherwise `find_spec` loads it
 
-    return first_problem(*(defines(name, function) for name, function in deferred_modules.MODULES.items()))
+    return first_problem(*(missing_definition(name, function) for name, function in deferred_modules.MODULES.items()))
 
 
-def defines(name: str, function: str) -> str | None:
-    """Why a module, which is not loaded for this, does not define a function."""
+def missing_definition(name: str, function: str) -> str | None:
+    """The reason why a module does not define a function; None if it does. The module is not loaded."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         return f"there is no module {name}"
@@ -136,7 +136,7 @@ BENTO_LAYOUT = LibraryHook(
 WORKER_PROCESS = LibraryHook(
     f"the module {WORKER_MODULE}",
     "bentoml",
-    "A worker does not know that it is one: it neither drains nor limits heads nor shares connections.",
+    "A worker is not recognised as a worker: it neither drains nor limits heads nor shares connections.",
     _check_worker_module,
 )
 LISTENER_ARGUMENT = LibraryHook(

@@ -42,7 +42,7 @@ HISTOGRAM = LibraryHook(
 GAUGE_FILES = LibraryHook(
     "the file names gauge_live*_PID.db",
     "prometheus-client",
-    "What a worker that died had in its queue stays in the metrics.",
+    "The queue of a worker that died stays in the metrics.",
     _check_gauge_files,
 )
 METRIC_FILES = LibraryHook(

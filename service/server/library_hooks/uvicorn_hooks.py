@@ -139,7 +139,7 @@ def _check_upgrade_offset() -> str | None:
         parser.feed_data(UPGRADE_REQUEST + b"rest")
     except httptools.HttpParserUpgrade as upgrade:
         return is_equal("the first argument of HttpParserUpgrade", upgrade.args[0], len(UPGRADE_REQUEST))
-    return "a request with an upgrade no longer ends the parser"
+    return "the parser no longer stops at a request with an upgrade"
 
 
 def _check_tls() -> str | None:
@@ -152,7 +152,7 @@ def _check_tls() -> str | None:
 
 
 def _check_event_loop() -> str | None:
-    import uvloop  # imported here: the supervisor does not need it and saves 2 MB
+    import uvloop  # imported here, because the supervisor does not need it and saves 2 MB
 
     return first_problem(
         has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
@@ -219,13 +219,13 @@ SHOULD_UPGRADE = LibraryHook(
 KEEP_ALIVE = LibraryHook(
     "HttpToolsProtocol.timeout_keep_alive_handler",
     "uvicorn",
-    "A connection whose head does not come in time is closed without a 408.",
+    "A connection whose head does not arrive in time is closed without a 408.",
     _check_keep_alive,
 )
 ON_RESPONSE_COMPLETE = LibraryHook(
     "HttpToolsProtocol.on_response_complete",
     "uvicorn",
-    "An invalid request behind others on one connection is never refused.",
+    "An invalid request after other requests on the same connection is never refused.",
     _check_on_response_complete,
 )
 DIRECT_ANSWERS = LibraryHook(

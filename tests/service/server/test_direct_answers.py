@@ -338,7 +338,7 @@ def test_a_model_that_predicts_no_rows_at_once_does_not_parse_a_small_body(
     make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch, inline_rows: int
 ) -> None:
     """The general path parses it."""
-    route: Any = make_app(tabular_models, Settings()).direct.router.listed["/predict/homes"]
+    route: Any = make_app(tabular_models, Settings()).direct.router.common_routes["/predict/homes"]
     parsed: list[bytes] = []
     monkeypatch.setattr(route, "_parse_body", parsed.append)
     monkeypatch.setattr(route.served, "inline_rows", inline_rows)

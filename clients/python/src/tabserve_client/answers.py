@@ -1,6 +1,7 @@
-"""The answers to the requests of a call: JSON, NDJSON or Arrow become `Answer` objects.
+"""Reads the responses of a call: JSON, NDJSON or Arrow content becomes an `Answer`.
 
-An answer has one entry for each row that was sent. Everything else is `InvalidAnswer`, for example a part of one.
+An answer has one entry for each row that was sent. For any other content, such as an incomplete answer, InvalidAnswer
+is raised.
 """
 
 import json
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from tabserve_client.errors import InvalidAnswer, ServerError, TabserveError, listed, server_error
+from tabserve_client.errors import InvalidAnswer, ServerError, TabserveError, objects_in, server_error
 from tabserve_client.options import OutputOptions
 from tabserve_client.row_issues import RowError, RowWarning, error_of, errors_in, joined, warning_of, warnings_in
 from tabserve_client.table_columns import entries_of
@@ -20,12 +21,12 @@ Entry = dict[str, Any] | None
 
 
 class StoppedAnswer(TabserveError):  # noqa: N818 - never leaves the package
-    """An answer that the server ended with an error, because the body was over a limit of a single request."""
+    """An answer that the server ended with an error, because the body exceeded a limit of a single request."""
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What a request had: its rows begin at `first_row` of the data of the call."""
+class SentRequest:
+    """The properties of a request that its answer depends on. first_row: its first row in the data of the call."""
 
     model: str
     first_row: int
@@ -34,10 +35,10 @@ class Sent:
 
 
 class Answer(Protocol):
-    """The predictions for some rows. `entries` are as in JSON; None for an invalid row."""
+    """The predictions for some rows. entries: the JSON form of each prediction; None for an invalid row."""
 
     @property
-    def sent(self) -> Sent: ...
+    def sent(self) -> SentRequest: ...
 
     @property
     def version(self) -> str: ...
@@ -59,7 +60,7 @@ class Answer(Protocol):
 class EntryAnswer:
     """An answer in JSON or NDJSON."""
 
-    sent: Sent
+    sent: SentRequest
     version: str
     request_id: str
     entries: Sequence[Entry]
@@ -71,15 +72,15 @@ class EntryAnswer:
             warning_of(warning, row)
             for row, entry in enumerate(self.entries, self.sent.first_row)
             if entry is not None and "warnings" in entry
-            for warning in listed(entry, "warnings")
+            for warning in objects_in(entry, "warnings")
         ]
 
 
 @dataclass(frozen=True)
 class TableAnswer:
-    """An answer in Arrow. `table` has the columns of the predictions, then `warnings` and `error`."""
+    """An answer in Arrow. table: the columns of the predictions, then `warnings` and `error`."""
 
-    sent: Sent
+    sent: SentRequest
     version: str
     request_id: str
     table: Any = field(repr=False)
@@ -90,21 +91,21 @@ class TableAnswer:
 
     @cached_property
     def errors(self) -> Sequence[RowError]:
-        return [error for row, text in self._texts("error") for error in errors_in(text, row)]
+        return [error for row, text in self._row_texts("error") for error in errors_in(text, row)]
 
     @cached_property
     def warnings(self) -> Sequence[RowWarning]:
-        return [warning for row, text in self._texts("warnings") for warning in warnings_in(text, row)]
+        return [warning for row, text in self._row_texts("warnings") for warning in warnings_in(text, row)]
 
-    def _texts(self, name: str) -> list[tuple[int, str]]:
+    def _row_texts(self, name: str) -> list[tuple[int, str]]:
         column = self.table.column(name)
         if column.null_count == len(column):
             return []
         return [(row, text) for row, text in enumerate(column.to_pylist(), self.sent.first_row) if text is not None]
 
 
-def read_answer(reply: Reply, sent: Sent) -> Answer:
-    """Raises InvalidAnswer, StoppedAnswer, and the ServerError that an answer in JSON may end with."""
+def read_answer(reply: Reply, sent: SentRequest) -> Answer:
+    """Read an answer in any format. Raises InvalidAnswer or StoppedAnswer."""
     kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
     answer: Answer
     if kind == ARROW:
@@ -116,11 +117,11 @@ def read_answer(reply: Reply, sent: Sent) -> Answer:
     if not reply.complete:
         raise InvalidAnswer("the connection ended before the end of the answer")
     if len(answer.entries if isinstance(answer, EntryAnswer) else answer.table) != sent.rows:
-        raise InvalidAnswer(f"the answer does not have {sent.rows} rows, as the request has")
+        raise InvalidAnswer(f"the answer does not have the {sent.rows} rows of the request")
     return answer
 
 
-def read_json(reply: Reply, sent: Sent) -> EntryAnswer:
+def read_json(reply: Reply, sent: SentRequest) -> EntryAnswer:
     try:
         document = json.loads(reply.content)
         predictions = document["predictions"]
@@ -128,13 +129,13 @@ def read_json(reply: Reply, sent: Sent) -> EntryAnswer:
             raise StoppedAnswer(str(document["error"]))
         if not isinstance(predictions, list) or not all(isinstance(entry, dict | None) for entry in predictions):
             raise TypeError
-        errors = [error_of(entry).moved(sent.first_row) for entry in listed(document, "errors")]
+        errors = [error_of(entry).moved(sent.first_row) for entry in objects_in(document, "errors")]
         return EntryAnswer(sent, str(document["version"]), request_id_of(reply), predictions, errors)
     except (ValueError, KeyError, TypeError):
-        raise not_an_answer(reply) from None
+        raise invalid_answer(reply) from None
 
 
-def read_ndjson(reply: Reply, sent: Sent) -> EntryAnswer:
+def read_ndjson(reply: Reply, sent: SentRequest) -> EntryAnswer:
     entries: list[Entry] = []
     errors: list[RowError] = []
     try:
@@ -143,42 +144,42 @@ def read_ndjson(reply: Reply, sent: Sent) -> EntryAnswer:
             if "error" in entry:
                 raise StoppedAnswer(str(entry["error"]))
             if "errors" in entry:
-                errors += [moved_to(row, error_of(error)) for error in listed(entry, "errors")]
+                errors += [renumber_error(row, error_of(error)) for error in objects_in(entry, "errors")]
                 entry = None
             entries.append(entry)
     except (ValueError, TypeError):
-        raise not_an_answer(reply) from None
+        raise invalid_answer(reply) from None
     return EntryAnswer(sent, version_of(reply), request_id_of(reply), entries, errors)
 
 
-def moved_to(row: int, error: RowError) -> RowError:
-    """The error of a line, whose row number counts from the start of the body."""
+def renumber_error(row: int, error: RowError) -> RowError:
+    """The error of a line, with the row number in the data of the call."""
     return error.moved(row - (error.row or 0))
 
 
-def read_arrow(reply: Reply, sent: Sent) -> TableAnswer:
+def read_arrow(reply: Reply, sent: SentRequest) -> TableAnswer:
     import pyarrow as pa
 
     batches = []
     try:
         with pa.ipc.open_stream(reply.content) as stream:
             schema = stream.schema
-            for batch in stream:  # those before the end of a part are kept
+            for batch in stream:  # keeps the batches before the end of an incomplete answer
                 batches.append(batch)
     except (pa.ArrowException, OSError, ValueError):
         if not batches:
-            raise not_an_answer(reply) from None
+            raise invalid_answer(reply) from None
     table = pa.Table.from_batches(batches, schema)
     if not {"warnings", "error"} <= {*table.column_names}:
-        raise not_an_answer(reply)
+        raise invalid_answer(reply)
     last = table.column("error")[-1].as_py() if len(table) else None
     if (len(table) > sent.rows or not reply.complete) and str(last).startswith(STOPPED):
         raise StoppedAnswer(str(last))
-    return TableAnswer(sent, version_of(reply), request_id_of(reply), with_moved_errors(table, sent.first_row))
+    return TableAnswer(sent, version_of(reply), request_id_of(reply), renumber_errors(table, sent.first_row))
 
 
-def with_moved_errors(table: Any, first_row: int) -> Any:
-    """The table of a piece, with the row numbers of the whole data in its texts."""
+def renumber_errors(table: Any, first_row: int) -> Any:
+    """The table of a piece. Its error texts have row numbers in the data of the call."""
     import pyarrow as pa
 
     column = table.column("error")
@@ -191,7 +192,7 @@ def with_moved_errors(table: Any, first_row: int) -> Any:
 
 
 def version_of(reply: Reply) -> str:
-    """The version that answered, where the body does not name it."""
+    """The version that answered, from the header, for bodies that do not contain it."""
     return reply.headers.get("x-model-version", "")
 
 
@@ -199,8 +200,8 @@ def request_id_of(reply: Reply) -> str:
     return reply.headers.get("x-request-id", "")
 
 
-def not_an_answer(reply: Reply) -> TabserveError:
-    """The error for a success whose content cannot be read."""
+def invalid_answer(reply: Reply) -> TabserveError:
+    """The error for a successful response whose content cannot be read."""
     if not reply.complete:
         return InvalidAnswer("the connection ended before the end of the answer")
     found: ServerError = server_error(reply.status, reply.headers, reply.content)

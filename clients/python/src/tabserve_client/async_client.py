@@ -1,4 +1,4 @@
-"""The client for asyncio."""
+"""The client for code with asyncio."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ from tabserve_client.wire import Conversation, Done, Outcome, Send, T, advance
 
 
 class AsyncClient:
-    """Like `Client`, with `await`. It belongs to one event loop, and is an asynchronous context manager."""
+    """Like `Client`, with `await`. It belongs to one event loop and is an asynchronous context manager."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class AsyncClient:
         verify: ssl.SSLContext | bool = True,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes the arguments of `Client`. Raises InvalidInput."""
+        """The arguments are those of `Client`. Raises InvalidInput."""
         self._core = ClientCore(url, key, headers or {}, RetryPolicy(timeout, deadline, attempts))
         self._concurrency = max(1, concurrency)
         self._http = httpx.AsyncClient(**http_client_options(self._core, self._concurrency, verify))
@@ -95,7 +95,7 @@ class AsyncClient:
                 call.failed(number, error)
 
     async def _run(self, conversation: Conversation[T], *, in_thread: bool = False) -> T:
-        """in_thread: rows are encoded and answers read in a thread."""
+        """Run a conversation. in_thread: whether a thread encodes rows and reads answers."""
         outcome: Outcome = None
         while True:
             step = (

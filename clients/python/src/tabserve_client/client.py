@@ -24,9 +24,10 @@ class Client:
     """A client of one server. It may be used by several threads, and is a context manager.
 
     url: such as https://predict.example.com. key: an API key, if the server needs one. timeout: seconds of one attempt.
-    deadline: seconds for a call with all its attempts; None for no limit. attempts: for a request that fails; 429
-    and 503 are retried until the deadline. concurrency: requests at once for one call with many rows.
-    verify: False, or an ssl.SSLContext, for the certificate of the server. headers: of every request.
+    deadline: seconds for a call with all its attempts; None for no limit. attempts: the number of attempts for a
+    request that fails; 429 and 503 are retried until the deadline. concurrency: the number of simultaneous requests for
+    one call with many rows. verify: False, or an ssl.SSLContext, for the certificate of the server. headers: headers of
+    every request.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Client:
         verify: ssl.SSLContext | bool = True,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Connects to nothing yet. Raises InvalidInput."""
+        """Does not connect to the server yet. Raises InvalidInput."""
         self._core = ClientCore(url, key, headers or {}, RetryPolicy(timeout, deadline, attempts))
         self._concurrency = max(1, concurrency)
         self._http = httpx.Client(**http_client_options(self._core, self._concurrency, verify))
@@ -61,7 +62,7 @@ class Client:
                 try:
                     for future in [executor.submit(self._send_pieces, call, stopped) for _ in range(threads)]:
                         future.result()
-                except BaseException:  # an interruption: the pieces that wait stop waiting
+                except BaseException:  # after an interruption, the waiting pieces stop waiting
                     stopped.set()
                     raise
         return self._run(call.result())
@@ -89,8 +90,8 @@ class Client:
     ) -> FeedbackReport:
         """Report the truth: rows with their target, or ids of predictions and their truths.
 
-        Ids are counted once, so they are sent again after any failure. Rows are sent again only if the server did not
-        receive them. Raises TabserveError.
+        The server counts an id once, so ids are sent again after any failure. Rows are sent again only if the server
+        did not receive them. Raises TabserveError.
         """
         return self._run(self._core.feedback(model, rows, ids, truths))
 

@@ -1,4 +1,4 @@
-"""What both clients share: the conversations of each operation, and what every request has."""
+"""The common part of both clients: the conversation of each operation, and the headers of every request."""
 
 import re
 from collections.abc import Mapping
@@ -17,13 +17,14 @@ from tabserve_client.wire import Conversation, Request
 KNOWN_OPTIONS = frozenset(PredictOptions.__annotations__)
 KEY = re.compile(r"[!-~]+")
 INLINE_ROWS = 256
-"""More rows are encoded in a thread by the asynchronous client."""
+"""The asynchronous client encodes a larger number of rows in a thread."""
 
 
 class ClientCore:
     """Builds requests and reads replies; it sends nothing.
 
-    url: of the server, perhaps with a path. headers: names in lower case.
+    url: the address of the server, which may have a path. headers: the headers of every request, with names in lower
+    case.
     """
 
     def __init__(self, url: str, key: str | None, headers: Mapping[str, str], policy: RetryPolicy) -> None:
@@ -31,7 +32,7 @@ class ClientCore:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise InvalidInput(f"{url!r} is not the address of a server, such as http://127.0.0.1:3000")
         if policy.attempts < 1 or policy.timeout <= 0:
-            raise InvalidInput("attempts and timeout are positive")
+            raise InvalidInput("attempts and timeout must be positive")
         self.url = url.rstrip("/")
         self.headers = {"accept-encoding": "identity"} | {name.lower(): value for name, value in headers.items()}
         if key is not None:
@@ -47,7 +48,7 @@ class ClientCore:
         if unknown:
             raise InvalidInput(f"unknown option {unknown[0]!r}, expected {', '.join(sorted(KNOWN_OPTIONS))}")
         if options.get("on_invalid", "fail") not in ("fail", "skip"):
-            raise InvalidInput(f"on_invalid is 'fail' or 'skip', not {options['on_invalid']!r}")
+            raise InvalidInput(f"on_invalid must be 'fail' or 'skip', not {options['on_invalid']!r}")
         policy = self.policy
         if "deadline" in options:
             policy = RetryPolicy(policy.timeout, options["deadline"], policy.attempts)
@@ -61,7 +62,7 @@ class ClientCore:
         return exchange(request, read_schema, self.policy, self.policy.end())
 
     def feedback(self, model: str, rows: Any, ids: Any, truths: Any) -> Conversation[FeedbackReport]:
-        """An error names how many entries were reported before it."""
+        """Report the truth. An error has a note with the number of entries that were reported before it."""
         end, report, sent = self.policy.end(), FeedbackReport(model), 0
         for request, entries in feedback_requests(model, rows, ids, truths):
             try:

@@ -28,7 +28,7 @@ class TabserveError(Exception):
 
 
 class InvalidInput(TabserveError, ValueError):
-    """Data that cannot be sent. `row` and `field` say where, if it is a single value."""
+    """Data that cannot be sent. row, field: the place of the value, if the reason is a single value."""
 
     def __init__(self, message: str, row: int | None = None, field: str | None = None) -> None:
         place = [] if row is None else [f"row {row}"]
@@ -39,22 +39,22 @@ class InvalidInput(TabserveError, ValueError):
 
 
 class ConnectionFailed(TabserveError, ConnectionError):
-    """No connection, or one that ended before the answer did."""
+    """There was no connection, or it ended before the answer was complete."""
 
 
 class DeadlineExceeded(TabserveError, TimeoutError):
-    """The deadline of the call passed before all answers were there."""
+    """The deadline of the call passed before all answers had been received."""
 
 
 class InvalidAnswer(TabserveError):
-    """A status of success with a content that is not an answer of tabserve, or not all of it."""
+    """A successful response whose content is not an answer of tabserve, or is not complete."""
 
 
 class ServerError(TabserveError):
     """The server refused a request.
 
     errors: with row and field, where the server named them; it lists 100 and counts the others in `errors_omitted`.
-    request_id: under which the log of the server has the request.
+    request_id: the id of the request in the log of the server.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class ServerError(TabserveError):
         return "\n".join(lines)
 
     def moved(self, rows: int) -> "ServerError":
-        """The same error of a request whose rows are preceded by `rows` rows in the data of the call."""
+        """The same error with the row numbers of a request that `rows` rows of the call precede."""
         errors = [error.moved(rows) for error in self.errors]
         return type(self)(self.status, self.title, self.detail, errors, self.errors_omitted, self.request_id)
 
 
 class AuthenticationError(ServerError):
-    """401: no key, an unknown or an expired one."""
+    """401: the key is missing, unknown or expired."""
 
 
 class PermissionDenied(ServerError):
@@ -101,7 +101,7 @@ class NotFound(ServerError):
 
 
 class RequestTooLarge(ServerError):
-    """413: a single row is over a limit of the server; more rows are split."""
+    """413: a single row exceeds a limit of the server. Larger requests are split."""
 
 
 class RowsNotValid(ServerError):
@@ -109,7 +109,7 @@ class RowsNotValid(ServerError):
 
 
 class Overloaded(ServerError):
-    """429 or 503: too many rows are waiting, the key is over its rate, or the server is not ready."""
+    """429 or 503: too many rows are waiting, the key has exceeded its rate, or the server is not ready."""
 
 
 BY_STATUS: Mapping[int, type[ServerError]] = {
@@ -126,14 +126,14 @@ BY_STATUS: Mapping[int, type[ServerError]] = {
 
 def server_error(status: int, headers: Mapping[str, str], content: bytes) -> ServerError:
     """The exception for an answer that is not a success. headers: names in lower case."""
-    problem = problem_in(content)
+    problem = problem_document(content)
     kind = BY_STATUS.get(status, ServerError)
     request_id = headers.get("x-request-id")
-    if problem is None:  # from a proxy in between, or from another server
+    if problem is None:  # from a proxy, or from another server
         text = " ".join(content[: 4 * SHOWN_CHARACTERS].decode("utf-8", "replace").split())
         detail = text[:SHOWN_CHARACTERS] or "the answer has no content"
         return kind(status, "Not an answer of tabserve", detail, request_id=request_id)
-    errors = [error_of(entry) for entry in listed(problem, "errors")]
+    errors = [error_of(entry) for entry in objects_in(problem, "errors")]
     omitted = problem.get("errors_omitted")
     return kind(
         status,
@@ -145,7 +145,7 @@ def server_error(status: int, headers: Mapping[str, str], content: bytes) -> Ser
     )
 
 
-def problem_in(content: bytes) -> dict[str, Any] | None:
+def problem_document(content: bytes) -> dict[str, Any] | None:
     """The problem document of an answer, if it has one."""
     try:
         document = json.loads(content)
@@ -154,7 +154,7 @@ def problem_in(content: bytes) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and "title" in document and "status" in document else None
 
 
-def listed(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+def objects_in(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     """The objects of a list in a document; none if there is no such list."""
     found = document.get(key)
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tabserve_client.errors import InvalidAnswer, InvalidInput, listed
+from tabserve_client.errors import InvalidAnswer, InvalidInput, objects_in
 from tabserve_client.json_rows import json_rows, row_text
 from tabserve_client.metadata import document_of
 from tabserve_client.options import segment
@@ -12,12 +12,14 @@ from tabserve_client.sources import source_of
 from tabserve_client.wire import JSON, Reply, Request
 
 ROWS = 1000
-"""Rows of a request with feedback."""
+"""The number of rows in a request with feedback."""
 
 
 @dataclass(frozen=True)
 class FeedbackReport:
-    """judged: rows that were compared. unmatched: ids of no captured row. repeated: ids that were compared before.
+    """The result of feedback.
+
+    judged: rows that were compared. unmatched: ids of no captured row. repeated: ids that were compared before.
 
     versions: the live metrics of each version after the last request, as in the reference of `/feedback`.
     """
@@ -29,7 +31,7 @@ class FeedbackReport:
     versions: tuple[Mapping[str, Any], ...] = ()
 
     def followed_by(self, other: "FeedbackReport") -> "FeedbackReport":
-        """The report of both requests."""
+        """The sum of the reports of two requests."""
         return FeedbackReport(
             other.model,
             self.judged + other.judged,
@@ -42,10 +44,12 @@ class FeedbackReport:
 def feedback_requests(
     model: str, rows: Any | None, ids: Sequence[str] | None, truths: Sequence[Any] | None
 ) -> Iterator[tuple[Request, int]]:
-    """The requests in order, and the number of entries of each. Rows are counted each time that the server receives
-    them, ids once. Raises InvalidInput."""
+    """The requests in order, and the number of entries of each. Raises InvalidInput.
+
+    The server counts rows each time that it receives them, and ids once.
+    """
     if (rows is None) == (ids is None) or (ids is None) != (truths is None):
-        raise InvalidInput("feedback has rows with their target, or ids and truths")
+        raise InvalidInput("feedback needs either rows with their target, or ids and truths")
     if rows is not None:
         source = source_of(rows)
         for start in range(0, source.count, ROWS):
@@ -78,6 +82,6 @@ def read_report(reply: Reply) -> FeedbackReport:
     document = document_of(reply)
     try:
         judged, unmatched, repeated = (int(document.get(name) or 0) for name in ("judged", "unmatched", "repeated"))
-        return FeedbackReport(document["model"], judged, unmatched, repeated, tuple(listed(document, "versions")))
+        return FeedbackReport(document["model"], judged, unmatched, repeated, tuple(objects_in(document, "versions")))
     except (KeyError, TypeError, ValueError):
-        raise InvalidAnswer("not a report of feedback of tabserve") from None
+        raise InvalidAnswer("not a feedback report of tabserve") from None

@@ -1,4 +1,4 @@
-"""Requests and outcomes as httpx has them."""
+"""Converts requests and outcomes to and from the types of httpx."""
 
 import ssl
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 import httpx
 
 from tabserve_client.client_core import ClientCore
-from tabserve_client.wire import Lost, Outcome, Reply, Send
+from tabserve_client.wire import NoReply, Outcome, Reply, Send
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 FINAL = (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError)
 
 
 def http_client_options(core: ClientCore, concurrency: int, verify: ssl.SSLContext | bool) -> dict[str, Any]:
-    """The options of both clients of httpx."""
+    """The common options of httpx's two clients."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=max(concurrency, 20))
     if core.url.startswith("http:"):
-        verify = False  # to read the certificates of all authorities takes as long as 10,000 rows
+        verify = False  # reading the certificates of all authorities takes as long as predicting 10,000 rows
     return {"headers": core.headers, "limits": limits, "follow_redirects": False, "verify": verify}
 
 
 def http_request(core: ClientCore, step: Send) -> dict[str, Any]:
-    """The arguments of `stream`."""
+    """The arguments of httpx's `stream` for a request."""
     request = step.request
     return {
         "method": request.method,
@@ -39,7 +39,7 @@ def reply_of(response: httpx.Response, content: bytes, *, complete: bool = True)
 
 
 def failed_outcome(error: Exception, url: str, response: httpx.Response | None, content: bytes) -> Outcome:
-    """What is left after an error: a part of an answer, or nothing."""
+    """The outcome after an error: an incomplete reply, or none."""
     if response is not None:
         return reply_of(response, content, complete=False)
-    return Lost(error, url, sent=not isinstance(error, NOT_SENT), final=isinstance(error, FINAL))
+    return NoReply(error, url, sent=not isinstance(error, NOT_SENT), final=isinstance(error, FINAL))

@@ -1,4 +1,4 @@
-"""Rows as JSON: what Python, NumPy and pandas have in a cell becomes a JSON value, and what has none is an error."""
+"""Rows as JSON: values of Python, NumPy and pandas are converted to JSON values; other values are errors."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def json_value(value: Any) -> Any:
 
 
 def container_value(value: Any) -> Any:
-    """The server refuses lists and objects as cells, and its message names the row and the field."""
+    """A list or an object. The server refuses it as a cell, with a message that names row and field."""
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
     if isinstance(value, dict):
@@ -54,7 +54,7 @@ def container_value(value: Any) -> Any:
 def numpy_value(value: Any) -> Any:
     """The JSON value of a NumPy scalar or array."""
     if value.dtype.kind == "M":
-        return json_value(value.astype("datetime64[us]").item())  # nanoseconds would become an integer
+        return json_value(value.astype("datetime64[us]").item())  # a time in nanoseconds would become an integer
     if value.dtype.kind in "biufUO":
         return json_value(value.tolist())
     raise TypeError(f"{type(value).__name__} has no JSON form")
@@ -67,13 +67,13 @@ def decimal_value(value: Decimal) -> int | float | None:
 
 
 def json_row(row: object, number: int) -> dict[str, Any]:
-    """A row with JSON values. number: of the row in the data of the call. Raises InvalidInput."""
+    """A row with JSON values. number: the position of the row in the data of the call. Raises InvalidInput."""
     if not isinstance(row, Mapping):
-        raise InvalidInput(f"a row is a mapping of column names to values, not {type(row).__name__}", number)
+        raise InvalidInput(f"a row must be a mapping of column names to values, not {type(row).__name__}", number)
     found = {}
     for name, value in row.items():
         if type(name) is not str:
-            raise InvalidInput(f"the name of a column is text, not {type(name).__name__} {name!r}", number)
+            raise InvalidInput(f"the name of a column must be text, not {type(name).__name__} {name!r}", number)
         try:
             found[name] = value if type(value) in PLAIN else json_value(value)
         except TypeError as error:
@@ -89,7 +89,7 @@ def json_rows(rows: Iterable[object], first_row: int = 0) -> list[dict[str, Any]
 
 
 def row_text(row: Row) -> str:
-    """A row of JSON values as JSON. An infinite number is written as 1e999, which the server refuses by row and
+    """A row of JSON values as JSON. An infinite number is written as 1e999, which the server refuses with row and
     field."""
     try:
         return json.dumps(row, allow_nan=False, separators=(",", ":"))
@@ -106,7 +106,7 @@ def cell_text(value: Any) -> str:
         return row_text(value)
     try:
         return json.dumps(value)
-    except ValueError:  # the limit of Python for the digits of an integer
+    except ValueError:  # Python's limit for the digits of an integer
         raise InvalidInput("an integer has more digits than JSON can have here") from None
 
 

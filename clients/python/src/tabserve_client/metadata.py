@@ -1,10 +1,10 @@
-"""What the server says about its models."""
+"""Reads the server's descriptions of its models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tabserve_client.errors import InvalidAnswer, listed
+from tabserve_client.errors import InvalidAnswer, objects_in
 from tabserve_client.json_rows import Row
 from tabserve_client.table_columns import Label
 from tabserve_client.wire import Reply
@@ -23,7 +23,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class Feature:
-    """A column that the model uses. seen: the range or the levels that training saw."""
+    """A column that the model uses. seen: the range or the levels in the training data."""
 
     name: str
     kind: str
@@ -35,7 +35,7 @@ class Feature:
 class ModelSchema:
     """The columns of a model. classes: None for a regression. ignored: columns that are accepted and not used.
 
-    examples: valid rows. document: all that the server says about the model.
+    examples: valid rows. document: the complete description by the server.
     """
 
     name: str
@@ -77,7 +77,7 @@ def read_schema(reply: Reply) -> ModelSchema:
             tuple(
                 Feature(one["name"], one["kind"], one["nullable"], one.get("seen") or {}) for one in columns["features"]
             ),
-            tuple(one["name"] for one in listed(columns, "ignored")),
+            tuple(one["name"] for one in objects_in(columns, "ignored")),
             tuple(one["row"] for one in document["examples"]),
             document,
         )

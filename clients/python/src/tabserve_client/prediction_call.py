@@ -1,7 +1,8 @@
-"""One call of `predict`: its rows are sent in pieces, several at once, and put together in order.
+"""One call of `predict`: its rows are sent in pieces, several at once, and the answers are joined in order.
 
-A piece that is over a limit of the server is split, as are those after it. A piece is repeated as a whole or not
-at all, and an answer counts only if it has one entry for each of its rows, so no row is lost or answered twice.
+A piece that exceeds a limit of the server is split, and so are the pieces after it. A piece is repeated as a whole or
+not at all, and an answer counts only if it has one entry for each row of the piece, so no row is lost or answered
+twice.
 """
 
 import threading
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from tabserve_client.answers import Answer, EntryAnswer, Sent, StoppedAnswer, TableAnswer, read_answer
+from tabserve_client.answers import Answer, EntryAnswer, SentRequest, StoppedAnswer, TableAnswer, read_answer
 from tabserve_client.errors import InvalidAnswer, RequestTooLarge, ServerError
 from tabserve_client.json_rows import json_body, ndjson_body
 from tabserve_client.metadata import ModelSchema, read_schema
@@ -21,11 +22,11 @@ from tabserve_client.table_columns import empty_columns
 from tabserve_client.wire import ARROW, JSON, NDJSON, Conversation, Request
 
 PIECE_ROWS = 4096
-"""As many as the server predicts in one batch: several pieces at once do not fill its queue."""
+"""The size of the server's batches, with which several pieces at once do not fill its queue."""
 EXPLAINED_ROWS = {"true": 16, "fast": 256}
-"""Rows of a request with explanations; the server limits their evaluations of the model."""
+"""The number of rows in a request with explanations, whose model evaluations the server limits."""
 SMALL_ROWS = 100
-"""Up to here, JSON is faster than Arrow."""
+"""Up to this number of rows, JSON is faster than Arrow."""
 CLIENT_KEY = "x-client-key"
 
 
@@ -36,7 +37,7 @@ class KnownServer:
 
 
 class PredictionCall:
-    """The state of a call. Its methods may be called by several threads."""
+    """The state of a call. Several threads may call its methods."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class PredictionCall:
         server: KnownServer,
         headers: Mapping[str, str],
     ) -> None:
-        """headers: of every request, names in lower case. Raises InvalidInput."""
+        """headers: the headers of every request, with names in lower case. Raises InvalidInput."""
         self.model = model
         self.source = source
         self.policy = policy
@@ -57,8 +58,8 @@ class PredictionCall:
         self.skips = options.get("on_invalid", "fail") == "skip"
         self.end = policy.end()
         self.limit = EXPLAINED_ROWS.get(self.outputs.explain, PIECE_ROWS)  # rows of a request
-        self.pieces = -(-source.count // self.limit)  # more, if they are split
-        # One version for all pieces, where traffic is split
+        self.pieces = -(-source.count // self.limit)
+        # The same key for all pieces, so that one version answers them if the traffic is split
         self.headers = {CLIENT_KEY: uuid.uuid4().hex, **headers} if self.pieces > 1 else headers
         self._lock = threading.Lock()
         self._pieces = self._split(0, source.count)
@@ -72,7 +73,7 @@ class PredictionCall:
             start = end
 
     def next_piece(self) -> tuple[int, Conversation[list[Answer]]] | None:
-        """The next piece to send: its first row, and its conversation. None if none is left, or one has failed."""
+        """The next piece to send: its first row and its conversation. None if none is left, or a piece has failed."""
         with self._lock:
             piece = None if self._failures else next(self._pieces, None)
         return None if piece is None else (piece[0], self._conversation(*piece))
@@ -86,14 +87,14 @@ class PredictionCall:
             self._failures[piece] = error
 
     def answers(self) -> list[Answer]:
-        """All answers in order, when every piece that was started has ended. Raises the error of the first piece
-        that failed: pieces are started in order, so it does not depend on their speed."""
+        """All answers in order, once every started piece has ended. Raises the error of the first failed piece: pieces
+        are started in order, so the error does not depend on their speed."""
         if self._failures:
             raise self._failures[min(self._failures)]
         return [answer for piece in sorted(self._answers) for answer in self._answers[piece]]
 
     def _conversation(self, start: int, stop: int) -> Conversation[list[Answer]]:
-        """The answers for some rows, in several requests if one is over a limit."""
+        """The answers for some rows, from several requests if one request exceeds a limit."""
         rows = stop - start
         if rows > self.limit:
             answers: list[Answer] = []
@@ -101,13 +102,13 @@ class PredictionCall:
                 answers += yield from self._conversation(*piece)
             return answers
         request = self._request(start, stop)
-        sent = Sent(self.model, start, rows, self.outputs)
+        sent = SentRequest(self.model, start, rows, self.outputs)
         give_up = partial(self._is_too_large, rows)
         try:
             answer = yield from exchange(request, partial(read_answer, sent=sent), self.policy, self.end, give_up)
             return [answer]
         except ServerError as error:
-            if not self._adapts(error, request, rows):
+            if not self._adapt(error, request, rows):
                 raise error.moved(start) from error.__cause__
         except StoppedAnswer as error:
             if rows == 1:
@@ -115,8 +116,8 @@ class PredictionCall:
             self._halve(rows)
         return (yield from self._conversation(start, stop))
 
-    def _adapts(self, error: ServerError, request: Request, rows: int) -> bool:
-        """Whether the rows may be sent in another way than before."""
+    def _adapt(self, error: ServerError, request: Request, rows: int) -> bool:
+        """Adapt to an error. Returns whether the rows can be sent in another format or in smaller pieces."""
         if error.status == 415 and request.headers["content-type"] == ARROW:
             self.server.reads_arrow = False
             return True
@@ -126,7 +127,7 @@ class PredictionCall:
         return False
 
     def _is_too_large(self, rows: int, error: ServerError) -> bool:
-        """Whether fewer rows may be answered. 422 without a row: too many evaluations for explanations."""
+        """Whether fewer rows may succeed. 422 without a row means too many evaluations for explanations."""
         if rows == 1:
             return False
         explained = bool(self.outputs.explain)
@@ -138,8 +139,8 @@ class PredictionCall:
         self.limit = min(self.limit, rows // 2)
 
     def _request(self, start: int, stop: int) -> Request:
-        """JSON for few rows, else Arrow if the data can be a table, else NDJSON. Errors of all rows, and explanations,
-        are complete in NDJSON only."""
+        """A request: JSON for few rows, else Arrow if the data can be a table, else NDJSON. Only NDJSON contains the
+        errors of all rows, and explanations."""
         small = stop - start <= SMALL_ROWS
         arrow = None
         if not small and not self.outputs.explain and self.server.reads_arrow:
@@ -154,12 +155,12 @@ class PredictionCall:
         return Request("POST", self.path, query, {**self.headers, "content-type": kind}, content)
 
     def result(self) -> Conversation[Predictions]:
-        """The predictions, after all pieces. If no row has one, a request for the schema finds their columns.
-        Raises the error of the first piece that failed."""
+        """The predictions, after all pieces. If no row has a prediction, a request for the schema returns the columns.
+        Raises the error of the first failed piece."""
         answers, names = self.answers(), list[str]()
         if not any(isinstance(answer, TableAnswer) or any(answer.entries) for answer in answers):
             request = Request("GET", f"/models/{segment(self.model)}", headers=self.headers)
             schema: ModelSchema = yield from exchange(request, read_schema, self.policy, self.end)
             names = empty_columns(schema.classes, [feature.name for feature in schema.features], self.outputs)
-            answers = answers or [EntryAnswer(Sent(self.model, 0, 0, self.outputs), schema.version, "", [])]
+            answers = answers or [EntryAnswer(SentRequest(self.model, 0, 0, self.outputs), schema.version, "", [])]
         return Predictions(self.model, answers, self.source.index, names)

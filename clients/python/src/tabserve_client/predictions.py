@@ -12,7 +12,7 @@ from tabserve_client.row_issues import RowError, RowWarning
 from tabserve_client.table_columns import Entry, Label, columns_of
 
 NUMBERS = ("value", "probability_", "low", "high", "baseline", "contribution_")
-"""How the names of columns with numbers begin."""
+"""The prefixes of the names of columns with numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Explanation:
     """Contributions of the columns to a prediction. They sum to the prediction minus the baseline.
 
     output: "value", or the label whose probability is explained. error: the largest standard error of a contribution,
-    if they are not exact.
+    if the contributions are not exact.
     """
 
     output: Label
@@ -46,9 +46,9 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one row. A row with `errors` has none, so `value` and `label` are None.
+    """The prediction for one row. A row with `errors` has no prediction: `value` and `label` are None.
 
-    id: names the row in feedback, where the server captures rows. version: of the model that answered.
+    id: the id of the row in feedback, if the server captures rows. version: the model version that answered.
     """
 
     row: int
@@ -70,7 +70,7 @@ class Prediction:
 
     @property
     def probabilities(self) -> Mapping[str, float]:
-        """Of a classification, by the label as text."""
+        """The probabilities of a classification, by the label as text."""
         found: Mapping[str, float] = self._part("probabilities", {})
         return found
 
@@ -80,7 +80,7 @@ class Prediction:
 
     @property
     def interval(self) -> Interval | None:
-        """The first one, if there is any."""
+        """The first interval; None if there is none."""
         return next(iter(self.intervals), None)
 
     @property
@@ -89,7 +89,7 @@ class Prediction:
 
     @property
     def label_set(self) -> LabelSet | None:
-        """The first one, if there is any."""
+        """The first label set; None if there is none."""
         return next(iter(self.label_sets), None)
 
     @property
@@ -111,12 +111,12 @@ class Prediction:
 class Predictions(Sequence[Prediction]):
     """Predictions in the order of the rows.
 
-    model: its name. errors, warnings: of all rows, with row and field.
+    model: the name of the model. errors, warnings: those of all rows, with row and field.
     """
 
     def __init__(self, model: str, answers: Sequence[Answer], index: Any, names: Sequence[str]) -> None:
-        """answers: in order, together for all rows. index: of the pandas frame that was sent. names: of the columns, if
-        no row has a prediction."""
+        """answers: the answers in order, for all rows together. index: the index of the pandas frame that was sent.
+        names: the names of the columns, if no row has a prediction."""
         self.model = model
         self._answers = answers
         self._index = index
@@ -147,7 +147,7 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """The versions that answered, each once. There are several if another one was promoted during the call."""
+        """The versions that answered, each once. There are several if a version was promoted during the call."""
         return tuple(dict.fromkeys(answer.version for answer in self._answers))
 
     @property
@@ -186,7 +186,7 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def values(self) -> list[Any]:
-        """The value of each row, or its label; None for an invalid one."""
+        """The value or label of each row; None for an invalid row."""
         if self._tables is not None:
             found: list[Any] = self._tables.column(0).to_pylist()
             return found
@@ -197,7 +197,7 @@ class Predictions(Sequence[Prediction]):
         return list(chain.from_iterable(answer.entries for answer in self._answers))
 
     def to_columns(self) -> dict[str, list[Any]]:
-        """The columns of a table: those of the prediction, then `warnings` and `error`."""
+        """The columns of a table: the columns of the predictions, then `warnings` and `error`."""
         if self._tables is not None:
             return {name: self._tables.column(name).to_pylist() for name in self._tables.column_names}
         return columns_of(self.to_list(), self.warnings, self.errors, self._names)
@@ -248,7 +248,7 @@ class Predictions(Sequence[Prediction]):
 
 
 def arrow_type(name: str, cells: Sequence[Any]) -> Any:
-    """The type of a column that the server has for it; None for that of its values."""
+    """The type of a column in the server's Arrow format; None for a column whose values determine the type."""
     import pyarrow as pa
 
     if name in ("warnings", "error"):

@@ -1,4 +1,4 @@
-"""Errors and warnings of single rows, as objects and as the texts that table formats have for them."""
+"""Errors and warnings of single rows, as objects and as the texts in table formats."""
 
 import ast
 import re
@@ -11,12 +11,12 @@ QUOTED = re.compile(NAME)
 PLACE = rf"(?=row \d+[,:]|feature (?:{NAME}):)(?:row \d+)?(?:,? ?(?:feature|field) (?P<name>{NAME}))?"
 START = re.compile(rf"(?P<code>[a-z_]+): {PLACE}")
 ROW = re.compile(r"^row (\d+)(?=[,:])")
-"""How each error and warning begins in the text of a row, such as `wrong_type: row 3, feature 'age': …`."""
+"""The start of each error and warning in the text of a row, such as `wrong_type: row 3, feature 'age': …`."""
 
 
 @dataclass(frozen=True)
 class RowError:
-    """Why a row is not valid. `row` counts from 0 in the data of the call, and is None for what concerns all rows."""
+    """An error of an invalid row. `row` counts from 0 in the data of the call, and is None for an error of all rows."""
 
     row: int | None
     field: str | None
@@ -33,7 +33,7 @@ class RowError:
 
 @dataclass(frozen=True)
 class RowWarning:
-    """A value of a valid row that training never saw. `row` counts from 0 in the data of the call."""
+    """A value of a valid row that does not occur in the training data. `row` counts from 0 in the data of the call."""
 
     row: int
     field: str | None
@@ -61,7 +61,7 @@ def warning_of(document: Mapping[str, Any], row: int) -> RowWarning:
 
 
 def errors_in(text: str, row: int) -> list[RowError]:
-    """The errors in the column `error` of a table. row: where the row is in the data of the call."""
+    """The errors in the column `error` of a table. row: the position of the row in the data of the call."""
     moved = ROW.sub
     return [RowError(row, field, code, moved(f"row {row}", message)) for field, code, message in split_issues(text)]
 
@@ -72,7 +72,7 @@ def warnings_in(text: str, row: int) -> list[RowWarning]:
 
 
 def split_issues(text: str) -> list[tuple[str | None, str, str]]:
-    """Field, code and message of each error or warning in a text. A value in quotes may look like the start of one."""
+    """Field, code and message of each error or warning in a text. Quoted values may look like a start."""
     found: list[tuple[str | None, str, str]] = []
     for part in split_parts(text):
         match = START.match(part)
@@ -86,7 +86,7 @@ def split_issues(text: str) -> list[tuple[str | None, str, str]]:
 
 
 def split_parts(text: str) -> list[str]:
-    """The text at each `; ` outside of quotes that is followed by a code and a place."""
+    """The text, split at each `; ` outside of quotes that is followed by a code and a place."""
     parts, begin, at = [], 0, 0
     while at < len(text):
         quoted = QUOTED.match(text, at) if text[at] in "'\"" else None
@@ -101,5 +101,5 @@ def split_parts(text: str) -> list[str]:
 
 
 def joined(issues: Sequence[RowError | RowWarning]) -> str | None:
-    """The text of one row, as table formats have it; None if there is nothing to say."""
+    """The text for one row in table formats; None without errors or warnings."""
     return "; ".join(f"{issue.code}: {issue.message}" for issue in issues) or None

@@ -11,7 +11,7 @@ from tabserve_client.json_rows import json_rows
 
 
 class Source(Protocol):
-    """Rows that are sent in pieces. `index` is what `Predictions.to_pandas` labels its rows with."""
+    """Rows that are sent in pieces. index: the labels of the rows in `Predictions.to_pandas`."""
 
     @property
     def count(self) -> int: ...
@@ -24,7 +24,7 @@ class Source(Protocol):
         ...
 
     def arrow(self, start: int, stop: int) -> Any | None:
-        """Some rows as an Arrow table; None if they have to be sent as JSON."""
+        """Some rows as an Arrow table; None if they must be sent as JSON."""
         ...
 
 
@@ -33,7 +33,7 @@ def has_pyarrow() -> bool:
 
 
 def source_of(data: Any) -> Source:
-    """data: one row, rows, a frame, an Arrow table. Raises InvalidInput."""
+    """The source for the data of a call: one row, rows, a frame, or an Arrow table. Raises InvalidInput."""
     if isinstance(data, Mapping):
         return RowSource([data])
     pandas = sys.modules.get("pandas")
@@ -62,7 +62,7 @@ def arrow_table(data: Any) -> Any:
 
 
 def check_names(names: Sequence[Any]) -> list[str]:
-    """The names of columns as text. Raises InvalidInput for two equal names, and for names of several levels."""
+    """The names of columns as text. Raises InvalidInput for two equal names, and for names with several levels."""
     found: set[str] = set()
     for name in names:
         if isinstance(name, tuple):
@@ -74,7 +74,7 @@ def check_names(names: Sequence[Any]) -> list[str]:
 
 
 class RowSource:
-    """Rows as mappings. They are sent as JSON, whatever their number: their types stay as they are."""
+    """Rows as mappings. They are sent as JSON regardless of their number, which preserves their types."""
 
     def __init__(self, rows: Sequence[Any]) -> None:
         self._rows = rows
@@ -115,14 +115,14 @@ class PandasSource:
         return [position for position, kind in enumerate(self._frame.dtypes) if str(kind) == "object"]
 
     def _is_mixed(self, position: int, start: int, stop: int) -> bool:
-        """Whether a column has values of several types, for which pyarrow may choose one: true would become 1.0."""
+        """Whether a column has values of several types. pyarrow may convert them to one type: true would become 1.0."""
         from pandas.api.types import infer_dtype
 
         return infer_dtype(self._frame.iloc[start:stop, position], skipna=True) in ("mixed", "mixed-integer")
 
     @cached_property
     def _columns(self) -> list[Any]:
-        """The columns in a form that is sliced fast: arrays of NumPy where pandas has them."""
+        """The columns in a form that can be sliced fast: NumPy arrays where pandas has them."""
         columns = [self._frame.iloc[:, position] for position in range(len(self._names))]
         return [column.to_numpy() if is_numpy_number(column.dtype) else column.iloc for column in columns]
 
@@ -149,12 +149,12 @@ class PandasSource:
 
 
 def is_numpy_number(dtype: Any) -> bool:
-    """Whether pandas has the column as an array of NumPy with numbers or booleans."""
+    """Whether pandas stores the column as a NumPy array of numbers or booleans."""
     return type(dtype).__module__.startswith("numpy") and dtype.kind in "biuf"
 
 
 class ArrowSource:
-    """An Arrow table, or what was read as one."""
+    """An Arrow table, or data that was converted to an Arrow table."""
 
     def __init__(self, table: Any) -> None:
         self._table = table
@@ -180,11 +180,11 @@ class ArrowSource:
 
 
 def arrow_body(table: Any) -> bytes:
-    """An Arrow stream with one record batch. A dictionary that is longer than the column is not sent."""
+    """An Arrow stream with one record batch. A dictionary that is longer than its column is not sent."""
     import pyarrow as pa
 
     if any(pa.types.is_dictionary(kind) for kind in table.schema.types):
-        table = pa.table({name: decoded(table.column(name)) for name in table.column_names})
+        table = pa.table({name: without_large_dictionary(table.column(name)) for name in table.column_names})
     table = table.combine_chunks()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -193,8 +193,8 @@ def arrow_body(table: Any) -> bytes:
     return content
 
 
-def decoded(column: Any) -> Any:
-    """A column without its dictionary, if that is longer than the column."""
+def without_large_dictionary(column: Any) -> Any:
+    """A column, without its dictionary if the dictionary is longer than the column."""
     import pyarrow as pa
 
     if not pa.types.is_dictionary(column.type):

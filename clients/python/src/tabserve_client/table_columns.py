@@ -1,4 +1,4 @@
-"""Predictions as entries of JSON and as columns of a table: the two forms that the server has, and the way between."""
+"""Converts predictions between the two forms of the server: JSON entries and columns of a table."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,14 +11,14 @@ Label = bool | int | float | str
 
 
 def class_key(label: Label) -> str:
-    """A label as text, as the server has it in names of columns and keys."""
+    """A label as text, as in the server's column names and keys."""
     if isinstance(label, bool):
         return "true" if label else "false"
     return str(label)
 
 
 def names_of_levels(levels: Sequence[float], *names: str) -> Iterator[tuple[float, list[str]]]:
-    """The names of columns for each level: without the level if there is one only."""
+    """The names of columns for each level; without the level if there is only one level."""
     for level in levels:
         yield level, list(names) if len(levels) == 1 else [f"{name}_{level:g}" for name in names]
 
@@ -27,7 +27,7 @@ def names_of_levels(levels: Sequence[float], *names: str) -> Iterator[tuple[floa
 
 
 def entries_of(table: Any, options: OutputOptions, first_row: int) -> list[Entry]:
-    """The entries of an Arrow table. None for a row that has an error."""
+    """The entries of an Arrow table; None for a row with an error."""
     columns: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in table.column_names}
     parts = [*value_parts(columns), *interval_parts(columns, options), *set_parts(columns, table, options)]
     entries: list[Entry] = [dict(zip(dict(parts), row, strict=True)) for row in zip(*dict(parts).values(), strict=True)]
@@ -92,7 +92,7 @@ def one_or_all(by_level: Sequence[list[Any]], one: str, several: str) -> Iterato
 
 
 def label_of(key: str, kind: str) -> Label:
-    """The label of a key. kind: the type of the column `label`."""
+    """The label for a key. kind: the type of the column `label`."""
     if kind == "bool":
         return key == "true"
     if kind in ("int64", "double"):
@@ -106,23 +106,23 @@ def label_of(key: str, kind: str) -> Label:
 def columns_of(
     entries: Sequence[Entry], warnings: Sequence[RowWarning], errors: Sequence[RowError], empty: Sequence[str]
 ) -> dict[str, list[Any]]:
-    """The columns of a table, by name. empty: their names where no row has a prediction."""
+    """The columns of a table, by name. empty: the names of the columns if no row has a prediction."""
     first = next((entry for entry in entries if entry is not None), None)
     columns: dict[str, list[Any]] = {}
     if first is None:
         columns = {name: [None] * len(entries) for name in empty}
     else:
         keys = list(first.get("probabilities", ()))
-        blank = dict.fromkeys(flat(first, keys))
-        rows = [blank if entry is None else flat(entry, keys) for entry in entries]
+        blank = dict.fromkeys(row_columns(first, keys))
+        rows = [blank if entry is None else row_columns(entry, keys) for entry in entries]
         columns = {name: [row[name] for row in rows] for name in blank}
-    columns["warnings"] = texts(len(entries), warnings)
-    columns["error"] = texts(len(entries), errors)
+    columns["warnings"] = issue_texts(len(entries), warnings)
+    columns["error"] = issue_texts(len(entries), errors)
     return columns
 
 
-def texts(count: int, issues: Sequence[RowError | RowWarning]) -> list[str | None]:
-    """The text of each row."""
+def issue_texts(count: int, issues: Sequence[RowError | RowWarning]) -> list[str | None]:
+    """The text of the errors or warnings of each row."""
     by_row: dict[int, list[RowError | RowWarning]] = {}
     for issue in issues:
         if issue.row is not None:
@@ -133,8 +133,8 @@ def texts(count: int, issues: Sequence[RowError | RowWarning]) -> list[str | Non
     return found
 
 
-def flat(entry: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The columns of one prediction. keys: of the probabilities."""
+def row_columns(entry: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The columns of one prediction. keys: the keys of the probabilities."""
     found = {name: entry[name] for name in ("value", "label") if name in entry}
     found |= {f"probability_{key}": entry["probabilities"][key] for key in keys}
     intervals = entry.get("intervals") or ([entry["interval"]] if "interval" in entry else [])
@@ -156,7 +156,7 @@ def levels_of(parts: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def empty_columns(classes: Sequence[Label] | None, features: Sequence[str], options: OutputOptions) -> list[str]:
-    """The names of the columns of predictions, as the server has them. classes: None for a regression."""
+    """The names of the server's prediction columns. classes: None for a regression."""
     keys = [] if classes is None else [*map(class_key, classes)]
     names = ["value"] if classes is None else ["label", *(f"probability_{key}" for key in keys)]
     for _, ends in names_of_levels(options.intervals, "low", "high"):

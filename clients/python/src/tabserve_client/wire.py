@@ -1,7 +1,7 @@
-"""What goes over the wire, without the means to send it.
+"""Requests, replies and conversations, without the means to send them.
 
-A conversation is a generator: it yields what to do next (`Send`, `Wait`) and is resumed with the outcome. The two
-clients differ only in how they do it.
+A conversation is a generator: it yields the next step (`Send`, `Wait`) and is resumed with its outcome. The two clients
+differ only in how they execute a step.
 """
 
 import json
@@ -18,7 +18,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 @dataclass(frozen=True)
 class Request:
-    """repeatable: whether the server may receive it twice without harm."""
+    """A request. repeatable: whether the server may receive it twice without harm."""
 
     method: str
     path: str
@@ -30,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """headers: names in lower case. complete: False if the connection ended within the content."""
+    """A reply. headers: with names in lower case. complete: False if the connection ended within the content."""
 
     status: int
     headers: Mapping[str, str]
@@ -46,9 +46,12 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """No reply. url: of the request. sent: whether the server may have received it. final: whether a repetition would
-    end alike."""
+class NoReply:
+    """The outcome without a reply.
+
+    url: the URL of the request. sent: whether the server may have received it. final: whether a repetition would have
+    the same outcome.
+    """
 
     error: Exception
     url: str
@@ -58,7 +61,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Send:
-    """Send a request, and read its reply within the time."""
+    """The step that sends a request and reads its reply within the time."""
 
     request: Request
     seconds: float
@@ -74,13 +77,13 @@ class Done(Generic[T]):
     value: T
 
 
-Outcome = Reply | Lost | None
+Outcome = Reply | NoReply | None
 Conversation = Generator[Send | Wait, Outcome, T]
 Read = Callable[[Reply], T]
 
 
 def advance(conversation: Conversation[T], outcome: Outcome) -> Send | Wait | Done[T]:
-    """The next step of a conversation. outcome: of the last one; None at the start and after a `Wait`."""
+    """The next step of a conversation. outcome: that of the last step; None at the start and after a `Wait`."""
     try:
         return conversation.send(outcome)
     except StopIteration as stop:
