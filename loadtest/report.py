@@ -10,7 +10,7 @@ from loadtest import charts
 from loadtest.charts import Point, Series
 from loadtest.results import BINS_PER_E, MIN_MS, QUANTILES, Result, SecondSummary, Slo
 from models import text_tables
-from models.html_page import page_of_one_file
+from models.html_page import single_file_page
 
 STYLE = """
 .outcome { border-left: 6px solid var(--good); } .outcome.missed { border-left-color: var(--error); }
@@ -313,7 +313,7 @@ def page(result: Result) -> str:
 {table_card("Latency", latency_table(result))}{errors}{table_card("By model and kind of request", name_table(result))}
 {server}{probes}<section class="quiet">{explanation(result)}<p><code>{html.escape(result.command)}</code></p></section>
 </div>"""
-    return page_of_one_file(title(result), content, STYLE + charts.STYLE)
+    return single_file_page(title(result), content, STYLE + charts.STYLE)
 
 
 def explanation(result: Result) -> str:

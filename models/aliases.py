@@ -1,9 +1,9 @@
-"""The names of aliases and the default of a canary. Imports nothing, so that command lines start fast."""
+"""The names of aliases and the defaults of a canary. This module imports nothing, so that commands start fast."""
 
 CHAMPION = "champion"
 """The alias of the version that handles requests without a version."""
 CHALLENGER = "challenger"
-"""The alias that a canary and a shadow use if nothing else is requested."""
+"""The alias that a canary or a shadow uses by default."""
 ALIAS_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
 AFTER_ROWS = 500
-"""Rows of the challenger before an automatic rollback may act, if nothing else is requested."""
+"""By default there is no automatic rollback before the challenger has predicted this number of rows."""

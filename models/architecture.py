@@ -12,15 +12,15 @@ Link = Literal["linear", "sigmoid", "softmax"]
 class Architecture:
     """A multilayer perceptron over one matrix of shape (rows, numbers + len(categories)).
 
-    The first `numbers` columns pass unchanged. Column `numbers + j` holds whole numbers, the index of a level of
-    category j, and is looked up in a table of shape `categories[j]` = (levels + 1, units); the last row is for levels
-    never seen in training and holds zeros. Outputs are logits (classes) or standardised values (regression).
+    The first `numbers` columns pass unchanged. Column `numbers + j` contains the level indices of category j, which are
+    looked up in a table of shape `categories[j]` = (levels + 1, units). The last row of the table contains zeros, for
+    levels never seen in training. Outputs are logits (classes) or standardised values (regression).
 
     With `scales` the first columns also get periodic features: `scales[j]` is the standard deviation of the initial
-    frequencies of column j; each column has `frequencies` frequencies and `embedding` features. With `members` it is an
-    ensemble of that many networks that share all matrices but the last. Its output is the members' mean: of their
-    values, or of their probabilities after a sigmoid or softmax, depending on `link`. Each member scales the input row
-    by its own factors or, with `adapters`, the input and output of every shared matrix.
+    frequencies of column j; each column has `frequencies` frequencies and `embedding` features. With `members` the
+    network is an ensemble of that many networks, which share all matrices except the last. Its output is the mean of
+    the members' values, or of their probabilities after a sigmoid or softmax, depending on `link`. Each member scales
+    the input row by its own factors or, with `adapters`, the input and output of every shared matrix.
     """
 
     numbers: int
@@ -39,7 +39,7 @@ class Architecture:
 
     @property
     def embedded_width(self) -> int:
-        """The width of a row after the embeddings of its categories."""
+        """The width of a row with embedded categories."""
         return self.numbers + sum(units for _, units in self.categories)
 
 

@@ -1,4 +1,4 @@
-"""The archives of a version, which are ZIP files: checked and bounded before anything is unpacked."""
+"""Checks the ZIP archives of a version, their names and sizes, before anything is unpacked."""
 
 import math
 import os
@@ -16,9 +16,9 @@ from models.text import truncate
 MAX_MEMBERS = 100_000
 MAX_DIRECTORY_BYTES = 16 * 1024**2
 MAX_BYTES = 4 * 1024**3
-"""The unpacked size of all members together."""
+"""The maximum unpacked size of all members together."""
 MAX_RATIO = 100
-"""Unpacked bytes for each stored one. Archives of this project are not compressed."""
+"""The maximum ratio of unpacked to stored bytes. The archives of this project are not compressed."""
 END_OF_DIRECTORY = b"PK\x05\x06"
 END_BYTES = 22
 MAX_COMMENT_BYTES = 65_535
@@ -26,7 +26,7 @@ ZIP64_LOCATOR, ZIP64_LOCATOR_BYTES = b"PK\x06\x07", 20
 
 
 class UnsafeArchive(ValueError):  # noqa: N818 - the name describes the error
-    """An archive that is not unpacked; the message names the archive and the reason."""
+    """The error for an archive that is not unpacked. Its message names the archive and the reason."""
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -40,12 +40,13 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name has no folder: neither an absolute path nor `..` can leave a folder with it."""
+    """Whether a name is that of a file without a folder: neither an absolute path nor `..`."""
     return bool(name) and name == os.path.basename(name) and "\\" not in name and name not in (".", "..")
 
 
 def check_members(path: Path, is_valid_name: Callable[[str], bool] = is_plain_name) -> list[zipfile.ZipInfo]:
-    """The members of an archive. Raises UnsafeArchive if there are too many or too large ones, or invalid names."""
+    """The members of an archive. Raises UnsafeArchive if there are too many members, too large ones, or invalid
+    names."""
     _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -53,7 +54,7 @@ def check_members(path: Path, is_valid_name: Callable[[str], bool] = is_plain_na
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise UnsafeArchive(f"{path.name} is not a valid ZIP file") from error
     if len(members) > MAX_MEMBERS:
-        raise UnsafeArchive(f"{path.name} has {len(members)} members, at most {MAX_MEMBERS} are read")
+        raise UnsafeArchive(f"{path.name} has {len(members)} members; at most {MAX_MEMBERS} are read")
     if sum(member.file_size for member in members) > MAX_BYTES:
         raise UnsafeArchive(f"{path.name} unpacks to more than {MAX_BYTES} bytes")
     if len({member.filename for member in members}) < len(members):
@@ -67,7 +68,7 @@ def check_members(path: Path, is_valid_name: Callable[[str], bool] = is_plain_na
 
 
 def _check_directory(path: Path) -> None:
-    """Raises UnsafeArchive if the list of the members is long: Python's reader loads it at once."""
+    """Raises UnsafeArchive if the list of members is too long, because Python's reader loads the whole list."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - END_BYTES - MAX_COMMENT_BYTES - ZIP64_LOCATOR_BYTES))
@@ -82,7 +83,7 @@ def _check_directory(path: Path) -> None:
 
 
 def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:
-    """Raises UnsafeArchive if an array declares more bytes than are stored, or holds Python objects."""
+    """Raises UnsafeArchive if an array declares more bytes than are stored, or contains Python objects."""
     try:
         with archive.open(member) as file:
             version = np.lib.format.read_magic(file)
@@ -92,6 +93,6 @@ def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -
     except (ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, RuntimeError, OSError) as error:
         raise UnsafeArchive(f"{name}: {truncate(member.filename)} is not an array") from error
     if dtype.hasobject:
-        raise UnsafeArchive(f"{name}: {truncate(member.filename)} holds Python objects")
+        raise UnsafeArchive(f"{name}: {truncate(member.filename)} contains Python objects")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > stored:
         raise UnsafeArchive(f"{name}: {truncate(member.filename)} declares more values than are stored")

@@ -1,4 +1,4 @@
-"""Writes files that are complete or missing: a reader never sees a part, and nothing is left after an error."""
+"""Writes files atomically or durably; no incomplete file is left after an error."""
 
 import contextlib
 import os

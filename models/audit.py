@@ -1,7 +1,7 @@
-"""The audit: one JSON line for each change of the served versions, each with the hash of the line before.
+"""The audit: one JSON line for each change of the served versions. Each line contains the hash of the previous line.
 
 A line is written before the change takes effect. If the process ends in between, the line describes a change that did
-not happen; the next change then adds a line `not_applied`, and `verify` says so until then.
+not happen. `verify` reports that until the next change adds a `not_applied` line.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 AUDIT_FILE = "audit.jsonl"
 FIRST_PREVIOUS = "0" * 64
-"""`prev` of the first line."""
+"""The value of `prev` in the first line."""
 NOT_APPLIED = "not_applied"
 FIELDS = ("time", "actor", "action", "model", "from", "to", "generation", "reason", "manifest", "prev")
 TAIL_BYTES = 1 << 16
@@ -30,7 +30,7 @@ class AuditReport:
 
 
 def sha256(content: bytes) -> str:
-    """The hash of a line without its end, or of `serving.json`."""
+    """The hash of an audit line without its line end, or of `serving.json`."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -39,7 +39,7 @@ def encode(entry: dict[str, Any]) -> bytes:
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """The entries, oldest first. Lines that cannot be read are left out: `verify` reports them."""
+    """The entries of an audit, oldest first. Invalid lines are skipped; `verify` reports them."""
     path = folder / AUDIT_FILE
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         entry = parse(line)
@@ -57,7 +57,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 
 def last_line(folder: Path) -> bytes | None:
-    """The last complete line without its end; None in an empty audit."""
+    """The last complete line of an audit without its line end; None if the audit is empty."""
     path = folder / AUDIT_FILE
     if not path.is_file():
         return None
@@ -73,15 +73,15 @@ def last_line(folder: Path) -> bytes | None:
 
 
 def append(folder: Path, entry: dict[str, Any]) -> None:
-    """Add an entry with the hash of the line before. The caller holds the store's lock. If it raises OSError, nothing
-    was added."""
+    """Append an entry with the hash of the previous line. The caller holds the store's lock. Nothing is added if
+    OSError is raised."""
     previous = last_line(folder)
     line = encode({**entry, "prev": FIRST_PREVIOUS if previous is None else sha256(previous)})
     descriptor = os.open(folder / AUDIT_FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         end = remove_incomplete_line(descriptor)
         try:
-            while line:  # a disk that is nearly full takes a part; the next call raises OSError with the reason
+            while line:  # on a nearly full disk one call writes a part, and the next raises OSError
                 line = line[os.write(descriptor, line) :]
             os.fsync(descriptor)
         except OSError:
@@ -92,7 +92,7 @@ def append(folder: Path, entry: dict[str, Any]) -> None:
 
 
 def remove_incomplete_line(descriptor: int) -> int:
-    """Remove an incomplete last line, which an interrupted process has left. Returns the size afterwards."""
+    """Remove an incomplete last line, which an interrupted process has left. Returns the new size."""
     size = os.fstat(descriptor).st_size
     end = size
     while end and os.pread(descriptor, 1, end - 1) != b"\n":
@@ -103,16 +103,16 @@ def remove_incomplete_line(descriptor: int) -> int:
 
 
 def verify(folder: Path, generation: int, state_hash: str | None) -> AuditReport:
-    """Check the chain of hashes, and that its end agrees with `serving.json`.
+    """Check the chain of hashes, and that its last entry matches `serving.json`.
 
-    generation, state_hash: of the content of `serving.json`; no hash if there is no file.
+    generation, state_hash: those of `serving.json`; state_hash is None if there is no such file.
     """
     path = folder / AUDIT_FILE
     return verify_content(path.read_bytes() if path.is_file() else b"", generation, state_hash)
 
 
 def verify_content(content: bytes, generation: int, state_hash: str | None) -> AuditReport:
-    """Check an audit as `verify` does. content: its lines."""
+    """Check the content of an audit file as `verify` does."""
     report = AuditReport(content.count(b"\n"))
     *lines, rest = content.split(b"\n")
     if rest:
@@ -139,11 +139,11 @@ def check_chain(lines: list[bytes], report: AuditReport) -> None:
 
 
 def check_end(entries: list[dict[str, Any]], generation: int, state_hash: str | None, report: AuditReport) -> None:
-    """The last entry that took effect has the generation and the hash of `serving.json`."""
+    """Check that the last entry that took effect has the generation and the hash of `serving.json`."""
     if interrupted := interrupted_change(entries[-1] if entries else None, generation):
         report.notes.append(
             f"{interrupted} was not applied: its process was stopped before it wrote serving.json; "
-            "the next change notes it"
+            "the next change records that"
         )
         entries = entries[:-1]
     withdrawn = {generation_of(entry) for entry in entries if entry["action"] == NOT_APPLIED}
@@ -151,7 +151,7 @@ def check_end(entries: list[dict[str, Any]], generation: int, state_hash: str | 
     last = applied[-1] if applied else None
     if generation_of(last) != generation:
         report.problems.append(
-            f"serving.json has generation {generation}, the last change of the audit {generation_of(last)}: "
+            f"serving.json has generation {generation}, but the last audit entry has generation {generation_of(last)}: "
             "lines are missing, or the file was replaced"
         )
     elif (last or {}).get("state") != state_hash:
@@ -159,13 +159,13 @@ def check_end(entries: list[dict[str, Any]], generation: int, state_hash: str | 
 
 
 def interrupted_change(last: dict[str, Any] | None, generation: int) -> str | None:
-    """The last change of the audit, if `serving.json` of this generation does not have it."""
+    """A description of the audit's last change if `serving.json` has an older generation."""
     if last is None or last["action"] == NOT_APPLIED or generation_of(last) <= generation:
         return None
     return f"the change to generation {last['generation']} ({last['action']} of {last['model']})"
 
 
 def generation_of(entry: dict[str, Any] | None) -> int:
-    """The generation of an entry; 0 without one, and if an altered entry has no number."""
+    """The generation of an entry; 0 if there is no entry, or if its generation is not a number."""
     generation = entry["generation"] if entry else 0
     return generation if isinstance(generation, int) else 0

@@ -1,7 +1,7 @@
-"""Captured rows as files: the names of the files and of their columns, which the service writes and training reads.
+"""The names of capture files and of their columns. The service writes these files, and training reads them.
 
 FOLDER/housing-3-20261128T091500Z-0f3a….parquet           rows with their predictions
-FOLDER/feedback/housing-20261128T091500Z-77c1….parquet    the truth about them, by id
+FOLDER/feedback/housing-20261128T091500Z-77c1….parquet    the true values of these rows, by id
 """
 
 import re
@@ -26,13 +26,13 @@ TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def file_name(model: str, version: str | None, seconds: float) -> str:
-    """A new name of a file. version: None for feedback. seconds: since 1970, of its last row."""
+    """A new name for a capture file. version: None for feedback. seconds: the time of its last row, since 1970."""
     moment = datetime.fromtimestamp(seconds, UTC).strftime(TIME_FORMAT)
     parts = [model, *([] if version is None else [version]), moment, uuid.uuid4().hex]
     return "-".join(parts) + SUFFIX
 
 
-def time_of(name: str) -> float | None:
+def captured_time(name: str) -> float | None:
     """The time in the name of a captured file, in seconds since 1970; None for any other file."""
     found = NAME.fullmatch(name)
     if found is None:

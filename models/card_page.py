@@ -1,6 +1,6 @@
-"""The model card as a page of one file: its Markdown as HTML, with its pictures inside.
+"""The model card as one HTML file: converted Markdown with embedded pictures.
 
-It reads the Markdown that `training.card` writes: headings, paragraphs, lists, tables, bold text, code and pictures.
+It supports the Markdown that `training.card` writes: headings, paragraphs, lists, tables, bold text, code and pictures.
 """
 
 import base64
@@ -8,7 +8,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
-from models.html_page import page_of_one_file
+from models.html_page import single_file_page
 
 STYLE = """
 .card-page { max-width: 60rem; margin: 0 auto; overflow-wrap: anywhere; } .card-page h2 { margin-top: 1.75rem; }
@@ -23,10 +23,10 @@ CELL_END = re.compile(r"(?<!\\)\|")
 
 
 def card_page(name: str, card: str, pictures: Mapping[str, bytes]) -> str:
-    """card: Markdown. pictures: PNG files by the names that the card has."""
+    """The page of a model card. card: Markdown. pictures: PNG files by their names in the card."""
     blocks = re.split(r"\n{2,}", card.replace("\r\n", "\n").strip())
     content = "\n".join(filter(None, (_block(block, pictures) for block in blocks)))
-    return page_of_one_file(f"{name}: model card", f'<div class="card-page">\n{content}\n</div>', STYLE)
+    return single_file_page(f"{name}: model card", f'<div class="card-page">\n{content}\n</div>', STYLE)
 
 
 def _block(block: str, pictures: Mapping[str, bytes]) -> str:
@@ -57,7 +57,7 @@ def _table(head: str, body: Sequence[str], pictures: Mapping[str, bytes]) -> str
 
 
 def _cells(line: str) -> list[str]:
-    r"""The cells of a line; `\|` is a bar within one."""
+    r"""The cells of a table line; `\|` is a bar within a cell."""
     inner = line.strip().removeprefix("|").removesuffix("|")
     return [cell.strip().replace("\\|", "|") for cell in CELL_END.split(inner)]
 

@@ -1,4 +1,4 @@
-"""How the text cells of one column are read: decided once by training, stored in the schema, used by every format."""
+"""The format of one column's text cells. Training determines it, the schema stores it, and every decoder uses it."""
 
 import re
 from collections.abc import Iterable
@@ -15,19 +15,19 @@ Decimal = Literal[".", ","]
 Thousands = Literal[",", ".", " ", "'"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-NUMBER = {  # with one way to match digits: else long texts would take quadratic time
+NUMBER = {  # unambiguous, because otherwise long texts would take quadratic time
     ".": re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"),
     ",": re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?"),
 }
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)  # float() does not accept a dotless i
 EXPONENT = r"(?:[eE][+-]?\d+)?"
-MAX_NUMBER_TEXT = 400  # characters; longer ones are read as plain numbers only
+MAX_NUMBER_TEXT = 400  # characters; a longer text is parsed only as a plain number
 
 
 class CellFormat(BaseModel):
-    """How text becomes a value of its column. A field that is not set says that nothing of its kind occurs.
+    """How the text cells of a column become values. A field that is not set means that the column has no such cells.
 
-    A JSON number is never affected: it is the value itself, 14.7 if cells contain `14.7 %`.
+    JSON numbers are never affected: 14.7 is the value of a cell `14.7 %`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,54 +45,55 @@ class CellFormat(BaseModel):
     unicode: Literal["NFC"] | None = None  # the normal form of levels
 
     @model_validator(mode="after")
-    def _marks_differ(self) -> "CellFormat":
+    def _check_marks(self) -> "CellFormat":
         if self.thousands == self.decimal:
             raise ValueError(f"{self.decimal!r} cannot be both the decimal mark and the thousands mark")
         return self
 
     @model_validator(mode="after")
-    def _booleans_differ(self) -> "CellFormat":
+    def _check_booleans(self) -> "CellFormat":
         if words := {*self.true, "true"} & {*self.false, "false"}:
             raise ValueError(f"{min(words)!r} cannot be both true and false")
         return self
 
     @cached_property
-    def marked(self) -> bool:
-        """Whether a number is more than its sign, digits and decimal mark."""
+    def has_marks(self) -> bool:
+        """Whether numbers have more parts than a sign, digits and a decimal mark."""
         return bool(self.thousands or self.units or self.scales or self.parentheses or self.trailing_minus)
 
     @cached_property
     def plain(self) -> bool:
         """Whether numbers are written as in JSON."""
-        return self.decimal == "." and not self.marked
+        return self.decimal == "." and not self.has_marks
 
     @cached_property
     def reads_text(self) -> bool:
-        """Whether numbers and booleans may be text in JSON, because a client that does not know this format sees
-        text."""
+        """Whether JSON may contain numbers and booleans as text, because they are text to clients that do not know this
+        format."""
         return self.text or bool(self.missing or self.true or self.false) or not self.plain
 
     @cached_property
     def _booleans(self) -> dict[str, bool]:
         return {"true": True, "false": False} | dict.fromkeys(self.true, True) | dict.fromkeys(self.false, False)
 
-    def written(self) -> dict[str, Any]:
+    def set_fields(self) -> dict[str, Any]:
         """The fields that are set, as JSON."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def parse_boolean(self, text: str) -> bool | None:
-        """A cell as a boolean, in upper or lower case; None if it is not one."""
+        """Parse a cell as a boolean, in upper or lower case; None if it is not a boolean."""
         text = normal_form("NFC", text)
         return self._booleans.get(text.casefold())
 
     def parse_number(self, text: str) -> float | None:
-        """A cell as a number, infinite if it is written so or too large; None if it is not a number."""
+        """Parse a cell as a number, infinite if the text says so or the number is too large; None if it is not a
+        number."""
         if NUMBER[self.decimal].fullmatch(text) or INFINITE.fullmatch(text):
             return float(text if self.decimal == "." else text.replace(",", "."))
         if len(text) > MAX_NUMBER_TEXT:
             return None
         text = with_ascii_forms(text).strip()
-        if not self.marked:
+        if not self.has_marks:
             simple = NUMBER[self.decimal].fullmatch(text)
             return float(text.replace(self.decimal, ".")) if simple else None
         found = self._pattern.fullmatch(text)
@@ -117,7 +118,7 @@ class CellFormat(BaseModel):
         whole = r"\d+"
         if self.thousands:
             group = re.escape(self.thousands)
-            pairs = rf"(?:{group}\d{{2}})*" if self.thousands == "," else ""  # 12,34,567 of India
+            pairs = rf"(?:{group}\d{{2}})*" if self.thousands == "," else ""  # 12,34,567, as in India
             whole = rf"(?:(?!0\d|0{group})\d{{1,3}}(?:(?:{group}\d{{3}})+|{pairs}{group}\d{{3}})|\d+)"
         number = rf"(?P<number>(?:{whole}(?:{mark}\d*)?|{mark}\d+){EXPONENT})"
         units = [unit for text in self.units if (unit := with_ascii_forms(text).strip())]
@@ -125,7 +126,7 @@ class CellFormat(BaseModel):
         scale = _any_of(MONEY_SCALES if any(map(is_currency, units)) else SCALES) if self.scales else "(?!)"
         opened, closed = (r"\(", r"\)") if self.parentheses else ("(?!)", "(?!)")
         last = "-" if self.trailing_minus else "(?!)"
-        blanks = r"\ *+"  # without backtracking: many blanks would take cubic time
+        blanks = r"\ *+"  # no backtracking, which would take cubic time for many blanks
         return re.compile(
             rf"(?P<opened>{opened})?{blanks}(?P<sign>[+-])?{blanks}(?P<before>{unit})?{blanks}(?P<inner>[+-])?{blanks}"
             rf"{number}{blanks}(?P<scale>{scale})?{blanks}(?P<after>{unit})?{blanks}(?P<last>{last})?"
@@ -134,7 +135,7 @@ class CellFormat(BaseModel):
 
 
 def _any_of(words: Iterable[str]) -> str:
-    """A regular expression of any of these words, the longest first."""
+    """A regular expression that matches any of these words, the longest first."""
     return "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
 
 

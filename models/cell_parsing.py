@@ -20,7 +20,7 @@ MAX_DIGITS = 4000  # int() refuses longer texts
 
 
 def parse_whole(text: str) -> int | None:
-    """A cell as a whole number with all of its digits; None if it is not one, or longer than a supported one."""
+    """Parse a cell as a whole number with all of its digits; None if it is not a whole number or is too long."""
     return int(text) if WHOLE.fullmatch(text) and len(text) < MAX_DIGITS else None
 
 
@@ -28,11 +28,12 @@ class CellReader:
     """Reads the text cells of one column.
 
     reads_plain_numbers: whether cells are numbers as `float` reads them. reads_values: whether text from other formats
-    than CSV is parsed too. missing_values: the values that mean missing there.
+    than CSV is parsed too. missing_values: the texts that mean missing in those formats.
     """
 
     def __init__(self, feature: Feature, tokens: frozenset[str], *, everywhere: bool) -> None:
-        """tokens: the texts that are missing in every column. everywhere: whether they count outside of CSV."""
+        """tokens: the texts that are missing in every column. everywhere: whether they are missing in other formats
+        than CSV, too."""
         self._feature = feature
         self._cells = feature.cells
         self._missing = tokens | frozenset(feature.cells.missing)
@@ -42,13 +43,13 @@ class CellReader:
         self.reads_values = bool(self._reads_text or self.missing_values)
         self._by_level = (
             feature.kind == "category" and self._kind == "text" and feature.unseen != "error"
-        )  # `LevelCodes` knows the missing values
+        )  # `LevelCodes` handles the missing values
         self._tokens_are_numbers = any(map(_is_number, self._missing))
         self.reads_plain_numbers = self._kind == "number" and feature.cells.plain and not self._tokens_are_numbers
 
     def read_cell(self, text: str) -> Any:
-        """A cell of a CSV as a JSON value of the column's type, None if it is missing; the text itself if it is of
-        another type, which no rule accepts. Blanks around it are removed already.
+        """Parse a CSV cell without surrounding blanks as a JSON value of the column's type; None if it is missing.
+        Returns the text itself if it has another type; validation then rejects it.
         """
         if text in self._missing:
             return None
@@ -61,15 +62,15 @@ class CellReader:
         return text if value is None else value
 
     def read_value(self, text: str) -> Any:
-        """The value of a text in JSON, an Arrow array or a tensor. Returns the text itself if only a CSV may have text
-        here."""
+        """Parse a text of JSON, an Arrow array or a tensor. Returns the text itself if only a CSV may have text in this
+        column."""
         cell = text.strip() if self._reads_text or self._cells.trimmed else text
         if cell in self.missing_values:
             return None
         return self.read_cell(cell) if self._reads_text and cell not in self._missing else text
 
     def read_cells(self, cells: Sequence[str]) -> Column:
-        """The cells of a column of a CSV as JSON values of its type."""
+        """The cells of a CSV column as JSON values of the column's type."""
         cells = [*map(str.strip, cells)]
         if self._feature.kind == "number" and self._cells.plain and (numbers := self._all_numbers(cells)) is not None:
             return Column(numbers)
@@ -87,7 +88,8 @@ class CellReader:
         return _with_missing(read, codes, missing)
 
     def _all_numbers(self, cells: Sequence[str]) -> Array | None:
-        """`read_cell` of plain numbers by float() alone, faster: NaN if missing, None if a cell is not a number.
+        """A faster `read_cell` for plain numbers, by float() alone: NaN for missing cells; None if any cell is not a
+        number.
 
         float() also accepts `nan` and `1_000`, which are not numbers here.
         """
@@ -111,7 +113,7 @@ class CellReader:
 
 
 def read_rows(readers: Mapping[str, CellReader], rows: Sequence[object]) -> Sequence[object]:
-    """Rows of JSON values with parsed texts in the columns that have a reader; the same rows if none has one."""
+    """Rows of JSON values, with the texts parsed in columns that have a reader; the same rows if there is no reader."""
     return [read_row(readers, row) if isinstance(row, dict) else row for row in rows] if readers else rows
 
 
@@ -127,7 +129,7 @@ def read_row(readers: Mapping[str, CellReader], row: Row) -> Row:
 
 
 def _with_missing(read: list[Any], codes: Any, missing: Mask | None) -> Column:
-    """Values as a column, missing if they are None."""
+    """A column of these values, where None means missing."""
     values = np.empty(len(read), dtype=object)
     values[:] = read
     absent = np.array([value is None for value in read], dtype=bool)
@@ -138,7 +140,7 @@ def _with_missing(read: list[Any], codes: Any, missing: Mask | None) -> Column:
 
 
 def _is_number(text: str) -> bool:
-    """Whether float() reads it as another value than NaN, infinities included."""
+    """Whether float() parses the text as a number or an infinity, not as NaN."""
     try:
         return not math.isnan(float(text))
     except ValueError:

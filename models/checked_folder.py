@@ -1,4 +1,4 @@
-"""The files of a version, checked before anything of them is parsed."""
+"""Checks the files of a version before any of them is parsed."""
 
 import contextlib
 import shutil
@@ -12,10 +12,10 @@ from models.version_folder import DESCRIPTION_FILE, SIGNATURE_FILE, AlteredVersi
 
 @contextlib.contextmanager
 def checked_folder(folder: Path, tag: str, keys: Sequence[Path]) -> Iterator[Path]:
-    """The folder with the files of a version once they are checked. Raises AlteredVersion or TrustedKeysError.
+    """A folder with the checked files of a version. Raises AlteredVersion or TrustedKeysError.
 
-    keys: of which one must have signed the version; none: signatures are not checked. With keys the files are copied
-    into a folder of this process first: somebody who can write to the store cannot replace them after the check.
+    keys: one of them must have signed the version; without keys signatures are not checked. With keys the files are
+    first copied into a private folder, so that nobody who can write to the store can replace them after the check.
     """
     if not keys:
         manifest.check(folder)
@@ -31,8 +31,9 @@ def checked_folder(folder: Path, tag: str, keys: Sequence[Path]) -> Iterator[Pat
 
 
 def check_signature(folder: Path, tag: str, keys: Sequence[Path]) -> str:
-    """Check the manifest and the signature. Returns the `key_hash` of the key. Raises as above."""
-    public_keys = trusted_keys.read(keys)  # at each check: a key that was removed is no longer trusted
+    """Check the manifest and the signature. Returns the `key_hash` of the key. Raises AlteredVersion or
+    TrustedKeysError."""
+    public_keys = trusted_keys.read(keys)  # read at each check, so that a removed key is no longer trusted
     from models import signature
 
     key = signature.verify(folder, public_keys)
@@ -42,7 +43,7 @@ def check_signature(folder: Path, tag: str, keys: Sequence[Path]) -> str:
 
 
 def check_description(folder: Path, tag: str) -> None:
-    """Raises AlteredVersion if a signed version was stored under another name or number than the present one."""
+    """Raises AlteredVersion if the version was signed with another name or number."""
     if not (folder / DESCRIPTION_FILE).is_file():
         return
     found = read_description(folder)

@@ -1,6 +1,6 @@
-"""Whole columns -> `ValidatedRows`: the result that `validate_rows` has for their rows, at NumPy's speed.
+"""Validates whole columns at NumPy's speed. The result equals that of `validate_rows` for their rows.
 
-A mask marks the invalid values of a column. `Feature.problem` describes only the errors that are listed.
+A mask marks the invalid values of a column. `Feature.problem` is called only for the errors that are listed.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ from models.rows import (
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render
 
-SINGLE_ROW = 1  # validated faster as a row than as columns
-InvalidMasks = dict[str, Mask | None]  # by column if it is invalid; None: in every row
+SINGLE_ROW = 1  # one row is validated faster as a row than as columns
+InvalidMasks = dict[str, Mask | None]  # by name of an invalid column; None: invalid in every row
 
 
 def validate_columns(
@@ -40,9 +40,9 @@ def validate_columns(
     first_row: int = 0,
     max_errors: int = MAX_LISTED_ERRORS,
 ) -> ValidatedRows:
-    """Validate `count` rows that are whole columns. It never raises for invalid ones.
+    """Validate `count` rows in the form of whole columns. Invalid rows raise no exception.
 
-    first_row: the number that errors give the first row. max_errors: how many errors are listed.
+    first_row: the number of the first row in errors. max_errors: the maximum number of listed errors.
     """
     whole = {name: values for name, (values, missing, codes) in columns.items() if missing is None and codes is None}
     if len(whole) == len(columns) and (common := common_columns(schema, whole, count)) is not None:
@@ -72,7 +72,7 @@ def _read_texts(schema: FeatureSchema, columns: Columns) -> Columns:
 
 
 def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame, InvalidMasks]:
-    """The columns as a frame, and masks of values of the wrong type and of absent columns that are required."""
+    """The columns as a frame, and masks of the values of a wrong type and of missing required columns."""
     numbers = np.full((count, len(schema.numeric)), np.nan, order="F")
     codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
     invalid: InvalidMasks = {}
@@ -91,7 +91,7 @@ def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame
 
 
 def _mark_limits(schema: FeatureSchema, numbers: Array, invalid: InvalidMasks) -> None:
-    """Mark numbers that are infinite, outside the declared limits, or missing where they must not be."""
+    """Mark numbers that are infinite, outside the declared limits, or missing in a required column."""
     ranges = schema.ranges
     inside = (numbers >= ranges.low) & (numbers <= ranges.high)  # NaN is outside
     if inside.all():
@@ -112,7 +112,7 @@ def _with_errors(
     first_row: int,
     max_errors: int,
 ) -> ValidatedRows:
-    """The valid rows of the frame, and the errors of the first others."""
+    """The valid rows of the frame, and the errors of the first invalid rows."""
     count = validated.count
     masks = [mask for mask in invalid.values() if mask is not None]
     everywhere = len(invalid) - len(masks) + len(unknown)  # columns that are invalid in every row
@@ -142,21 +142,26 @@ def _errors_of_row(
 
 
 def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, str]:
-    """The problem of a value that a mask has marked, by the rules."""
+    """The problem of a value that a mask marks as invalid."""
     if column is None:
-        return feature.absent
+        return feature.absence_problem
     value = column.item(row)
     if feature.kind == "date" and column.values.dtype.kind == "M" and value is not None:
         seconds = epoch_seconds(column.values[row if column.codes is None else column.codes[row]])
-        found = feature.limit_problem(float(seconds), render(value)) if has_year(seconds) else feature.bad_date(value)
+        found = (
+            feature.limit_problem(float(seconds), render(value))
+            if has_year(seconds)
+            else feature.date_format_problem(value)
+        )
     else:
         found = feature.problem(value)
-    assert found is not None, f"{feature.name!r}: {value!r} was marked, and no rule forbids it"
+    assert found is not None, f"{feature.name!r}: {value!r} is marked as invalid, but no rule forbids it"
     return found
 
 
 def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
-    """Write a column's numbers, NaN if missing. The mask of values of another type, or None without any."""
+    """Write a column's numbers into `out`, NaN if missing. Returns the mask of values of another type, or None without
+    any."""
     values, missing, codes = column
     kind = values.dtype.kind
     if not len(values):
@@ -167,7 +172,7 @@ def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
         known = epoch_seconds(values)
         invalid = ~(has_year(known) | np.isnan(known))
     else:
-        distinct, codes, missing = _by_distinct(column)
+        distinct, codes, missing = _distinct_values(column)
         if not len(distinct):
             return None
         known = np.array([np.nan if number is None else number for number in map(feature.to_number, distinct)])
@@ -184,9 +189,9 @@ def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
 
 
 def _fill_codes(out: Array, schema: FeatureSchema, index: int, column: Column) -> Mask | None:
-    """Write the codes of a column's levels. The mask of levels that are not valid, or None if all are."""
+    """Write the codes of a column's levels into `out`. Returns the mask of invalid levels, or None if all are valid."""
     feature, known = schema.categorical[index], schema.frames.codes[index]
-    distinct, codes, missing = _by_distinct(column)
+    distinct, codes, missing = _distinct_values(column)
     if len(distinct):
         invalid_levels = [feature.problem(level) is not None for level in distinct]
         level_codes = [
@@ -202,32 +207,32 @@ def _fill_codes(out: Array, schema: FeatureSchema, index: int, column: Column) -
     return mask if mask.any() else None
 
 
-class _Distinct(NamedTuple):
+class _DistinctValues(NamedTuple):
     values: list[Any]  # JSON values; None only where `missing` is true
-    codes: npt.NDArray[np.integer[Any]]  # (n,) any valid one if missing
+    codes: npt.NDArray[np.integer[Any]]  # (n,); any valid code if the value is missing
     missing: Mask | None
 
 
-def _by_distinct(column: Column) -> _Distinct:
-    """A column by its distinct values."""
+def _distinct_values(column: Column) -> _DistinctValues:
+    """The distinct values of a column, and their codes by row."""
     values, missing, codes = column
     if values.dtype.kind in "fiub" and codes is None:
         if values.dtype.kind == "f" and (nan := np.isnan(values)).any():
             missing = nan if missing is None else missing | nan
             values = np.where(nan, values.dtype.type(0), values)
         distinct, codes = np.unique(values, return_inverse=True)
-        return _Distinct(distinct.tolist(), codes, missing)
-    cells = [_plain(value) for value in values] if values.dtype.kind in "fM" else values.tolist()
+        return _DistinctValues(distinct.tolist(), codes, missing)
+    cells = [_json_value(value) for value in values] if values.dtype.kind in "fM" else values.tolist()
     if codes is None and set(map(type, cells)) == {str}:
         position = {text: index for index, text in enumerate(dict.fromkeys(cells))}
         codes = np.fromiter(map(position.__getitem__, cells), dtype=np.intp, count=len(cells))
-        return _Distinct([*position], codes, missing)
+        return _DistinctValues([*position], codes, missing)
     known: dict[Any, int] = {}
     listed: list[Any] = []
     positions = []
     for cell in cells:
         key = (type(cell), cell if isinstance(cell, str | bool | int | float | None) else id(cell))
-        if cell == 0 and isinstance(cell, float):  # messages must tell -0.0 from 0.0, although they are equal
+        if cell == 0 and isinstance(cell, float):  # messages distinguish -0.0 from 0.0
             key = (float, repr(cell))
         if key not in known:
             known[key] = len(listed)
@@ -238,9 +243,9 @@ def _by_distinct(column: Column) -> _Distinct:
     absent = np.array([value is None for value in listed], dtype=bool)
     if absent.any():
         missing = absent[codes] if missing is None else missing | absent[codes]
-    return _Distinct(listed, codes, missing)
+    return _DistinctValues(listed, codes, missing)
 
 
-def _plain(value: Any) -> Any:
-    """A NumPy float or moment as JSON has it, None if it is NaN or NaT."""
+def _json_value(value: Any) -> Any:
+    """A NumPy float or date as a JSON value; None if it is NaN or NaT."""
     return Column(np.array([value])).item(0)

@@ -1,4 +1,4 @@
-"""Whole columns of a table, and columns seen as rows."""
+"""Whole columns of a table, and access to their rows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ Array = npt.NDArray[Any]
 class Column(NamedTuple):
     """One column of n rows.
 
-    values: (n,) numbers, booleans, `datetime64`, or objects as JSON has them (text, numbers, true and false, None).
-    With `codes` the (distinct,) values that they point to. NaN and NaT mean a missing value.
+    values: (n,) numbers, booleans, `datetime64`, or JSON values as objects (text, numbers, booleans, None).
+    With `codes`: (distinct,) the values to which the codes refer. NaN and NaT mean a missing value.
     A float32 counts as the float64 that is equal to it: 0.1 becomes 0.10000000149011612.
-    missing: (n,) true if there is no value, or None.
+    missing: (n,) true in rows without a value, or None.
     codes: (n,) the position of each row's value; any valid one if the value is missing.
     """
 
@@ -29,7 +29,7 @@ class Column(NamedTuple):
     codes: npt.NDArray[np.integer[Any]] | None = None
 
     def item(self, row: int) -> Any:
-        """The JSON value of a row; a moment as ISO 8601 text."""
+        """The JSON value of a row; a date is ISO 8601 text."""
         if (self.missing is not None and self.missing[row]) or not len(self.values):
             return None
         value = self.values[row if self.codes is None else self.codes[row]]
@@ -42,11 +42,11 @@ class Column(NamedTuple):
 
 
 Columns = Mapping[str, Column]
-UNREAD = Column(np.empty(0))  # for a column whose cells are not needed
+UNREAD = Column(np.empty(0))  # a column whose cells are not needed
 
 
 class ColumnRows(Sequence[Row]):
-    """Columns seen as rows, each made when it is read."""
+    """The rows of columns; each row is created when it is accessed."""
 
     def __init__(self, columns: Columns, count: int, valid: Sequence[int] | None = None) -> None:
         self._columns = columns

@@ -1,4 +1,4 @@
-"""Shared by all command lines: one form of errors, and how to install a missing library."""
+"""Shared by all commands: the form of usage errors, and the message for a missing library."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, `error: …`, that names the help, and exits with code 2."""
+    """Reports a usage error in one line, `error: …`, which refers to `--help`, and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")

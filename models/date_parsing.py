@@ -13,9 +13,9 @@ FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # the ran
 DAY_MICROSECONDS = 86_400_000_000
 EPOCH_UNITS = {"epoch_s": 1.0, "epoch_ms": 1000.0}  # formats of dates that are numbers, with their units per second
 FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND = 1e8, 4.1e9  # 1973 to 2099; numbers of this size are seconds
-LAST_EPOCH_MILLISECOND = LAST_SECOND * 1000  # numbers between the two are milliseconds
+LAST_EPOCH_MILLISECOND = LAST_SECOND * 1000  # numbers above LAST_EPOCH_SECOND are milliseconds
 EPOCH_NUMBER = re.compile(r"[+-]?\d{1,16}(\.\d{0,9})?", re.ASCII)
-SEPARATORS = "Tt "  # between a date and a time; `fromisoformat` takes any character
+SEPARATORS = "Tt "  # between a date and a time; `fromisoformat` accepts any character
 ISO_DATE = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z| ?[+-]\d\d(:?\d\d)?)?)?"
     r"|\d{8}T\d{4}(\d\d([.,]\d{1,9})?)?(Z|[+-]\d{4})?",
@@ -24,7 +24,7 @@ ISO_DATE = re.compile(
 
 
 def parse_date(value: str | float, date_format: str | None = None) -> float:
-    """Seconds since 1970 of a date or time, UTC if it has no zone. Raises ValueError.
+    """Parse a date or time as seconds since 1970, in UTC if it has no time zone. Raises ValueError.
 
     value: text; or a number, see `parse_epoch`. date_format: a format of `strptime`, in addition to ISO 8601; None
     or `iso` for ISO 8601 alone; `epoch_s` or `epoch_ms` for seconds or milliseconds since 1970.
@@ -45,21 +45,21 @@ def parse_date(value: str | float, date_format: str | None = None) -> float:
 
 
 def parse_plain_date(text: str, date_format: str | None) -> float:
-    """Seconds since 1970 of a text in this format, with English words and digits. Raises ValueError."""
+    """Parse a date in this format, with English words and digits, as seconds since 1970. Raises ValueError."""
     if date_format is None or date_format == "iso":
         return _seconds(parse_iso(text))
     if date_format in EPOCH_UNITS:
         if EPOCH_NUMBER.fullmatch(text):
             return parse_epoch(float(text), date_format)
-        return _seconds(parse_iso_alone(text))
+        return _seconds(parse_strict_iso(text))
     try:
         return _seconds(datetime.strptime(text, date_format))
     except ValueError:
-        return _seconds(parse_iso_alone(text))
+        return _seconds(parse_strict_iso(text))
 
 
 def parse_iso(text: str) -> datetime:
-    """ISO 8601, with a `T` or a blank before the time. Raises ValueError."""
+    """Parse ISO 8601, with a `T` or a blank before the time. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     length = len(text)
     if length <= 8 or (length == 10 and text[4] == "-"):  # no time
@@ -69,19 +69,19 @@ def parse_iso(text: str) -> datetime:
     raise ValueError(f"{text!r} has no T between date and time")
 
 
-def parse_iso_alone(text: str) -> datetime:
-    """The forms of ISO 8601 that cannot be confused with another format. Raises ValueError."""
+def parse_strict_iso(text: str) -> datetime:
+    """Parse the forms of ISO 8601 that cannot be confused with another format. Raises ValueError."""
     if not ISO_DATE.fullmatch(text):
         raise ValueError(f"{text!r} is not a date of this format")
     return datetime.fromisoformat(text)
 
 
 def parse_epoch(number: float, date_format: str | None = None) -> float:
-    """Seconds since 1970 of a number that counts seconds or milliseconds since then. Raises ValueError.
+    """Convert a number of seconds or milliseconds since 1970 to seconds. Raises ValueError.
 
-    The format of a column whose cells are such numbers determines the unit. In any other column the size of the number
-    does: numbers from 1973 to 2099 in seconds are seconds, larger ones milliseconds. Smaller numbers and microseconds
-    are refused.
+    The formats `epoch_s` and `epoch_ms` determine the unit. Without them the size of the number determines it: numbers
+    that are dates from 1973 to 2099 in seconds are seconds, and larger numbers are milliseconds. Smaller numbers and
+    microseconds are refused.
     """
     if date_format in EPOCH_UNITS:
         seconds = number / EPOCH_UNITS[str(date_format)]
@@ -126,18 +126,18 @@ def iso(seconds: float) -> str:
 
 
 def epoch_seconds(moments: Any) -> Any:
-    """Seconds since 1970 of datetime64, NaN for NaT."""
+    """Convert datetime64 to seconds since 1970; NaT becomes NaN."""
     microseconds = moments.astype("M8[us]")
     return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
 
 
 def has_year(seconds: Any) -> Any:
-    """Whether Python can represent it as a date."""
+    """Whether Python can represent this time as a date, in the years 1 to 9999."""
     return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
 
 
 def moment_text(moment: np.datetime64) -> str:
-    """ISO 8601, as training writes it."""
+    """A time as ISO 8601 text, as training writes it."""
     if not has_year(epoch_seconds(moment)):
         return str(moment)
     microseconds = int(moment.astype("M8[us]").astype(np.int64))

@@ -1,5 +1,5 @@
-"""Dates with words of many languages, in the form that the formats of `strptime` know: `27. Dezember 2021` becomes
-`27. Dec 2021`, `2021年12月27日` becomes `2021-12-27`.
+"""Translates dates with words of many languages into forms that `strptime` can parse: `27. Dezember 2021` becomes `27.
+Dec 2021`, `2021年12月27日` becomes `2021-12-27`.
 """
 
 import re
@@ -9,7 +9,7 @@ from functools import cache
 
 from models.equivalent_characters import with_ascii_forms
 
-MAX_DATE_TEXT = 100  # characters of a text that may be a date
+MAX_DATE_TEXT = 100  # maximum number of characters of a date
 ENGLISH = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # noqa: SIM905 - a list is harder to read
 MONTHS = """
     january february march april may june july august september october november december
@@ -56,8 +56,8 @@ ZONE = re.compile(rf"(:\d\d(?:\.\d+)?(?: ?[AP]M)?) ?({'|'.join(sorted(ZONES, key
 LEADING_WORD = re.compile(r"([^\W\d_]{2,})\.?,? *(?=\S)")
 WORD = re.compile(r"[^\W\d_]+\.?")
 REPLACED: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [  # in this order
-    (re.compile(r"(Z|[+-]\d\d:?\d\d) ?\[[\w/+-]+\]$"), r"\1"),  # Java's name of a zone after its offset
-    (re.compile(r" \([^()]*\)$"), ""),  # JavaScript's
+    (re.compile(r"(Z|[+-]\d\d:?\d\d) ?\[[\w/+-]+\]$"), r"\1"),  # Java writes the name of the zone after its offset
+    (re.compile(r" \([^()]*\)$"), ""),  # JavaScript writes the name of the zone in parentheses
     (re.compile(r"\b(?:GMT|UTC)([+-]\d\d:?\d\d)"), r"\1"),
     (re.compile(r"(?<=\d) ?[年년] ?(?=\d)|(?<=\d) ?[月월] ?(?=\d)"), "-"),
     (re.compile(r"(?<=\d) ?[年년月월日일](?=$|[ ,T])"), ""),
@@ -77,13 +77,13 @@ REPLACED: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
 CLOCK = re.compile(r"(\d{4}|-\d\d) (\d\d?)\.(\d\d)(?:\.(\d\d))?(?=$| |\.\d)")
 
 
-def _clock(found: "re.Match[str]") -> str:
+def _clock_time(found: "re.Match[str]") -> str:
     return f"{found[1]} " + ":".join(part for part in found.groups()[1:] if part)
 
 
 @cache
 def _months() -> dict[str, int]:
-    """The month of each word and abbreviation, from 0; without those that mean several."""
+    """The month of each word and abbreviation, from 0. Ambiguous abbreviations are left out."""
     found: defaultdict[str, set[int]] = defaultdict(set)
     for line in MONTHS.strip().splitlines():
         for month, word in enumerate(line.split()):
@@ -96,7 +96,7 @@ def _months() -> dict[str, int]:
 
 
 def month_of(word: str) -> str | None:
-    """The English abbreviation of a month in any language."""
+    """The English abbreviation of a month in any supported language; None if the word is not a month."""
     month = _months().get(word.rstrip(".").casefold())
     return None if month is None else ENGLISH[month]
 
@@ -112,7 +112,8 @@ def _replace_word(found: "re.Match[str]") -> str:
 
 
 def with_english_words(text: str) -> str:
-    """A text that may be a date, with digits, words and signs as in English formats. Other texts change as well."""
+    """Replace the digits, words and signs of a date by those of English formats. Texts that are not dates may change,
+    too."""
     if len(text) > MAX_DATE_TEXT:
         return text
     text = " ".join(with_ascii_forms(text).split())
@@ -121,7 +122,7 @@ def with_english_words(text: str) -> str:
     text = ZONE.sub(lambda found: f"{found[1]} {ZONES[found[2]]:+03d}00", text)
     text = _without_weekday(text)
     text = " ".join(WORD.sub(_replace_word, text).split())
-    return CLOCK.sub(_clock, text).replace(" ,", ",").strip(" .,")
+    return CLOCK.sub(_clock_time, text).replace(" ,", ",").strip(" .,")
 
 
 def _without_weekday(text: str) -> str:

@@ -27,9 +27,9 @@ class NumpyEngine:
         self._network = network.for_inference()
 
     def with_scale_head(self, network: Network, head: ScaleHead) -> "NumpyEngine":
-        """The same engine with outputs (rows, 2), value and log scale; it shares all layers but the last.
+        """The same engine with outputs (rows, 2), value and log scale. It shares all layers except the last.
 
-        network: the one that this engine was made from. Raises ValueError if the head does not belong to it.
+        network: the network of this engine. Raises ValueError if the head does not belong to it.
         """
         scaled = copy.copy(self)
         scaled._network = self._network.with_output_layer(add_scale_head(network.layers, head))
@@ -45,7 +45,7 @@ class NumpyEngine:
 
 
 class DeclaredEngine:
-    """Names the engine of a version in a process that does not load it."""
+    """The name of a version's engine, in a process that does not load it."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class TensorFlowEngine:
         self.reason = reason
         self.model = model
         self._constant = tf.constant
-        self._function = self._traced(lambda x: model(x, training=False))
+        self._function = self._trace(lambda x: model(x, training=False))
 
     def with_scale_head(self, head: ScaleHead) -> "TensorFlowEngine":
         """The same engine with outputs (rows, 2), value and log scale. Raises ValueError, see `ScaleHead`."""
@@ -85,10 +85,10 @@ class TensorFlowEngine:
             return tf.concat([value, tf.matmul(hidden, W) + b], axis=1)
 
         scaled = copy.copy(self)
-        scaled._function = self._traced(scaled_outputs)
+        scaled._function = self._trace(scaled_outputs)
         return scaled
 
-    def _traced(self, function: Callable[[Any], Any]) -> Any:
+    def _trace(self, function: Callable[[Any], Any]) -> Any:
         import tensorflow as tf
 
         return tf.function(function, input_signature=[tf.TensorSpec([None, self.model.input_shape[-1]], tf.float32)])
@@ -114,8 +114,8 @@ class TensorFlowEngine:
 
 
 def with_hidden_layer(model: Any) -> Any:
-    """A Keras model with a second output, the input of its output layer: (rows, units), for an ensemble those of all
-    members."""
+    """A Keras model with a second output (rows, units), the input of its output layer; of all members if it is an
+    ensemble."""
     import keras
 
     output_layer = next(layer for layer in reversed(model.layers) if layer.weights)

@@ -14,19 +14,18 @@ from models.normal_form import normal_form
 from models.text import render
 from models.text_score import MAX_CHARACTERS, TextScore
 
-MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
+MAX_LISTED_LEVELS = 10_000  # a category with more levels is hashed
 HASH_BUCKETS = 4096
-UNSEEN = -1  # the code of a level that training never saw
+UNSEEN = -1  # the code of an unseen level
 MISSING = -2  # the code of a missing category
 Kind = Literal["number", "boolean", "category", "date", "text"]
 LevelType = Literal["text", "number", "boolean"]
 Scalar = str | bool | int | float
-End = StrictInt | StrictFloat | str | None  # the end of a range; booleans do not count as numbers
+End = StrictInt | StrictFloat | str | None  # one end of a range; a boolean is not a number here
 
 
 class TrainingRange(BaseModel):
-    """The values of a column in training: a range, or the levels. A value outside of it gets a warning, never an
-    error."""
+    """The values of a column in training: a range, or the levels. Other values get a warning, never an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     min: End = None
@@ -53,10 +52,10 @@ class Feature(BaseModel):
     cells: CellFormat = PLAIN
     seen: TrainingRange = TrainingRange()
     example: bool | int | float | str | None = None
-    score: TextScore | None = None  # of free text; only an edited schema may lack it
+    score: TextScore | None = None  # of free text; it is missing only in edited schemas
 
     @model_validator(mode="after")
-    def _limits_fit_the_kind(self) -> Self:
+    def _check_limits(self) -> Self:
         ends = {"minimum": self.minimum, "maximum": self.maximum, "seen.min": self.seen.min, "seen.max": self.seen.max}
         for end, value in ends.items():
             if value is None:
@@ -70,19 +69,19 @@ class Feature(BaseModel):
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
         if self.unseen is not None and self.kind != "category":
-            raise ValueError(f"feature {self.name!r}: 'unseen' is for categories, this is a {self.kind}")
+            raise ValueError(f"feature {self.name!r}: 'unseen' is for categories, but this is a {self.kind}")
         if self.score is not None and self.kind != "text":
-            raise ValueError(f"feature {self.name!r}: 'score' is for text, this is a {self.kind}")
+            raise ValueError(f"feature {self.name!r}: 'score' is for text, but this is a {self.kind}")
         if self.unseen == "error" and self.seen.hashed:
             raise ValueError(f"feature {self.name!r}: its levels are hashed, so unseen levels cannot be refused")
         return self
 
     @model_validator(mode="after")
-    def _levels_are_of_one_type(self) -> Self:
+    def _check_levels(self) -> Self:
         levels = self.seen.levels or []
-        invalid = next((level for level in levels if type_of(level) != self.level_type), None)
+        invalid = next((level for level in levels if level_type_of(level) != self.level_type), None)
         if invalid is not None:
-            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, {render(invalid)} is not")
+            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, but {render(invalid)} is not")
         if len(self.positions) < len(levels):
             repeated = next(level for position, level in enumerate(levels) if self.positions[level] != position)
             raise ValueError(f"feature {self.name!r}: the level {render(repeated)} is listed twice")
@@ -105,7 +104,8 @@ class Feature(BaseModel):
 
     @cached_property
     def seen_range(self) -> tuple[float, float]:
-        """A value outside of this range gets a warning. A date after training is normal, so its range is open above."""
+        """The range of values without a warning. It has no upper end for dates, because dates after training are
+        normal."""
         if self.kind not in ("number", "date") or self.seen.min is None or self.seen.max is None:
             return -math.inf, math.inf
         low, high = self._limit(self.seen.min), self._limit(self.seen.max)
@@ -118,16 +118,16 @@ class Feature(BaseModel):
         """The JSON type of a category's levels."""
         if self.seen.type is not None:
             return self.seen.type
-        return type_of(self.seen.levels[0]) if self.seen.levels else "text"
+        return level_type_of(self.seen.levels[0]) if self.seen.levels else "text"
 
     @cached_property
     def positions(self) -> dict[Scalar, int]:
-        """The code of each listed level. 1 and 1.0 are one level, since equal numbers have equal hashes."""
+        """The code of each listed level. 1 and 1.0 are the same level, since equal numbers have equal hashes."""
         return {level: code for code, level in enumerate(self.seen.levels or ())}
 
     @property
     def levels(self) -> int:
-        """How many codes there are: listed levels, or buckets."""
+        """The number of codes: listed levels, or buckets."""
         return self.seen.hashed or len(self.seen.levels or ())
 
     def code(self, level: Scalar | None) -> int:
@@ -141,30 +141,31 @@ class Feature(BaseModel):
         return self.positions.get(level, UNSEEN)
 
     def normal_level(self, level: Scalar) -> Scalar:
-        """A level as training reads it: without blanks around it, in the normal form of its characters."""
+        """A level as training reads it: without surrounding blanks if they were removed, in the normal form if one is
+        set."""
         if isinstance(level, str):
             level = level.strip() if self.cells.trimmed else level
             return normal_form("NFC", level) if self.cells.unicode else level
         return level
 
     def parse_date(self, value: str | float) -> float:
-        """Seconds since 1970 of a date or time in this column's format. Raises ValueError."""
+        """Parse a date or time in this column's format as seconds since 1970. Raises ValueError."""
         return parse_date(value, self.date_format)
 
     def score_text(self, text: str) -> float:
-        """The score of a text."""
+        """The score of a text. Raises ValueError if no score was fitted."""
         if self.score is None:
             raise ValueError(f"feature {self.name!r}: the text has no fitted score")
         return self.score.score(text)
 
     def score_texts(self, texts: Iterable[str | None]) -> list[float]:
-        """The scores of texts, NaN if one is missing."""
+        """The scores of texts, NaN for a missing text."""
         return [math.nan if text is None else self.score_text(text) for text in texts]
 
     def to_number(self, value: object) -> float | None:
-        """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite if it is too large
-        for one; a boolean as 0 or 1; a date as seconds since 1970; a text as its score. None if the value is of another
-        type, or too long a text."""
+        """Convert a JSON value to its number in `Frame.numbers`: a number to a float, infinite if it is too large; a
+        boolean to 0 or 1; a date to seconds since 1970; a text to its score. None if the value has another type or is
+        too long a text."""
         if self.kind == "boolean":
             return float(value) if isinstance(value, bool) else None
         if self.kind == "number":
@@ -182,10 +183,10 @@ class Feature(BaseModel):
         return describe_format(self.date_format)
 
     def problem(self, value: object) -> tuple[str, str] | None:
-        """Why a JSON value is not valid here, as (code, what was received and expected), or None when it is.
+        """Why a JSON value is invalid in this column, as (code, message); None if it is valid.
 
-        These are the rules. Compiled validators (`models.validators`) and whole columns (`models.column_validation`)
-        apply the same ones faster; tests compare them with this method.
+        This method defines the rules. Compiled validators (`models.validators`) and the validation of whole columns
+        (`models.column_validation`) apply the same rules faster; tests compare them with this method.
         """
         if value is None:
             return None if self.nullable else ("null_not_allowed", "is null, and it was never missing in training")
@@ -215,14 +216,14 @@ class Feature(BaseModel):
     def _date_problem(self, value: object, seconds: float | None) -> tuple[str, str] | None:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return "wrong_type", f"{render(value)} is not text with {self._expected_date}"
-        return self.bad_date(value) if seconds is None else self.limit_problem(seconds, render(value))
+        return self.date_format_problem(value) if seconds is None else self.limit_problem(seconds, render(value))
 
-    def bad_date(self, value: str | float) -> tuple[str, str]:
+    def date_format_problem(self, value: str | float) -> tuple[str, str]:
         hint = "" if isinstance(value, str) else ", nor a date in seconds (1973 to 2099) or milliseconds since 1970"
         return "bad_date", f"{render(value)} is not {self._expected_date}{hint}"
 
     @property
-    def absent(self) -> tuple[str, str]:
+    def absence_problem(self) -> tuple[str, str]:
         """The problem of a row without this column, if a value is required."""
         return "missing_field", "is absent, and it was never missing in training"
 
@@ -252,14 +253,14 @@ class Feature(BaseModel):
         return None
 
     def ensure_valid(self, value: Scalar) -> Scalar:
-        """The value itself. Raises ValueError if it is not valid here."""
+        """The value itself. Raises ValueError if it is invalid in this column."""
         if found := self.problem(value):
             raise ValueError(found[1])
         return value
 
 
 class Ignored(BaseModel):
-    """A column of the table that the model does not use, and why."""
+    """A column of the table that the model does not use, and the reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -267,10 +268,10 @@ class Ignored(BaseModel):
 
 
 class LevelCodes(dict[Scalar | None, int]):
-    """`Feature.code` as a dictionary, the fastest form of it."""
+    """`Feature.code` as a dictionary, which is faster than the method."""
 
     def __init__(self, feature: Feature, missing: Iterable[str] = ()) -> None:
-        """missing: levels that count as missing."""
+        """missing: texts that mean a missing level."""
         super().__init__([*feature.positions.items(), *((text, MISSING) for text in missing), (None, MISSING)])
         self._normal = feature.normal_level if feature.cells.trimmed or feature.cells.unicode else None
         self._buckets = feature.seen.hashed
@@ -282,7 +283,7 @@ class LevelCodes(dict[Scalar | None, int]):
 
 
 def text_problem(value: object) -> tuple[str, str] | None:
-    """Why a JSON value is not a valid text."""
+    """Why a JSON value is not a valid text; None if it is valid."""
     if not isinstance(value, str):
         return "wrong_type", f"{render(value)} is not text"
     if len(value) > MAX_CHARACTERS:
@@ -298,17 +299,17 @@ def bucket(level: Scalar, buckets: int) -> int:
 
 
 def as_float(value: Any) -> float:
-    """A number of JSON as a float, infinite if it is too large for one."""
+    """A JSON number as a float, infinite if it is too large."""
     try:
         return float(value)
     except OverflowError:
         return math.inf
 
 
-def whole_if_exact(number: int | float) -> int | float:
-    """A whole number as an integer, while floats are exact."""
+def integer_if_exact(number: int | float) -> int | float:
+    """A whole number as an integer if it is small enough that a float represents it exactly; otherwise unchanged."""
     return int(number) if abs(number) < 2**53 and number == int(number) else number
 
 
-def type_of(level: Scalar) -> LevelType:
+def level_type_of(level: Scalar) -> LevelType:
     return "boolean" if isinstance(level, bool) else "text" if isinstance(level, str) else "number"

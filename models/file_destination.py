@@ -1,6 +1,6 @@
-"""A folder to which whole files are written: a local one, or a URL of an object store by fsspec.
+"""A folder to which whole files are written: a local folder, or a URL of an object store, by fsspec.
 
-A file appears complete or not at all.
+A file appears only when it is complete.
 """
 
 import contextlib
@@ -10,49 +10,50 @@ from typing import Any, Protocol
 
 from models.atomic_file import remove_if_possible, sync_folder, write_durably
 
-UNFINISHED = ".unfinished-"  # the beginning of the names of local files that are being written
+UNFINISHED = ".unfinished-"  # the prefix of local files that are not complete yet
 LOCAL_URL = "file://"
 FSSPEC_MISSING = "a URL needs fsspec, which is not installed (pip install 'tabserve[remote]')"
 
 
 class FileDestination(Protocol):
-    """Names are relative, with `/` between folder and file. All methods raise OSError, and libraries' own errors."""
+    """A folder for whole files. Names are relative, with `/` between folder and file. All methods raise OSError and
+    errors of the libraries."""
 
     def write(self, name: str, content: bytes) -> None: ...
     def read(self, name: str) -> bytes: ...
     def names(self, folder: str = "") -> list[str]:
-        """The names of the files of a folder, without those that are being written."""
+        """The names of the complete files in a folder."""
         ...
 
     def remove(self, name: str) -> None: ...
     def remove_unfinished(self) -> None:
-        """Remove unfinished files whose writer has ended. Call it while nobody else writes."""
+        """Remove unfinished files. No other process may write at the same time."""
         ...
 
 
-def is_url(place: str) -> bool:
-    return "://" in place and not place.startswith(LOCAL_URL)
+def is_url(location: str) -> bool:
+    return "://" in location and not location.startswith(LOCAL_URL)
 
 
-def check_destination(place: str) -> None:
+def check_destination(location: str) -> None:
     """Raises ValueError if a URL needs a library that is not installed."""
-    if not is_url(place):
+    if not is_url(location):
         return
     if importlib.util.find_spec("fsspec") is None:
         raise ValueError(FSSPEC_MISSING)
     import fsspec
 
     try:
-        fsspec.get_filesystem_class(place.partition("://")[0])
+        fsspec.get_filesystem_class(location.partition("://")[0])
     except ImportError as error:
         raise ValueError(str(error)) from None
 
 
-def open_destination(place: str) -> FileDestination:
-    """The folder at a path or URL, created if it is a local one. Raises OSError."""
-    if is_url(place):
-        return RemoteFolder(place)
-    return LocalFolder(Path(place.removeprefix(LOCAL_URL)).expanduser())
+def open_destination(location: str) -> FileDestination:
+    """The folder at a path or URL. A local folder is created if necessary. Raises OSError."""
+    if is_url(location):
+        return RemoteFolder(location)
+    return LocalFolder(Path(location.removeprefix(LOCAL_URL)).expanduser())
 
 
 class LocalFolder:
@@ -77,10 +78,10 @@ class LocalFolder:
         return (self.path / name).read_bytes()
 
     def names(self, folder: str = "") -> list[str]:
-        place = self.path / folder
-        if not place.is_dir():
+        location = self.path / folder
+        if not location.is_dir():
             return []
-        found = (file.name for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
+        found = (file.name for file in location.iterdir() if file.is_file() and not file.name.startswith("."))
         return sorted(f"{folder}/{name}" if folder else name for name in found)
 
     def remove(self, name: str) -> None:
@@ -92,7 +93,7 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A folder of an object store, in which an object appears when it is complete."""
+    """A folder of an object store. An object appears when it is complete."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -104,8 +105,8 @@ class RemoteFolder:
         self._files.pipe_file(self._path(name), content)
 
     def create(self, name: str, content: bytes) -> None:
-        """Write a file that does not exist. Raises FileExistsError if it exists, in some stores not for two writers at
-        once."""
+        """Write a new file. Raises FileExistsError if it exists; some stores do not detect two writers at the same
+        time."""
         if self._files.exists(self._path(name)):
             raise FileExistsError(self._path(name))
         self._files.pipe_file(self._path(name), content, mode="create")
@@ -114,7 +115,7 @@ class RemoteFolder:
         self._files.put_file(str(path), self._path(name))
 
     def sizes(self) -> dict[str, int]:
-        """The sizes of all files by name, those in folders included."""
+        """The sizes of all files by name, including files in subfolders."""
         self._files.invalidate_cache()
         found = self._files.find(self._root, detail=True)
         return {path[len(self._root) :].lstrip("/"): int(info["size"] or 0) for path, info in found.items()}

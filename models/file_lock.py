@@ -1,4 +1,4 @@
-"""Locks of open files, which end with the process."""
+"""Locks of open files. A lock ends with its process."""
 
 import contextlib
 import fcntl
@@ -9,8 +9,8 @@ POLL_SECONDS = 0.01
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file for this process alone. False if another process has it. Raises OSError in a file system without
-    locks."""
+    """Lock a file for this process. Returns false if another process has the lock. Raises OSError in a file system
+    without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -19,7 +19,8 @@ def try_lock(descriptor: int) -> bool:
 
 
 def lock_within(descriptor: int, seconds: float) -> bool:
-    """Wait for the lock. False if another process still has it after this time. Raises OSError as `try_lock`."""
+    """Wait for the lock. Returns false if another process still has it after this time. Raises OSError as `try_lock`
+    does."""
     deadline = time.monotonic() + seconds
     while not try_lock(descriptor):
         if time.monotonic() >= deadline:
@@ -30,7 +31,7 @@ def lock_within(descriptor: int, seconds: float) -> bool:
 
 @contextlib.contextmanager
 def locked_within(descriptor: int, seconds: float) -> Iterator[bool]:
-    """Hold the lock if it is free within this time. Yields whether it is held. Raises OSError as `try_lock`."""
+    """Hold the lock if it is free within this time. Yields whether it is held. Raises OSError as `try_lock` does."""
     held = lock_within(descriptor, seconds)
     try:
         yield held
@@ -40,7 +41,7 @@ def locked_within(descriptor: int, seconds: float) -> Iterator[bool]:
 
 
 def lock_if_possible(descriptor: int, seconds: float) -> bool:
-    """`lock_within`, but false at once in a file system without locks."""
+    """Wait for the lock as `lock_within` does. Returns false immediately in a file system without locks."""
     try:
         return lock_within(descriptor, seconds)
     except OSError:

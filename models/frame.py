@@ -1,4 +1,4 @@
-"""Valid rows as two matrices that the encoder reads, and how rows and columns become them."""
+"""Valid rows as two matrices, which the encoder reads, and the conversion of rows and columns to these matrices."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from models.feature import Feature, LevelCodes
 
-FEW_ROWS = 16  # up to this many rows NumPy's fixed costs dominate
+FEW_ROWS = 16  # up to this number of rows NumPy's fixed costs dominate
 FOLDED_COLUMNS = 64  # for fewer columns NumPy's cost for each row dominates
 Row = Mapping[str, Any]
 FloatMatrix = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ CodeVector = npt.NDArray[np.int64]
 
 
 class FrameColumns(Protocol):
-    """The columns of a frame one after the other, for parts that are fitted column by column."""
+    """The columns of a frame one by one, for parts that are fitted column by column."""
 
     @property
     def rows(self) -> int: ...
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     codes: CodeMatrix
 
     @classmethod
-    def of_numbers(cls, numbers: FloatMatrix) -> "Frame":
+    def from_numbers(cls, numbers: FloatMatrix) -> "Frame":
         """A frame without categories."""
         return cls(numbers, np.empty((len(numbers), 0), dtype=np.int64))
 
@@ -59,12 +59,12 @@ class Frame(NamedTuple):
         return iter(self.codes.T)
 
     def load(self) -> "Frame":
-        """The frame itself, as its rows are in memory."""
+        """The frame itself, because its rows are already in memory."""
         return self
 
 
 class FrameBuilder:
-    """Frames from valid rows or columns, by getters that are made once for a schema."""
+    """Makes frames from valid rows or columns, by getters that are made once per schema."""
 
     def __init__(
         self,
@@ -72,26 +72,26 @@ class FrameBuilder:
         categorical: Sequence[Feature],
         missing: Mapping[str, Iterable[str]] = MappingProxyType({}),
     ) -> None:
-        """missing: by category and text the values that count as missing."""
+        """missing: the values that mean missing, by the name of a category or text."""
         self._numeric, self._categorical = numeric, categorical
-        self._pick_numbers = numbers_picker(numeric, missing)
-        self._pick_levels = picker(categorical)
+        self._pick_numbers = numbers_getter(numeric, missing)
+        self._pick_levels = value_getter(categorical)
         self.codes = [LevelCodes(feature, missing.get(feature.name, ())) for feature in categorical]
         """A function from a level to its code, for each categorical feature."""
 
     def from_rows(self, rows: Sequence[Row]) -> Frame:
-        """rows: JSON objects that are known to be valid. Absent values and None are missing."""
+        """Make a frame from JSON objects that are known to be valid. Absent values and None are missing."""
         numbers = np.array([*map(self._pick_numbers, rows)], dtype=np.float64)  # None becomes NaN
         if numbers.ndim != 2:  # no rows
             numbers = numbers.reshape(len(rows), len(self._numeric))
         if not self._categorical:
-            return Frame.of_numbers(numbers)
+            return Frame.from_numbers(numbers)
         known = self.codes
         codes = [[*map(getitem, known, levels)] for levels in map(self._pick_levels, rows)]
         return Frame(numbers, np.array(codes, dtype=np.int64).reshape(len(rows), len(known)))
 
     def from_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> Frame:
-        """Whole columns that are known to be valid.
+        """Make a frame from whole columns that are known to be valid.
 
         columns: for each feature an array of n values. Numbers, booleans (0/1), dates (seconds since 1970) and
         scores of texts: float64, NaN if missing. Categories and texts without scores: object, None if missing.
@@ -100,7 +100,7 @@ class FrameBuilder:
         numbers = np.empty((rows, len(self._numeric)))
         for index, feature in enumerate(self._numeric):
             values = columns[feature.name]
-            numbers[:, index] = feature.score_texts(values) if of_texts(feature, values) else values
+            numbers[:, index] = feature.score_texts(values) if contains_texts(feature, values) else values
         codes = np.empty((rows, len(self._categorical)), dtype=np.int64)
         for index, feature in enumerate(self._categorical):
             known = self.codes[index]
@@ -108,19 +108,19 @@ class FrameBuilder:
         return Frame(numbers, codes)
 
 
-def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of several values of a row at once, None if one is absent. For columns without gaps it runs at C
+def value_getter(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
+    """A getter of several values of a row at once, None for absent values. For columns without gaps it runs at C
     speed."""
     names = [feature.name for feature in features]
     if len(names) > 1 and not any(feature.nullable for feature in features):
-        return itemgetter(*names)  # for a single name it would not return a sequence
+        return itemgetter(*names)  # with a single name it would not return a sequence
     return lambda row: [*map(row.get, names)]
 
 
-def numbers_picker(numeric: Sequence[Feature], missing: Mapping[str, Iterable[str]]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of all values of `Frame.numbers`: numbers, booleans, dates as seconds since 1970, texts as scores."""
+def numbers_getter(numeric: Sequence[Feature], missing: Mapping[str, Iterable[str]]) -> Callable[[Row], Sequence[Any]]:
+    """A getter of all values of `Frame.numbers`: numbers, booleans, dates as seconds since 1970 and texts as scores."""
     if not any(feature.kind in ("date", "text") for feature in numeric):
-        return picker(numeric)
+        return value_getter(numeric)
     parsers = [(feature.name, _parser(feature, missing.get(feature.name, ()))) for feature in numeric]
 
     def parsed(row: Row) -> list[Any]:
@@ -130,13 +130,14 @@ def numbers_picker(numeric: Sequence[Feature], missing: Mapping[str, Iterable[st
     return parsed
 
 
-def of_texts(feature: Feature, values: npt.NDArray[Any]) -> bool:
-    """Whether a column has texts, not their scores."""
+def contains_texts(feature: Feature, values: npt.NDArray[Any]) -> bool:
+    """Whether a column contains texts and not their scores."""
     return feature.kind == "text" and values.dtype == object
 
 
 def _parser(feature: Feature, missing: Iterable[str]) -> Callable[[Any], float] | None:
-    """A function that makes a number of a value that is not one. missing: the texts that count as missing."""
+    """A function that converts a date or a text to a number; None for other columns. missing: the texts that mean
+    missing."""
     if feature.kind != "text":
         return feature.parse_date if feature.kind == "date" else None
     tokens, trimmed, score = frozenset(missing), feature.cells.trimmed, feature.score_text
@@ -148,9 +149,9 @@ def _parser(feature: Feature, missing: Iterable[str]) -> Callable[[Any], float] 
 
 
 def column_extremes(matrix: FloatMatrix) -> tuple[FloatVector, FloatVector]:
-    """(rows, columns) -> the lowest and the highest number of each column; NaN for a column with NaN."""
+    """The lowest and the highest number of each column of a matrix; NaN for a column that contains NaN."""
     rows, columns = matrix.shape
-    fold = FOLDED_COLUMNS // columns if columns else 0  # so many rows are treated as one
+    fold = FOLDED_COLUMNS // columns if columns else 0  # this number of rows is treated as one row
     if fold < 2 or rows < 2 * fold or not matrix.flags.c_contiguous:
         return matrix.min(axis=0), matrix.max(axis=0)
     whole = rows - rows % fold
@@ -160,6 +161,6 @@ def column_extremes(matrix: FloatMatrix) -> tuple[FloatVector, FloatVector]:
     return np.concatenate([lowest, rest]).min(axis=0), np.concatenate([highest, rest]).max(axis=0)
 
 
-def any_of(mask: npt.NDArray[np.bool_]) -> bool:
-    """mask.any(), at half of its cost for a small mask."""
+def any_true(mask: npt.NDArray[np.bool_]) -> bool:
+    """The result of mask.any(), in half of the time for a small mask."""
     return b"\1" in mask.tobytes()

@@ -1,4 +1,4 @@
-"""Translates a frame of one version of a model to the columns and levels of another version."""
+"""Translates a frame from one version of a model to the columns and levels of another version."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,8 @@ from models.schema import FeatureSchema
 
 
 class FrameTranslation:
-    """Columns that only the target has get missing values. Raises ValueError for columns that cannot be translated."""
+    """Translates frames to the target's columns and levels. Columns that only the target has become missing. Raises
+    ValueError for columns that cannot be translated."""
 
     def __init__(self, source: FeatureSchema, target: FeatureSchema) -> None:
         self._numbers = positions(source.numeric, target.numeric)
@@ -34,24 +35,25 @@ class FrameTranslation:
 
 
 def positions(source: list[Feature], target: list[Feature]) -> list[int | None]:
-    """For each feature of the target its position in the source. Raises ValueError if its kind differs, or the
-    score of a text, which a frame has in place of the text."""
+    """For each feature of the target its position in the source. Raises ValueError if its kind or the score of its text
+    differs: a frame contains only the scores of texts."""
     known = {feature.name: (number, feature.kind, feature.score) for number, feature in enumerate(source)}
     found: list[int | None] = []
     for feature in target:
         number, kind, score = known.get(feature.name, (None, feature.kind, None))
         if kind != feature.kind:
-            raise ValueError(f"column {feature.name!r} is of another kind")
+            raise ValueError(f"column {feature.name!r} has another kind")
         if number is not None and score != feature.score:
-            raise ValueError(f"column {feature.name!r} is text, of which the other version has another score")
+            raise ValueError(f"column {feature.name!r} is text with another score in the other version")
         found.append(number)
     return found
 
 
 def level_table(source: Feature, target: Feature) -> npt.NDArray[np.int64] | None:
-    """The target's code by the source's code, of which the last two are MISSING and UNSEEN; None if all are equal.
+    """The target's code for each code of the source; the last two entries are those of MISSING and UNSEEN. None if all
+    are equal.
 
-    Raises ValueError if codes are buckets, from which levels cannot be found.
+    Raises ValueError if codes are hash buckets, whose levels are unknown.
     """
     hashed = source.seen.hashed, target.seen.hashed
     if hashed[0] == hashed[1] and (hashed[0] or source.positions == target.positions):

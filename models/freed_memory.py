@@ -1,23 +1,25 @@
-"""How much freed memory the GNU C library keeps for this process, instead of returning it to the system."""
+"""Sets how much freed memory the GNU C library keeps for this process instead of returning it to the system."""
 
 import ctypes
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
-KEPT_BYTES = 32 * 1024**2  # the largest threshold that it accepts for a single array
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from <malloc.h>
+KEPT_BYTES = 32 * 1024**2  # the largest threshold that the library accepts for one array
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory, for programs that allocate the same large arrays again and again.
+    """Keep freed memory, for programs that allocate large arrays of the same sizes repeatedly.
 
-    By default the next array fetches it page by page: 5,500 pages and a third of the time of one exact explanation.
+    By default the system must supply the memory of each array again, page by page: for one exact explanation 5,500
+    pages and a third of the time.
     """
     set_thresholds(KEPT_BYTES, KEPT_BYTES)
 
 
 def set_thresholds(block_bytes: int, kept_bytes: int) -> None:
-    """Do nothing where the C library has no such settings.
+    """Set both thresholds, if the C library has such settings.
 
-    block_bytes: larger blocks are returned at once. kept_bytes: more than this at the end of the heap is returned.
+    block_bytes: larger blocks are returned immediately. kept_bytes: more free memory at the end of the heap is
+    returned.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -26,7 +28,7 @@ def set_thresholds(block_bytes: int, kept_bytes: int) -> None:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system now, also blocks between those in use."""
+    """Return freed memory to the system now, even from between blocks in use."""
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

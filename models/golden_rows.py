@@ -1,4 +1,4 @@
-"""Golden rows: a version is served only if its predictions for them are those at training."""
+"""Golden rows: a version is served only if its predictions for these rows are the same as in training."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ GOLDEN_TOLERANCE = 10 * TOLERANCE
 
 
 def check(model: TabularModel) -> None:
-    """Raises StoreError if the predictions of a version differ from those at training."""
+    """Raises StoreError if the predictions of a version differ from those in training."""
     if not model.golden.rows:
         raise StoreError(f"{model.tag} has no golden rows")
     validated = validate_rows(model.schema, model.golden.rows)
@@ -21,11 +21,11 @@ def check(model: TabularModel) -> None:
     actual = model.predict(validated.frame).primary
     expected = np.array(model.golden.answers)
     if actual.shape != expected.shape:
-        raise StoreError(f"{model.tag}: answers of shape {actual.shape}, at training {expected.shape}")
+        raise StoreError(f"{model.tag}: predictions of shape {actual.shape}, but {expected.shape} in training")
     distance = max_distance(actual, expected, model.tolerance())
     if not distance <= GOLDEN_TOLERANCE:
         raise StoreError(
-            f"{model.tag} does not answer its golden rows as it did at training (furthest {distance:.2g}, allowed "
+            f"{model.tag} does not answer its golden rows as it did in training (distance {distance:.2g}, allowed "
             f"{GOLDEN_TOLERANCE:.2g} of the larger of the answer and {model.tolerance():.4g}): it must not be served"
         )
 

@@ -1,4 +1,4 @@
-"""The look of all pages: colours, one style sheet, and pages of one file that have it."""
+"""The style of all pages: colours, a style sheet, and HTML pages in a single file."""
 
 import functools
 import html
@@ -18,7 +18,7 @@ def style_sheet() -> str:
 
 @functools.cache
 def colours() -> str:
-    """CSS variables such as `--text` and `--accent`, for light and dark."""
+    """CSS variables such as `--text` and `--accent`, for light and dark mode."""
     return COLOURS.read_text("utf-8")
 
 
@@ -29,8 +29,9 @@ def light_colours() -> Mapping[str, str]:
     return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light))
 
 
-def page_of_one_file(title: str, content: str, style: str = "") -> str:
-    """An HTML page that loads nothing. content: the HTML below `main`. style: rules after those of all pages."""
+def single_file_page(title: str, content: str, style: str = "") -> str:
+    """An HTML page that loads no other files. content: the HTML in `main`. style: CSS rules in addition to the style
+    sheet."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'

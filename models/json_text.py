@@ -1,4 +1,4 @@
-"""JSON texts: parsing values, and writing arrays of numbers, values and row errors."""
+"""Parses JSON values, and writes arrays of numbers, values and row errors as JSON."""
 
 import contextlib
 import json
@@ -17,20 +17,20 @@ MAX_DEPTH = 200  # maximum depth of nested values, as in `from_json`
 
 
 class JsonError(ValueError):
-    """A text that is not JSON; the message gives the reason."""
+    """The text is not JSON. The message gives the reason."""
 
 
 def parse(text: bytes, *, constants: bool = False) -> Any:
-    """The value of a JSON text. constants: also NaN and Infinity, which are not JSON. Raises JsonError."""
+    """Parse a JSON text. constants: accept NaN and Infinity, which are not JSON. Raises JsonError."""
     try:
         return from_json(text, allow_inf_nan=constants)
     except ValueError as error:
         reason = str(error)
-    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is not a finite float
+    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits
         with contextlib.suppress(ValueError, RecursionError):
             constant = None if constants else _refuse_constant
             value = json.loads(text.decode(), parse_int=_integer, parse_constant=constant)
-            json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, as above
+            json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, as `from_json` does
             if not is_nested_deeper(value, MAX_DEPTH):
                 return value
             reason = "recursion limit exceeded"
@@ -49,7 +49,7 @@ def is_nested_deeper(value: Any, depth: int) -> bool:
 
 
 def _integer(digits: str) -> int | float:
-    """Infinity for more digits than any float has, and than Python reads in reasonable time."""
+    """Parse an integer; infinity if it has so many digits that no float is as large and parsing would take long."""
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
@@ -58,12 +58,12 @@ def _refuse_constant(text: str) -> float:
 
 
 def numbers(array: npt.NDArray[Any]) -> bytes:
-    """The JSON array of an array without its brackets, each number in the fewest digits of the array's precision."""
+    """An array as JSON without its brackets. Each number has the fewest digits that preserve the array's precision."""
     return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
 def short_floats(values: npt.NDArray[Any]) -> list[float]:
-    """The numbers as Python floats with the shortest digits that give the same number in the precision of the array."""
+    """The numbers as Python floats with the fewest digits that preserve the array's precision."""
     floats: list[float] = orjson.loads(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY))
     return floats
 
@@ -72,22 +72,22 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:  # text that is not valid Unicode, or an integer of more than 64 bits
-        return orjson.dumps(repaired(value), default=str)
+        return orjson.dumps(replace_surrogates(value), default=str)
 
 
-def escaped(value: Any) -> bytes:
+def template_json(value: Any) -> bytes:
     """The JSON of a value as a part of a template."""
     return dumps(value).replace(b"%", b"%%")
 
 
-def listed(errors: Sequence[RowError]) -> list[dict[str, Any]]:
+def error_entries(errors: Sequence[RowError]) -> list[dict[str, Any]]:
     return [{"row": error.row, "field": error.field, "code": error.code, "message": error.message} for error in errors]
 
 
-def repaired(value: Any) -> Any:
-    """The same JSON value, with question marks for characters that cannot be encoded as UTF-8."""
+def replace_surrogates(value: Any) -> Any:
+    """The same JSON value, with question marks in place of characters that cannot be encoded as UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {repaired(key): repaired(item) for key, item in value.items()}
-    return [repaired(item) for item in value] if isinstance(value, list) else value
+        return {replace_surrogates(key): replace_surrogates(item) for key, item in value.items()}
+    return [replace_surrogates(item) for item in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
-"""A `.keras` file, checked before Keras reads it: only layers that run no code of the file, and nothing from outside.
+"""Checks a `.keras` file before Keras reads it: only layers that run no code of the file and read no other files.
 
 Keras builds a model from `config.json` by looking up the classes and functions that the file names. Its safe mode
-refuses what is known to be dangerous. Here only the classes that are listed below are accepted: no Lambda layer, no
+refuses objects that are known to be dangerous. This module accepts only the classes listed below: no Lambda layer, no
 custom object, no layer that reads other files, no function.
 """
 
@@ -25,7 +25,7 @@ OUR_LAYERS = {
     "tabserve>Periodic": {"Periodic"},
     "tabserve>SharedDense": {"SharedDense"},
 }
-"""The registered names of the layers of `models.keras_nets`, and the names of their classes, also earlier ones."""
+"""The registered names of the layers in `models.keras_nets`, and the present and earlier names of their classes."""
 # fmt: off
 LAYERS = {
     "InputLayer", "Dense", "EinsumDense", "Embedding", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU",
@@ -52,7 +52,7 @@ ACCEPTED = {
     "keras.regularizers": {"L1", "L2", "L1L2", "OrthogonalRegularizer"},
     "keras.constraints": {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"},
 }
-"""The classes that may be named, by module."""
+"""The accepted classes, by module."""
 
 
 def check_keras_archive(path: Path) -> None:
@@ -78,7 +78,7 @@ def check_keras_archive(path: Path) -> None:
 
 
 def keras_objects(value: Any) -> Iterator[dict[str, Any]]:
-    """All parts of a configuration from which Keras makes an object, also inside of other objects."""
+    """All parts of a configuration from which Keras makes an object, including objects inside other objects."""
     if isinstance(value, dict):
         if "class_name" in value or "registered_name" in value:
             yield value
@@ -90,7 +90,7 @@ def keras_objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def is_accepted(found: dict[str, Any]) -> bool:
-    """Whether an object is one of our layers, or a class of Keras that is listed above."""
+    """Whether an object is a layer of this project or an accepted class of Keras."""
     module, name, registered = found.get("module"), found.get("class_name"), found.get("registered_name")
     if not all(value is None or isinstance(value, str) for value in (module, name, registered)):
         return False

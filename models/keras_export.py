@@ -1,7 +1,7 @@
 """Export of a trained Keras model to the NumPy network: the same outputs, or an error that names the reason.
 
-It exports Sequential models, and functional ones whose layers form a chain. Before the chain there may be a head that
-takes columns of one matrix, embeds categories and concatenates the result (as `keras_nets.build` makes it).
+Sequential models can be exported, and functional models whose layers form a chain. Before the chain there may be a head
+that selects columns of one matrix, embeds categories and concatenates the results (as in `keras_nets.build`).
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,8 @@ TOLERANCE = 1e-4
 
 
 class CannotExport(ValueError):  # noqa: N818 - the name describes the error
-    """A part of the model, named in the message, has no counterpart in the NumPy network: TensorFlow must run it."""
+    """A part of the model has no counterpart in the NumPy network, so TensorFlow must run it. The message names the
+    part."""
 
 
 def export(model: keras.Model) -> Network:
@@ -45,52 +46,54 @@ def _parts(model: keras.Model) -> Iterator[Iterator[Layer]]:
     if type(model) is keras.Sequential and not any(type(layer) in _HEAD for layer in model.layers):
         chain, head = list(model.layers), None
     else:
-        chain, head = _walk_back(model)
+        chain, head = _follow_chain(model)
     if head is not None:
         yield iter([head])
     for layer in chain:
-        yield translated(layer)
+        yield translate_layer(layer)
 
 
-def _walk_back(model: keras.Model) -> tuple[list[keras.layers.Layer], Layer | None]:
-    """Walk from the output to the input: the layers of the chain in order, and the head, if any, translated."""
-    maker = {id(layer.output): layer for layer in model.layers}
+def _follow_chain(model: keras.Model) -> tuple[list[keras.layers.Layer], Layer | None]:
+    """Follow the layers from the output to the input. Returns the layers of the chain in order, and the translated
+    head, if any."""
+    producers = {id(layer.output): layer for layer in model.layers}
     chain: list[keras.layers.Layer] = []
     tensor = model.outputs[0]
     while tensor is not model.inputs[0]:
-        layer = _maker(maker, tensor)
+        layer = _producer(producers, tensor)
         if type(layer) in _HEAD and not _is_flat(layer):
-            return chain[::-1], _head(layer, tensor, maker, columns=model.inputs[0].shape[1])
+            return chain[::-1], _head(layer, tensor, producers, columns=model.inputs[0].shape[1])
         chain.append(layer)
         tensor = layer.input
         if isinstance(tensor, list | tuple | dict):
-            raise CannotExport(f"{layer_title(layer)}: joins several branches, and only Concatenate is known to do so")
+            raise CannotExport(f"{layer_title(layer)}: joins several branches, but only Concatenate is supported")
     return chain[::-1], None
 
 
-def _head(layer: keras.layers.Layer, tensor: Any, maker: dict[int, Any], columns: int) -> Layer:
-    """ColumnSlice(0, n), then ColumnSlice -> Embedding -> Flatten or Reshape for each further column, as a Tabular."""
+def _head(layer: keras.layers.Layer, tensor: Any, producers: dict[int, Any], columns: int) -> Layer:
+    """Translate ColumnSlice(0, n), then ColumnSlice -> Embedding -> Flatten or Reshape for each further column, to a
+    Tabular."""
     parts = list(layer.input) if type(layer) is keras.layers.Concatenate else [tensor]
     numbers, tables = 0, list[Array]()
     for part in parts:
-        made = _maker(maker, part)
+        made = _producer(producers, part)
         if type(made) is ColumnSlice and not tables and not numbers and made.start == 0:
             numbers = made.stop
             continue
-        tables.append(_table(made, numbers + len(tables), maker))
+        tables.append(_table(made, numbers + len(tables), producers))
     if not tables or numbers + len(tables) != columns:
         raise CannotExport(f"{layer_title(layer)}: takes {numbers + len(tables)} columns of {columns}")
     return tabular_layers.Tabular(numbers, **{f"table_{j}": table for j, table in enumerate(tables)})
 
 
-def _table(flat: keras.layers.Layer, column: int, maker: dict[int, Any]) -> Array:
-    """The embedding table of that column."""
+def _table(flat: keras.layers.Layer, column: int, producers: dict[int, Any]) -> Array:
+    """The embedding table of a column."""
     if type(flat) not in (keras.layers.Flatten, keras.layers.Reshape) or len(flat.output.shape) != 2:
         raise CannotExport(f"{layer_title(flat)}: expected ColumnSlice, or a Flatten or Reshape of an Embedding")
-    embedding = _maker(maker, flat.input)
+    embedding = _producer(producers, flat.input)
     if type(embedding) is not keras.layers.Embedding or embedding.mask_zero or embedding.quantization_mode:
         raise CannotExport(f"{layer_title(embedding)}: expected a plain Embedding before {layer_title(flat)}")
-    taken = _maker(maker, embedding.input)
+    taken = _producer(producers, embedding.input)
     if type(taken) is not ColumnSlice or (taken.start, taken.stop) != (column, column + 1):
         raise CannotExport(
             f"{layer_title(taken)}: expected ColumnSlice({column}, {column + 1}), numbers first, then in order"
@@ -99,15 +102,15 @@ def _table(flat: keras.layers.Layer, column: int, maker: dict[int, Any]) -> Arra
     return _array(embedding.embeddings)
 
 
-def _maker(maker: dict[int, Any], tensor: Any) -> keras.layers.Layer:
-    if id(tensor) not in maker:
+def _producer(producers: dict[int, Any], tensor: Any) -> keras.layers.Layer:
+    if id(tensor) not in producers:
         raise CannotExport(f"{tensor.name!r} comes from a layer used twice, or from no layer")
-    return maker[id(tensor)]
+    return producers[id(tensor)]
 
 
-def translated(layer: keras.layers.Layer) -> Iterator[Layer]:
-    """The layers that compute the same as one of Keras. Raises CannotExport."""
-    translate = _TRANSLATIONS.get(type(layer))  # exactly: a subclass may compute something else
+def translate_layer(layer: keras.layers.Layer) -> Iterator[Layer]:
+    """The layers that compute the same as a Keras layer. Raises CannotExport."""
+    translate = _TRANSLATIONS.get(type(layer))  # not for subclasses, which may compute something else
     if translate is None:
         raise CannotExport(f"{layer_title(layer)}: this kind of layer has no counterpart")
     _check_dtype(layer)
@@ -125,7 +128,7 @@ def _dense(layer: Any) -> Iterator[Layer]:
 def _activation(layer: Any) -> Iterator[Layer]:
     function = layer.activation
     if isinstance(function, keras.layers.Layer):
-        yield from translated(function)
+        yield from translate_layer(function)
         return
     name = getattr(function, "__name__", repr(function))
     if name not in activations.FUNCTIONS or function is not keras.activations.get(name):
@@ -250,7 +253,7 @@ _TRANSLATIONS: dict[type, Callable[[Any], Iterator[Layer]]] = {
 
 
 def _compare(network: Network, model: keras.Model) -> None:
-    """Compare both on random rows, in case a translation above is wrong. Raises CannotExport if they differ."""
+    """Compare both models on random rows, in case a translation is wrong. Raises CannotExport if they differ."""
     x = _trial_rows(network)
     ours, theirs = network.predict(x), _array(model(x, training=False))
     scale = np.maximum(np.abs(theirs), theirs.std())
@@ -272,13 +275,13 @@ def _trial_rows(network: Network) -> Array:
 
 def _check_dtype(layer: keras.layers.Layer) -> None:
     if layer.compute_dtype != "float32":
-        raise CannotExport(f"{layer_title(layer)}: computes in {layer.compute_dtype}, and only float32 is known")
+        raise CannotExport(f"{layer_title(layer)}: computes in {layer.compute_dtype}, but only float32 is supported")
 
 
 def _check_axis(layer: Any) -> None:
     (axis,) = layer.axis if isinstance(layer.axis, list | tuple) and len(layer.axis) == 1 else (layer.axis,)
     if axis not in (-1, len(layer.input.shape) - 1):
-        raise CannotExport(f"{layer_title(layer)}: works along axis {layer.axis}, expected the last one")
+        raise CannotExport(f"{layer_title(layer)}: works along axis {layer.axis}, expected the last axis")
 
 
 def _is_flat(layer: keras.layers.Layer) -> bool:

@@ -33,7 +33,8 @@ class ColumnSlice(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class Periodic(keras.layers.Layer):  # type: ignore[misc]
-    """All columns unchanged, then periodic features of the first n columns: (batch, d) -> (batch, d + n * embedding).
+    """Appends periodic features of the first n columns to the unchanged columns: (batch, d) -> (batch, d + n *
+    embedding).
 
     cₙ = cos(2π·xₙ·wₙ + phaseₙ) are `frequencies` cosines of column n, and relu(cₙ·Vₙ + bₙ) its features. The initial
     frequencies w are normal with standard deviation scales[n]. Gorishniy et al. 2022, arXiv 2203.05556.
@@ -68,9 +69,9 @@ class Periodic(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class Members(keras.layers.Layer):  # type: ignore[misc]
-    """Each member's own view of a row, yₖ = x·rₖ: (batch, d) -> (batch, members, d). Initially r is 1 or -1 at random.
+    """Scales a row for each member, yₖ = x·rₖ: (batch, d) -> (batch, members, d). Initially r is 1 or -1 at random.
 
-    Later layers share their weights among members. Gorishniy et al. 2024, arXiv 2410.24210 (TabM-mini), after Wen et
+    Members share the weights of later layers. Gorishniy et al. 2024, arXiv 2410.24210 (TabM-mini), after Wen et
     al. 2020, arXiv 2002.06715 (BatchEnsemble).
     """
 
@@ -93,7 +94,7 @@ class Members(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class SharedDense(keras.layers.Layer):  # type: ignore[misc]
-    """A dense layer with one matrix for all members and scales for each: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
+    """A dense layer with one matrix for all members and scales for each member: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
 
     (batch, members, d) -> (batch, members, units). An input (batch, d) is the same for all members; then r is
     initially 1 or -1 at random, else 1. Wen et al. 2020, arXiv 2002.06715 (BatchEnsemble), in Gorishniy et al. 2024,
@@ -162,7 +163,7 @@ class MemberMean(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         if self.link == "linear":
             return ops.mean(x, axis=1)
-        if self.link == "sigmoid":  # log(Σ p / Σ (1 - p)), with probabilities kept as logarithms
+        if self.link == "sigmoid":  # log(Σ p / Σ (1 - p)), with probabilities as logarithms
             return ops.logsumexp(ops.log_sigmoid(x), axis=1) - ops.logsumexp(ops.log_sigmoid(-x), axis=1)
         return ops.logsumexp(ops.log_softmax(x, axis=-1), axis=1) - math.log(x.shape[1])
 
@@ -175,9 +176,10 @@ class MemberMean(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class LogProbabilities(keras.layers.Layer):  # type: ignore[misc]
-    """Logits of probabilities: log(p / (1 - p)) of one column, log(p) of several. (batch, outputs) -> the same shape.
+    """Converts probabilities to logits: log(p / (1 - p)) of one column, log(p) of several. The shape (batch, outputs)
+    is unchanged.
 
-    An imported model may end with probabilities that no layer makes of logits, such as the mean of two softmaxes.
+    The probabilities of an imported model may not come from logits, for example if they are the mean of two softmaxes.
     """
 
     def call(self, p: Any) -> Any:
@@ -201,8 +203,9 @@ def build(architecture: Architecture) -> keras.Model:
     return keras.Model(matrix, h)
 
 
-def members_of(model: keras.Model) -> keras.Model:
-    """The model to train: for an ensemble all layers but the last, (batch, inputs) -> (batch, members, outputs).
+def member_model(model: keras.Model) -> keras.Model:
+    """The model to train. For an ensemble these are all layers except the last: (batch, inputs) -> (batch, members,
+    outputs).
 
     The loss is the mean of the members' losses, not the loss of their mean. A model without members is returned
     unchanged.
@@ -212,7 +215,7 @@ def members_of(model: keras.Model) -> keras.Model:
 
 
 def zero_unseen(model: keras.Model) -> None:
-    """After training, set the last row of every table, for levels never seen, to zero again."""
+    """Set the last row of every table, for unseen levels, to zero again after training."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Embedding):
             table = np.array(layer.get_weights()[0])
@@ -262,7 +265,7 @@ def _hidden(architecture: Architecture, dense: keras.layers.Layer) -> Iterator[k
 
 
 def _embedded(matrix: Any, architecture: Architecture) -> Any:
-    """Numbers unchanged, then the embedding of each category column."""
+    """Unchanged numbers, then the embedding of each category column."""
     numbers = architecture.numbers
     parts = [ColumnSlice(0, numbers, name="numbers")(matrix)] if numbers else []
     start = _normal(TABLE_DEVIATION) if architecture.members else "uniform"

@@ -1,4 +1,4 @@
-"""Hooks into a library's private parts: what breaks without each one, and a check that the library still has it."""
+"""Hooks into private parts of libraries, each with the consequences if it is missing and a check that it exists."""
 
 import importlib.metadata
 import inspect
@@ -13,12 +13,12 @@ class LibraryHook:
     """A private part of a library that this project relies on."""
 
     name: str
-    library: str  # the name of its distribution
-    breaks: str  # the consequences if it is missing, as one sentence
-    check: Callable[[], str | None]  # the reason why the library no longer has it, else None
+    library: str  # the name of the library's distribution
+    breaks: str  # the consequences if the part is missing, in one sentence
+    check: Callable[[], str | None]  # why the part is missing, or None if it exists
 
     def problem(self) -> str | None:
-        """The result of `check`, or the error that it raised: a part that was removed."""
+        """The result of `check`, or the error that it raised because a part was removed."""
         try:
             return self.check()
         except Exception as error:
@@ -34,7 +34,7 @@ class LibraryHook:
 
 
 class LibraryHookMissing(Exception):  # noqa: N818 - the name describes the error
-    """A library no longer has what a hook relies on."""
+    """A library no longer has the private part that a hook relies on."""
 
     def __init__(self, hook: LibraryHook, reason: str) -> None:
         place = f"hook {hook.name!r} into {hook.library} {hook.version}"
@@ -43,7 +43,7 @@ class LibraryHookMissing(Exception):  # noqa: N818 - the name describes the erro
 
 
 def require(hook: LibraryHook, reason: str | None) -> None:
-    """Raises LibraryHookMissing when there is a reason."""
+    """Raises LibraryHookMissing if there is a reason."""
     if reason is not None:
         raise LibraryHookMissing(hook, reason)
 
@@ -58,24 +58,25 @@ def first_problem(*reasons: str | None) -> str | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def refers_to(function: Callable[..., Any], *names: str) -> str | None:
-    """Why a function's code no longer refers to all these names: variables, attributes, arguments or texts."""
+def reference_problem(function: Callable[..., Any], *names: str) -> str | None:
+    """The reason if a function's code does not refer to all these names: variables, attributes, arguments or texts;
+    else None."""
     found = set(_names(inspect.unwrap(function).__code__))
     missing = [name for name in names if name not in found]
     return f"{function.__qualname__} no longer refers to {', '.join(missing)}" if missing else None
 
 
-def has_parameters(function: Callable[..., Any], *names: str) -> str | None:
-    """Why a function does not accept all these arguments by name."""
+def parameter_problem(function: Callable[..., Any], *names: str) -> str | None:
+    """The reason if a function does not accept all these arguments by name; else None."""
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
     missing = [name for name in names if name not in parameters]
-    return f"{function.__qualname__} no longer takes {', '.join(missing)}" if missing else None
+    return f"{function.__qualname__} no longer accepts {', '.join(missing)}" if missing else None
 
 
-def is_equal(what: str, found: object, expected: object) -> str | None:
-    """Why a value is not the expected one."""
+def equality_problem(what: str, found: object, expected: object) -> str | None:
+    """The reason if a value is not the expected value; else None."""
     return None if found == expected else f"{what} is {found!r}, expected {expected!r}"
 
 

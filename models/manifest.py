@@ -1,4 +1,5 @@
-"""`manifest.json` of a version: the SHA-256 of each of its files, written when it is stored, checked at every load."""
+"""The manifest of a version, `manifest.json`: the SHA-256 of each file, written with the version and checked at every
+load."""
 
 import hashlib
 import json
@@ -28,13 +29,14 @@ def _document(folder: Path) -> bytes:
 
 
 def check(folder: Path) -> None:
-    """Raises AlteredVersion if the files differ from the manifest. A version of 0.1.0 has none and is not checked."""
+    """Raises AlteredVersion if the files differ from the manifest. A version without a manifest, made by 0.1.0, is not
+    checked."""
     found = file_names(folder)
     path = folder / MANIFEST_FILE
     if not path.is_file():
         return
     listed = read(path)
-    if DESCRIPTION_FILE not in listed:  # an earlier manifest, written before the description
+    if DESCRIPTION_FILE not in listed:  # an earlier format, in which the manifest was written before the description
         found = [name for name in found if name != DESCRIPTION_FILE]
     check_hashes(folder, found, listed, unlisted="was added after it was stored", since="stored")
 
@@ -59,25 +61,25 @@ def parse(content: bytes) -> dict[str, Any]:
 
 
 def file_names(folder: Path) -> list[str]:
-    """The files that a manifest lists: all but itself and the signature, which are written after it.
+    """The files that a manifest lists: all files except the manifest itself and the signature, which is written later.
 
-    Raises AlteredVersion if one may not be read.
+    Raises AlteredVersion if a file is not allowed in a version.
     """
     return [name for name in version_files_of(folder) if name not in (MANIFEST_FILE, SIGNATURE_FILE)]
 
 
 def signature_names(folder: Path) -> list[str]:
-    """The name of the signature if there is one."""
+    """A list with the name of the signature file, empty if there is none."""
     return [SIGNATURE_FILE] if (folder / SIGNATURE_FILE).is_file() else []
 
 
 def files_digest(folder: Path) -> str:
-    """The digest of the manifest; for a version without one, of the manifest that it would have."""
+    """The digest of a version's manifest; if there is none, the digest that its manifest would have."""
     return digest(folder) or hashlib.sha256(_document(folder)).hexdigest()
 
 
 def digest(folder: Path) -> str | None:
-    """The SHA-256 of a version's manifest, which identifies all its files; None if it has none that can be read."""
+    """The SHA-256 of a version's manifest, which identifies all its files; None if there is no readable manifest."""
     try:
         return hashlib.sha256(read_document(folder / MANIFEST_FILE)).hexdigest()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which versions the local copy of a store should have."""
+"""Selects the versions that are copied from a store to its local mirror."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from models.serving_state import ServingState
 
 RECENT = 3
-"""The newest versions of each model that are copied as well, so that a promotion finds them."""
+"""The number of newest versions of each model that are also copied, so that they can be promoted immediately."""
 
 
 @dataclass(frozen=True)
 class MirrorSelection:
-    """names: the models of a server; None: all. pins: versions that it serves instead of those in `serving.json`."""
+    """The models of a server. names: None for all models. pins: versions to serve instead of those in
+    `serving.json`."""
 
     names: Sequence[str] | None = None
     pins: Mapping[str, int] = field(default_factory=dict)
@@ -22,16 +23,16 @@ class MirrorSelection:
 
 @dataclass(frozen=True)
 class MirrorPlan:
-    """needed: the versions that are served, and those that a rollback returns to. recent: others that are copied while
-    there is space.
+    """The versions to copy. needed: the served versions, and those to which a rollback returns. recent: others, which
+    are copied while there is space.
     """
 
     needed: list[tuple[str, int]]
     recent: list[tuple[str, int]]
 
 
-def plan_of(state: ServingState, versions: Mapping[str, Sequence[int]], selection: MirrorSelection) -> MirrorPlan:
-    """versions: of each model in the store, newest first."""
+def plan_mirror(state: ServingState, versions: Mapping[str, Sequence[int]], selection: MirrorSelection) -> MirrorPlan:
+    """The versions to copy. versions: those of each model in the store, newest first."""
     selected = [name for name in versions if selection.selects(name)]
     needed = [(name, number) for name in selected for number in needed_versions(name, state, versions[name], selection)]
     recent = [(name, number) for name in selected for number in versions[name][:RECENT]]

@@ -1,7 +1,8 @@
-"""Follows a store at a URL: copies the versions that should be served, and then the `serving.json` that names them.
+"""Follows a store at a URL: copies the versions to be served, and then the `serving.json` that refers to them.
 
-One of all processes that follow a store on a machine does this: the one that holds the lock of `leader.lock`. A store
-that cannot be reached changes only the file `mirror-problem`, which all workers of a server report.
+Of all processes on a machine that follow a store, only the leader does this, the process that holds the lock of
+`leader.lock`. If the store cannot be reached, only the file `mirror-problem` changes; all workers of a server report
+it.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from models.atomic_file import remove_if_possible, replace_file
 from models.file_lock import try_lock
-from models.mirror_plan import MirrorPlan, MirrorSelection, plan_of
+from models.mirror_plan import MirrorPlan, MirrorSelection, plan_mirror
 from models.object_store import ObjectStoreError, StoredObject, StoreUnreachable, Unchanged
 from models.remote_versions import VersionListing
 from models.serving_file import SERVING_FILE, ServingFile
@@ -24,11 +25,11 @@ PROBLEM_FILE = "mirror-problem"
 LIST_S = 30.0  # interval between two listings of the versions while `serving.json` does not change
 RETRY_S = 5.0  # delay before the next attempt to copy a version
 HOLD_BACK_S = 30.0
-"""How long a version that cannot be copied holds back the `serving.json` that names it."""
+"""How long `serving.json` is not adopted because a version to which it refers cannot be copied."""
 
 
 class MirrorSync:
-    """selection: the versions that the servers of this process need."""
+    """Keeps the mirror of a store up to date. selection: the versions that the servers of this process need."""
 
     def __init__(self, mirror: StoreMirror, selection: MirrorSelection) -> None:
         self._mirror = mirror
@@ -42,11 +43,11 @@ class MirrorSync:
         self._failing_since: dict[str, float] = {}
 
     def look(self) -> None:
-        """Copy what has changed if this process is the leader. Reports problems and raises none of them."""
-        if not self._leads():
+        """Copy all changes if this process is the leader. Problems are reported, not raised."""
+        if not self._is_leader():
             return
         try:
-            problems = self._pass()
+            problems = self._sync_once()
         except ServingStateError as error:
             problems = {SERVING_FILE: str(error)}
         except (StoreError, OSError) as error:
@@ -54,13 +55,13 @@ class MirrorSync:
         report_problem(self._mirror.folder, "; ".join(problems.values()))
 
     def fill(self) -> None:
-        """Copy what a server needs before it starts. Raises ServingStateError if the store cannot be read and was never
-        copied; a copy of an earlier start is used otherwise.
+        """Copy the versions that a server needs before it starts. If the store cannot be read, earlier copies are used;
+        without any copies ServingStateError is raised.
         """
         with self._mirror.locked():
             self._mirror.check_copies()
         try:
-            problems = self._pass(holds_back=False)  # there is nothing to keep
+            problems = self._sync_once(holds_back=False)  # no earlier state is being served
         except ServingStateError as error:
             if not self._mirror.copies():
                 raise
@@ -72,28 +73,28 @@ class MirrorSync:
             os.close(self._leader)
             self._leader = None
 
-    def _leads(self) -> bool:
+    def _is_leader(self) -> bool:
         if self._leader is None:
             with contextlib.suppress(OSError):
-                self._leader = locked_file(self._mirror.folder / LEADER_FILE)
+                self._leader = lock_file(self._mirror.folder / LEADER_FILE)
         return self._leader is not None
 
-    def _pass(self, *, holds_back: bool = True) -> dict[str, str]:
-        """Copy what has changed. Returns the problems by version or file. Raises StoreError or ServingStateError.
+    def _sync_once(self, *, holds_back: bool = True) -> dict[str, str]:
+        """Copy all changes. Returns the problems by version or file. Raises StoreError or ServingStateError.
 
-        holds_back: whether versions that cannot be copied hold back `serving.json`.
+        holds_back: whether `serving.json` is not adopted while versions cannot be copied.
         """
         found, changed = self._serving_object()
         now = time.monotonic()
         if not changed and now < self._list_at:
             return self._problems
-        self._list_at = 0.0  # an error is followed by another attempt
+        self._list_at = 0.0  # try again after an error
         state = self._local.parse(None if found is None else found.content)
         listing = self._mirror.remote.list()
         if not listing.versions:
             raise ObjectStoreError(f"there is no model in {self._mirror.url}; push one: tabserve push MODEL")
         numbers = {name: [one.version for one in own] for name, own in listing.versions.items()}
-        plan = plan_of(state, numbers, self._selection)
+        plan = plan_mirror(state, numbers, self._selection)
         self._mirror.create_folder()
         with self._mirror.locked():
             self._problems = self._copy(listing, plan)
@@ -106,7 +107,7 @@ class MirrorSync:
         return self._problems
 
     def _serving_object(self) -> tuple[StoredObject | None, bool]:
-        """`serving.json` in the store, and whether it differs from the one of the last complete pass."""
+        """The `serving.json` in the store, and whether it has changed since the last complete pass."""
         objects = self._mirror.objects
         if self._seen is None:
             found = objects.get(SERVING_FILE)
@@ -117,7 +118,7 @@ class MirrorSync:
             return self._seen, False
 
     def _copy(self, listing: VersionListing, plan: MirrorPlan) -> dict[str, str]:
-        """Copy the planned versions. Returns why needed ones cannot be copied."""
+        """Copy the planned versions. Returns the problems of needed versions that cannot be copied."""
         problems: dict[str, str] = {}
         keep = {f"{name}:{number}" for name, number in plan.needed}
         for name, number in plan.needed:
@@ -136,7 +137,7 @@ class MirrorSync:
         return problems
 
     def _adopt(self, found: StoredObject | None) -> None:
-        """Let `serving.json` of the copy be that of the store."""
+        """Replace the local `serving.json` by that of the store."""
         if found is None:
             remove_if_possible(self._local.path)
         elif self._local.read_bytes() != found.content:
@@ -147,10 +148,10 @@ class MirrorSync:
         for stored in self._mirror.copies():
             deleted = listing.find(stored.name, stored.version) is None
             if deleted and (stored.name, stored.version) not in plan.needed:
-                self._mirror.drop(stored)
+                self._mirror.remove_copy(stored)
 
 
-def locked_file(path: Path) -> int | None:
+def lock_file(path: Path) -> int | None:
     """The descriptor of a locked file; None if another process has the lock. Raises OSError."""
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -164,7 +165,7 @@ def locked_file(path: Path) -> int | None:
 
 
 def report_problem(folder: Path, problem: str) -> None:
-    """Write the problem of the store for all workers; no file if there is none."""
+    """Write the problem of the store to a file, which all workers read; remove the file if there is no problem."""
     path = folder / PROBLEM_FILE
     if problem == reported_problem(folder):
         return
@@ -176,7 +177,7 @@ def report_problem(folder: Path, problem: str) -> None:
 
 
 def reported_problem(folder: Path) -> str:
-    """The problem of the store; empty if there is none, and for an ordinary store."""
+    """The reported problem of the store; empty if there is none, and for a local store."""
     try:
         return (folder / PROBLEM_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,15 +1,17 @@
-"""Unicode's normal forms, in linear time.
+"""The normal forms of Unicode, computed in linear time.
 
-Normalising sorts each run of combining marks, in quadratic time: 100,000 marks in a request would take seconds.
+`unicodedata.normalize` sorts each run of combining marks in quadratic time: 100,000 marks in a request would take
+seconds.
 """
 
 import re
 import unicodedata
 from typing import Literal
 
-MAX_MARKS = 32  # characters of a run that count; no language has words with as many marks on a letter
+MAX_MARKS = 32  # maximum length of a run, the rest is dropped; no language has words with so many marks on a letter
 RUN = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f])+")
-"""Characters that may be combining marks: no letters, digits or blanks. NFKC also makes marks of two letters."""
+"""Characters that may be combining marks: neither letters, digits nor blanks, and two letters that NFKC converts to
+marks."""
 
 
 def normal_form(form: Literal["NFC", "NFKC"], text: str) -> str:

@@ -1,8 +1,8 @@
-"""Reads many JSON rows of numbers as a matrix, without an object for each row.
+"""Reads many JSON rows of numbers as a matrix, without creating an object for each row.
 
-All rows have the same columns in the same order, with the same spaces around names. What is written between the numbers
-is then the same in each row. It is compared, and the values are copied into one flat JSON list, with spaces between.
-Everything else is left to `models.validators`, which accepts the same rows.
+This requires that all rows have the same columns in the same order, with the same spaces around names. The text between
+the numbers is then the same in each row. This text is compared, and the values are copied into one flat JSON list, with
+spaces between them. `models.validators` accepts the same rows and reads all others.
 """
 
 import functools
@@ -30,11 +30,11 @@ PUNCTUATION = {*'":,{}\\\0'}
 
 
 class RowFormat:
-    """How the rows of a text are written.
+    """The format of the rows of a text.
 
-    order: of the columns in the schema. between: the end of a row to the start of the next one. fillers: what is
-    written before the value of each column, from the last comma or, for the first column, from the end of the row
-    before.
+    order: the positions of the columns in the schema. between: the text from the end of a row to the start of the next
+    row. fillers: the text before the value of each column, from the last comma or, for the first column, from the end
+    of the previous row.
     """
 
     def __init__(self, order: Sequence[int], between: bytes, fillers: Sequence[bytes]) -> None:
@@ -48,33 +48,35 @@ class RowFormat:
         self._mask = np.where(self._fillers, np.uint8(255), np.uint8(0))
 
     def begins(self, text: bytes, separator: Separator) -> bool:
-        """Whether a text with this separator begins like a row of this format."""
+        """Whether a text with this separator starts like a row of this format."""
         return separator == self._separator and text.startswith(self._start, 1)
 
     def ends_of(self, found: Array) -> bool:
-        """Whether each row ends with the fillers. found: (rows, columns) pieces as long as the longest filler."""
+        """Whether the pieces of each row end with the fillers. found: (rows, columns) pieces as long as the longest
+        filler."""
         characters = found.view(np.uint8).reshape(len(found), -1)
         characters &= self._mask
         return characters.tobytes() == self._fillers.tobytes() * len(found)
 
 
 class NumberRows:
-    """The reader of a schema. All methods return None for texts that it does not recognise."""
+    """Reads rows of numbers by a schema. All methods return None for texts that are not recognised."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
-        """features: numbers that are never missing. See `reads`."""
+        """features: numbers that are never missing, see `can_read_rows`."""
         self._columns: Mapping[bytes, int] = {
-            text: column for column, feature in enumerate(features) for text in written(feature.name)
+            text: column for column, feature in enumerate(features) for text in json_names(feature.name)
         }
         self._count = len(features)
-        self._last: RowFormat | None = None  # of the last text: many texts have the same one
+        self._last: RowFormat | None = None  # the format of the last text, since many texts have the same format
         low = [-math.inf if feature.low is None else feature.low for feature in features]
         high = [math.inf if feature.high is None else feature.high for feature in features]
         self._low, self._high = np.array(low), np.array(high)
         self._has_limits = bool(np.isfinite([low, high]).any())
 
     def read(self, text: bytes, separator: Separator = b",") -> FloatMatrix | None:
-        """The values of `{...}, {...}`, columns in the order of the schema. separator: between rows."""
+        """The values of rows `{...}, {...}`, with columns in the order of the schema. separator: the byte between
+        rows."""
         characters = np.frombuffer(text, np.uint8)
         colons = np.flatnonzero(characters == COLON)  # one for each value
         rows, rest = divmod(len(colons), self._count)
@@ -94,17 +96,18 @@ class NumberRows:
         return self.matrix(values, rows, last.order)
 
     def columns(self, names: Sequence[bytes]) -> list[int] | None:
-        """The positions of columns in the schema; None if they are not all of its columns, each once."""
+        """The positions of columns in the schema; None unless each column of the schema occurs exactly once."""
         columns = [self._columns[name] for name in names if name in self._columns]
         return columns if len(names) == len(columns) == self._count == len(set(columns)) else None
 
     def matrix(self, values_text: bytes, rows: int, order: Sequence[int]) -> FloatMatrix | None:
-        """The valid values of these rows, written as one JSON list. order: of the columns in it."""
+        """The matrix of rows from one JSON list of their values; None if one is invalid. order: the positions of the
+        list's columns in the schema."""
         if b"l" in values_text or b"r" in values_text:  # true, false, null
             return None
         try:
             values = orjson.loads(values_text)
-            if len(values) != rows * self._count:  # blanks in place of a value, or several values
+            if len(values) != rows * self._count:  # a value is blank, or there are several values in its place
                 return None
             matrix = np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(rows, -1)
         except (ValueError, struct.error, OverflowError):
@@ -118,8 +121,8 @@ class NumberRows:
         return matrix
 
     def _format_of(self, text: bytes, colons: Sequence[int], separator: Separator) -> RowFormat | None:
-        """The format of the first row. colons: the positions of those in the first row, and of the first one in the
-        next row."""
+        """The format of the first row. colons: the positions of the colons in the first row, and of the first colon
+        in the next row."""
         between = b"}%b{" % separator
         if len(colons) > self._count:
             close, start = text.rfind(b"}", 0, colons[-1]), text.rfind(b"{", 0, colons[-1])
@@ -139,25 +142,25 @@ class NumberRows:
         return None if order is None else RowFormat(order, between, fillers)
 
 
-def reads(features: Iterable[Feature]) -> bool:
-    """Whether rows of these features can be read: numbers that are never missing, whose names have no punctuation of
-    JSON."""
+def can_read_rows(features: Iterable[Feature]) -> bool:
+    """Whether `NumberRows` can read rows of these features: numbers that are never missing, without JSON punctuation in
+    names."""
     return all(
         feature.kind == "number" and not feature.nullable and not PUNCTUATION & set(feature.name)
         for feature in features
     )
 
 
-def written(name: str) -> set[bytes]:
-    """The JSON texts of a name without its quotes: as UTF-8, and with non-ASCII characters escaped."""
+def json_names(name: str) -> set[bytes]:
+    """The JSON texts of a name without quotes: as UTF-8, and with escaped non-ASCII characters."""
     return {orjson.dumps(name)[1:-1], json.dumps(name)[1:-1].encode()}
 
 
 def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes | None:
     """The values of all rows as one JSON list; None if the rows have another format, or a value is long.
 
-    colons: (rows, columns) the positions of the ends of the fillers. No filler contains another colon, so that two of
-    them never overlap. A value may be anything here: the list is parsed, and has to have a number for each filler.
+    colons: (rows, columns) the positions of the ends of the fillers. No filler contains another colon, so that fillers
+    never overlap. The values are not checked here: the list is parsed later, and must have a number for each filler.
     """
     before, longest = row_format.between[:-1], row_format.longest  # as if another row were before the first one
     padded = b"".join((bytes(longest), before, text, bytes(LONG_VALUE)))
@@ -166,7 +169,7 @@ def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes 
         return None
     next_starts = (ends + (1 - row_format.lengths)).ravel()[1:]
     ends = ends.ravel()
-    sizes = np.append(next_starts, len(padded) - LONG_VALUE - 1) - ends - 1  # of the values
+    sizes = np.append(next_starts, len(padded) - LONG_VALUE - 1) - ends - 1  # the lengths of the values
     size = int(sizes.max()) + 1
     if size > LONG_VALUE:
         return None
@@ -179,13 +182,14 @@ def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes 
 
 
 def pieces(text: bytes, size: int, starts: Positions) -> Array:
-    """The pieces of this size that start at these positions: NumPy copies each at the cost of a single number."""
+    """The pieces of this size that start at these positions. NumPy copies a piece in the time of a single number."""
     return np.ndarray((len(text) - size + 1,), f"V{size}", text, 0, (1,))[starts]
 
 
 @functools.lru_cache(LONG_VALUE)
 def beginnings(size: int) -> Array:
-    """Masks of `size` characters for values of 0 to `size` - 1 characters, which follow a character that is removed."""
+    """Masks of `size` characters for values of 0 to `size` - 1 characters. Each mask removes the character before the
+    value."""
     masks = np.tri(size, dtype=np.uint8) * np.uint8(255)
     masks[:, 0] = 0
     return masks.view(f"V{size}").ravel()

@@ -1,4 +1,4 @@
-"""Words around numbers: currencies, and words for thousands and millions."""
+"""Words next to numbers: currencies, and words for powers of ten such as thousand and million."""
 
 import unicodedata
 
@@ -8,7 +8,7 @@ CURRENCY_CODES = frozenset(
     PHP PKR PLN QAR RMB RON RUB Rs Rs. SAR SEK SGD THB TRY TWD UAH USD VND ZAR Fr. kr Kč zł
     """.split()  # noqa: SIM905 - a list of 49 strings is harder to read
 )
-SCALES = {  # `billion` and `trillion` as in English; a German Billion is written with a capital letter
+SCALES = {  # `billion` and `trillion` are English; the German `Billion`, with a capital letter, is not included
     "k": 1e3,
     "K": 1e3,
     "M": 1e6,
@@ -26,7 +26,7 @@ SCALES = {  # `billion` and `trillion` as in English; a German Billion is writte
     **dict.fromkeys("億亿억", 1e8),
 }
 MONEY_SCALES = SCALES | {"m": 1e6, "mn": 1e6, "MM": 1e6, "b": 1e9, "tn": 1e12}
-"""Words of amounts of money. After another number, `m` is a metre or a minute."""
+"""The words in amounts of money. After another number, `m` means metres or minutes."""
 
 
 def is_currency(text: str) -> bool:

@@ -1,7 +1,6 @@
 """An object store behind a URL, such as `s3://bucket/models`: S3 and compatible stores, Google Cloud Storage, Azure.
 
-Objects are written as a whole and, if required, on a condition. Credentials come from the environment, as the library
-`obstore` reads them.
+Whole objects are written, on a condition if required. The library `obstore` reads credentials from the environment.
 """
 
 import contextlib
@@ -18,40 +17,40 @@ from models.file_destination import is_url
 from models.serving_state import ServingStateError
 from models.text import truncate
 
-if TYPE_CHECKING:  # it needs the extra cloud
+if TYPE_CHECKING:  # installed by the extra `cloud`
     from obstore import GetOptions
 
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory")
-CHUNK_BYTES = 8 * 1024**2  # size of each request of a download, whose time is bounded
+CHUNK_BYTES = 8 * 1024**2  # size of each request of a download, because the time of a request is limited
 REQUEST_S = 30
 CONNECT_S = 5
 RETRIES = 2
 RETRY_S = 20
 PROBE = "_probe"
-"""The object on which conditions are tried."""
+"""The name of the object that is used to test conditions."""
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 EXTRA_MISSING = "a store at a URL needs obstore, which is not installed (pip install 'tabserve[cloud]')"
 
 
 class ObjectStoreError(ServingStateError):
-    """The object store refuses a request, or its content cannot be used."""
+    """The object store refuses a request, or its content is invalid."""
 
 
 class StoreUnreachable(ObjectStoreError):  # noqa: N818 - the name describes the error
-    """No answer, or one that does not depend on the request: it may succeed later."""
+    """The store does not answer, or has an error that is not caused by the request. The request may succeed later."""
 
 
 class AccessDenied(ObjectStoreError):  # noqa: N818 - the name describes the error
-    """The credentials do not allow it."""
+    """The credentials do not allow the request."""
 
 
 class ConditionFailed(ObjectStoreError):  # noqa: N818 - the name describes the error
-    """The object is not the one that the condition names: nothing was written."""
+    """The object has another revision than the condition requires, or exists already. Nothing was written."""
 
 
 @dataclass(frozen=True)
 class Revision:
-    """Identifies the content of an object: the ETag, and the version that some stores need, too."""
+    """Identifies the content of an object by its ETag and, for stores that need it, its version."""
 
     e_tag: str | None
     version: str | None
@@ -65,7 +64,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class ListedObject:
-    """name: relative to the URL."""
+    """An entry in the list of a store's objects. name: relative to the URL."""
 
     name: str
     size: int
@@ -84,13 +83,13 @@ def check_url(url: str) -> None:
 
 @cache
 def open_object_store(url: str) -> "ObjectStore":
-    """The store of a URL, one for each process. Raises ValueError."""
+    """The store at a URL; one per process. Raises ValueError."""
     check_url(url)
     return ObjectStore(url)
 
 
 class ObjectStore:
-    """All methods raise ObjectStoreError."""
+    """Reads and writes the objects below a URL. All methods raise ObjectStoreError."""
 
     def __init__(self, url: str) -> None:
         """Raises ValueError if the library cannot use the URL in this environment."""
@@ -105,11 +104,11 @@ class ObjectStore:
             raise ValueError(reason_of(error)) from None
 
     def get(self, name: str) -> StoredObject | None:
-        """An object, None if there is none."""
+        """An object; None if it does not exist."""
         return self._get(name, {})
 
     def get_if_changed(self, name: str, known: Revision) -> StoredObject | None:
-        """An object, None if there is none. Raises Unchanged if it is still the known one."""
+        """An object; None if it does not exist. Raises Unchanged if it still has the known revision."""
         return self._get(name, {"if_none_match": known.e_tag} if known.e_tag else {})
 
     def _get(self, name: str, options: "GetOptions") -> StoredObject | None:
@@ -126,7 +125,7 @@ class ObjectStore:
                 raise Unchanged from None
 
     def download(self, listed: ListedObject, path: Path) -> None:
-        """Write an object to a file. Raises OSError, too."""
+        """Write an object to a file. Also raises OSError."""
         import obstore
 
         with path.open("wb") as file:
@@ -141,28 +140,28 @@ class ObjectStore:
             os.fsync(file.fileno())
 
     def put(self, name: str, content: bytes | Path) -> None:
-        """Write an object, or replace the present one."""
+        """Write a new object, or replace the present object."""
         self._put(name, content, "overwrite")
 
     def create(self, name: str, content: bytes) -> None:
-        """Write an object that does not exist. Raises ConditionFailed if it does."""
+        """Write a new object. Raises ConditionFailed if it exists."""
         self._put(name, content, "create")
 
     def replace(self, name: str, content: bytes, known: Revision) -> None:
-        """Write an object if it is still the known one. Raises ConditionFailed otherwise."""
+        """Replace an object if it still has the known revision. Raises ConditionFailed otherwise."""
         condition = {"e_tag": known.e_tag, "version": known.version}
         self._put(name, content, {key: value for key, value in condition.items() if value is not None})
 
     def _put(self, name: str, content: bytes | Path, mode: Any) -> None:
         import obstore
 
-        # The conditions of some stores hold for single requests only; files may be too large for one.
+        # Some stores support conditions only in single requests; files may be too large for a single request.
         multipart = None if isinstance(content, Path) else False
         with self._errors(name):
             obstore.put(self._client, name, content, mode=mode, use_multipart=multipart)
 
     def delete(self, names: list[str]) -> None:
-        """Delete objects, in this order. Ignores those that do not exist."""
+        """Delete objects in this order. Objects that do not exist are ignored."""
         import obstore
 
         for name in names:
@@ -170,7 +169,8 @@ class ObjectStore:
                 obstore.delete(self._client, name)
 
     def list(self, prefix: str | None = None, after: str | None = None) -> list[ListedObject]:
-        """The objects below a prefix, a folder, by name. after: only names that follow this text."""
+        """The objects below a prefix, which is a folder, sorted by name. after: only names that sort after this
+        text."""
         import obstore
 
         with self._errors("the list of its objects"):
@@ -179,7 +179,7 @@ class ObjectStore:
         return sorted(listed, key=lambda each: each.name)
 
     def check_conditions(self) -> None:
-        """Raises ObjectStoreError if the store writes although a condition does not hold."""
+        """Raises ObjectStoreError if the store ignores conditions and writes although they are not satisfied."""
         if self.url in _checked:
             return
         self.put(PROBE, b"")
@@ -190,13 +190,13 @@ class ObjectStore:
                 continue
             raise ObjectStoreError(
                 f"{self.url} cannot be changed: its server ignores conditions (If-Match, If-None-Match), "
-                "so two changes at once would overwrite each other; it can only be read"
+                "so two simultaneous changes could overwrite each other; it can only be read"
             )
         _checked.add(self.url)
 
     @contextlib.contextmanager
     def _errors(self, name: str) -> Iterator[None]:
-        """Errors of the library as ObjectStoreError."""
+        """Convert errors of the library to ObjectStoreError."""
         from obstore import exceptions
 
         try:
@@ -214,15 +214,15 @@ class ObjectStore:
 
 
 class Unchanged(Exception):  # noqa: N818 - not an error
-    """The object is still the known one."""
+    """The object still has the known revision."""
 
 
 _checked: set[str] = set()
-"""URLs whose server honours conditions."""
+"""The URLs whose servers are known to support conditions."""
 
 
 def client_options(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Bounds of requests. HTTP without TLS is allowed if the environment names such an endpoint."""
+    """The time limits of requests. HTTP without TLS is allowed if the environment contains such an endpoint."""
     named = next((environ[name] for name in ENDPOINTS if environ.get(name)), "")
     client: dict[str, Any] = {"timeout": f"{REQUEST_S}s", "connect_timeout": f"{CONNECT_S}s"}
     if named.startswith("http://"):
@@ -238,5 +238,5 @@ def revision_of(meta: Mapping[str, Any]) -> Revision:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error of the library, whose other lines repeat its parts."""
+    """The first line of the library's error; its other lines repeat details."""
     return truncate(str(error).strip().partition("\n")[0], 300)

@@ -1,4 +1,4 @@
-"""Reads the options for intervals, label sets and explanations from a query or from JSON parameters."""
+"""Parses the options for intervals, label sets and explanations from a query or from JSON parameters."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,8 @@ EXPLAIN: Mapping[str, Explain] = {"true": "full", "false": "none", "fast": "fast
 
 
 def parse_output_options(values: Mapping[str, object]) -> OutputOptions:
-    """interval, set: a number, a text such as `0.5,0.9`, or a list of numbers; none if the text is empty.
-    explain: true, fast or false.
+    """Parse the options of a request. interval, set: a number, a text such as `0.5,0.9`, or a list of numbers; an empty
+    text means no level. explain: true, fast or false.
 
     Other names are ignored. Raises OptionError.
     """
@@ -21,7 +21,7 @@ def parse_output_options(values: Mapping[str, object]) -> OutputOptions:
 
 
 def parse_explain(value: object) -> Explain:
-    """A boolean, or `true`, `fast` or `false`. Raises OptionError."""
+    """Parse a boolean, or `true`, `fast` or `false`. Raises OptionError."""
     text = str(value).lower() if isinstance(value, bool) else value
     if not isinstance(text, str) or text not in EXPLAIN:
         raise OptionError(f"explain={render(value)} is unknown, expected true, fast or false")
@@ -29,7 +29,7 @@ def parse_explain(value: object) -> Explain:
 
 
 def parse_levels(value: object) -> tuple[float, ...]:
-    """A number, a text such as `0.5,0.9` or a list of numbers. Raises OptionError."""
+    """Parse a number, a text such as `0.5,0.9` or a list of numbers. Raises OptionError."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
     if len(parts) > MAX_LEVELS:
         raise OptionError(f"{len(parts)} levels, expected at most {MAX_LEVELS}")
@@ -37,7 +37,7 @@ def parse_levels(value: object) -> tuple[float, ...]:
 
 
 def parse_level(value: object) -> float:
-    """A number between 0 and 1, or its text. Raises OptionError."""
+    """Parse a number between 0 and 1, or its text. Raises OptionError."""
     try:
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and 0 < (level := float(value)) < 1:
             return level

@@ -1,4 +1,4 @@
-"""The columns of intervals, label sets and explanations, which a request may ask for."""
+"""The optional output columns, which a request may select: intervals, label sets and explanations."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.json_text import dumps, escaped
+from models.json_text import dumps, template_json
 from models.output_columns import OutputColumn, OutputTensor, mapping_schema
 from models.outputs import Array, Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import GROUP, SCALE, TabularModel
 from models.text import class_key
 
-BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # extras of the outputs
-EVALUATIONS = 2  # the column of the details
+BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # names in `Outputs.extras`
+EVALUATIONS = 2  # the column of evaluations in the details
 
 
 def rounded(values: Array, scale: float) -> Array:
-    """The numbers without the digits below a ten-millionth of the scale, which float32 networks do not have."""
+    """Round numbers to a ten-millionth of the scale; further digits are beyond the precision of float32 networks."""
     digits = 7 - math.floor(math.log10(scale))
     return np.round(values, digits) if abs(digits) < 100 else values
 
 
 def interval_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
-    """`interval` of one level, a list `intervals` of several."""
+    """The column `interval` for one level; a list `intervals` for several levels."""
     tensors: list[OutputTensor] = []
     templates = []
     for level in levels:
@@ -49,11 +49,11 @@ def interval_column(model: TabularModel, levels: tuple[float, ...]) -> OutputCol
 def _bound(model: TabularModel, level: float, sign: float) -> Any:
     uncertainty, target = model.uncertainty, model.encoder.target
     assert uncertainty is not None
-    quantiles = uncertainty.at(level)
+    quantiles = uncertainty.quantiles_at(level)
 
     def bound(outputs: Outputs) -> Array:
         groups = outputs.extras.get(GROUP)
-        quantile = quantiles.everyone if groups is None else quantiles.of(groups.tolist())
+        quantile = quantiles.everyone if groups is None else quantiles.for_groups(groups.tolist())
         ends: Array = outputs.primary[:, 0] + sign * quantile * outputs.extras[SCALE]
         ends = rounded(ends, target.scale)
         return ends if target.low is None else np.clip(ends, target.low, target.high)
@@ -63,7 +63,7 @@ def _bound(model: TabularModel, level: float, sign: float) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class SetColumn(OutputColumn):
-    """Label sets: in JSON the labels that belong to each set, in tables a column for each label."""
+    """A column of label sets: in JSON the labels of each set, in tables a column for each label."""
 
     levels: tuple[float, ...] = ()
     labels: tuple[bytes, ...] = ()  # as JSON
@@ -93,13 +93,13 @@ def _members(quantiles: npt.NDArray[np.float64]) -> Callable[[Outputs], Array]:
 
 
 def set_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
-    """`set` of one level, a list `sets` of several."""
+    """The column `set` for one level; a list `sets` for several levels."""
     classes, uncertainty = model.schema.classes or [], model.uncertainty
     assert uncertainty is not None
     tensors = []
     for level in levels:
         name = "set" if len(levels) == 1 else f"set_{level:g}"
-        quantiles = uncertainty.at(level).of(range(len(classes)))
+        quantiles = uncertainty.quantiles_at(level).for_groups(range(len(classes)))
         names = tuple(f"{name}_{class_key(label)}" for label in classes)
         tensors.append(OutputTensor(name, "bool", _members(quantiles), names, matrix=True))
     one = {
@@ -119,13 +119,13 @@ def set_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
 
 @dataclass(frozen=True, eq=False)
 class ExplanationColumn(OutputColumn):
-    """Explanations: in JSON an object, in tables the baseline and a column for each contribution."""
+    """A column of explanations: in JSON an object, in tables the baseline and a column for each contribution."""
 
-    outputs_names: tuple[bytes, ...] = ()  # as JSON: the explained output, by position; the last one for a regression
+    outputs_names: tuple[bytes, ...] = ()  # names of outputs as JSON; the last is that of a regression
     contribution_template: bytes = b""
 
     @classmethod
-    def of(cls, schema: FeatureSchema) -> "ExplanationColumn":
+    def from_schema(cls, schema: FeatureSchema) -> "ExplanationColumn":
         names = [feature.name for feature in schema.features]
         tensors = (
             OutputTensor(BASELINE, "float64", lambda outputs: outputs.extras[BASELINE], (BASELINE,)),
@@ -138,7 +138,7 @@ class ExplanationColumn(OutputColumn):
             ),
         )
         explained = [*(schema.classes or []), "value"]
-        template = b"{%s}" % b",".join(escaped(name) + b":%s" for name in names)
+        template = b"{%s}" % b",".join(template_json(name) + b":%s" for name in names)
         return cls("explanation", tensors, b"%s", _explanation_schema(names), tuple(map(dumps, explained)), template)
 
     def json_values(self, outputs: Outputs) -> list[bytes]:
@@ -147,11 +147,11 @@ class ExplanationColumn(OutputColumn):
         baselines = self.tensors[0].json_texts(outputs)
         contributions = self.tensors[1].json_cells(outputs)
         return [
-            self._one(baseline, cells, details)
+            self._entry(baseline, cells, details)
             for baseline, cells, details in zip(baselines, contributions, outputs.extras[DETAILS].tolist(), strict=True)
         ]
 
-    def _one(self, baseline: bytes, cells: tuple[bytes, ...], details: list[float]) -> bytes:
+    def _entry(self, baseline: bytes, cells: tuple[bytes, ...], details: list[float]) -> bytes:
         output, exact, evaluations, error = details
         head = b'{"output":%s,"baseline":%s,"contributions":%s,"exact":%s,"evaluations":%d' % (
             self.outputs_names[int(output)],

@@ -1,4 +1,5 @@
-"""Some rows of a request as they were sent, for capture: a frame has no text of the levels that training never saw."""
+"""A sample of a request's rows as they were sent, for capture, because a frame does not contain the texts of unseen
+levels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,11 +7,12 @@ from typing import NamedTuple
 from models.columns import ColumnRows, Columns
 from models.frame import Row
 
-MAX_SAMPLED_ROWS = 16  # limit for one request, so that one client does not represent all
+MAX_SAMPLED_ROWS = 16  # limit per request, so that one client does not dominate the sample
 
 
 class OriginalRows(NamedTuple):
-    """positions: of the rows among the valid ones of the request. rows: as JSON objects."""
+    """A sample of rows. positions: their positions among the valid rows of the request. rows: the rows as JSON
+    objects."""
 
     positions: range
     rows: Sequence[Row]
@@ -18,16 +20,16 @@ class OriginalRows(NamedTuple):
 
 def original_rows(rows: Sequence[Row]) -> OriginalRows:
     """At most MAX_SAMPLED_ROWS of the valid rows, evenly spaced."""
-    positions = spaced(len(rows))
+    positions = spaced_positions(len(rows))
     return OriginalRows(positions, rows[:: positions.step])
 
 
 def original_columns(columns: Columns, count: int, valid: Sequence[int] | None = None) -> OriginalRows:
-    """At most MAX_SAMPLED_ROWS of the valid rows of columns. The rows are created when they are read. valid: positions
-    of the valid rows."""
-    positions = spaced(count if valid is None else len(valid))
+    """At most MAX_SAMPLED_ROWS of the valid rows, evenly spaced, from columns. A row is created when it is accessed.
+    valid: the positions of the valid rows."""
+    positions = spaced_positions(count if valid is None else len(valid))
     return OriginalRows(positions, ColumnRows(columns, count, [at if valid is None else valid[at] for at in positions]))
 
 
-def spaced(count: int) -> range:
+def spaced_positions(count: int) -> range:
     return range(0, count, max(1, -(-count // MAX_SAMPLED_ROWS)))

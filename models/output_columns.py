@@ -1,8 +1,8 @@
-"""The columns of an answer: one description that every writer iterates.
+"""The columns of an answer, in one description that all writers use.
 
-An answer has `value`, or `label` and `probabilities`. To add a column, add an `OutputColumn` to the `OutputSpec` of the
-model (`TabularModel.output_spec`) and its array to `Outputs.extras` (`TabularModel.predict`): JSON, NDJSON, CSV, Arrow,
-Parquet, the tensor protocols, their metadata and /docs.json follow.
+An answer contains `value`, or `label` and `probabilities`. To add a column, add an `OutputColumn` to the `OutputSpec`
+of the model (`TabularModel.output_spec`) and its array to `Outputs.extras` (`TabularModel.predict`). JSON, NDJSON, CSV,
+Arrow, Parquet, the tensor protocols, their metadata and /docs.json then contain it, too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from models.json_text import dumps, escaped, numbers
+from models.json_text import dumps, numbers, template_json
 from models.outputs import Array, Outputs
 from models.schema import FeatureSchema
 from models.text import class_key
@@ -21,7 +21,7 @@ from models.text import class_key
 Label = bool | int | float | str
 DType = Literal["float64", "float32", "int64", "bool", "text"]
 Values = Callable[[Outputs], Array]
-Cells = tuple[bytes, ...]  # JSON texts of the values of a row
+Cells = tuple[bytes, ...]  # the JSON texts of a row's values
 
 JSON_TYPES: Mapping[DType, str] = {
     "float64": "number",
@@ -38,10 +38,10 @@ class OutputTensor:
 
     name: str
     dtype: DType
-    values: Values  # -> (rows,), or (rows, len(columns)) of a matrix; read them by `array`
+    values: Values  # returns (rows,), or (rows, len(columns)) for a matrix; called by `array`
     columns: tuple[str, ...]  # names in CSV, Arrow and Parquet
     matrix: bool = False
-    categories: tuple[Label, ...] = ()  # empty for a matrix; the values are positions in it, and `dtype` is their type
+    categories: tuple[Label, ...] = ()  # empty for a matrix; values are positions in it, `dtype` is its type
 
     def __post_init__(self) -> None:
         if self.matrix and self.categories:
@@ -51,7 +51,7 @@ class OutputTensor:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """() or (columns,)."""
+        """The shape of a row's values: () or (columns,)."""
         return (len(self.columns),) if self.matrix else ()
 
     @cached_property
@@ -59,13 +59,13 @@ class OutputTensor:
         return [*map(dumps, self.categories)]
 
     def array(self, outputs: Outputs) -> Array:
-        """(rows, *row_shape) values; positions if there are categories."""
+        """The values (rows, *row_shape); positions if there are categories."""
         if len(outputs.primary):
             return self.values(outputs)
         return np.empty((0, *self.row_shape), np.intp if self.categories else self.dtype)
 
     def texts(self, outputs: Outputs, categories: Sequence[bytes]) -> list[bytes]:
-        """The values of each row as text, those of a matrix joined by commas. categories: as they are written."""
+        """The values of each row as text; those of a matrix are joined by commas. categories: their texts."""
         if not len(outputs.primary):
             return []
         values = self.values(outputs)
@@ -106,14 +106,14 @@ class OutputColumn:
 
     key: str
     tensors: tuple[OutputTensor, ...]
-    template: bytes  # the JSON of a row, with a %s for each value of the tensors, in order
+    template: bytes  # the JSON of a row, with %s for each value of the tensors, in order
     json_schema: Mapping[str, Any]
 
     @classmethod
     def scalar(
         cls, name: str, dtype: DType, values: Values, *, title: str = "", categories: Sequence[Label] = ()
     ) -> Self:
-        """values: -> (rows,)."""
+        """A column with one value per row. values: returns (rows,)."""
         tensor = OutputTensor(name, dtype, values, (name,), categories=tuple(categories))
         kinds = sorted(set(map(json_type, categories))) or [JSON_TYPES[dtype]]
         schema = {"title": title or name.title(), "type": kinds[0] if len(kinds) == 1 else kinds}
@@ -121,9 +121,9 @@ class OutputColumn:
 
     @classmethod
     def mapping(cls, name: str, dtype: DType, values: Values, keys: Sequence[str], columns: Sequence[str]) -> Self:
-        """A JSON object in each row. values: -> (rows, len(keys))."""
+        """A column with one JSON object per row. values: returns (rows, len(keys))."""
         tensor = OutputTensor(name, dtype, values, tuple(columns), matrix=True)
-        template = b"{%s}" % b",".join(escaped(key) + b":%s" for key in keys)
+        template = b"{%s}" % b",".join(template_json(key) + b":%s" for key in keys)
         return cls(name, (tensor,), template, mapping_schema(name.title(), keys, JSON_TYPES[dtype]))
 
     def json_values(self, outputs: Outputs) -> list[bytes]:
@@ -139,8 +139,8 @@ class OutputColumn:
 class OutputSpec:
     """The columns of an answer, in order.
 
-    common: which of the most frequent kinds of answers this is; a writer may have a faster form for them, which reads
-    `Outputs.primary` directly. None: the writer iterates the columns.
+    common: the name of a common form of answers, for which a writer may have a fast path that reads `Outputs.primary`
+    directly; None for all other answers.
     """
 
     def __init__(self, columns: Sequence[OutputColumn], common: Literal["value", "classes"] | None = None) -> None:
@@ -152,15 +152,17 @@ class OutputSpec:
             if len(set(names)) < len(names):
                 raise ValueError(f"two outputs have the same name: {', '.join(names)}")
         self.by_name = {tensor.name: tensor for tensor in self.tensors}
-        self._entry = b"{%s}" % b",".join(escaped(column.key) + b":%s" for column in columns)
+        self._entry = b"{%s}" % b",".join(template_json(column.key) + b":%s" for column in columns)
 
     @classmethod
-    def of(cls, schema: FeatureSchema) -> Self:
-        """`value` of a regression, `label` and `probabilities` of a classification."""
+    def from_schema(cls, schema: FeatureSchema) -> Self:
+        """The default columns: `value` of a regression, `label` and `probabilities` of a classification."""
         if schema.classes is None:
             return cls([OutputColumn.scalar("value", "float64", _values, title=schema.target)], "value")
         label_type = type_of_labels(schema.classes)
-        label = OutputColumn.scalar("label", label_type, _winners, title=schema.target, categories=schema.classes)
+        label = OutputColumn.scalar(
+            "label", label_type, _predicted_labels, title=schema.target, categories=schema.classes
+        )
         keys = [class_key(one) for one in schema.classes]
         names = [f"probability_{key}" for key in keys]
         probabilities = OutputColumn.mapping("probabilities", "float32", _probabilities, keys, names)
@@ -181,7 +183,7 @@ def _values(outputs: Outputs) -> Array:
     return outputs.primary[:, 0]
 
 
-def _winners(outputs: Outputs) -> Array:
+def _predicted_labels(outputs: Outputs) -> Array:
     winners: Array = outputs.primary.argmax(axis=1)
     return winners
 
@@ -191,7 +193,7 @@ def _probabilities(outputs: Outputs) -> Array:
 
 
 def type_of_labels(labels: Sequence[Label]) -> DType:
-    """Integers beyond 64 bits are float64."""
+    """The type of labels; float64 for integers of more than 64 bits."""
     if all(isinstance(label, str) for label in labels):
         return "text"
     if all(isinstance(label, bool) for label in labels):
@@ -203,7 +205,8 @@ def type_of_labels(labels: Sequence[Label]) -> DType:
 def mapping_schema(title: str, keys: Sequence[str], value_type: str) -> dict[str, Any]:
     """The JSON Schema of an object with all of these keys.
 
-    They are not `properties`: client generators make identifiers of those, and `<=50K` and `>50K` would be one.
+    The keys are not `properties`, because client generators convert properties to identifiers, and `<=50K` and `>50K`
+    would get the same identifier.
     """
     described = f"An entry for each of: {', '.join(keys)}"
     values = {"type": value_type}

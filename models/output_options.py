@@ -1,4 +1,4 @@
-"""The options of a request for more outputs: intervals, label sets, explanations; and a model with them."""
+"""The options of a request for intervals, label sets and explanations, and a model with these additional outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from models.explanation.evaluation_counts import evaluations_if_all_differ, most_evaluations
+from models.explanation.evaluation_counts import evaluations_if_all_differ, max_evaluations
 from models.frame import Frame
 from models.optional_columns import (
     BASELINE,
@@ -23,21 +23,22 @@ from models.output_columns import OutputColumn
 from models.outputs import Array, Outputs
 from models.tabular_model import TabularModel
 
-if TYPE_CHECKING:  # imported when a request asks for an explanation: a worker starts faster and is smaller
+if TYPE_CHECKING:  # imported by the first request for an explanation, so that workers start faster and are smaller
     from models.explanation.explainer import Explainer, Explanation
 
 Explain = Literal["none", "full", "fast"]
 
 
 class OptionError(ValueError):
-    """An option that the model cannot satisfy; the message names it and the reason."""
+    """The model cannot satisfy an option. The message names the option and the reason."""
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """intervals: levels of a regression's intervals. sets: levels of a classification's label sets.
+    """The options of a request. intervals: the levels of a regression's intervals. sets: the levels of a
+    classification's label sets.
 
-    explain: "full" compares with all background rows, "fast" with one typical row.
+    explain: "full" compares with all background rows, "fast" with the typical row.
     """
 
     intervals: tuple[float, ...] = ()
@@ -49,7 +50,7 @@ class OutputOptions:
 
 
 def with_options(model: TabularModel, options: OutputOptions) -> "ExtendedModel":
-    """A model whose outputs have the columns of the options. Raises OptionError."""
+    """A model whose outputs include the columns of the options. Raises OptionError."""
     if options.intervals and model.schema.task != "regression":
         raise OptionError("intervals are for regressions; this model classifies: use set=0.9")
     if options.sets and model.schema.task == "regression":
@@ -67,7 +68,7 @@ def with_options(model: TabularModel, options: OutputOptions) -> "ExtendedModel"
 
 
 class ExtendedModel:
-    """A model for some options: `model` predicts all but explanations, which `explainer` computes."""
+    """A model for certain options. `model` predicts all columns except explanations, which `explainer` computes."""
 
     def __init__(self, model: TabularModel, options: OutputOptions) -> None:
         self.options = options
@@ -82,32 +83,32 @@ class ExtendedModel:
 
     @cached_property
     def explainer(self) -> "Explainer":
-        """Made by the first explanation of this process."""
+        """The explainer, created at the first explanation in this process."""
         background = self._plain.background
         assert background is not None
         from models.explanation.explainer import Explainer
 
         return Explainer(self._plain, background, typical=self.options.explain == "fast")
 
-    def evaluations_of_one(self, limit: int) -> int | None:
-        """How many rows the engine usually predicts to explain a row. None if it may be more than the limit."""
+    def common_evaluations(self, limit: int) -> int | None:
+        """The number of rows that the engine commonly predicts to explain one row; None if it may exceed the limit."""
         background = self._plain.background
         assert background is not None
         size = len(self._plain.schema.features), 1 if self.options.explain == "fast" else len(background.numbers)
-        return evaluations_if_all_differ(*size) if most_evaluations(*size) <= limit else None
+        return evaluations_if_all_differ(*size) if max_evaluations(*size) <= limit else None
 
     def count_evaluations(self, frame: Frame) -> int:
-        """The number of rows that the engine predicts to explain these rows."""
+        """The number of rows that the engine will predict to explain these rows."""
         return self.explainer.count_evaluations(frame)
 
     def explain(self, frame: Frame) -> "ExplanationArrays":
-        return ExplanationArrays.of(self.explainer.explain(frame), self._plain.tolerance())
+        return ExplanationArrays.from_explanations(self.explainer.explain(frame), self._plain.tolerance())
 
 
 class ExplanationArrays(NamedTuple):
-    """The explanations of some rows: (rows,), (rows, columns) and (rows, 4).
+    """The explanations of several rows, as arrays (rows,), (rows, columns) and (rows, 4).
 
-    details: the position of the explained class or -1, whether it is exact, evaluations, error.
+    details: the position of the explained class or -1, whether the explanation is exact, evaluations, error.
     """
 
     baselines: Array
@@ -115,10 +116,15 @@ class ExplanationArrays(NamedTuple):
     details: Array
 
     @classmethod
-    def of(cls, explanations: "Sequence[Explanation]", scale: float) -> "ExplanationArrays":
-        """scale: of the predictions, by which the contributions are rounded."""
+    def from_explanations(cls, explanations: "Sequence[Explanation]", scale: float) -> "ExplanationArrays":
+        """The arrays of explanations. scale: the scale of the predictions, to which contributions are rounded."""
         details = [
-            (-1 if one.output is None else one.output, float(one.exact), float(one.evaluations), significant(one.error))
+            (
+                -1 if one.output is None else one.output,
+                float(one.exact),
+                float(one.evaluations),
+                round_significant(one.error),
+            )
             for one in explanations
         ]
         return cls(
@@ -127,7 +133,7 @@ class ExplanationArrays(NamedTuple):
             np.array(details, dtype=np.float64),
         )
 
-    def added_to(self, outputs: Outputs) -> Outputs:
+    def add_to(self, outputs: Outputs) -> Outputs:
         """The outputs of the same rows with their explanations."""
         own = {BASELINE: self.baselines, CONTRIBUTIONS: self.contributions, DETAILS: self.details}
         return Outputs(outputs.primary, {**outputs.extras, **own})
@@ -137,25 +143,25 @@ class ExplanationArrays(NamedTuple):
         return int(self.details[:, EVALUATIONS].sum())
 
 
-def significant(number: float) -> float:
-    """Three digits of a number."""
+def round_significant(number: float) -> float:
+    """Round a number to three significant digits."""
     return float(f"{number:.3g}")
 
 
 def columns(model: TabularModel, options: OutputOptions) -> list[OutputColumn]:
-    """The columns that the options add."""
+    """The additional output columns for these options."""
     found: list[OutputColumn] = []
     if options.intervals:
         found.append(interval_column(model, options.intervals))
     if options.sets:
         found.append(set_column(model, options.sets))
     if options.explain != "none":
-        found.append(ExplanationColumn.of(model.schema))
+        found.append(ExplanationColumn.from_schema(model.schema))
     return found
 
 
 def available_options(model: TabularModel, levels: int = 1) -> OutputOptions:
-    """All options that this model can satisfy, for documents. levels: how many."""
+    """All options that this model can satisfy, for the documentation. levels: the number of levels."""
     found: tuple[float, ...] = ()
     if model.uncertainty is not None:
         largest = min(0.5, model.uncertainty.largest_level)
@@ -169,6 +175,6 @@ def available_options(model: TabularModel, levels: int = 1) -> OutputOptions:
 
 
 def optional_columns(model: TabularModel) -> list[OutputColumn]:
-    """The columns that requests for this model may ask for, each key once, for documents."""
+    """The columns that requests for this model may select, one for each key, for the documentation."""
     one, two = (columns(model, available_options(model, levels)) for levels in (1, 2))
     return [*one[:1], *two] if model.uncertainty is not None else one

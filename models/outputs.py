@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 NO_EXTRAS: Mapping[str, Array] = MappingProxyType({})
-FEW_NUMBERS = 16  # Python checks this many numbers faster than NumPy
+FEW_NUMBERS = 16  # Python checks up to this number of numbers faster than NumPy
 
 
 class Outputs:
-    """The outputs for n rows. Immutable, as are its arrays.
+    """The outputs for n rows. They and their arrays are immutable.
 
     primary: (n, 1) float64 values in the target's unit, or (n, classes) float32 probabilities that sum to 1.
     extras: further arrays by name, (n, ...) each, of numbers or booleans.
@@ -48,14 +48,14 @@ class Outputs:
 
     def all_finite(self) -> bool:
         """Whether no number is NaN or infinite."""
-        return finite(self.primary) and (not self.extras or all(map(finite, self.extras.values())))
+        return is_finite(self.primary) and (not self.extras or all(map(is_finite, self.extras.values())))
 
 
 NO_OUTPUTS = Outputs(np.empty((0, 0)))
 """The outputs for zero rows of any model."""
 
 
-def finite(array: Array) -> bool:
+def is_finite(array: Array) -> bool:
     if array.size > FEW_NUMBERS:
         return bool(np.isfinite(array).all())
     return all(map(math.isfinite, array.ravel().tolist()))

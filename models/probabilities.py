@@ -1,4 +1,4 @@
-"""Logits to probabilities."""
+"""Converts logits to probabilities."""
 
 import math
 
@@ -11,7 +11,7 @@ Float32Matrix = npt.NDArray[np.float32]
 
 
 def probabilities(logits: Float32Matrix) -> Float32Matrix:
-    """(rows, 1) logits of the second class, or (rows, classes) logits -> (rows, classes) probabilities."""
+    """Convert logits (rows, 1) of the second class, or (rows, classes), to probabilities (rows, classes)."""
     if logits.shape[1] == 1:
         if len(logits) == 1:
             second = sigmoid(logits.item())
@@ -27,7 +27,7 @@ def probabilities(logits: Float32Matrix) -> Float32Matrix:
 
 
 def sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-x)); no power of e that could overflow."""
+    """Compute 1 / (1 + exp(-x)) without a power of e that could overflow."""
     if logit >= 0:
         return 1.0 / (1.0 + math.exp(-logit))
     e = math.exp(logit)

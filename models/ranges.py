@@ -1,4 +1,4 @@
-"""The ranges of a schema's numbers, declared by a person and seen in training, as arrays for whole matrices."""
+"""The declared limits of a schema's numbers and their ranges seen in training, as arrays for whole matrices."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from models.frame import FloatMatrix
 class NumericRanges:
     """The ranges of the features of `Frame.numbers`, in order.
 
-    low, high: (features,) the lowest and highest valid number, all finite ones if nothing is declared.
-    nullable: (features,) whether a value may be missing. with_gaps: whether any may.
-    seen_low, seen_high: (1, features) the lowest and highest value that gets no warning; with one row nothing is
-    broadcast. common_low, common_high: (features,) valid and seen.
+    low, high: (features,) the lowest and highest valid number; all finite numbers are valid if no limit is declared.
+    nullable: (features,) whether a value may be missing. with_gaps: whether a value of any feature may be missing.
+    seen_low, seen_high: (1, features) the lowest and highest value without a warning; NumPy does not broadcast them to
+    a single row. common_low, common_high: (features,) the limits of values that are valid and get no warning.
     """
 
     def __init__(self, numeric: Sequence[Feature]) -> None:

@@ -1,8 +1,8 @@
-"""The audit of an object store: an object for each change, named by generation and hash, below `_audit/`.
+"""The audit in an object store: one object for each change, named by generation and hash, in the folder `_audit/`.
 
-Objects cannot be extended. Each change writes its entry first and then replaces `serving.json` on the condition that
-nobody else has; an entry whose change was refused or interrupted is not in the chain, which begins at the entry that
-has the hash of `serving.json` and follows `prev`.
+Nothing can be appended to an object. Each change first writes its entry, and then replaces `serving.json` on the
+condition that it has not changed. The chain begins at the entry with the hash of `serving.json` and follows `prev`;
+entries of refused or interrupted changes are not in the chain.
 """
 
 import contextlib
@@ -20,33 +20,34 @@ READERS = 16
 
 
 class RemoteAudit:
-    """All methods raise ObjectStoreError."""
+    """Reads and writes the audit in an object store. All methods raise ObjectStoreError."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
     def append(self, entry: dict[str, Any], previous: bytes | None) -> str:
-        """Write an entry that follows the line `previous`. Returns the name of its object."""
+        """Write an entry after the line `previous`. Returns the name of its object."""
         line = audit.encode({**entry, "prev": audit.FIRST_PREVIOUS if previous is None else audit.sha256(previous)})
         name = f"{FOLDER}/{entry['generation']:010d}-{audit.sha256(line[:-1])[:16]}.json"
         self._objects.put(name, line)
         return name
 
     def withdraw(self, name: str) -> None:
-        """Delete the entry of a change that was refused, if that is possible: it is in no chain anyway."""
+        """Delete the entry of a refused change if possible. If it remains, it is not in the chain."""
         with contextlib.suppress(ObjectStoreError):
             self._objects.delete([name])
 
     def last_applied(self, generation: int, state_hash: str | None) -> bytes | None:
         """The line of the change that led to this `serving.json`; None if there is none."""
         names = [each for each in self._listed() if generation_of(each) == generation]
-        return next((line for line in self._read(names) if is_of_state(line, state_hash)), None)
+        return next((line for line in self._read(names) if has_state_hash(line, state_hash)), None)
 
     def chain(self, generation: int, state_hash: str | None, newest: int | None = None) -> tuple[list[bytes], int]:
-        """The lines that led to this `serving.json`, oldest first, and the number of others. newest: their limit."""
+        """The lines of the changes that led to this `serving.json`, oldest first, and the number of other lines.
+        newest: read only this number of generations."""
         listed = [each for each in self._listed() if newest is None or generation_of(each) > generation - newest]
         lines = {audit.sha256(line): line for line in self._read(listed)}
-        line = next((line for line in lines.values() if is_of_state(line, state_hash)), None)
+        line = next((line for line in lines.values() if has_state_hash(line, state_hash)), None)
         found: list[bytes] = []
         while line is not None:
             found.append(line)
@@ -67,5 +68,5 @@ def generation_of(listed: ListedObject) -> int:
     return int(found["generation"]) if found else 0
 
 
-def is_of_state(line: bytes, state_hash: str | None) -> bool:
+def has_state_hash(line: bytes, state_hash: str | None) -> bool:
     return state_hash is not None and (audit.parse(line) or {}).get("state") == state_hash

@@ -1,5 +1,5 @@
-"""`serving.json` of an object store. There is no rename and no lock: it is replaced on the condition that it is still
-the one that was read, and of two changes at once the second is refused.
+"""The `serving.json` in an object store. There is neither rename nor lock: the file is replaced on the condition that
+it has not changed since it was read, so the second of two simultaneous changes is refused.
 """
 
 import json
@@ -21,13 +21,12 @@ from models.serving_file import SERVING_FILE, GenerationMismatch, ReadOnlyStore,
 from models.serving_state import ServingState, ServingStateError
 
 DELETE = "delete"
-"""The action that always changes the generation, so that a promotion of the deleted version at the same time is
-refused."""
+"""This action always changes the generation, so that a simultaneous promotion of the deleted version is refused."""
 
 
 @dataclass(frozen=True)
 class RemoteServingFile(ServingFile):
-    """folder: that of the local copy. Methods raise ObjectStoreError, too."""
+    """The `serving.json` at a URL. folder: that of the local mirror. Methods also raise ObjectStoreError."""
 
     url: str
 
@@ -69,7 +68,7 @@ class RemoteServingFile(ServingFile):
         return before, after
 
     def _commit(self, found: StoredObject | None, content: bytes, generation: int, entry: str) -> None:
-        """Replace the file. An entry of the audit whose change is refused is withdrawn."""
+        """Replace the file. If the change is refused, its audit entry is withdrawn."""
         try:
             if found is None:
                 self._objects.create(SERVING_FILE, content)
@@ -81,7 +80,7 @@ class RemoteServingFile(ServingFile):
         except AccessDenied as error:
             RemoteAudit(self._objects).withdraw(entry)
             raise ReadOnlyStore(str(error)) from error
-        except StoreUnreachable as error:  # the answer was lost, or the request
+        except StoreUnreachable as error:  # either the answer or the request was lost
             if self.read_bytes() != content:
                 raise ServingStateError(f"{self.place} was not changed: {error}") from error
 
@@ -97,7 +96,7 @@ class RemoteServingFile(ServingFile):
         lines, others = RemoteAudit(self._objects).chain(generation, hash_of(content))
         report = audit.verify_content(b"".join(line + b"\n" for line in lines), generation, hash_of(content))
         if others:
-            report.notes.append(f"{others} entries are of changes that were refused or interrupted")
+            report.notes.append(f"{others} entries belong to refused or interrupted changes")
         return report
 
 

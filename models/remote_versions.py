@@ -1,7 +1,7 @@
 """The versions in an object store: `URL/<model>/<version>/<file>`.
 
 `manifest.json` is written last and deleted first: files without it are not a version. `.reserved` is written first, by
-the one writer who may use the number, and stays: no number is used twice.
+the only writer that may use the number. It is never deleted, so no number is used twice.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ from models.schema import NAME
 from models.version_folder import MANIFEST_FILE, MAX_FILES, AlteredVersion
 
 RESERVATION = ".reserved"
-FIRST_NAME = "_~"  # follows the names of everything but versions and `serving.json`
+FIRST_NAME = "_~"  # sorts after all names except those of versions and `serving.json`
 OBJECT = re.compile(rf"(?P<model>{NAME.pattern})/(?P<version>[1-9]\d{{0,17}})/(?P<file>[^/]+)", re.ASCII)
 UNFINISHED_AGE = timedelta(days=1)
-"""The time after which an upload that is not complete is regarded as interrupted."""
+"""The age at which an incomplete upload is regarded as interrupted."""
 
 
 @dataclass(frozen=True)
 class RemoteVersion:
-    """A number of a model, with the objects below it."""
+    """A version number of a model and its objects."""
 
     name: str
     version: int
@@ -41,7 +41,7 @@ class RemoteVersion:
 
     @property
     def files(self) -> list[ListedObject]:
-        """The objects that are files of the version."""
+        """The objects that are files of the version; `.reserved` is not."""
         return [each for each in self.objects if not file_name(each).startswith(".")]
 
     @property
@@ -55,13 +55,13 @@ class RemoteVersion:
 
 @dataclass(frozen=True)
 class VersionListing:
-    """All numbers of all models that have objects."""
+    """All version numbers of all models that have objects."""
 
     numbers: Mapping[str, Sequence[RemoteVersion]] = field(default_factory=dict)
 
     @cached_property
     def versions(self) -> dict[str, list[RemoteVersion]]:
-        """The complete versions of each model that has one, newest first."""
+        """The complete versions of each model that has any, newest first."""
         found = {name: [one for one in own if one.manifest is not None] for name, own in self.numbers.items()}
         return {name: own for name, own in sorted(found.items()) if own}
 
@@ -73,7 +73,7 @@ class VersionListing:
 
 
 class RemoteVersions:
-    """All methods raise ObjectStoreError."""
+    """Reads and writes the versions in an object store. All methods raise ObjectStoreError."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
@@ -89,7 +89,7 @@ class RemoteVersions:
         return VersionListing(numbers)
 
     def check_writable(self) -> None:
-        """Raises ObjectStoreError if nothing can be written safely."""
+        """Raises ObjectStoreError if the store cannot be written safely."""
         self._objects.check_conditions()
 
     def exists(self, name: str, version: int) -> bool:
@@ -98,15 +98,15 @@ class RemoteVersions:
         return any(each.name == f"{place}/{MANIFEST_FILE}" for each in self._objects.list(place))
 
     def download(self, version: RemoteVersion, folder: Path) -> None:
-        """Write the files of a version to a folder and check them. Raises AlteredVersion or OSError, too."""
+        """Write the files of a version to a folder and check them. Also raises AlteredVersion and OSError."""
         if len(version.files) > MAX_FILES:
-            raise AlteredVersion(f"it has {len(version.files)} files, at most {MAX_FILES} are read")
+            raise AlteredVersion(f"it has {len(version.files)} files; at most {MAX_FILES} are read")
         for each in version.files:
             self._objects.download(each, folder / file_name(each))
         manifest.check(folder)
 
     def reserve(self, name: str) -> int:
-        """The next number of a model, which no other writer gets."""
+        """Reserve the next version number of a model, so that no other writer can use it."""
         writer = {"host": socket.gethostname(), "pid": os.getpid(), "time": datetime.now(UTC).isoformat()}
         number = self.list().next_number(name)
         while True:
@@ -116,49 +116,50 @@ class RemoteVersions:
             number += 1
 
     def upload(self, name: str, version: int, folder: Path) -> None:
-        """Write the files of a version, which has a manifest, under a number that is reserved. Raises OSError, too."""
+        """Write the files of a version with a manifest to a reserved number. Also raises OSError."""
         place = f"{name}/{version}"
         for file in sorted([*manifest.file_names(folder), *manifest.signature_names(folder)]):
             self._objects.put(f"{place}/{file}", folder / file)
         self._objects.create(f"{place}/{MANIFEST_FILE}", (folder / MANIFEST_FILE).read_bytes())
 
-    def same_content(self, name: str, hashes: Mapping[str, str], ignored: set[str]) -> int | None:
-        """The version whose manifest lists these hashes, except for some files; None if there is none."""
+    def find_same_content(self, name: str, hashes: Mapping[str, str], ignored: set[str]) -> int | None:
+        """The version whose manifest contains these hashes, without comparing the ignored files; None if there is
+        none."""
         for version in self.list().versions.get(name, ()):
             with contextlib.suppress(AlteredVersion):
-                if different(self.hashes(version), hashes) <= ignored:
+                if differing_files(self.hashes(version), hashes) <= ignored:
                     return version.version
         return None
 
     def hashes(self, version: RemoteVersion) -> dict[str, str]:
-        """The hashes in the manifest. Raises AlteredVersion, too."""
+        """The hashes in a version's manifest. Also raises AlteredVersion."""
         found = self._objects.get(f"{version.name}/{version.version}/{MANIFEST_FILE}")
         return manifest.parse(found.content if found else b"")
 
     def remove(self, version: RemoteVersion) -> None:
-        """Delete a version, which disappears at once. Its number stays reserved."""
+        """Delete a version, beginning with its manifest. Its number remains reserved."""
         names = [each.name for each in version.objects if file_name(each) not in (MANIFEST_FILE, RESERVATION)]
         self._objects.delete([f"{version.name}/{version.version}/{MANIFEST_FILE}", *names])
 
     def remove_interrupted(self) -> int:
-        """Delete the leftovers of interrupted uploads. Returns the number of uploads."""
+        """Delete the files of interrupted uploads. Returns the number of these uploads."""
         removed = 0
-        for one in interrupted(self.list(), datetime.now(UTC)):
+        for one in interrupted_uploads(self.list(), datetime.now(UTC)):
             self.remove(one)
             removed += 1
         return removed
 
 
-def interrupted(listing: VersionListing, now: datetime) -> Iterator[RemoteVersion]:
-    """The uploads that were not completed and are old."""
+def interrupted_uploads(listing: VersionListing, now: datetime) -> Iterator[RemoteVersion]:
+    """The old uploads that were not completed."""
     for one in (one for own in listing.numbers.values() for one in own):
         newest = max(each.modified for each in one.objects)
         if one.manifest is None and one.files and now - newest > UNFINISHED_AGE:
             yield one
 
 
-def different(one: Mapping[str, str], other: Mapping[str, str]) -> set[str]:
-    """The names of the files that differ."""
+def differing_files(one: Mapping[str, str], other: Mapping[str, str]) -> set[str]:
+    """The names of the files whose hashes differ."""
     return {name for name in {*one, *other} if one.get(name) != other.get(name)}
 
 

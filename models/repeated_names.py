@@ -1,7 +1,7 @@
-"""Finds names that occur more than once in an object of a JSON text, of which parsers silently keep the last value.
+"""Finds repeated names in an object of a JSON text. Parsers silently use the last value of such a name.
 
-Counting is enough for nearly all texts: every name is followed by a colon, so a text has no more names than colons. If
-the parsed value has as many, none was lost.
+For nearly all texts it is enough to count: a colon follows every name, so if the parsed value contains as many names as
+the text contains colons, no name was repeated.
 """
 
 import json
@@ -16,37 +16,39 @@ SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 
 
 class RepeatedName(NamedTuple):
-    """Stands for an object that repeats a name."""
+    """Replaces an object that contains a name more than once."""
 
     name: str
 
 
 def may_repeat(text: bytes, names: int) -> bool:
-    """Whether a text may repeat a name, if it was parsed to objects with this number of names. False is certain."""
-    if (text.count(b":") if len(text) < LONG_BYTES else _colons(text)) == names:
+    """Whether a text may repeat a name if its parsed objects have this number of names. The answer False is certain."""
+    if (text.count(b":") if len(text) < LONG_BYTES else _count_colons(text)) == names:
         return False
-    return text.count(b'":') != names or SPACED_COLON.search(text) is not None  # colons in texts, such as times
+    return text.count(b'":') != names or SPACED_COLON.search(text) is not None  # colons in texts, e.g. times
 
 
-def _colons(text: bytes) -> int:
-    """The number of colons: on long texts NumPy counts them seven times as fast."""
+def _count_colons(text: bytes) -> int:
+    """The number of colons in a long text, counted by NumPy, which is seven times as fast."""
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == COLON))
 
 
-def marked_if_repeated(text: bytes, value: Any) -> Any:
-    """`parse_marked` of a JSON text that repeats a name in an object; None if it repeats none.
+def mark_repeated_names(text: bytes, value: Any) -> Any:
+    """The result of `parse_marked` if a JSON text repeats a name in an object; else None.
 
-    value: the parsed text.
+    value: the value of the text.
     """
-    if not may_repeat(text, _names_of_rows(value)) or not may_repeat(text, _names(value)):
+    if not may_repeat(text, _count_row_names(value)) or not may_repeat(text, _count_names(value)):
         return None
     marked = parse_marked(text)
     return None if first_repeated(marked) is None else marked
 
 
 def parse_marked(text: bytes) -> Any:
-    """The value of a JSON text that was parsed before, without its numbers and with RepeatedName for such objects."""
-    return json.loads(text.decode(), object_pairs_hook=_marked, parse_int=_ignored, parse_float=_ignored)
+    """The value of a valid JSON text without its numbers, with RepeatedName in place of objects that repeat a name."""
+    return json.loads(
+        text.decode(), object_pairs_hook=_mark_repeated, parse_int=_ignore_number, parse_float=_ignore_number
+    )
 
 
 def first_repeated(value: Any) -> str | None:
@@ -57,7 +59,7 @@ def first_repeated(value: Any) -> str | None:
     return next((name for each in inner if (name := first_repeated(each)) is not None), None)
 
 
-def _marked(pairs: list[tuple[str, Any]]) -> Any:
+def _mark_repeated(pairs: list[tuple[str, Any]]) -> Any:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
@@ -69,12 +71,12 @@ def _marked(pairs: list[tuple[str, Any]]) -> Any:
     raise AssertionError("unreachable: fewer names than pairs")
 
 
-def _ignored(text: str) -> None:
-    """Replaces a number, which has no names."""
+def _ignore_number(text: str) -> None:
+    """Replace a number by None, because numbers contain no names."""
 
 
-def _names_of_rows(value: Any) -> int:
-    """The number of names, if no object is nested deeper than the rows of a request."""
+def _count_row_names(value: Any) -> int:
+    """The number of names if objects are not nested more deeply than the rows of a request."""
     if not isinstance(value, dict):
         return sum(len(row) for row in value if isinstance(row, dict)) if isinstance(value, list) else 0
     count = len(value)
@@ -86,9 +88,9 @@ def _names_of_rows(value: Any) -> int:
     return count
 
 
-def _names(value: Any) -> int:
+def _count_names(value: Any) -> int:
     if isinstance(value, dict):
-        return len(value) + sum(map(_names, value.values()))
+        return len(value) + sum(map(_count_names, value.values()))
     if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
-        return sum(map(_names, value))
+        return sum(map(_count_names, value))
     return 0

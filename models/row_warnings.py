@@ -1,4 +1,4 @@
-"""Warnings: values of valid rows that training never saw."""
+"""Warnings: valid values that did not occur in training."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,14 +7,14 @@ import numpy as np
 
 from models.date_parsing import iso
 from models.feature import UNSEEN, Feature, Scalar
-from models.frame import FEW_ROWS, FloatMatrix, Frame, Row, any_of, column_extremes
+from models.frame import FEW_ROWS, FloatMatrix, Frame, Row, any_true, column_extremes
 from models.ranges import NumericRanges
 from models.schema import FeatureSchema
 from models.text import render
 
 
 class RowWarning(NamedTuple):
-    """Something uncommon in a row that is valid and predicted all the same."""
+    """A warning about an uncommon value in a valid row. The row is predicted nevertheless."""
 
     field: str
     code: str
@@ -23,7 +23,7 @@ class RowWarning(NamedTuple):
 
 def in_range(schema: FeatureSchema, frame: Frame) -> bool:
     """Whether there are rows, all numbers are present, valid and within the range seen in training, and no level is
-    unseen. Fast where columns are contiguous in memory."""
+    unseen. It is fast if columns are contiguous in memory."""
     numbers, codes = frame
     if not len(numbers) or (codes == UNSEEN).any():
         return False
@@ -35,9 +35,9 @@ def in_range(schema: FeatureSchema, frame: Frame) -> bool:
 def find_warnings(
     schema: FeatureSchema, frame: Frame, rows: Sequence[Row] | None = None
 ) -> dict[int, list[RowWarning]]:
-    """The warnings of valid rows by row number: values outside the range seen, levels never seen.
+    """The warnings of valid rows, by row number: values outside the range seen, and unseen levels.
 
-    rows: the same rows as JSON has them, so that messages repeat what was sent.
+    rows: the same rows as JSON values, so that messages contain the values that were sent.
     """
     found: dict[int, list[RowWarning]] = {}
     ranges = schema.ranges
@@ -50,7 +50,7 @@ def find_warnings(
             if feature.kind == "date":
                 value = rows[row][feature.name] if rows is not None else iso(number)
             found.setdefault(row, []).append(_outside_seen(feature, value))
-    if schema.categorical and any_of(unseen := frame.codes == UNSEEN):
+    if schema.categorical and any_true(unseen := frame.codes == UNSEEN):
         for row, column in np.argwhere(unseen).tolist():
             feature = schema.categorical[column]
             level = f"{render(rows[row][feature.name])} is a level" if rows is not None else "holds a level"
@@ -60,7 +60,7 @@ def find_warnings(
 
 
 def all_seen(ranges: NumericRanges, numbers: FloatMatrix) -> bool:
-    """Whether all numbers are certainly within the ranges seen in training, or missing."""
+    """Whether all numbers are certainly within the ranges seen in training or missing."""
     low, high = ranges.seen_low, ranges.seen_high
     if len(numbers) <= FEW_ROWS or ranges.with_gaps:
         return np.minimum(np.maximum(numbers, low), high).tobytes() == numbers.tobytes()

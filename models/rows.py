@@ -1,4 +1,5 @@
-"""Rows as JSON has them -> `ValidatedRows`: the valid ones as a frame, their warnings, and the errors of the others."""
+"""Validates rows of JSON values. `ValidatedRows` contains the valid rows as a frame, their warnings, and the errors of
+the invalid rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ MAX_LISTED_ERRORS = 100
 
 
 class RowError(NamedTuple):
-    """One error of a request. `row` counts from 0 and is None for what concerns the whole request."""
+    """One error of a request. `row` is counted from 0; it is None if the error concerns the whole request."""
 
     row: int | None
     field: str | None
@@ -29,14 +30,14 @@ class RowError(NamedTuple):
 
 
 class UndecodableRow(NamedTuple):
-    """Represents a row that could not be decoded."""
+    """Replaces a row that could not be decoded."""
 
     code: str
     message: str
 
 
 def repeated_field(marked: object, row: object) -> object:
-    """A row, or `UndecodableRow` if it has a column twice. marked: by `marked_if_repeated`."""
+    """The row itself, or `UndecodableRow` if a column occurs twice. marked: the result of `mark_repeated_names`."""
     if not isinstance(marked, RepeatedName):
         return row
     return UndecodableRow("repeated_field", f"the field {truncate(marked.name)!r} occurs more than once")
@@ -44,15 +45,15 @@ def repeated_field(marked: object, row: object) -> object:
 
 @dataclass
 class ValidatedRows:
-    """The valid rows of a request or of a block, ready to be predicted, and the errors of the others."""
+    """The valid rows of a request or a block as a frame, and the errors of the invalid rows."""
 
     frame: Frame
     count: int  # rows, valid or not
-    valid: Sequence[int] | None = None  # the positions of the valid ones; None: all are valid
+    valid: Sequence[int] | None = None  # the positions of the valid rows; None: all rows are valid
     errors: Sequence[RowError] = ()
-    omitted: int = 0  # errors that are counted and not listed
+    omitted: int = 0  # errors that are counted but not listed
     warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's position in `frame`
-    original: OriginalRows | None = None  # some of the valid rows; None: the frame has numbers only, and all values
+    original: OriginalRows | None = None  # a sample of the valid rows; None if the frame has only numbers
 
     @property
     def invalid_rows(self) -> int:
@@ -62,10 +63,10 @@ class ValidatedRows:
 def validate_rows(
     schema: FeatureSchema, rows: Sequence[object], *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
 ) -> ValidatedRows:
-    """Validate rows that are JSON values, or `UndecodableRow`. It never raises for invalid ones.
+    """Validate rows, which are JSON values or `UndecodableRow`s. Invalid rows raise no exception.
 
-    first_row: the number that errors give the first row. max_errors: how many errors are listed; for a single row at
-    most MAX_LISTED_ERRORS.
+    first_row: the number of the first row in errors. max_errors: the maximum number of listed errors; at most
+    MAX_LISTED_ERRORS are listed for a single row.
     """
     if rows and (valid := schema.validators.validate_values(rows)) is not None:
         return from_valid_rows(schema, valid)
@@ -73,18 +74,19 @@ def validate_rows(
         rows = read_rows(schema.value_readers, rows)
         if (valid := schema.validators.validate_values(rows)) is not None:
             return from_valid_rows(schema, valid)
-    return check_each(schema, rows, first_row=first_row, max_errors=max_errors)
+    return validate_each_value(schema, rows, first_row=first_row, max_errors=max_errors)
 
 
 def from_valid_rows(schema: FeatureSchema, rows: Sequence[Row]) -> ValidatedRows:
-    """Rows that are known to be valid."""
+    """Convert rows that are known to be valid."""
     frame = schema.frames.from_rows(rows)
     warnings = find_warnings(schema, frame, rows)
     return ValidatedRows(frame, len(rows), warnings=warnings, original=original_rows(rows))
 
 
 def read_number_rows(schema: FeatureSchema, text: bytes, separator: Separator = b",") -> ValidatedRows | None:
-    """Many valid rows of numbers: the text of JSON objects with a separator between. None for everything else."""
+    """Read many valid rows of numbers from a text of JSON objects with a separator between them; None for any other
+    text."""
     if len(text) < MIN_BYTES or (reader := schema.number_rows) is None:
         return None
     matrix = reader.read(text, separator)
@@ -92,15 +94,15 @@ def read_number_rows(schema: FeatureSchema, text: bytes, separator: Separator = 
 
 
 def from_valid_matrix(schema: FeatureSchema, matrix: FloatMatrix) -> ValidatedRows:
-    """Rows of numbers that are known to be valid, columns in the order of the schema."""
-    frame = Frame.of_numbers(matrix)
+    """Convert rows of numbers that are known to be valid, with columns in the order of the schema."""
+    frame = Frame.from_numbers(matrix)
     return ValidatedRows(frame, len(matrix), warnings=find_warnings(schema, frame))
 
 
-def check_each(
+def validate_each_value(
     schema: FeatureSchema, rows: Sequence[object], *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
 ) -> ValidatedRows:
-    """`validate_rows` by `Feature.problem` alone, value by value: slower, and with the reason of every error."""
+    """Validate rows value by value by `Feature.problem`. This is slower, but has the reason of every error."""
     errors: list[RowError] = []
     omitted = 0
     valid: list[int] = []
@@ -137,13 +139,13 @@ def _row_errors(schema: FeatureSchema, number: int, row: object) -> Iterator[Row
         if feature.name in row:
             found = feature.problem(row[feature.name])
         else:
-            found = None if feature.nullable else feature.absent
+            found = None if feature.nullable else feature.absence_problem
         if found:
             yield feature_error(number, feature, *found)
 
 
 def is_unknown(schema: FeatureSchema, name: str) -> bool:
-    """Whether the schema's table has no column of this name."""
+    """Whether the training table has no column with this name."""
     return name not in schema.by_name and name not in schema.unused
 
 
@@ -157,7 +159,7 @@ def unknown_field(number: int, name: str, hint: str) -> RowError:
 
 
 def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
-    """Joins blocks of validated rows to one."""
+    """Concatenate blocks of validated rows."""
     frame = Frame(*(np.concatenate(matrices) for matrices in zip(*(block.frame for block in blocks), strict=True)))
     valid, warnings, first, position = list[int](), dict[int, Sequence[RowWarning]](), 0, 0
     for block in blocks:
@@ -167,6 +169,6 @@ def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
         position += len(block.frame.numbers)
     errors = [error for block in blocks for error in block.errors]
     omitted = sum(block.omitted for block in blocks)
-    # The sample of the first block with valid rows: the positions in it are those in all blocks.
+    # Only the sample of the first block with valid rows is used, because its positions need no offset.
     original = next((block.original for block in blocks if len(block.frame.numbers)), None)
     return ValidatedRows(frame, first, valid if len(valid) < first else None, errors, omitted, warnings, original)

@@ -1,4 +1,4 @@
-"""The schema of a model's table: its columns, target and classes; read from and written to `features.json`."""
+"""The schema of a model's table: columns, target and classes. It is stored in `features.json`."""
 
 import codecs
 import json
@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from models.architecture import Task
 from models.cell_format import PLAIN, CellFormat
 from models.cell_parsing import CellReader
-from models.feature import Feature, Ignored, type_of, whole_if_exact
+from models.feature import Feature, Ignored, integer_if_exact, level_type_of
 from models.frame import FrameBuilder
-from models.number_rows import NumberRows, reads
+from models.number_rows import NumberRows, can_read_rows
 from models.ranges import NumericRanges
 from models.text import truncate
-from models.validation_problem import message_of, place_of
+from models.validation_problem import clean_message, error_location
 from models.validators import RowValidators
 
 MISSING_TOKENS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "?")
@@ -24,16 +24,16 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 
 class SchemaError(ValueError):
-    """A schema that contradicts itself or cannot be read; the message names the place."""
+    """The schema is invalid or cannot be parsed. The message names the place."""
 
 
 class FeatureSchema(BaseModel):
-    """The columns of a table as one model sees them. Immutable; `features.json` is its JSON.
+    """The columns of a table for one model. Immutable; `features.json` contains it as JSON.
 
-    format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every format, not
-    only in CSV. encoding: of the CSV that trained the model, unless it was UTF-8; a body that is not UTF-8 is read by
-    it. "utf-8": the file was UTF-8 except for bytes that were read as cp1252. skip_rows: lines above the header of that
-    CSV. comment: the beginning of its comment lines. A body may have these lines or not.
+    format: since format 2 columns have the format of their cells (`cells`), and the `missing` texts mean missing in all
+    table formats, not only in CSV. encoding: that of the training CSV if it was not UTF-8; it is used for bodies that
+    are not UTF-8. "utf-8": the file was UTF-8 except for some bytes, which were read as cp1252. skip_rows: the lines
+    above the header of the training CSV. comment: the beginning of its comment lines. Bodies may contain such lines.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,19 +51,19 @@ class FeatureSchema(BaseModel):
     ignored: list[Ignored] = []
 
     @model_validator(mode="after")
-    def _format_has_its_fields(self) -> Self:
+    def _check_format(self) -> Self:
         formats = [self.target_cells, *(feature.cells for feature in self.features)]
         if self.format == 1 and any(cells != PLAIN for cells in formats):
-            raise ValueError("how cells are read ('cells') is said since format 2")
+            raise ValueError("the format of cells ('cells') needs format 2 of the schema")
         if self.format == 1 and self.encoding is not None:
-            raise ValueError("the encoding is said since format 2")
+            raise ValueError("'encoding' needs format 2 of the schema")
         if self.format == 1 and (self.skip_rows is not None or self.comment is not None):
             raise ValueError("'skip_rows' and 'comment' need format 2 of the schema")
         return self
 
     @field_validator("encoding")
     @classmethod
-    def _encoding_is_known(cls, encoding: str | None) -> str | None:
+    def _check_encoding(cls, encoding: str | None) -> str | None:
         try:
             known = encoding is None or codecs.getincrementaldecoder(encoding)("strict").decode(b"", True) == ""
         except (LookupError, ValueError):
@@ -73,7 +73,7 @@ class FeatureSchema(BaseModel):
         return encoding
 
     @model_validator(mode="after")
-    def _names_are_distinct(self) -> Self:
+    def _check_names(self) -> Self:
         names = [feature.name for feature in self.features]
         names += [column.name for column in self.ignored] + [self.target]
         repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
@@ -82,32 +82,32 @@ class FeatureSchema(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _classes_fit_the_task(self) -> Self:
+    def _check_classes(self) -> Self:
         if (self.task == "regression") != (self.classes is None):
             raise ValueError("a classification has classes, a regression has none")
         classes = self.classes or []
         if (self.task == "binary") != (len(classes) == 2) and classes:
             raise ValueError(f"a {self.task} task does not have {len(classes)} classes")
-        if len(set(classes)) < len(classes) or len({type_of(label) for label in classes}) > 1:
+        if len(set(classes)) < len(classes) or len({level_type_of(label) for label in classes}) > 1:
             raise ValueError("the classes must be distinct and of one type")
         return self
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read `features.json`. Raises SchemaError with one line that names the problem and its place."""
+        """Parse `features.json`. Raises SchemaError with the problem and its place in one line."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise SchemaError(_first_problem(error, text)) from error
 
     def to_json(self) -> str:
-        """The JSON of `features.json`, one feature a line, without fields that are not set."""
+        """The content of `features.json`: one feature per line, without fields that are not set."""
         whole = self.model_dump(mode="json", exclude_none=True)
-        whole["target_cells"] = self.target_cells.written()
+        whole["target_cells"] = self.target_cells.set_fields()
         if not whole["target_cells"]:
             del whole["target_cells"]
         for written, feature in zip(whole["features"], self.features, strict=True):
-            seen, written["cells"] = written["seen"], feature.cells.written()
+            seen, written["cells"] = written["seen"], feature.cells.set_fields()
             if not written["cells"]:
                 del written["cells"]
             if not written["seen"]:
@@ -115,7 +115,7 @@ class FeatureSchema(BaseModel):
             if feature.kind == "number":
                 for place, key in ((written, "minimum"), (written, "maximum"), (seen, "min"), (seen, "max")):
                     if key in place:
-                        place[key] = whole_if_exact(place[key])
+                        place[key] = integer_if_exact(place[key])
         lists = {key: whole.pop(key) for key in ("features", "ignored")}
         head = json.dumps(whole, ensure_ascii=False)[1:-1]
         parts = []
@@ -153,24 +153,25 @@ class FeatureSchema(BaseModel):
 
     @cached_property
     def unused(self) -> frozenset[str]:
-        """Unused columns that a row may have: those of the training table, target included."""
+        """The columns that a row may contain although they are not used: other columns of the training table, including
+        the target."""
         return frozenset([column.name for column in self.ignored] + [self.target])
 
     @cached_property
     def readers(self) -> dict[str, CellReader]:
-        """The parser of text cells of each feature."""
+        """The parser of each feature's text cells."""
         tokens, everywhere = frozenset(self.missing), self.format > 1
         return {feature.name: CellReader(feature, tokens, everywhere=everywhere) for feature in self.features}
 
     @cached_property
     def value_readers(self) -> dict[str, CellReader]:
-        """The parsers of the features whose numbers, booleans or missing values may be text in JSON."""
+        """The parsers of features whose numbers, booleans or missing values may be text in JSON."""
         return {name: reader for name, reader in self.readers.items() if reader.reads_values}
 
     @cached_property
     def number_rows(self) -> NumberRows | None:
-        """Reads many rows if all features are numbers that are never missing."""
-        return NumberRows(self.features) if reads(self.features) else None
+        """The fast reader of many rows, if all features are numbers that are never missing."""
+        return NumberRows(self.features) if can_read_rows(self.features) else None
 
     @cached_property
     def validators(self) -> RowValidators:
@@ -188,14 +189,14 @@ class FeatureSchema(BaseModel):
 
 
 def _first_problem(error: ValidationError, text: str | bytes) -> str:
-    """The first problem of a `features.json` and its place, a feature by its name instead of its number."""
+    """The first problem of a `features.json` and its place, with the name of the feature instead of its number."""
     found = error.errors()
-    place = place_of(found[0]["loc"])
-    alternatives = [other["msg"] for other in found if place_of(other["loc"]) == place]  # of a union
+    place = error_location(found[0]["loc"])
+    alternatives = [other["msg"] for other in found if error_location(other["loc"]) == place]  # alternatives of a union
     message = " or ".join([alternatives[0], *(other.removeprefix("Input should be ") for other in alternatives[1:])])
-    message = message_of(message)
+    message = clean_message(message)
     if len(place) > 1 and place[0] == "features":
-        if len(place) == 2 and message.startswith("feature "):  # our own validator has already added the name
+        if len(place) == 2 and message.startswith("feature "):  # the message of `Feature` already contains the name
             return message
         feature = json.loads(text)["features"][place[1]]
         if isinstance(feature, dict) and isinstance(name := feature.get("name"), str) and name:

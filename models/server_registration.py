@@ -1,4 +1,5 @@
-"""The servers that follow a store: each writes and renews STORE/servers/<id>.json. Commands wait for these servers."""
+"""The registrations of servers that follow a store. Each server writes and renews STORE/servers/<id>.json; commands
+wait for these servers."""
 
 import contextlib
 import json
@@ -17,12 +18,12 @@ from models.atomic_file import replace_file
 
 SERVERS_FOLDER = "servers"
 STALE_SECONDS = 30.0
-"""A server that has not renewed its file for this long is regarded as stopped."""
+"""A server that has not renewed its file for this time is regarded as stopped."""
 
 
 @dataclass(frozen=True)
 class WorkerGeneration:
-    """One worker: the generation that it serves, and why it does not serve the wanted one."""
+    """The generation that a worker serves, and the problem if it does not serve the wanted generation."""
 
     serving_generation: int
     problem: str | None = None
@@ -30,7 +31,8 @@ class WorkerGeneration:
 
 @dataclass(frozen=True)
 class ServerRegistration:
-    """One server. `workers` maps process ids to their generations; `renewed` is a time since the epoch."""
+    """The registration of one server. `workers` contains generations by process id; `renewed` is in seconds since
+    1970."""
 
     id: str
     pid: int
@@ -40,16 +42,16 @@ class ServerRegistration:
     renewed: float = 0.0
     pid_namespace: str = ""
     feedback: tuple[str, ...] = ()
-    """The live metrics of the served versions, a line for each."""
+    """The live metrics of the served versions, one line per version."""
 
     @property
     def serving_generation(self) -> int:
-        """The lowest generation of the workers; 0 while there is none."""
+        """The lowest generation of the workers; 0 if there are none."""
         return min((worker.serving_generation for worker in self.workers.values()), default=0)
 
     @property
     def problems(self) -> list[str]:
-        """Why workers do not serve the wanted generation."""
+        """The problems of workers that do not serve the wanted generation."""
         return [f"worker {pid}: {worker.problem}" for pid, worker in self.workers.items() if worker.problem]
 
 
@@ -66,7 +68,8 @@ def registration(
 
 
 def write(folder: Path, server: ServerRegistration) -> None:
-    """Write or renew a registration. folder: the root of the store. Raises OSError, in a read-only store as well."""
+    """Write or renew a registration. folder: the root of the store. Raises OSError, for example in a read-only
+    store."""
     if not re.fullmatch(r"[A-Za-z0-9._-]+", server.id):
         raise ValueError(f"{server.id!r} is not the name of a file")
     (folder / SERVERS_FOLDER).mkdir(exist_ok=True)
@@ -74,13 +77,13 @@ def write(folder: Path, server: ServerRegistration) -> None:
 
 
 def remove(folder: Path, server_id: str) -> None:
-    """Remove the registration of a server that stops."""
+    """Remove the registration of a server, if possible."""
     with contextlib.suppress(OSError):
         (folder / SERVERS_FOLDER / f"{server_id}.json").unlink()
 
 
 def read(folder: Path) -> list[ServerRegistration]:
-    """The servers that follow this store. Removes the files of stopped servers if it is allowed to."""
+    """The servers that follow this store. Removes the files of stopped servers if permissions allow it."""
     servers = []
     for path in sorted((folder / SERVERS_FOLDER).glob("*.json")):
         server = read_file(path)
@@ -92,7 +95,7 @@ def read(folder: Path) -> list[ServerRegistration]:
 
 
 def read_file(path: Path) -> ServerRegistration | None:
-    """The registration in a file; None if it is not one, or was removed meanwhile."""
+    """The registration in a file; None if the file is invalid or was removed meanwhile."""
     try:
         return _validator().validate_json(path.read_bytes())
     except (OSError, ValueError):
@@ -105,7 +108,7 @@ def _validator() -> TypeAdapter[ServerRegistration]:
 
 
 def is_alive(server: ServerRegistration, now: float) -> bool:
-    """Whether a server has renewed its file recently and, if that can be checked from here, its process exists."""
+    """Whether a server has renewed its file recently and its process exists, if this process can check that."""
     if now - server.renewed > STALE_SECONDS:
         return False
     if server.host == socket.gethostname() and server.pid_namespace == pid_namespace() != "":
@@ -115,7 +118,7 @@ def is_alive(server: ServerRegistration, now: float) -> bool:
 
 
 def pid_namespace() -> str:
-    """Processes of the same namespace on one host see each other's ids; empty if the system has no namespaces."""
+    """The namespace in which process ids are valid on this host; empty if the system has no namespaces."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -1,7 +1,7 @@
-"""`serving.json` and its audit in the folder of a store: read by all servers, changed under a lock.
+"""The file `serving.json` and its audit in the folder of a store. All servers read it; commands change it under a lock.
 
-A change writes a temporary file, then the line of the audit, then renames the file. So a full disk or a stopped process
-leaves either the complete old state or the complete new one, and never a change without a line in the audit.
+A change writes a temporary file, then the audit line, then renames the file. So after a full disk or a stopped process
+there is either the complete old state or the complete new state, and never a change without an audit line.
 """
 
 import contextlib
@@ -27,21 +27,21 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class GenerationMismatch(ServingStateError):  # noqa: N818 - the name describes the error
-    """The state is not the one that the caller has seen: nothing was changed."""
+    """The state has changed since the caller read it. Nothing was changed."""
 
     def __init__(self, expected: int, found: int) -> None:
-        super().__init__(f"the generation is {found}, not {expected}: somebody else changed what is served meanwhile")
+        super().__init__(f"the generation is {found}, not {expected}: the served versions were changed meanwhile")
         self.expected = expected
         self.found = found
 
 
 class ReadOnlyStore(ServingStateError):  # noqa: N818 - the name describes the error
-    """The folder of the store cannot be written."""
+    """The store is read-only."""
 
 
 @dataclass(frozen=True)
 class ServingChange:
-    """A change of one model's state, and its entry in the audit."""
+    """A change of one model's state, with the data of its audit entry."""
 
     model: str
     action: str
@@ -49,12 +49,12 @@ class ServingChange:
     actor: str
     reason: str = ""
     manifest: str | None = None
-    """The hash of the manifest of the version that the change concerns."""
+    """The manifest hash of the version that the change concerns."""
 
 
 @dataclass(frozen=True)
 class ServingFile:
-    """The state of a store. `folder` is the root: the folder of TABSERVE_STORE, or BENTOML_HOME."""
+    """The serving state of a store. `folder` is the store's root: the folder of TABSERVE_STORE, or BENTOML_HOME."""
 
     folder: Path
 
@@ -64,20 +64,20 @@ class ServingFile:
 
     @property
     def place(self) -> str:
-        """Where the file is, for messages."""
+        """The location of the file, for messages."""
         return str(self.path)
 
     @property
     def audit_place(self) -> str:
-        """Where the audit is, for messages."""
+        """The location of the audit, for messages."""
         return str(self.folder / audit.AUDIT_FILE)
 
     def read(self) -> ServingState:
-        """The state, the default state if there is no file. Raises InvalidServingState."""
+        """The state; the default state if there is no file. Raises InvalidServingState."""
         return self.parse(self.read_bytes())
 
     def parse(self, content: bytes | None) -> ServingState:
-        """The state of the file with this content, None if there is no file. Raises InvalidServingState."""
+        """The state in this content; the default state for None. Raises InvalidServingState."""
         if content is None:
             return ServingState()
         try:
@@ -86,7 +86,7 @@ class ServingFile:
             raise InvalidServingState(f"{self.place} is not valid: {error}") from error
 
     def read_bytes(self) -> bytes | None:
-        """The file's content, None if there is none."""
+        """The content of the file; None if it does not exist."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
@@ -97,8 +97,9 @@ class ServingFile:
     def apply(self, change: ServingChange, expected: int | None = None) -> tuple[ServingState, ServingState]:
         """Change the state of a model. Returns the states before and after, which are equal if nothing changes.
 
-        expected: the generation that the caller has seen. Raises GenerationMismatch, ReadOnlyStore, ChangeRefused,
-        InvalidServingState, or ServingStateError if the file cannot be written; then nothing was changed.
+        expected: the generation that the caller has read. Raises GenerationMismatch, ReadOnlyStore, ChangeRefused,
+        InvalidServingState, or ServingStateError if the file cannot be written. Nothing is changed if an error is
+        raised.
         """
         with self.locked():
             before = self.read()
@@ -108,13 +109,13 @@ class ServingFile:
             new = change.apply(old)
             if new == old:
                 return before, before
-            with self.writing():
+            with self.converted_errors():
                 return before, self.write(before, change, old, new)
 
     def write(self, before: ServingState, change: ServingChange, old: ModelState, new: ModelState) -> ServingState:
         last = audit.parse(audit.last_line(self.folder) or b"")
         if interrupted := audit.interrupted_change(last, before.generation):
-            self.note_interrupted(last or {}, interrupted)
+            self.record_interrupted(last or {}, interrupted)
         after = before.with_model(change.model, new, max(before.generation, audit.generation_of(last)) + 1)
         content = after.to_json().encode()
         temporary = self.folder / TEMPORARY_FILE
@@ -124,36 +125,37 @@ class ServingFile:
         sync_folder(self.folder)
         return after
 
-    def note_interrupted(self, last: dict[str, Any], interrupted: str) -> None:
+    def record_interrupted(self, last: dict[str, Any], interrupted: str) -> None:
         reason = f"{interrupted} was not applied: its process was stopped"
         model = {"model": last["model"], "from": last["to"], "to": last["from"], "generation": last["generation"]}
         entry = {"time": now(), "actor": "", "action": audit.NOT_APPLIED, **model, "reason": reason, "manifest": None}
         audit.append(self.folder, entry)
 
     def entries(self, newest: int | None = None) -> Iterator[dict[str, Any]]:
-        """The entries of the audit, oldest first. newest: at most this many."""
+        """The entries of the audit, oldest first. newest: the maximum number of entries, from the end."""
         return iter(audit.read(self.folder) if newest is None else deque(audit.read(self.folder), newest))
 
     def verify(self) -> audit.AuditReport:
-        """Check the audit against itself and against the file."""
-        content = self.read_bytes()  # once: another process may change the file meanwhile
+        """Check the chain of the audit, and that it matches the file."""
+        content = self.read_bytes()  # read once, because another process may change the file
         state_hash = None if content is None else audit.sha256(content)
         return audit.verify(self.folder, self.parse(content).generation, state_hash)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock: one change at a time. Raises ReadOnlyStore, or ServingStateError if the lock is held."""
-        with self.writing():
+        """Hold the lock, so that changes do not overlap. Raises ReadOnlyStore, or ServingStateError if another process
+        holds it."""
+        with self.converted_errors():
             descriptor = os.open(self.folder / LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             wait_for_lock(descriptor, self.folder / LOCK_FILE)
             yield
         finally:
-            os.close(descriptor)  # releases the lock, as the end of the process does
+            os.close(descriptor)  # releases the lock; the end of the process does so, too
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Errors of the file system as errors of the state."""
+    def converted_errors(self) -> Iterator[None]:
+        """Convert errors of the file system to errors of the state."""
         try:
             yield
         except OSError as error:
@@ -164,7 +166,7 @@ class ServingFile:
 
 
 def wait_for_lock(descriptor: int, path: Path) -> None:
-    """Raises ServingStateError."""
+    """Wait for the lock of a file. Raises ServingStateError."""
     try:
         if not lock_within(descriptor, LOCK_SECONDS):
             raise ServingStateError(f"another process has held {path} for {LOCK_SECONDS:g} s")
@@ -175,7 +177,7 @@ def wait_for_lock(descriptor: int, path: Path) -> None:
 def audit_entry(
     change: ServingChange, old: ModelState, new: ModelState, generation: int, content: bytes
 ) -> dict[str, Any]:
-    """The entry of a change: the fields of the model's state that differ, before and after."""
+    """The audit entry of a change, with the fields of the model's state that differ, before and after."""
     values = [model.model_dump(mode="json") for model in (old, new)]
     differing = [name for name in values[0] if values[0][name] != values[1][name]]
     return {

@@ -1,4 +1,5 @@
-"""Which versions are served: the content of `serving.json`. No entry for a model: its newest good version."""
+"""The content of `serving.json`: which versions are served. Of a model without an entry, the newest valid version is
+served."""
 
 import json
 from collections.abc import Mapping
@@ -27,15 +28,15 @@ Percent = Annotated[int | float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class ServingStateError(Exception):
-    """The serving state cannot be read or changed; the message is one line with the reason."""
+    """The serving state cannot be read or changed. The message contains the reason in one line."""
 
 
 class InvalidServingState(ServingStateError):  # noqa: N818 - the name describes the error
-    """A `serving.json` that is not valid."""
+    """The content of `serving.json` is invalid."""
 
 
 class ChangeRefused(ServingStateError):  # noqa: N818 - the name describes the error
-    """A change that contradicts the state: nothing was changed."""
+    """A change contradicts the state. Nothing was changed."""
 
 
 class ServingDocument(BaseModel):
@@ -45,11 +46,11 @@ class ServingDocument(BaseModel):
 
 
 class AutomaticRollback(ServingDocument):
-    """Returns all traffic to the champion when the challenger is worse, after this many rows of the challenger."""
+    """Returns all traffic to the champion if the challenger is worse, after a minimum number of challenger rows."""
 
     after_rows: Annotated[int, Field(ge=1)] = AFTER_ROWS
     feedback: bool = True
-    """Whether the truth that clients report can end the canary. Written to the file only if false."""
+    """Whether the true values that clients report can end the canary. Written to the file only if false."""
 
     @model_serializer
     def _without_default(self) -> dict[str, Any]:
@@ -59,8 +60,8 @@ class AutomaticRollback(ServingDocument):
 class Traffic(ServingDocument):
     """The share of requests of each alias in percent, written as `{"champion": 95, "challenger": 5}`.
 
-    0: the version is loaded and receives no requests. An alias `rollback` has no share: in the file, this name is
-    another field.
+    With the share 0 a version is loaded but receives no requests. An alias `rollback` cannot have a share, because this
+    name is another field in the file.
     """
 
     shares: dict[Alias, Percent]
@@ -75,7 +76,7 @@ class Traffic(ServingDocument):
         return flat | ({"rollback": value["rollback"]} if value.get("rollback") is not None else {})
 
     @model_validator(mode="after")
-    def _adds_up(self) -> Self:
+    def _check_shares(self) -> Self:
         if "rollback" in self.shares:
             raise ValueError("the alias 'rollback' cannot have a share; choose another name")
         if CHAMPION not in self.shares:
@@ -92,27 +93,27 @@ class Traffic(ServingDocument):
 
 
 class Shadow(ServingDocument):
-    """A share of the rows is predicted by a second version, too; its answers are compared and never returned."""
+    """A second version also predicts a share of the rows. Its answers are compared but never returned."""
 
     alias: Alias
     share: Annotated[int | float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class ModelState(ServingDocument):
-    """Which versions of one model are served."""
+    """The served versions of one model."""
 
     champion: VersionNumber | None = None
-    """None: the newest good version."""
+    """The champion; None for the newest valid version."""
     history: tuple[VersionNumber, ...] = ()
-    """Earlier champions, the last one before the present one at the end. A rollback returns to it."""
+    """Earlier champions; a rollback returns to the last of them."""
     rolled_back: VersionNumber | None = None
     """The champion that the last rollback replaced, until the next promotion."""
     chosen_by_person: bool = False
-    """Whether a person chose the champion: a training run replaces it only with --promote."""
+    """Whether a person chose the champion. A training run then replaces it only with --promote."""
     aliases: dict[Alias, VersionNumber] = {}
-    """Aliases besides `champion`."""
+    """All aliases except `champion`."""
     traffic: Traffic | None = None
-    """None: all requests to the champion."""
+    """The shares of the requests; None if the champion receives all of them."""
     shadow: Shadow | None = None
     served: bool = True
 
@@ -124,7 +125,7 @@ class ModelState(ServingDocument):
         return value
 
     @model_validator(mode="after")
-    def _aliases_are_known(self) -> Self:
+    def _check_aliases(self) -> Self:
         if CHAMPION in self.aliases:
             raise ValueError("aliases: the champion is written as the field `champion`")
         for alias in self.traffic.shares if self.traffic else ():
@@ -141,29 +142,29 @@ class ModelState(ServingDocument):
 
 
 class ServingState(ServingDocument):
-    """The content of `serving.json`. `generation` grows with each change."""
+    """The content of `serving.json`. `generation` increases with each change."""
 
     format: Literal[1] = 1
     generation: Annotated[int, Field(ge=0)] = 0
     models: dict[ModelName, ModelState] = {}
 
     def model(self, name: str) -> ModelState:
-        """The state of a model, the default state if the file has none."""
+        """The state of a model; the default state if the file has none."""
         return self.models.get(name, ModelState())
 
     def with_model(self, name: str, model: ModelState, generation: int) -> "ServingState":
-        """This state with a new state of one model. A default state is not stored."""
+        """The same state with a new state of one model. A default state is not stored."""
         others = {other: state for other, state in self.models.items() if other != name}
         return ServingState(generation=generation, models=others if model == ModelState() else {**others, name: model})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read `serving.json`. Raises InvalidServingState with the place of the first error."""
+        """Parse `serving.json`. Raises InvalidServingState with the place of the first error."""
         try:
             return cls.model_validate(json.loads(text))
         except ValidationError as error:
             raise InvalidServingState(first_problem(error)) from error
-        except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
+        except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
             raise InvalidServingState(f"not JSON: {' '.join(str(error).split())}") from error
 
     def to_json(self) -> str:

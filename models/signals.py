@@ -1,4 +1,4 @@
-"""Signals that end a command like Ctrl-C."""
+"""Handling of signals that end a command like Ctrl-C."""
 
 import signal
 import threading
@@ -9,15 +9,15 @@ from typing import Any
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, so that the command can clean up.
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, so that the command can clean up.
 
-    A signal that is ignored already (nohup) stays ignored.
+    A signal that is already ignored, as with nohup, remains ignored.
     """
     before: dict[signal.Signals, Any] = {}
 
     def interrupt(number: int, frame: object) -> None:
         for other in before:
-            signal.signal(other, signal.SIG_IGN)  # nothing interrupts the cleanup
+            signal.signal(other, signal.SIG_IGN)  # no signal may interrupt the cleanup
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():

@@ -1,7 +1,7 @@
-"""`model.sig` of a version: a signature of all its files, as the package model-signing writes and verifies it.
+"""The signature of all files of a version, `model.sig`, in the format of the package model-signing.
 
-The file is a Sigstore bundle: its DSSE envelope holds a signed in-toto statement with the SHA-256 of each file. The
-keys are elliptic curve keys; no network is needed. Needs the library cryptography (the extra `signing`).
+The file is a Sigstore bundle: its DSSE envelope contains a signed in-toto statement with the SHA-256 of each file. The
+keys are elliptic curve keys. Signatures need no network, but the library cryptography (the extra `signing`).
 """
 
 import base64
@@ -36,12 +36,12 @@ PublicKeys = Mapping[str, ec.EllipticCurvePublicKey]
 
 
 class KeyFileError(ValueError):
-    """A file that holds no key for signatures of versions; the message names it."""
+    """A file contains no key for signatures of versions. The message names the file."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The content of `model.sig`. payload: the statement, JSON. key: the `key_hash` of the signing key."""
+    """The content of `model.sig`. payload: the statement, as JSON. key: the `key_hash` of the signing key."""
 
     payload: bytes
     signature: bytes
@@ -60,7 +60,7 @@ class Bundle:
 
     @classmethod
     def from_json(cls, text: bytes) -> "Bundle":
-        """Raises AlteredVersion unless `to_json` gives the same document: no bit of the file may differ."""
+        """Parse a bundle. Raises AlteredVersion unless `to_json` returns the same document."""
         try:
             document = json.loads(text)
             envelope, material = document["dsseEnvelope"], document["verificationMaterial"]
@@ -75,26 +75,27 @@ class Bundle:
 
 
 def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """A private key in PEM. Raises KeyFileError."""
+    """Read a private key in PEM. Raises KeyFileError."""
     try:
         key = _read_key(path, "private", lambda pem: serialization.load_pem_private_key(pem, None))
     except TypeError as error:
         raise KeyFileError(f"{path} is encrypted; expected a private key without a passphrase") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in HASHES:
-        raise _other_curve(path)
+        raise _curve_error(path)
     return key
 
 
 def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
-    """A public key in PEM. Raises KeyFileError."""
+    """Read a public key in PEM. Raises KeyFileError."""
     key = _read_key(path, "public", serialization.load_pem_public_key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
-        raise _other_curve(path)
+        raise _curve_error(path)
     return key
 
 
 def _read_key(path: Path, kind: str, load: Callable[[bytes], Any]) -> Any:
-    """A key of any algorithm. kind: private or public. Raises KeyFileError, and TypeError if it is encrypted."""
+    """Read a key of any algorithm. kind: private or public. Raises KeyFileError, and TypeError if the key is
+    encrypted."""
     try:
         return load(path.read_bytes())
     except OSError as error:
@@ -103,18 +104,18 @@ def _read_key(path: Path, kind: str, load: Callable[[bytes], Any]) -> Any:
         raise KeyFileError(f"{path} is not a {kind} key in PEM") from error
 
 
-def _other_curve(path: Path) -> KeyFileError:
+def _curve_error(path: Path) -> KeyFileError:
     return KeyFileError(f"{path} is not a key of one of the curves {', '.join(HASHES)}")
 
 
 def key_hash(key: ec.EllipticCurvePublicKey) -> str:
-    """The SHA-256 of the public key in PEM, by which a bundle names its key."""
+    """The SHA-256 of the public key in PEM, which identifies the key in a bundle."""
     pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(pem).hexdigest()
 
 
 def sign(folder: Path, key: ec.EllipticCurvePrivateKey, name: str) -> str:
-    """Write `model.sig` of a version. name: of the version, informative. Returns the `key_hash`."""
+    """Write `model.sig` of a version. name: the name of the version, for information only. Returns the `key_hash`."""
     payload = statement(name, {file: file_hash(folder / file) for file in signed_files(folder)})
     signature = key.sign(signed_bytes(payload), ec.ECDSA(HASHES[key.curve.name]))
     bundle = Bundle(payload, signature, key_hash(key.public_key()))
@@ -129,7 +130,7 @@ def verify(folder: Path, keys: PublicKeys) -> str:
     """
     path = folder / SIGNATURE_FILE
     if not path.is_file():
-        raise AlteredVersion(f"it is not signed, it has no {SIGNATURE_FILE}")
+        raise AlteredVersion(f"it is not signed: it has no {SIGNATURE_FILE}")
     if path.stat().st_size > MAX_SIGNATURE_BYTES:
         raise AlteredVersion(f"its {SIGNATURE_FILE} is larger than {MAX_SIGNATURE_BYTES} bytes")
     bundle = Bundle.from_json(path.read_bytes())
@@ -146,7 +147,7 @@ def verify(folder: Path, keys: PublicKeys) -> str:
 
 
 def statement(name: str, files: Mapping[str, str]) -> bytes:
-    """The in-toto statement about the files of a version: their SHA-256 by name."""
+    """The in-toto statement about the files of a version. files: their SHA-256 by name."""
     resources = [{"name": file, "algorithm": "sha256", "digest": files[file]} for file in sorted(files)]
     document = {
         "_type": STATEMENT_TYPE,
@@ -158,7 +159,7 @@ def statement(name: str, files: Mapping[str, str]) -> bytes:
 
 
 def signed_hashes(payload: bytes) -> dict[str, str]:
-    """The SHA-256 of each file in a statement. Raises AlteredVersion for one of another type."""
+    """The SHA-256 of each file in a statement. Raises AlteredVersion for a statement of another type."""
     try:
         document = json.loads(payload)
         predicate, (subject,) = document["predicate"], document["subject"]
@@ -179,10 +180,10 @@ def signed_hashes(payload: bytes) -> dict[str, str]:
 
 
 def digest_of(resources: Iterable[Mapping[str, str]]) -> str:
-    """The SHA-256 of the digests of all files, in their order."""
+    """The SHA-256 of the concatenated digests of all files."""
     return hashlib.sha256(b"".join(bytes.fromhex(resource["digest"]) for resource in resources)).hexdigest()
 
 
 def signed_bytes(payload: bytes) -> bytes:
-    """The bytes that are signed: DSSE's encoding of the payload and its type."""
+    """The bytes that are signed: the DSSE encoding of the payload and its type."""
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)

@@ -1,4 +1,4 @@
-"""The model store, which is BentoML's: finds, saves, loads and deletes versions."""
+"""Finds, saves, loads and deletes versions in the model store, which is that of BentoML."""
 
 import contextlib
 import os
@@ -17,25 +17,25 @@ from models.unfinished_folder import discard, unfinished_folder
 from models.version_files import EngineChoice, StoredVersion, StoreError, TrainedVersion
 from models.version_folder import DESCRIPTION_FILE, read_description
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # installed by the extra `signing`
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-MODELS = "models"  # the folder of models in a home of BentoML
+MODELS = "models"  # the folder of models in BENTOML_HOME
 
 
 def location(store: Path | None = None) -> Path:
-    """The folder of models: in `store`, or in BentoML's own store."""
+    """The folder of models, in `store` or by default in BentoML's store."""
     if store is not None:
         return store / MODELS if (store / MODELS).is_dir() else store
     return store_library_hooks.bentoml_folder()
 
 
-def home(store: Path | None = None) -> Path:
-    """The folder of `serving.json` and the audit, the same for every way to name a store.
+def serving_folder(store: Path | None = None) -> Path:
+    """The folder of `serving.json` and the audit, independent of how the store is specified.
 
-    For a home of BentoML and for its folder of models that is the home; for any other folder it is `store` itself. A
-    `serving.json` in the folder of models takes precedence: a server that sees this folder only, as a mounted volume,
-    has written it. Raises ServingStateError if both folders have one.
+    For BENTOML_HOME and its folder of models this is BENTOML_HOME; for any other folder it is `store` itself. A
+    `serving.json` in the folder of models takes precedence, because it was written by a server to which only this
+    folder was mounted. Raises ServingStateError if both folders contain one.
     """
     models = location(store)
     is_in_home = store is None or models != store or (store.name == MODELS and is_bentoml_home(store.parent))
@@ -44,21 +44,21 @@ def home(store: Path | None = None) -> Path:
         return models.parent if is_in_home else models
     if of_home.is_file():
         raise ServingStateError(
-            f"{own} and {of_home} both say which versions are served: keep the one that is right, and delete the other"
+            f"{own} and {of_home} both specify which versions are served: keep the correct file, and delete the other"
         )
     return models
 
 
 def is_bentoml_home(folder: Path) -> bool:
-    """Whether BentoML, or a change of versions, has used this folder as BENTOML_HOME."""
+    """Whether this folder has been used as BENTOML_HOME, by BentoML or by a change of versions."""
     return (folder / "bentos").is_dir() or (folder / SERVING_FILE).is_file()
 
 
 def versions(store: Path | None = None) -> tuple[dict[str, list[StoredVersion]], list[str]]:
-    """Models of this project by name, with their versions, newest first; and the tags of all other models."""
+    """The versions of this project's models by name, newest first, and the tags of all other models."""
     place = location(store)
     if (place / "features.json").is_file():
-        single = unpacked(place)
+        single = unpacked_version(place)
         return {single.name: [single]}, []
     ours: dict[str, list[StoredVersion]] = {}
     others = []
@@ -73,22 +73,22 @@ def versions(store: Path | None = None) -> tuple[dict[str, list[StoredVersion]],
     return ours, others
 
 
-def unpacked(folder: Path) -> StoredVersion:
-    """The version whose files lie in this folder itself, as after unpacking an export."""
+def unpacked_version(folder: Path) -> StoredVersion:
+    """The version whose files are directly in this folder, as after unpacking an export."""
     try:
         name = str(version_files.read_json(folder / "features.json")["name"])
     except (OSError, ValueError, LookupError, TypeError):
-        name = folder.name  # `load` reports what is invalid
+        name = folder.name  # `load` reports the error
     try:
         number = read_description(folder).get("version", "")
         version = int(number) if number.isdecimal() else 1
-    except (OSError, ValueError):  # there is none, or a number with thousands of digits
+    except (OSError, ValueError):  # no description, or a number with thousands of digits
         version = 1
     return StoredVersion(name, version, folder)
 
 
 def check_writable() -> None:
-    """Raises StoreError if no version can be stored; checked before training starts."""
+    """Raises StoreError if no version can be stored. It is called before training starts."""
     folder = location()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,9 +99,9 @@ def check_writable() -> None:
 
 
 def save(trained: TrainedVersion, signing_key: "EllipticCurvePrivateKey | None" = None) -> StoredVersion:
-    """Store a version under the next number. It is loaded and checked first; after a failure nothing is left.
+    """Store a version under the next number. It is first loaded and checked; after an error no files are left.
 
-    signing_key: signs it, before it appears in the store.
+    signing_key: the key with which the version is signed before it appears in the store.
     """
     store, name = location(), trained.schema.name
     try:
@@ -122,7 +122,7 @@ def save(trained: TrainedVersion, signing_key: "EllipticCurvePrivateKey | None" 
 
 
 def environment_trusted_keys() -> trusted_keys.KeyPaths:
-    """The keys in TABSERVE_TRUSTED_KEYS, for programs without the settings of a server. Raises StoreError."""
+    """The keys in TABSERVE_TRUSTED_KEYS, for programs without server settings. Raises StoreError."""
     try:
         return trusted_keys.configured()
     except trusted_keys.TrustedKeysError as error:
@@ -132,7 +132,7 @@ def environment_trusted_keys() -> trusted_keys.KeyPaths:
 def _publish(
     folder: Path, store: Path, trained: TrainedVersion, signing_key: "EllipticCurvePrivateKey | None"
 ) -> StoredVersion:
-    """Rename the folder of a complete version to the next number that is free."""
+    """Rename the folder of a complete version to the next free number."""
     name = trained.schema.name
     labels = {"framework": "keras" if trained.keras is not None else "numpy", "task": trained.schema.task}
     while True:
@@ -151,22 +151,22 @@ def _publish(
             os.rename(folder, stored.path)
         except OSError:
             if stored.path.exists() or not stored.path.parent.exists():
-                continue  # another training took the number, or the last version was deleted meanwhile
+                continue  # another training used the number, or the last version was deleted meanwhile
             raise
-        with contextlib.suppress(OSError):  # the version is complete, and seen by everybody
+        with contextlib.suppress(OSError):  # the version is complete and visible
             sync_folder(stored.path.parent)
-            sync_folder(store)  # which may have a new folder for the model
+            sync_folder(store)  # the model's folder may be new
         return stored
 
 
 def next_version(name: str) -> int:
-    """One more than the highest number in the store, also of models of other projects."""
+    """One more than the highest version number of this model in the store, including versions of other projects."""
     taken = [int(folder.name) for folder in (location() / name).glob("*/") if folder.name.isdecimal()]
     return max(taken, default=0) + 1
 
 
 def remove(stored: StoredVersion) -> None:
-    """Delete a version, which disappears at once."""
+    """Delete a version, which disappears by one rename."""
     discard(stored.path)
     with contextlib.suppress(OSError):
         _remove_if_empty(model := stored.path.parent)
@@ -174,23 +174,24 @@ def remove(stored: StoredVersion) -> None:
 
 
 def _remove_if_empty(model: Path) -> None:
-    """Remove the folder of a model without versions."""
+    """Remove the folder of a model if it contains no versions."""
     if not any(model.glob("*/")):
         (model / "latest").unlink(missing_ok=True)
         model.rmdir()
 
 
 def load(stored: StoredVersion, engine: EngineChoice = "auto", trusted_keys: Sequence[Path] = ()) -> TabularModel:
-    """Read a version, build its engine and check its golden rows. Raises StoreError.
+    """Read a version, create its engine and check its golden rows. Raises StoreError.
 
-    trusted_keys: files and folders of public keys, of which one must have signed it; none: signatures are not checked.
+    trusted_keys: files and folders of public keys, one of which must have signed the version; if empty, signatures are
+    not checked.
     """
     try:
         model = version_files.read(stored, engine, trusted_keys=trusted_keys)
         golden_rows.check(model)
     except StoreError:
         raise
-    except Exception as error:  # a damaged file can make NumPy, Keras or pydantic raise anything
+    except Exception as error:  # for a damaged file NumPy, Keras or pydantic can raise any exception
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StoreError(f"{stored.tag} in {stored.path} cannot be read: {truncate(reason, 300)}") from error
     return model

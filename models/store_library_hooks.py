@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.library_hook import LibraryHook, first_problem, is_equal
+from models.library_hook import LibraryHook, equality_problem, first_problem
 
 
 def bentoml_folder() -> Path:
-    """Where BentoML keeps its models; inside a Bento this is the Bento's own folder of models."""
+    """The folder in which BentoML stores models; inside a Bento it is the Bento's folder of models."""
     from bentoml._internal.configuration.containers import BentoMLContainer
 
     return Path(BentoMLContainer.model_store.get()._path)
 
 
 def description(tag: str, labels: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
-    """The content of `model.yaml`, by which BentoML knows a version."""
+    """The content of `model.yaml`, the description by which BentoML identifies a version."""
     from bentoml import Tag
     from bentoml._internal.models import model
 
@@ -35,7 +35,7 @@ def description(tag: str, labels: Mapping[str, str], metadata: Mapping[str, Any]
 
 
 def _check_folder() -> str | None:
-    bentoml_folder()  # raises if it has no such attribute
+    bentoml_folder()  # raises an error if there is no such attribute
     return None
 
 
@@ -44,8 +44,8 @@ def _check_layout() -> str | None:
     from bentoml._internal.models import model
 
     return first_problem(
-        is_equal("the path of a tag", bentoml.Tag("name", "1").path(), "name/1"),
-        is_equal("the name of a model's description", model.MODEL_YAML_FILENAME, "model.yaml"),
+        equality_problem("the path of a tag", bentoml.Tag("name", "1").path(), "name/1"),
+        equality_problem("the name of a model's description", model.MODEL_YAML_FILENAME, "model.yaml"),
     )
 
 
@@ -54,8 +54,8 @@ def _check_description() -> str | None:
 
     read = model.ModelInfo.from_yaml_file(io.StringIO(description("name:1", {"task": "binary"}, {"target": "y"})))
     return first_problem(
-        is_equal("the tag of a description", str(read.tag), "name:1"),
-        is_equal("the labels of a description", read.labels, {"task": "binary"}),
+        equality_problem("the tag of a description", str(read.tag), "name:1"),
+        equality_problem("the labels of a description", read.labels, {"task": "binary"}),
     )
 
 

@@ -1,7 +1,7 @@
-"""The local copy of a store at a URL: a folder of models that servers and commands read like any other store.
+"""The local mirror of a store at a URL: a folder of models that servers and commands read like any other store.
 
-`mirror.json` names the URL and which uploads the copied versions are. A version is downloaded to an unfinished folder,
-checked, and appears by a rename; `serving.json` is copied after the versions that it names.
+`mirror.json` contains the URL and the uploads of the copied versions. A version is downloaded to an unfinished folder,
+checked, and appears by a rename. `serving.json` is copied after the versions to which it refers.
 """
 
 import contextlib
@@ -36,19 +36,20 @@ DIGEST_CHARACTERS = 12
 
 
 class NotCopied(StoreError):  # noqa: N818 - the name describes the error
-    """A version that the store has cannot be copied: it is damaged, or the disk is full."""
+    """A version in the store cannot be copied because it is damaged or the disk is full."""
 
 
 @dataclass(frozen=True)
 class StoreMirror:
-    """folder: of the copy. url: of the store. limit: bytes of the copied versions."""
+    """The mirror of a store. folder: that of the copies. url: that of the store. limit: the maximum bytes of all
+    copies."""
 
     folder: Path
     url: str
     limit: int = DEFAULT_BYTES
 
     def create_folder(self) -> None:
-        """Raises ObjectStoreError."""
+        """Create the folder of the mirror if it does not exist. Raises ObjectStoreError."""
         try:
             (self.folder / MODELS).mkdir(parents=True, exist_ok=True)
             if read_mirror_file(self.folder) is None:
@@ -61,7 +62,8 @@ class StoreMirror:
 
     @property
     def objects(self) -> ObjectStore:
-        """Opened when it is needed first: most workers of a server only read the copy. Raises ObjectStoreError."""
+        """The object store, opened at the first use because most workers only read the copies. Raises
+        ObjectStoreError."""
         try:
             return open_object_store(self.url)
         except ValueError as error:
@@ -75,22 +77,22 @@ class StoreMirror:
         return self.folder / MODELS / name / str(version)
 
     def stored(self) -> dict[str, list[StoredVersion]]:
-        """The versions of the store, copied or not, newest first. Raises ObjectStoreError."""
+        """All versions of the store, copied or not, newest first. Raises ObjectStoreError."""
         return {
             name: [StoredVersion(name, one.version, self.path_of(name, one.version)) for one in own]
             for name, own in self.remote.list().versions.items()
         }
 
     def fetch(self, name: str, version: int) -> None:
-        """Copy a version if it is not copied yet. Raises StoreError or ObjectStoreError."""
+        """Copy a version if there is no copy of it. Raises StoreError or ObjectStoreError."""
         found = self.remote.list().find(name, version)
         if found is None:
             raise StoreError(f"there is no {name}:{version} in {self.url}")
         with self.locked():
-            self.copy(found, {found.tag, *self._served()})
+            self.copy(found, {found.tag, *self._served_tags()})
 
-    def _served(self) -> set[str]:
-        """The versions that the copied `serving.json` names."""
+    def _served_tags(self) -> set[str]:
+        """The versions to which the copied `serving.json` refers."""
         state = ServingFile(self.folder).read()
         named = ((name, (own.champion, *own.aliases.values(), *own.history[-1:])) for name, own in state.models.items())
         return {f"{name}:{version}" for name, versions in named for version in versions}
@@ -103,20 +105,20 @@ class StoreMirror:
                 self.remote.remove(found)
         with self.locked():
             for stored in versions:
-                self.drop(stored)
+                self.remove_copy(stored)
 
-    def has(self, version: RemoteVersion) -> bool:
-        """Whether this upload is copied."""
-        return self.path_of(version.name, version.version).is_dir() and self._copied().get(version.tag) == key_of(
-            version
-        )
+    def is_copied(self, version: RemoteVersion) -> bool:
+        """Whether there is a copy of this upload."""
+        return self.path_of(version.name, version.version).is_dir() and self._copied_uploads().get(
+            version.tag
+        ) == upload_id(version)
 
     def copy(self, version: RemoteVersion, keep: set[str]) -> None:
-        """Copy a version. Other copies except those to keep may be removed to make room. The caller holds the lock.
+        """Copy a version. Copies that are not in `keep` may be removed to free space. The caller holds the lock.
 
         Raises NotCopied or ObjectStoreError.
         """
-        if self.has(version):
+        if self.is_copied(version):
             return
         self._make_space(version, keep)
         path = self.path_of(version.name, version.version)
@@ -130,7 +132,7 @@ class StoreMirror:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.rename(folder, path)
             sync_folder(path.parent)
-            self._write_copied({**self._copied(), version.tag: key_of(version)})
+            self._write_copied({**self._copied_uploads(), version.tag: upload_id(version)})
         except (AlteredVersion, trusted_keys.TrustedKeysError) as error:
             raise NotCopied(f"{version.tag} in {self.url} is not used: {error}") from error
         except OSError as error:
@@ -138,13 +140,13 @@ class StoreMirror:
             raise NotCopied(f"{version.tag} cannot be copied to {self.folder}: {reason}") from error
 
     def _make_space(self, version: RemoteVersion, keep: set[str]) -> None:
-        """Remove copies, the lowest numbers first, until a version fits. Raises NotCopied."""
+        """Remove copies, the lowest version numbers first, until there is space for a version. Raises NotCopied."""
         copies = {stored.tag: stored for stored in self.copies() if stored.tag != version.tag}
         sizes = {tag: folder_size(stored.path) for tag, stored in copies.items()}
         for tag in sorted(copies.keys() - keep, key=lambda tag: copies[tag].version):
             if sum(sizes.values()) + version.size <= self.limit:
                 break
-            self.drop(copies[tag])
+            self.remove_copy(copies[tag])
             del sizes[tag]
         if sum(sizes.values()) + version.size > self.limit:
             raise NotCopied(
@@ -153,11 +155,11 @@ class StoreMirror:
             )
 
     def copies(self) -> list[StoredVersion]:
-        """The versions that are copied."""
+        """The copied versions."""
         folders = (self.folder / MODELS).glob("*/*/")
         return [StoredVersion(path.parent.name, int(path.name), path) for path in folders if path.name.isdecimal()]
 
-    def drop(self, stored: StoredVersion) -> None:
+    def remove_copy(self, stored: StoredVersion) -> None:
         """Remove a copy. The caller holds the lock."""
         with contextlib.suppress(OSError):
             discard(stored.path)
@@ -165,7 +167,7 @@ class StoreMirror:
             stored.path.parent.rmdir()
 
     def check_copies(self) -> None:
-        """Remove copies that are damaged, and the leftovers of interrupted copying. The caller holds the lock."""
+        """Remove damaged copies and the leftovers of interrupted copies. The caller holds the lock."""
         remove_leftovers(self.folder / MODELS)
         for stored in self.copies():
             try:
@@ -174,9 +176,9 @@ class StoreMirror:
             except (AlteredVersion, OSError):
                 intact = False
             if not intact:
-                self.drop(stored)
+                self.remove_copy(stored)
 
-    def _copied(self) -> Mapping[str, str]:
+    def _copied_uploads(self) -> Mapping[str, str]:
         """The upload of each copied version, by tag."""
         document = read_mirror_file(self.folder) or {}
         found = document.get("versions")
@@ -187,7 +189,7 @@ class StoreMirror:
 
     @contextlib.contextmanager
     def locked(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold the lock of the copy. Raises ObjectStoreError if another process holds it."""
+        """Hold the lock of the mirror. Raises ObjectStoreError if another process holds it."""
         try:
             descriptor = os.open(self.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -205,18 +207,18 @@ class StoreMirror:
 
 
 def mirror_of(folder: Path | None) -> StoreMirror | None:
-    """The mirror whose copy is in this folder; None if it is an ordinary store."""
+    """The mirror in this folder; None if the folder is a local store."""
     document = None if folder is None else read_mirror_file(folder)
     if folder is None or document is None:
         return None
-    return StoreMirror(folder, str(document["url"]), limit_of(os.environ))
+    return StoreMirror(folder, str(document["url"]), read_limit(os.environ))
 
 
 def open_mirror(url: str, environ: Mapping[str, str] = os.environ) -> StoreMirror:
-    """The mirror of a URL, whose folder is created. Raises ValueError if it cannot be used."""
+    """The mirror of a URL; its folder is created if necessary. Raises ValueError if the store cannot be used."""
     url = url.rstrip("/")
     check_url(url)
-    mirror = StoreMirror(mirror_folder(url, environ), url, limit_of(environ))
+    mirror = StoreMirror(mirror_folder(url, environ), url, read_limit(environ))
     try:
         mirror.create_folder()
     except ObjectStoreError as error:
@@ -225,7 +227,7 @@ def open_mirror(url: str, environ: Mapping[str, str] = os.environ) -> StoreMirro
 
 
 def mirror_folder(url: str, environ: Mapping[str, str]) -> Path:
-    """The folder of a URL, below TABSERVE_STORE_CACHE or the user's folder for caches."""
+    """The folder for the mirror of a URL, in TABSERVE_STORE_CACHE or the user's cache folder."""
     named = environ.get(FOLDER_VARIABLE, "").strip()
     home = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     base = Path(named).expanduser().absolute() if named else home / "tabserve" / "stores"
@@ -233,13 +235,13 @@ def mirror_folder(url: str, environ: Mapping[str, str]) -> Path:
     return base / f"{words}-{hashlib.sha256(url.encode()).hexdigest()[:DIGEST_CHARACTERS]}"
 
 
-def limit_of(environ: Mapping[str, str]) -> int:
+def read_limit(environ: Mapping[str, str]) -> int:
     text = environ.get(BYTES_VARIABLE, "").strip()
     return int(text) if text.isdecimal() else DEFAULT_BYTES
 
 
 def read_mirror_file(folder: Path) -> dict[str, Any] | None:
-    """The URL and the uploads that the folder is a copy of; None if it is an ordinary folder."""
+    """The content of `mirror.json`; None if the folder is not a mirror."""
     try:
         document = json.loads((folder / MIRROR_FILE).read_bytes())
         return document if isinstance(document, dict) and isinstance(document.get("url"), str) else None
@@ -252,8 +254,8 @@ def write_mirror_file(folder: Path, url: str, versions: Mapping[str, str]) -> No
     replace_file(folder / MIRROR_FILE, json.dumps(document, indent=1).encode() + b"\n")
 
 
-def key_of(version: RemoteVersion) -> str:
-    """A value that changes when another version is uploaded under the same number."""
+def upload_id(version: RemoteVersion) -> str:
+    """A value that changes if another version is uploaded under the same number."""
     return str(version.manifest and version.manifest.e_tag)
 
 

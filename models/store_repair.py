@@ -1,7 +1,7 @@
-"""Removes the leftovers of a killed training from the store: unfinished folders, and a wrong `latest`.
+"""Repairs the store after a killed training: removes unfinished folders and corrects `latest`.
 
-`latest` is BentoML's file in the folder of a model, which names the newest version. This project finds versions by
-their folders; BentoML's own commands need the file.
+`latest` is a file of BentoML in the folder of a model with the name of the newest version. The commands of BentoML need
+it; this project finds versions by their folders.
 """
 
 import contextlib
@@ -19,7 +19,8 @@ OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
 def repair_store(store: Path) -> list[str]:
-    """Repair a folder of models. Returns a sentence for each repair; nothing if the store cannot be changed."""
+    """Repair a folder of models. Returns a sentence for each repair. A store that cannot be changed is left as it
+    is."""
     repairs = []
     if removed := unfinished_folder.remove_leftovers(store):
         repairs.append(f"removed {removed} unfinished version(s) that an interrupted training left in {store}")
@@ -30,7 +31,7 @@ def repair_store(store: Path) -> list[str]:
 
 
 def write_latest(model: Path) -> None:
-    """Name the newest version in `latest`, at once: a reader sees the old or the new content."""
+    """Write the name of the newest version to `latest` atomically."""
     newest = _newest(model)
     if newest is not None:
         replace_file(model / "latest", newest.encode())
@@ -46,7 +47,7 @@ def _repair_latest(latest: Path) -> list[str]:
 
 
 def _newest(model: Path) -> str | None:
-    """The name of the version that was created last, as BentoML chooses it; None if there is none."""
+    """The name of the version that was created last, which is the newest for BentoML; None if there is none."""
     complete = [folder for folder in model.glob("*/") if (folder / DESCRIPTION_FILE).is_file()]
     return max(complete, key=_age_order).name if complete else None
 

@@ -1,4 +1,4 @@
-"""A part of a version that is stored as a separate JSON file."""
+"""The base class for parts of a version that are stored as separate JSON files."""
 
 from typing import Self
 
@@ -9,13 +9,14 @@ from models.validation_problem import first_problem
 
 
 class StoredDocument(BaseModel):
-    """Immutable. Fields that are not set are left out of the file, so that earlier versions can read it."""
+    """A part of a version in a JSON file. Immutable. Fields that are not set are left out of the file, so that earlier
+    releases can read it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read the file's content. Raises SchemaError with the place of the first error."""
+        """Parse the content of the file. Raises SchemaError with the place of the first error."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A model of one table: schema, encoder and engine."""
+"""A model of a table: schema, encoder and engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,17 +17,17 @@ from models.outputs import Outputs
 from models.probabilities import Float32Matrix, probabilities
 from models.schema import FeatureSchema
 
-if TYPE_CHECKING:  # imported by the versions that have them
+if TYPE_CHECKING:  # imported only for versions that have them
     from models.drift.reference import DriftReference
     from models.explanation.background import Background
     from models.uncertainty import Uncertainty
 
 Prediction = dict[str, Any]
-SCALE, GROUP = "scale", "group"  # extras of the outputs, for intervals and label sets
+SCALE, GROUP = "scale", "group"  # names in `Outputs.extras`, for intervals and label sets
 
 
 class Engine(Protocol):
-    """Computes the network's outputs for encoded rows. Safe to call from several threads at once."""
+    """Computes the network's outputs for encoded rows. Thread-safe."""
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class Engine(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why this engine was selected, in a sentence."""
+        """The reason why this engine was selected, as a sentence."""
         ...
 
     def outputs(self, x: Float32Matrix) -> Float32Matrix:
@@ -46,15 +46,15 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class GoldenRows:
-    """Rows with their predictions at training. A version that predicts otherwise is not served."""
+    """Rows with their predictions in training. A version with different predictions is not served."""
 
     rows: list[dict[str, Any]]
-    answers: list[list[float]]  # per row [value] or the probability of each class
+    answers: list[list[float]]  # for each row [value], or the probability of each class
 
 
 @dataclass(frozen=True)
 class TabularModel:
-    """One version of one model, ready to predict. Immutable, and safe to call from several threads at once."""
+    """One version of a model, ready to predict. Immutable and thread-safe."""
 
     version: str
     schema: FeatureSchema
@@ -71,7 +71,7 @@ class TabularModel:
     scale_limits: Limits = NO_LIMITS  # limits of the scaled engine's log scale
     wants_scale: bool = False  # see `with_scale`
     own_spec: OutputSpec | None = None  # see `with_spec`
-    folder: Path | None = None  # contains its files; None for a model that exists only in memory
+    folder: Path | None = None  # the folder of its files; None for a model that exists only in memory
 
     @property
     def name(self) -> str:
@@ -84,14 +84,14 @@ class TabularModel:
     @cached_property
     def output_spec(self) -> OutputSpec:
         """The output columns."""
-        return self.own_spec or OutputSpec.of(self.schema)
+        return self.own_spec or OutputSpec.from_schema(self.schema)
 
     def with_spec(self, spec: OutputSpec) -> "TabularModel":
         """The same model with these output columns."""
         return replace(self, own_spec=spec)
 
     def predict(self, frame: Frame) -> Outputs:
-        """Validated rows -> values in the target's unit, or probabilities that sum to 1."""
+        """Predict validated rows: values in the target's unit, or probabilities that sum to 1."""
         outputs = self.predict_encoded(self.encoder.encode(frame))
         if not self.wants_scale or self.group_column is None:
             return outputs
@@ -99,14 +99,15 @@ class TabularModel:
 
     @cached_property
     def group_column(self) -> int | None:
-        """The column of the codes whose levels have their own scores, if any."""
+        """The column of `Frame.codes` whose levels have their own scores, if any."""
         if self.uncertainty is None or self.uncertainty.category is None:
             return None
         return [feature.name for feature in self.schema.categorical].index(self.uncertainty.category)
 
     @cached_property
     def with_scale(self) -> "TabularModel":
-        """The same model that also outputs what intervals need: the scale of each error, and its group."""
+        """The same model, which also outputs the scale and the group of each row's error, for intervals and label
+        sets."""
         if self.scaled_engine is None:
             return replace(self, wants_scale=True)
         return replace(self, engine=self.scaled_engine, wants_scale=True)
@@ -125,7 +126,8 @@ class TabularModel:
         return Outputs(probabilities(outputs))
 
     def _with_scales(self, outputs: Float32Matrix) -> Outputs:
-        """outputs: (rows, 2), value and log scale. A single row by Python's arithmetic, which takes half as long."""
+        """Convert outputs (rows, 2), value and log scale. A single row is converted in plain Python, which takes half
+        the time."""
         target = self.encoder.target
         if len(outputs) == 1:
             value, log_scale = outputs[0].tolist()
@@ -134,14 +136,15 @@ class TabularModel:
         return Outputs(target.unscale(outputs[:, :1]), {SCALE: target.scale * scales(outputs[:, 1], self.scale_limits)})
 
     def predict_rows(self, rows: Sequence[Row]) -> Outputs:
-        """Predict rows that are JSON objects and known to be valid."""
+        """Predict rows of JSON values that are known to be valid."""
         return self.predict(self.schema.frames.from_rows(rows))
 
     def present(self, outputs: Outputs) -> list[Prediction]:
-        """The predictions of the API, one per row, without warnings."""
+        """The predictions as in the API, one per row, without warnings."""
         predictions: list[Prediction] = orjson.loads(b"[%s]" % b",".join(self.output_spec.json_entries(outputs)))
         return predictions
 
     def tolerance(self) -> float:
-        """The scale s of "equal means" (docs/api.md): the target's standard deviation, or 1 for probabilities."""
+        """The scale for comparing predictions (docs/api.md): the target's standard deviation, or 1 for
+        probabilities."""
         return self.encoder.target.scale if self.schema.task == "regression" else 1.0

@@ -1,4 +1,4 @@
-"""Text in messages: nearest names, truncation, and how values are rendered."""
+"""Texts for messages: nearest names, truncation, and rendering of values."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,26 +6,27 @@ from typing import Any
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like this one, if any is."""
+    """The known name that is most similar to this name; None if none is similar."""
     folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name[:100].casefold(), folded, n=1)
     return folded[close[0]] if close else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?` for the known name nearest to this one, or nothing."""
+    """The text `, did you mean 'x'?` with the nearest known name; empty if none is similar."""
     near = nearest(name, known)
     return f", did you mean {near!r}?" if near else ""
 
 
 def truncate(text: str, limit: int = 60) -> str:
-    """Text cut to a length that is safe to repeat in a response."""
+    """Truncate a text to a length that is safe in a response."""
     cut = text if len(text) <= limit else text[:limit] + "…"
-    return cut.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
+    return cut.encode("utf-8", "replace").decode()  # a lone surrogate cannot be sent
 
 
 def render(value: object, *, bare: bool = False) -> str:
-    """A JSON value as it reads in a message: text in quotes, numbers as written, containers by their kind."""
+    """A JSON value as text for messages: texts in quotes, numbers as written, and only the type of arrays and
+    objects."""
     if isinstance(value, str):
         return truncate(value) if bare else repr(truncate(value))
     if isinstance(value, bool):
@@ -40,12 +41,12 @@ def render(value: object, *, bare: bool = False) -> str:
 
 
 def class_key(label: str | bool | float) -> str:
-    """A class as the key of `probabilities`: its JSON text."""
+    """The key of a class in `probabilities`: its JSON text."""
     if isinstance(label, bool):
         return "true" if label else "false"
     return str(label)
 
 
 def layer_title(layer: Any) -> str:
-    """A layer or a model of Keras, by its name and class."""
+    """The name and class of a Keras layer or model, for messages."""
     return f"layer {layer.name!r} ({type(layer).__name__})"

@@ -1,9 +1,9 @@
-"""Free text as one number: a linear model of hashed words and character n-grams, fitted to the target in training.
+"""Converts free text to one number by a linear model of hashed words and n-grams, which training fits to the target.
 
-A text is normalised (NFKC, lower case) and cut into words and punctuation marks. Its features are the words, the pairs
-of neighbouring words, and the n-grams of 2 to 5 characters of the words with blanks between them, each hashed to one of
-2**bits buckets, with TF-IDF weights and unit length (Weinberger et al. 2009, arXiv 0902.2206). The hashes are the
-same on every machine and in every version of Python.
+A text is normalised (NFKC, lower case) and split into words and punctuation marks. Its features are the words, the
+pairs of neighbouring words, and the n-grams of 2 to 5 characters of the words with blanks between them. Each is hashed
+to one of 2**bits buckets, with TF-IDF weights and unit length (Weinberger et al. 2009, arXiv 0902.2206). The hashes are
+the same on every machine and in every version of Python.
 """
 
 import base64
@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.normal_form import normal_form
 
-MAX_CHARACTERS = 100_000  # of a text; longer ones are refused
-READ_CHARACTERS = 10_000  # of a text that count, so that a long one takes milliseconds at most
+MAX_CHARACTERS = 100_000  # longer texts are refused
+READ_CHARACTERS = 10_000  # only this number of characters is read, so that a long text takes milliseconds at most
 READ_WORDS = 4_000
 BITS = 14
 LONGEST_GRAM = 5  # characters
 TOKEN = re.compile(r"\w+|[^\w\s]")
-FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that products differ where factors do
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that different numbers have different products
 SALTS = np.arange(1, LONGEST_GRAM + 2, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)
 
 Hashes = npt.NDArray[np.uint64]
@@ -34,9 +34,9 @@ Vector = npt.NDArray[np.float64]
 
 
 class TextScore(BaseModel):
-    """score = bias + Σ weight / √(Σ idf²), sums over the words and n-grams of a text. Immutable.
+    """score = bias + Σ weight / √(Σ idf²), with sums over the words and n-grams of a text. Immutable.
 
-    weights, idf: (2**bits,) as base64 of float16, little-endian.
+    weights, idf: (2**bits,) numbers in float16, little-endian, as base64.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -57,14 +57,15 @@ class TextScore(BaseModel):
         return self
 
     def __eq__(self, other: object) -> bool:
-        """By the fields alone: the arrays that pydantic would compare, too, have no truth value."""
+        """Compare only the fields, because the cached arrays, which pydantic would also compare, have no truth
+        value."""
         if not isinstance(other, TextScore):
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in TextScore.model_fields)
 
     @classmethod
-    def of(cls, bias: float, weights: Vector, idf: Vector) -> Self:
-        """weights, idf: (2**bits,)."""
+    def from_arrays(cls, bias: float, weights: Vector, idf: Vector) -> Self:
+        """Make a score from its arrays. weights, idf: (2**bits,)."""
         bits = len(weights).bit_length() - 1
         return cls(bits=bits, bias=bias, weights=_encoded(weights), idf=_encoded(idf))
 
@@ -77,14 +78,14 @@ class TextScore(BaseModel):
         return _decoded(self.idf) ** 2
 
     def score(self, text: str) -> float:
-        """The number of a text; the bias if it has no word."""
+        """The score of a text; the bias if it has no words."""
         buckets = text_buckets(text, self.bits)
         length = float(self._squares.take(buckets).sum())
         return self.bias + float(self._weights.take(buckets).sum()) / length**0.5 if length > 0.0 else self.bias
 
 
 def text_buckets(text: str, bits: int) -> Buckets:
-    """The buckets of all words and n-grams of a text, one for each occurrence."""
+    """The buckets of all words, pairs of words and n-grams of a text, one for each occurrence."""
     tokens = TOKEN.findall(normalized(text))[:READ_WORDS]
     if not tokens:
         return np.empty(0, dtype=np.intp)
@@ -104,7 +105,7 @@ def text_buckets(text: str, bits: int) -> Buckets:
 
 
 def normalized(text: str) -> str:
-    """The characters of a text that count, in Unicode's normal form KC and lower case."""
+    """The characters of a text that are read, in Unicode's normal form KC and in lower case."""
     text = text[:READ_CHARACTERS]
     return normal_form("NFKC", text).lower()[:READ_CHARACTERS]
 

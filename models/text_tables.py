@@ -1,10 +1,10 @@
-"""Tables as text: columns aligned by blanks, or Markdown."""
+"""Formats tables as text with aligned columns, or as Markdown."""
 
 from collections.abc import Sequence
 
 
 def align_columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
-    """A line for each row; the columns in `left` are aligned to the left, the others to the right."""
+    """A line for each row. The columns in `left` are left-aligned, all others right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -16,12 +16,12 @@ def align_columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> 
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:
-    """A table as text, the first column to the left and the others to the right."""
+    """A table as text, with the first column left-aligned and all others right-aligned."""
     return "\n".join(align_columns(table))
 
 
 def markdown(table: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
-    """A table as Markdown. numbers: align all columns but the first to the right."""
+    """A table as Markdown. numbers: right-align all columns except the first."""
     head, *body = [
         "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in table
     ]

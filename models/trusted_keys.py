@@ -1,4 +1,4 @@
-"""TABSERVE_TRUSTED_KEYS: the files and folders of the public keys whose signatures of versions are accepted."""
+"""The trusted keys, TABSERVE_TRUSTED_KEYS: files and folders of public keys whose signatures are accepted."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.command_line import missing_library
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # installed by the extra `signing`
     from models.signature import PublicKeys
 
 VARIABLE = "TABSERVE_TRUSTED_KEYS"
@@ -15,11 +15,11 @@ KeyPaths = tuple[Path, ...]
 
 
 class TrustedKeysError(ValueError):
-    """Trusted keys that cannot be read; the message names the file."""
+    """Trusted keys cannot be read. The message names the file."""
 
 
 def parse(text: str) -> KeyPaths:
-    """Files and folders, separated by commas. Raises TrustedKeysError unless each holds public keys only."""
+    """Parse files and folders, separated by commas. Raises TrustedKeysError unless each contains public keys only."""
     paths = tuple(Path(part.strip()).expanduser().absolute() for part in text.split(",") if part.strip())
     if not paths:
         raise TrustedKeysError("expected files or folders of public keys, separated by commas")
@@ -28,7 +28,7 @@ def parse(text: str) -> KeyPaths:
 
 
 def configured() -> KeyPaths:
-    """The trusted keys of this process's environment; none: signatures are not checked. Raises TrustedKeysError."""
+    """The trusted keys in the environment; if empty, signatures are not checked. Raises TrustedKeysError."""
     text = os.environ.get(VARIABLE, "").strip()
     try:
         return parse(text) if text else ()
@@ -37,7 +37,8 @@ def configured() -> KeyPaths:
 
 
 def read(paths: Sequence[Path]) -> "PublicKeys":
-    """The public keys in these files, and in all files of these folders but hidden ones. Raises TrustedKeysError."""
+    """Read the public keys in these files and in all files of these folders except hidden files. Raises
+    TrustedKeysError."""
     try:
         from models.signature import KeyFileError, key_hash, read_public_key
     except ModuleNotFoundError as error:

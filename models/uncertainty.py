@@ -1,12 +1,12 @@
 """Intervals and label sets with a stated coverage, by split-conformal prediction.
 
-A score says how far a prediction was from the truth, in a unit that may differ from row to row. For a new row and a
-level l, the interval or the label set are all values with a score up to that of rank ⌈(n + 1) · l⌉ among n held-out
-rows; it holds the truth with probability l or slightly more for any model, if rows come from the same source (Vovk
-et al. 2005; Lei et al. 2018, https://arxiv.org/abs/1604.04173).
+A score is the distance of a prediction from the truth, in a unit that may differ from row to row. For a new row and a
+level l, the interval or the label set contains all values with a score up to that of rank ⌈(n + 1) · l⌉ among n
+held-out rows. For any model it contains the truth with probability l or slightly more if rows come from the same source
+(Vovk et al. 2005; Lei et al. 2018, https://arxiv.org/abs/1604.04173).
 
-Regression: |y - prediction| / scale, where the scale of a row comes from the network (`training.error_scale`).
-Classification: 1 - the probability of the true class.
+The score of a regression is |y - prediction| / scale, where the network computes the scale of a row
+(`training.error_scale`). The score of a classification is 1 - the probability of the true class.
 """
 
 import math
@@ -22,14 +22,15 @@ from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
 
 MIN_GROUP_ROWS = 100  # minimum rows of a group with its own scores
-KNOTS = 160  # stored quantiles of the scores of a group
-TAIL = 40  # the largest scores, which are all stored: high levels depend on single ones
+KNOTS = 160  # number of stored quantiles of a group's scores
+TAIL = 40  # number of largest scores, which are all stored because high levels depend on single scores
 
 Vector = npt.NDArray[np.float64]
 
 
 class Scores(BaseModel):
-    """The sorted scores of n held-out rows, as some of them with their ranks. Scores between them are interpolated."""
+    """The sorted scores of n held-out rows. Some of them are stored with their ranks; scores between them are
+    interpolated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     count: Annotated[int, Field(ge=1)]
@@ -38,7 +39,7 @@ class Scores(BaseModel):
 
     @classmethod
     def fit(cls, scores: Vector) -> Self:
-        """scores: (n,), finite."""
+        """Select the scores to store. scores: (n,), finite."""
         count, ordered = len(scores), np.sort(scores)
         spread = np.linspace(1, count, min(count, KNOTS)).round().astype(int)
         ranks = np.union1d(spread, np.arange(max(1, count - TAIL + 1), count + 1))
@@ -49,7 +50,8 @@ class Scores(BaseModel):
         return self.count / (self.count + 1)
 
     def quantile(self, level: float) -> float:
-        """The score that a share `level` of new rows does not exceed. Raises LevelError above `largest_level`."""
+        """The score that a share `level` of new rows does not exceed. Raises LevelError for levels above
+        `largest_level`."""
         rank = math.ceil((self.count + 1) * level * (1 - 1e-12))
         if rank > self.count:
             raise LevelError(level, self.largest_level)
@@ -57,29 +59,31 @@ class Scores(BaseModel):
 
 
 class LevelError(ValueError):
-    """A level that there are too few scores for."""
+    """There are too few scores for a level."""
 
     def __init__(self, level: float, largest: float) -> None:
-        super().__init__(f"the level {level:g} needs more held-out rows; the largest level is {floor_3(largest):g}")
+        super().__init__(
+            f"the level {level:g} needs more held-out rows; the largest level is {floor_to_3_digits(largest):g}"
+        )
         self.largest = largest
 
 
 class LevelQuantiles(NamedTuple):
-    """The scores that a share of new rows does not exceed: of rows without a group, and by group."""
+    """The scores that a share of new rows does not exceed, for rows without a group and by group."""
 
     everyone: float
     by_group: Mapping[int, float]
 
-    def of(self, groups: Iterable[int]) -> Vector:
-        """(n,): for rows of these groups."""
+    def for_groups(self, groups: Iterable[int]) -> Vector:
+        """The scores (n,) for rows of these groups."""
         return np.array([self.by_group.get(group, self.everyone) for group in groups])
 
 
 class Uncertainty(StoredDocument):
     """The scores of a model, stored as `uncertainty.json`.
 
-    by: the kind of groups: one for all rows, the classes, or the levels of a category, by their code. Codes without a
-    group, such as new levels, take the scores of `everyone`.
+    by: the type of the groups: one group for all rows, the classes, or the levels of a category, by their code. The
+    scores of `everyone` are used for codes without a group, such as new levels.
     """
 
     format: Literal[1] = 1
@@ -89,7 +93,7 @@ class Uncertainty(StoredDocument):
     groups: dict[int, Scores] = Field(default_factory=dict)
 
     def check(self, schema: FeatureSchema) -> None:
-        """Raises SchemaError if it was made for another schema."""
+        """Raises SchemaError if the scores belong to another schema."""
         categories = [feature.name for feature in schema.categorical]
         fits = self.by != "category" or self.category in categories
         if self.by == "class":
@@ -102,11 +106,11 @@ class Uncertainty(StoredDocument):
         return min(scores.largest_level for scores in [self.everyone, *self.groups.values()])
 
     def quantile(self, level: float) -> float:
-        """The value for a row without a group. Raises LevelError."""
+        """The quantile for a row without a group. Raises LevelError."""
         return self.everyone.quantile(level)
 
-    def at(self, level: float) -> LevelQuantiles:
-        """The values of a level, for rows without a group and for each group. Raises LevelError."""
+    def quantiles_at(self, level: float) -> LevelQuantiles:
+        """The quantiles of a level, for rows without a group and for each group. Raises LevelError."""
         by_group = {group: scores.quantile(level) for group, scores in self.groups.items()}
         return LevelQuantiles(self.quantile(level), by_group)
 
@@ -117,10 +121,11 @@ def fit(
     by: Literal["class", "category"] = "class",
     category: str | None = None,
 ) -> Uncertainty:
-    """scores: (n,), of rows that neither trained the model nor chose its settings. groups: (n,) or None.
+    """Fit the uncertainty of a model. scores: (n,) of rows that were used neither for training nor for selecting
+    settings. groups: (n,) or None.
 
-    Groups of a category below MIN_GROUP_ROWS have no separate scores. Either all classes have separate scores or none
-    has.
+    Levels of a category with fewer than MIN_GROUP_ROWS rows have no separate scores. Classes have separate scores only
+    if all of them have enough rows.
     """
     everyone = Scores.fit(scores)
     if groups is None:
@@ -134,15 +139,15 @@ def fit(
 
 
 def label_sets(probabilities: npt.NDArray[np.float32], quantiles: Vector) -> npt.NDArray[np.bool_]:
-    """(n, classes): which labels are in the set of each row. The most probable one always is.
+    """(n, classes): the labels in each row's set. The most probable label is always in the set.
 
-    probabilities: (n, classes). quantiles: (classes,), the score up to which each class belongs to the set.
+    probabilities: (n, classes). quantiles: (classes,) the score up to which a class belongs to the set.
     """
     members: npt.NDArray[np.bool_] = 1.0 - probabilities.astype(np.float64) <= quantiles
     members[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
     return members
 
 
-def floor_3(level: float) -> float:
-    """Rounded down to three digits, so that the printed level is possible."""
+def floor_to_3_digits(level: float) -> float:
+    """Round a level down to three digits, so that the printed level is possible."""
     return math.floor(level * 1000) / 1000

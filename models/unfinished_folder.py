@@ -1,7 +1,8 @@
-"""Folders in the store in which versions are written or deleted.
+"""Temporary folders in the store, in which versions are written or deleted.
 
 A version appears and disappears by one rename, so that a reader of the store never sees a part of it. BentoML and
-`store.versions` look for versions one level deeper and do not see these folders: they hold files only.
+`store.versions` do not find these folders, because they search for versions one level deeper, where these folders
+contain only files.
 """
 
 import contextlib
@@ -16,12 +17,12 @@ from pathlib import Path
 from models.file_lock import try_lock
 
 PREFIX = "unfinished-"  # no model of this project has a hyphen in its name
-MAX_AGE_S = 86_400.0  # older folders were abandoned; only for file systems without locks
+MAX_AGE_S = 86_400.0  # older folders are regarded as abandoned; used only in file systems without locks
 
 
 @contextlib.contextmanager
 def unfinished_folder(store: Path) -> Iterator[Path]:
-    """A new folder, locked while it is used; removed at the end unless it was renamed."""
+    """Create a folder, which is locked while it is used and finally removed unless it was renamed."""
     folder, lock = _create(store)
     try:
         yield folder
@@ -31,16 +32,16 @@ def unfinished_folder(store: Path) -> Iterator[Path]:
 
 
 def discard(version: Path) -> None:
-    """Delete the folder of a version, which disappears at once."""
+    """Delete the folder of a version, which disappears by one rename."""
     with unfinished_folder(version.parents[1]) as folder:
         os.rename(version, folder)
 
 
 def remove_leftovers(store: Path) -> int:
-    """Remove folders whose process has ended without removing them. Returns how many were removed."""
+    """Remove folders that ended processes left. Returns the number of removed folders."""
     removed = 0
     for folder in store.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # a store that cannot be changed, or another process was faster
+        with contextlib.suppress(OSError):  # the store is read-only, or another process was faster
             if _is_left_over(folder):
                 shutil.rmtree(folder)
                 removed += 1

@@ -1,7 +1,7 @@
-"""Compiled validators: pydantic's core validates many rows in one pass.
+"""Compiled validators, by which pydantic's core validates many rows in one pass.
 
-They only recognise valid rows and stop at the first invalid one, so no unused errors are collected. `models.rows` then
-finds the errors; if there are none, the rows are valid.
+They only recognise valid rows and stop at the first invalid row, so that no errors are collected. `models.rows` then
+finds the errors; if it finds none, the rows are valid.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,18 +14,18 @@ from models.feature import Feature
 from models.repeated_names import may_repeat
 from models.text_score import MAX_CHARACTERS
 
-EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
-LONG_TEXT_BYTES = 16 * 1024  # a longer text may have many unknown columns, and an error for each would be slow
-LONG_COLUMN_BYTES = 64  # the same for one line, for each of its columns
+EXACT = 2**63 - 1  # every JSON parser reads integer levels up to this one exactly
+LONG_TEXT_BYTES = 16 * 1024  # a longer text may have many unknown columns, for each of which an error would be created
+LONG_COLUMN_BYTES = 64  # additional bytes for each column of a line
 ValidRows = list[dict[str, Any]]
 
 
 class Validators(NamedTuple):
-    """The compiled validators of one form of JSON text.
+    """The compiled validators for one form of JSON text.
 
-    numbers: a function for rows of numbers only, the fastest; None if the schema has other columns.
-    names: whether rows have known columns only. It runs first on a long text, as it stops at the first unknown one.
-    rows: for all rows.
+    numbers: the fastest validator, a function for rows of numbers only; None if the schema has other columns.
+    names: checks that rows have known columns only. It runs first on long texts, because it stops at the first unknown
+    column. rows: the validator for all rows.
     """
 
     numbers: Callable[[bytes], Any] | None
@@ -34,9 +34,9 @@ class Validators(NamedTuple):
 
 
 class RowValidators:
-    """All methods return None for rows that they do not recognise; these may still be valid.
+    """Recognises valid rows. All methods return None for other rows; these may nevertheless be valid.
 
-    A row whose JSON text may have a column twice is not recognised.
+    A row whose JSON text may repeat a column is not recognised.
     """
 
     def __init__(self, features: Sequence[Feature], unused: Iterable[str]) -> None:
@@ -50,11 +50,11 @@ class RowValidators:
         return self._parse(body, self._of_body, "rows", 1)
 
     def parse_block(self, block: bytes) -> ValidRows | None:
-        """The rows of `[[{...}, ...]]`, which is nested as deep."""
+        """The rows of `[[{...}, ...]]`."""
         return self._parse(block, self._of_block, 0, 0)
 
     def parse_lines(self, lines: Sequence[bytes]) -> ValidRows | None:
-        """The rows of lines that each hold one as JSON."""
+        """The rows of lines that each contain a row as JSON."""
         longest = LONG_TEXT_BYTES + LONG_COLUMN_BYTES * len(self._features)
         if any(b"NaN" in line or b"Infinity" in line or len(line) > longest for line in lines):
             return None
@@ -76,7 +76,7 @@ class RowValidators:
         return valid
 
     def _parse(self, text: bytes, validators: Validators, key: str | int, outer_names: int) -> ValidRows | None:
-        """outer_names: the number of names around the rows."""
+        """The valid rows of a text. outer_names: the number of JSON names outside the rows."""
         validate, columns = validators.numbers, self._columns
         if validate is None:
             return self._parse_any(text, validators, key, outer_names)
@@ -85,14 +85,14 @@ class RowValidators:
         except ValidationError:
             return self._parse_any(text, validators, key, outer_names)
         if len(valid) == 1 and len(valid[0]) == columns and text.count(b":") == columns + outer_names:
-            return valid  # the most common case of the next lines
-        if min(map(len, valid)) < columns:  # no row has more
+            return valid  # the most common case, also covered by the next lines
+        if min(map(len, valid)) < columns:  # no row has more columns
             return None
         return None if may_repeat(text, columns * len(valid) + outer_names) else valid
 
     def _parse_any(self, text: bytes, validators: Validators, key: str | int, outer_names: int) -> ValidRows | None:
-        """Rows of any columns."""
-        if b"NaN" in text or b"Infinity" in text:  # an unused column would let these pass
+        """The valid rows of a text, for columns of all kinds."""
+        if b"NaN" in text or b"Infinity" in text:  # these would be accepted in unused columns
             return None
         try:
             if len(text) > LONG_TEXT_BYTES:
@@ -134,8 +134,8 @@ class RowValidators:
 
     @cached_property
     def _numbers_row(self) -> core_schema.CoreSchema | None:
-        """Twice as fast, if all features are numbers that are never missing and have no limits. It lets absent ones
-        pass, and takes no columns that the model does not use."""
+        """A row of numbers that are never missing and have no limits, which is validated twice as fast; None for other
+        schemas. It accepts missing columns, but no unused columns."""
         for feature in self._features:
             if feature.kind != "number" or feature.nullable or feature.low is not None or feature.high is not None:
                 return None
@@ -144,7 +144,7 @@ class RowValidators:
 
 
 def value_schema(feature: Feature) -> core_schema.CoreSchema:
-    """The rules of `Feature.problem` for one value. It may refuse more, never less."""
+    """The rules of `Feature.problem` for one value. The schema may refuse more values, but never fewer."""
     schema: core_schema.CoreSchema
     if feature.kind == "number":
         schema = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=feature.low, le=feature.high)
@@ -153,7 +153,7 @@ def value_schema(feature: Feature) -> core_schema.CoreSchema:
     elif feature.kind == "text":
         schema = core_schema.str_schema(strict=True, max_length=MAX_CHARACTERS)
     elif feature.kind == "category" and feature.level_type == "number":
-        # Integer levels stay integers: as floats, large ones would become equal.
+        # Integer levels remain integers, because as floats large integers could become equal.
         whole = core_schema.int_schema(strict=True, ge=-EXACT, le=EXACT)
         other = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-EXACT, le=EXACT)
         schema = core_schema.union_schema([whole, other], mode="left_to_right")

@@ -1,6 +1,7 @@
-"""The files of a version: JSON, .npz and .keras in one folder, readable by eye, no pickle.
+"""Reads and writes the files of a version: JSON, .npz and .keras in one folder, without pickle.
 
-The only module that knows the layout. What `write` writes, `read` reads; a later layout keeps a reader for this one.
+Only this module depends on the layout of the files. `read` reads the files that `write` writes; with a new layout it
+must still read this layout.
 """
 
 import json
@@ -24,7 +25,7 @@ from models.tabular_model import Engine, GoldenRows, TabularModel
 from models.trusted_keys import TrustedKeysError
 from models.version_folder import MANIFEST_FILE, AlteredVersion, read_document
 
-if TYPE_CHECKING:  # imported for the versions that have them
+if TYPE_CHECKING:  # imported only for versions that have them
     from models.drift.reference import DriftReference
     from models.explanation.background import Background
     from models.uncertainty import Uncertainty
@@ -38,11 +39,11 @@ EngineChoice = Literal["auto", "numpy", "tensorflow"]
 
 
 class StoreError(Exception):
-    """A version that cannot be stored, read or served; the message names it and the reason."""
+    """A version cannot be stored, read or served. The message names the version and the reason."""
 
 
 class EngineUnavailable(StoreError):  # noqa: N818 - the name describes the error
-    """A valid version that the requested engine cannot run; `why` is the reason."""
+    """The requested engine cannot run a valid version. `why` is the reason."""
 
     def __init__(self, tag: str, why: str) -> None:
         super().__init__(f"{tag}: {why}")
@@ -51,7 +52,7 @@ class EngineUnavailable(StoreError):  # noqa: N818 - the name describes the erro
 
 @dataclass(frozen=True)
 class StoredVersion:
-    """A version in the store, not yet loaded."""
+    """A version in the store that is not loaded yet."""
 
     name: str
     version: int
@@ -64,12 +65,12 @@ class StoredVersion:
 
 @dataclass(frozen=True)
 class TrainedVersion:
-    """The result of a training run, to be stored. At least one of `network` and `keras` is set."""
+    """The result of a training run, which can be stored. At least one of `network` and `keras` is set."""
 
     schema: FeatureSchema
     encoder: Encoder
     golden_rows: list[dict[str, Any]]
-    reason: str  # why this engine was chosen
+    reason: str  # the reason for the choice of the engine
     network: Network | None = None
     keras: Any = None  # a keras.Model; its type would import TensorFlow
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class TrainedVersion:
 
 def write(folder: Path, trained: TrainedVersion) -> None:
     """Write the files of a version."""
-    folder.chmod(0o755)  # BentoML creates a private folder; a container reads it as another user
+    folder.chmod(0o755)  # BentoML creates a private folder, but a container may read it as another user
     (folder / "features.json").write_text(trained.schema.to_json(), encoding="utf-8")
     (folder / "encoder.json").write_text(trained.encoder.to_json(), encoding="utf-8")
     description: dict[str, Any] = {"format": 1, "reason": trained.reason, "network": None}
@@ -114,7 +115,7 @@ def write(folder: Path, trained: TrainedVersion) -> None:
 
 
 def golden_answers(trained: TrainedVersion) -> list[list[float]]:
-    """The predictions of the training framework for the golden rows. Every engine has to reproduce them."""
+    """The predictions of the training framework for the golden rows. Every engine must reproduce them."""
     engine: Engine
     if trained.keras is not None:
         engine = TensorFlowEngine(trained.keras, "training")
@@ -132,20 +133,20 @@ def read(
     declared: Engine | None = None,
     trusted_keys: Sequence[Path] = (),
 ) -> TabularModel:
-    """Read a version of format 1, without checking its golden rows. Raises StoreError if its files were altered.
+    """Read a version without checking its golden rows. Raises StoreError if its files were altered.
 
-    declared: replaces the engine, which is then not loaded. trusted_keys: of which one must have signed it.
+    declared: replaces the engine, which is then not loaded. trusted_keys: one of them must have signed the version.
     """
     try:
         with checked_folder(stored.path, stored.tag, trusted_keys) as folder:
             model = read_checked(replace(stored, path=folder), engine, declared)
     except (AlteredVersion, TrustedKeysError) as error:
         raise StoreError(describe_refusal(stored, error, trusted=bool(trusted_keys))) from error
-    return replace(model, folder=stored.path)  # not that of the checked copies, which are removed
+    return replace(model, folder=stored.path)  # the folder of the checked copies is removed
 
 
 def describe_refusal(stored: StoredVersion, error: Exception, *, trusted: bool) -> str:
-    """Why a version is not read. trusted: whether it has to be signed."""
+    """The reason why a version is not read. trusted: whether it must be signed."""
     if trusted:
         return f"{stored.tag} in {stored.path} is not trusted: {error} (TABSERVE_TRUSTED_KEYS)"
     has_manifest = (stored.path / MANIFEST_FILE).is_file()
@@ -154,7 +155,7 @@ def describe_refusal(stored: StoredVersion, error: Exception, *, trusted: bool) 
 
 
 def read_checked(stored: StoredVersion, engine: EngineChoice, declared: Engine | None) -> TabularModel:
-    """Read a version whose files were checked. Versions of 0.1.0 have no optional files."""
+    """Read a version whose files were checked. Versions that were made by 0.1.0 have no optional files."""
     folder = stored.path
     golden = read_json(folder / "golden.json")
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
@@ -193,9 +194,10 @@ def needs_tensorflow(stored: StoredVersion, choice: EngineChoice = "auto") -> bo
 def make_engines(
     stored: StoredVersion, choice: EngineChoice = "auto", head: ScaleHead | None = None
 ) -> tuple[Engine, Engine | None]:
-    """The NumPy network if the version has one; TensorFlow if it has none or if it is requested.
+    """The engine of a version: NumPy if the version has a NumPy network, TensorFlow if it has none or if TensorFlow is
+    requested.
 
-    The second engine has the scale head, if there is one.
+    The second engine includes the scale head; None if there is no scale head.
     """
     description = read_json(stored.path / "network.json")
     keras_file = stored.path / "model.keras"

@@ -1,4 +1,4 @@
-"""Changes to stored versions that also update `serving.json`: which one is served, and which ones may be deleted."""
+"""Changes of stored versions and of `serving.json`: which versions are served, and which may be deleted."""
 
 import getpass
 import os
@@ -22,19 +22,20 @@ StateChange = Callable[[ModelState], ModelState]
 
 @dataclass(frozen=True)
 class VersionStore:
-    """The versions of a store and the file that defines which of them are served.
+    """The versions of a store, and its file that specifies which of them are served.
 
-    folder: a model store or a BentoML home, as in TABSERVE_STORE, or the local copy of a store at a URL;
-    None: BentoML's own store.
+    folder: a model store or BENTOML_HOME, as in TABSERVE_STORE, or the local mirror of a store at a URL; None for
+    BentoML's store.
     """
 
     folder: Path | None = None
     actor: str = ""
-    """Who makes the changes; by default the user of this process."""
+    """The person or program that makes the changes; by default the user of this process."""
 
     @classmethod
     def configured(cls) -> "VersionStore":
-        """The store in TABSERVE_STORE, else BentoML's own. Raises ServingStateError if there is no such folder."""
+        """The store in TABSERVE_STORE; BentoML's store if it is not set. Raises ServingStateError if the folder does
+        not exist."""
         text = os.environ.get("TABSERVE_STORE", "").strip()
         if is_url(text):
             return cls.at_url(text)
@@ -45,7 +46,7 @@ class VersionStore:
 
     @classmethod
     def at_url(cls, url: str) -> "VersionStore":
-        """The store at a URL, which is read through its local copy. Raises ServingStateError."""
+        """The store at a URL, which is read through its local mirror. Raises ServingStateError."""
         try:
             return cls(open_mirror(url).folder)
         except ValueError as error:
@@ -53,26 +54,26 @@ class VersionStore:
 
     @cached_property
     def mirror(self) -> StoreMirror | None:
-        """The local copy, if this is a store at a URL."""
+        """The local mirror if this is a store at a URL, else None."""
         return mirror_of(self.folder)
 
     @property
     def place(self) -> str:
-        """Where the versions are, for messages."""
+        """The location of the versions, for messages."""
         return self.mirror.url if self.mirror else str(store.location(self.folder))
 
     @property
     def serving(self) -> ServingFile:
         if self.mirror:
             return RemoteServingFile(self.mirror.folder, self.mirror.url)
-        return ServingFile(store.home(self.folder))
+        return ServingFile(store.serving_folder(self.folder))
 
     def all_versions(self) -> dict[str, list[StoredVersion]]:
-        """The versions of each model, newest first. Versions of a store at a URL need not be copied yet."""
+        """The versions of each model, newest first. Versions of a store at a URL may not be copied yet."""
         return self.mirror.stored() if self.mirror else store.versions(self.folder)[0]
 
     def versions(self, name: str) -> list[StoredVersion]:
-        """The versions of a model as in `all_versions`. Raises StoreError if there is none."""
+        """The versions of a model as in `all_versions`. Raises StoreError if there are none."""
         found = self.all_versions()
         if name not in found:
             near = did_you_mean(name, found) or f"; stored models: {', '.join(sorted(found)) or 'none'}"
@@ -80,7 +81,7 @@ class VersionStore:
         return found[name]
 
     def find(self, name: str, version: int) -> StoredVersion:
-        """A stored version, whose files can be read. Raises StoreError if there is none."""
+        """A stored version, which is copied if necessary. Raises StoreError if it does not exist."""
         found = self.versions(name)
         for stored in found:
             if stored.version == version:
@@ -91,7 +92,7 @@ class VersionStore:
         raise StoreError(f"there is no {name}:{version} in {self.place}; stored versions: {numbers}")
 
     def exists(self, stored: StoredVersion) -> bool:
-        """Whether a version that was found is still stored."""
+        """Whether a version is still stored."""
         return self.mirror.remote.exists(stored.name, stored.version) if self.mirror else stored.path.is_dir()
 
     def change(
@@ -104,9 +105,9 @@ class VersionStore:
         reason: str = "",
         expected: int | None = None,
     ) -> tuple[ServingState, ServingState]:
-        """Change which versions of a model are served; returns the states before and after. Raises ServingStateError.
+        """Change which versions of a model are served. Returns the states before and after. Raises ServingStateError.
 
-        stored: the version that the change concerns; it must still be there when the change takes effect.
+        stored: the version that the change concerns; it must still be stored when the change takes effect.
         """
 
         def apply_if_stored(state: ModelState) -> ModelState:
@@ -117,8 +118,8 @@ class VersionStore:
         digest = None if stored is None else manifest.digest(stored.path)
         change = ServingChange(name, action, apply_if_stored, self.actor or actor(), reason, digest)
         states = self.serving.apply(change, expected)
-        if self.mirror and stored is not None and not self.exists(stored):  # without a lock, both are possible at once
-            raise ChangeRefused(f"{stored.tag} was deleted meanwhile: return to the version before it")
+        if self.mirror and stored is not None and not self.exists(stored):  # without a lock the two may overlap
+            raise ChangeRefused(f"{stored.tag} was deleted meanwhile: roll back to the previous version")
         return states
 
     def promote(
@@ -134,7 +135,8 @@ class VersionStore:
         return self.change("promote", stored.name, apply, stored=stored, reason=reason, expected=expected)
 
     def rollback_target(self, name: str) -> tuple[ServingState, StoredVersion]:
-        """The present state, and the champion of the model after a rollback. Raises ChangeRefused or StoreError."""
+        """The present state, and the version that a rollback would make the champion. Raises ChangeRefused or
+        StoreError."""
         state = self.serving.read()
         champion = serving_changes.rollback(self.with_champion(name, state.model(name))).champion
         assert champion is not None
@@ -143,7 +145,7 @@ class VersionStore:
     def rollback(
         self, stored: StoredVersion, *, reason: str = "", expected: int | None = None
     ) -> tuple[ServingState, ServingState]:
-        """Return to the champion before, which is `stored` (see `rollback_target`). Raises ServingStateError."""
+        """Return to the previous champion, `stored` (see `rollback_target`). Raises ServingStateError."""
 
         def apply(state: ModelState) -> ModelState:
             return serving_changes.rollback(self.with_champion(stored.name, state))
@@ -151,7 +153,8 @@ class VersionStore:
         return self.change("rollback", stored.name, apply, stored=stored, reason=reason, expected=expected)
 
     def with_champion(self, name: str, state: ModelState) -> ModelState:
-        """The state that names the newest version and the one before it if the file names no champion."""
+        """The state itself if it has a champion or there is only one version; else the state after a promotion of the
+        newest version over the previous version."""
         newest, *others = [stored.version for stored in self.versions(name)]
         if state.champion is not None or not others:
             return state
@@ -171,7 +174,8 @@ class VersionStore:
             self.mirror.delete([stored])
 
     def delete_model(self, name: str) -> list[StoredVersion]:
-        """Delete all versions of a model, and its entry in `serving.json`. Raises StoreError if there is none."""
+        """Delete all versions of a model, and its entry in `serving.json`. Raises StoreError if there are no
+        versions."""
         found = self.versions(name)
 
         def apply(state: ModelState) -> ModelState:
@@ -185,7 +189,8 @@ class VersionStore:
         return found
 
     def prune(self, name: str, keep: int) -> list[StoredVersion]:
-        """Delete all but the newest versions of a model, those with an alias and the one a rollback returns to."""
+        """Delete all versions of a model except the newest, those with an alias, and the version to which a rollback
+        returns."""
         state = self.with_champion(name, self.serving.read().model(name))
         needed = {state.champion, *state.aliases.values(), *state.history[-1:]}
         found = [stored for stored in self.versions(name)[keep:] if stored.version not in needed]
@@ -197,7 +202,7 @@ class VersionStore:
 
 
 def actor() -> str:
-    """Who runs this process: the user and the machine."""
+    """The user and the machine that run this process, for the audit."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name

@@ -1,4 +1,4 @@
-"""Pushes a version of a local store to a store at a URL, under the next number that is free there."""
+"""Pushes a version from a local store to a store at a URL, under the next free number there."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from models.store_mirror import StoreMirror
 from models.version_files import StoredVersion, StoreError
 from models.version_folder import DESCRIPTION_FILE, MANIFEST_FILE, SIGNATURE_FILE, AlteredVersion
 
-if TYPE_CHECKING:  # it needs the extra signing
+if TYPE_CHECKING:  # installed by the extra `signing`
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 VERSION_LINE = re.compile(r"^version: .*$", re.MULTILINE)
@@ -23,9 +23,10 @@ VERSION_LINE = re.compile(r"^version: .*$", re.MULTILINE)
 def push(
     stored: StoredVersion, mirror: StoreMirror, signing_key: "EllipticCurvePrivateKey | None" = None
 ) -> tuple[StoredVersion, bool]:
-    """Upload a version. Returns the version in the store, and whether it was uploaded: the same content is pushed once.
+    """Upload a version unless its content was pushed before. Returns the version in the store, and whether it was
+    uploaded.
 
-    signing_key: signs it under its new number. Raises StoreError, ServingStateError, or OSError.
+    signing_key: signs the version with its new number. Raises StoreError, ServingStateError or OSError.
     """
     remote = mirror.remote
     try:
@@ -47,23 +48,24 @@ def push(
 def pushed_number(
     stored: StoredVersion, folder: Path, remote: RemoteVersions, signing_key: "EllipticCurvePrivateKey | None"
 ) -> tuple[int, bool]:
-    """The number of the version in the store, and whether it is a new one."""
+    """The number of the version in the store, and whether the number is new."""
     manifest.write(folder)
     hashes = manifest.read(folder / MANIFEST_FILE)
-    known = remote.same_content(stored.name, hashes, ignored={DESCRIPTION_FILE})
+    known = remote.find_same_content(stored.name, hashes, ignored={DESCRIPTION_FILE})
     if known is not None:
         return known, False
     if is_signed(folder) and signing_key is None and remote.list().next_number(stored.name) != stored.version:
-        raise renumbered(stored)
+        raise renumber_error(stored)
     remote.check_writable()
     return remote.reserve(stored.name), True
 
 
 def renumber(stored: StoredVersion, folder: Path, number: int, signing_key: "EllipticCurvePrivateKey | None") -> None:
-    """Give the copy of a version its number, and sign it. Raises StoreError if that breaks its signature."""
+    """Write a new number into the copy of a version, and sign it. Raises StoreError if that would invalidate its
+    signature."""
     if is_signed(folder) and signing_key is None:
-        if number != stored.version:  # somebody else pushed meanwhile
-            raise renumbered(stored)
+        if number != stored.version:  # another process pushed a version meanwhile
+            raise renumber_error(stored)
         return
     (folder / SIGNATURE_FILE).unlink(missing_ok=True)
     description = folder / DESCRIPTION_FILE
@@ -81,7 +83,7 @@ def is_signed(folder: Path) -> bool:
     return (folder / SIGNATURE_FILE).is_file()
 
 
-def renumbered(stored: StoredVersion) -> StoreError:
+def renumber_error(stored: StoredVersion) -> StoreError:
     return StoreError(
-        f"{stored.tag} is signed and would have another number in the store: sign it anew with --sign KEY"
+        f"{stored.tag} is signed and would get another number in the store: sign it again with --sign KEY"
     )

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Pin what pyproject.toml asks for, for every platform and Python at once, with hashes. Needs uv.
-# The development lock holds all, and the others are parts of it: what is tested is what is shipped.
+# Lock the dependencies of pyproject.toml with hashes, for all platforms and Python versions at once. Needs uv.
+# The development lock contains all packages, and the other locks are subsets of it: the tested versions are shipped.
 set -eu
 cd "$(dirname "$0")/.."
 compile() { uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 "$@" pyproject.toml; }
 compile --extra development -o requirements/development.lock
-python3 requirements/repeat_extras.py requirements/development.lock pydantic email # needed by sigstore, of model-signing
+python3 requirements/repeat_extras.py requirements/development.lock pydantic email # needed by sigstore, a dependency of model-signing
 part() { compile --constraint requirements/development.lock --no-annotate "$@"; }
 part -o requirements/serving.lock
 part --extra arrow -o requirements/serving-arrow.lock
@@ -17,15 +17,15 @@ part --extra tensorflow -o requirements/serving-tensorflow.lock
 part --extra spark -o requirements/scoring-spark.lock
 part --extra ray -o requirements/scoring-ray.lock
 part --extra training -o requirements/training.lock
-# The programs that tests/container checks deploy/ with. The first of them only contains two programs: what it would need for
-# its own purpose is left out.
+# The programs with which tests/container checks deploy/. The first package is used only for two programs that it contains,
+# so its dependencies are left out.
 aws="aws-cdk-lib aws-cdk-asset-awscli-v1 aws-cdk-asset-node-proxy-agent-v6 aws-cdk-cloud-assembly-schema constructs jsii publication"
 uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 --no-annotate \
     $(printf -- '--no-emit-package %s ' $aws) requirements/deployment.in -o requirements/deployment.lock
 # The client generators of tests/clients; those of Node are locked in its package-lock.json.
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/clients.in -o requirements/clients.lock
-# The development suite: packages of tables, only for their data, and the learners that the network is compared with.
+# The development suite: packages of which only the tables are used, and the learners with which the network is compared.
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/suite.in -o requirements/suite.lock
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
@@ -42,15 +42,15 @@ uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-
     requirements/large.in -o requirements/large.lock
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/learners.in -o requirements/learners.lock
-# Other servers, which the benchmark compares with ours.
+# Other servers, with which the benchmark compares this server.
 for peer in fastapi litserve mlserver mlflow ray; do
     uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
         requirements/peer-$peer.in -o requirements/peer-$peer.lock
 done
-# The browser tests: Playwright and axe-core. Packages that the development lock has, too, have its versions.
+# The browser tests: Playwright and axe-core. Packages that are also in the development lock have the same versions.
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     --constraint requirements/development.lock requirements/browser.in -o requirements/browser.lock
-# What our drift statistics are compared with.
+# The package with which the drift statistics are compared.
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/evidently.in -o requirements/evidently.lock
 python3 requirements/repeat_extras.py requirements/evidently.lock pandas parquet # needed by evidently

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from scoring.score_parser import PROGRAM, score_parser
 
-if TYPE_CHECKING:  # the shell's completion imports this module at each key
+if TYPE_CHECKING:  # shell completion imports this module at each key
     from scoring.scoring_options import ScoringOptions
 
 MAX_LISTED_FAILURES = 20
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run a command line. Returns its exit code. Help texts call the command `program`."""
+    """Run the command and return its exit code. program: the name of the command in help texts."""
     parsed = score_parser(program).parse_args(arguments)
     from models.serving_state import ServingStateError
     from models.signals import interrupt_on_signals
@@ -35,12 +35,12 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on with what is left", file=sys.stderr)
+        print("\ninterrupted; run the same command to continue", file=sys.stderr)
         return 1
 
 
 def score(parsed: argparse.Namespace) -> int:
-    """Run the job of a command line, and print what was done."""
+    """Run the job of the parsed command line, and print a summary."""
     from models.version_lifecycle import VersionStore
     from scoring.bulk_job import JobRequest, run_job
     from scoring.cluster_job import run_cluster_job
@@ -61,7 +61,7 @@ def score(parsed: argparse.Namespace) -> int:
     for failure in result.failures[:MAX_LISTED_FAILURES]:
         print(f"error: {failure}", file=sys.stderr)
     if result.failures:
-        print(f"error: {len(result.failures)} parts failed; the same command tries them again", file=sys.stderr)
+        print(f"error: {len(result.failures)} parts failed; run the same command to try them again", file=sys.stderr)
     elif result.too_many_invalid:
         print(
             f"error: more rows are invalid than --max-bad {parsed.max_bad} allows: see {parsed.out}/_errors",
@@ -71,7 +71,7 @@ def score(parsed: argparse.Namespace) -> int:
 
 
 def scoring_options(parsed: argparse.Namespace) -> "ScoringOptions":
-    """The options of the output. Raises UnusableRequest."""
+    """The options of the output from the command line. Raises UnusableRequest."""
     from models.option_parsing import parse_output_options
     from models.output_options import OptionError
     from scoring.errors import UnusableRequest
@@ -88,7 +88,7 @@ def scoring_options(parsed: argparse.Namespace) -> "ScoringOptions":
 
 
 PARSERS = {"": score_parser}
-"""The parser of each subcommand: tabserve/ completes words by them."""
+"""The parser of each subcommand, for shell completion in `tabserve`."""
 
 
 if __name__ == "__main__":

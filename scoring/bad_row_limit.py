@@ -1,4 +1,4 @@
-"""How many invalid rows a job may have: a share such as `1%`, or a number of rows."""
+"""The limit for the invalid rows of a job: a share such as `1%`, or a number of rows."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)%")
 
 @dataclass(frozen=True)
 class BadRowLimit:
-    """text: as the command line has it. Either a share or a number of rows is set."""
+    """The maximum of invalid rows, as a share or a number. text: the option on the command line."""
 
     text: str
     share: Fraction | None = None
@@ -18,7 +18,7 @@ class BadRowLimit:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError."""
+        """Parse a share or a number of rows. Raises ValueError."""
         if (percent := PERCENT.fullmatch(text)) and (share := Fraction(percent[1]) / 100) <= 1:
             return cls(text, share)
         if not re.fullmatch(r"\d{1,18}", text):
@@ -26,7 +26,7 @@ class BadRowLimit:
         return cls(text, rows=int(text))
 
     def is_exceeded(self, invalid: int, rows: int) -> bool:
-        """rows: all rows, with the invalid ones."""
+        """Whether too many rows are invalid. rows: the number of all rows."""
         return invalid > (self.rows if self.share is None else self.share * rows)
 
     def __str__(self) -> str:

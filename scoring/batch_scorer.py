@@ -1,4 +1,4 @@
-"""Scores rows with one version of a model: the core that files, Spark and Ray share."""
+"""Scores rows with one version of a model. Files, Spark and Ray use this code."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ BLOCK_ROWS = 4096  # rows that are validated and predicted at once
 def score_batches(
     folder: str | Path, batches: Iterable[pa.RecordBatch], options: ScoringOptions = NO_OPTIONS
 ) -> Iterator[pa.RecordBatch]:
-    """Score record batches with the model version in a folder: a row for each row, in order.
+    """Score record batches with the model version in a folder. The output has one row for each row, in order.
 
-    A row has the kept columns, the columns of a prediction, `warnings` and `error`, as the service's Arrow responses
-    have them. Raises ScoringError.
+    An output row contains the kept columns and, as in the service's Arrow responses, the columns of a prediction,
+    `warnings` and `error`. Raises ScoringError.
     """
     yield from BatchScorer.load(folder, options).score_batches(batches)
 
 
 @dataclass(frozen=True)
 class ScoredBlock:
-    """The output for some rows, and the result of their validation. The first columns are the kept ones."""
+    """The output for a block of rows, and the result of their validation. The first columns are the kept columns."""
 
     batch: pa.RecordBatch
     rows: ValidatedRows
@@ -46,10 +46,11 @@ class ScoredBlock:
 
 
 class BatchScorer:
-    """A model version with its options, ready to score. Raises UnusableRequest if they do not fit."""
+    """Scores rows with a model version and options. Raises UnusableRequest if the model does not support the
+    options."""
 
     def __init__(self, model: TabularModel, options: ScoringOptions, digest: str = "") -> None:
-        """digest: of the version's manifest, for the metadata of the output."""
+        """digest: the digest of the version's manifest, for the metadata of the output."""
         try:
             self._extended = with_options(model, options.outputs) if options.outputs else None
         except OptionError as error:
@@ -61,11 +62,11 @@ class BatchScorer:
         self._writer = RecordBatchWriter(self.model)
         repeated = [name for name in options.keep if name in self._writer.schema.names]
         if repeated:
-            raise UnusableRequest(f"the column {repeated[0]!r} cannot be kept: the output has a column of this name")
+            raise UnusableRequest(f"the column {repeated[0]!r} cannot be kept: the output has a column with this name")
 
     @classmethod
     def load(cls, folder: str | Path, options: ScoringOptions = NO_OPTIONS) -> "BatchScorer":
-        """The version in a folder of a model store, with its engine. Raises StoreError or UnusableRequest."""
+        """Load a version and its engine from its folder in a model store. Raises StoreError or UnusableRequest."""
         stored = stored_in(Path(folder))
         model = store.load(stored, trusted_keys=store.environment_trusted_keys())
         return cls(model, options, manifest.files_digest(stored.path))
@@ -73,8 +74,8 @@ class BatchScorer:
     # The schema of the output
 
     def output_schema(self, kept: pa.Schema | None = None, **metadata: str) -> pa.Schema:
-        """The schema of the output. kept: the fields of the kept columns. metadata: entries to add to those of the
-        version."""
+        """The schema of the output. kept: the fields of the kept columns. metadata: additional entries besides those of
+        the version."""
         fields = [*(kept or ()), *self._writer.schema]
         version = {"model": self.model.name, "version": self.model.version, "manifest": self._digest}
         return pa.schema(fields, metadata={**version, **metadata})
@@ -90,7 +91,7 @@ class BatchScorer:
     # Rows
 
     def score_batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Score record batches of any size; errors number their rows from 0 on."""
+        """Score record batches of any size. In errors, rows are numbered from 0 across all batches."""
         first_row = 0
         for batch in batches:
             for scored in self.score_batch(batch, first_row):
@@ -98,7 +99,7 @@ class BatchScorer:
             first_row += batch.num_rows
 
     def score_batch(self, batch: pa.RecordBatch, first_row: int) -> Iterator[ScoredBlock]:
-        """Score a record batch of any size. first_row: the number that errors give its first row."""
+        """Score a record batch of any size. first_row: the number of its first row in errors."""
         kept = batch.select(self.kept_fields(batch.schema).names) if self.options.keep else None
         try:
             known = batch.select(self.needed_columns(batch.schema))
@@ -116,13 +117,13 @@ class BatchScorer:
             raise UnreadableInput(str(error)) from None
 
     def needed_columns(self, schema: pa.Schema) -> list[str]:
-        """The columns that are validated: all but those that are only kept, or ignored."""
+        """The columns that are validated: all except columns that are only kept or ignored."""
         check_names(schema.names)
         index = ignored_index(self.schema, index_names(schema.names, pandas_metadata(schema)))
-        return [name for name in schema.names if name not in index and not self.is_left_out(name)]
+        return [name for name in schema.names if name not in index and not self.is_skipped(name)]
 
-    def is_left_out(self, name: str) -> bool:
-        """Whether a column is not validated, as the model does not know it and it is kept or ignored."""
+    def is_skipped(self, name: str) -> bool:
+        """Whether a column is not validated because the model does not have it and it is kept or ignored."""
         return is_unknown(self.schema, name) and (self.options.ignore_unknown or name in self.options.keep)
 
     def score_block(self, block: Block, first_row: int, kept: pa.RecordBatch | None = None) -> ScoredBlock:
@@ -142,10 +143,10 @@ class BatchScorer:
             return NO_OUTPUTS
         outputs = self.model.predict(rows.frame)
         if not outputs.all_finite():
-            raise ScoringError(f"{self.model.tag} gives a prediction that is not finite")
+            raise ScoringError(f"{self.model.tag} returned a prediction that is not finite")
         if self._extended is None or not self._extended.explains:
             return outputs
-        return self._extended.explain(rows.frame).added_to(outputs)
+        return self._extended.explain(rows.frame).add_to(outputs)
 
 
 def stored_in(folder: Path) -> StoredVersion:
@@ -154,4 +155,4 @@ def stored_in(folder: Path) -> StoredVersion:
         raise UnusableRequest(f"{folder} is not the folder of a model version: it has no features.json")
     if folder.name.isdecimal():
         return StoredVersion(folder.parent.name, int(folder.name), folder)
-    return store.unpacked(folder)
+    return store.unpacked_version(folder)

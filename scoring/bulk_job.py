@@ -1,4 +1,4 @@
-"""A job: score all inputs with one model version into one folder, and continue after an interruption."""
+"""Jobs of bulk scoring: score all inputs with one model version into one folder, and continue after an interruption."""
 
 import contextlib
 import time
@@ -29,13 +29,13 @@ from scoring.unit_writer import ROW_GROUP_ROWS
 from scoring.worker_pool import Message, WorkerPool
 
 FORMAT = 1
-"""The format of the folder: a change of what is written for the same input needs a new number."""
+"""The format of the output folder. It must change if the output for the same input changes."""
 LAYOUT = {"block_rows": BLOCK_ROWS, "unit_rows": UNIT_ROWS, "unit_bytes": UNIT_BYTES, "row_group_rows": ROW_GROUP_ROWS}
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """The job of a command line. model: such as `housing`, `housing:3` or `housing@challenger`.
+    """The job that a command line requests. model: for example `housing`, `housing:3` or `housing@challenger`.
 
     out: a folder or a URL.
     """
@@ -50,8 +50,8 @@ class JobRequest:
 
 @dataclass
 class JobResult:
-    """rows: in the output, those of earlier runs included; scored: by this run. failures: inputs and units that could
-    not be scored."""
+    """The result of a job. rows: in the output, including rows of earlier runs. scored: rows that this run scored.
+    failures: inputs and units that could not be scored."""
 
     tag: str
     inputs: int
@@ -78,7 +78,7 @@ def run_job(request: JobRequest, versions: VersionStore) -> JobResult:
     if is_url(out):
         with RemoteJobFolder.open_url(out) as remote:
             return run_in_folder(request, versions, inputs, remote)
-    # nothing is created for inputs that cannot be scored
+    # the inputs are checked first, so that no folder is created if they cannot be scored
     checked = None if Path(out).exists() else check_job(request, find_version(request.model, versions), inputs)
     with JobFolder.open(Path(out)) as folder:
         return run_in_folder(request, versions, inputs, folder, checked)
@@ -91,15 +91,15 @@ def run_in_folder(
     folder: JobFolder,
     checked: "CheckedJob | None" = None,
 ) -> JobResult:
-    """Run or continue a job in an open folder. checked: if the job was checked before."""
-    checked = checked or check_job(request, chosen_version(request, versions, folder), inputs)
+    """Run or continue a job in an open folder. checked: the job if it was checked before."""
+    checked = checked or check_job(request, select_version(request, versions, folder), inputs)
     folder.claim(identity(request, checked.stored, inputs))
     folder.recover()
     return BulkJob(request, checked, folder).run()
 
 
 class CheckedJob(NamedTuple):
-    """The version of a job, and its inputs, which the version can score."""
+    """The version and the inputs of a job, after checks that the version can score the inputs."""
 
     stored: StoredVersion
     scorer: BatchScorer
@@ -107,20 +107,21 @@ class CheckedJob(NamedTuple):
 
 
 def check_job(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputFile]) -> CheckedJob:
-    """Raises UnusableRequest or StoreError."""
+    """Check that a version can score the inputs of a job. Raises UnusableRequest or StoreError."""
     scorer = make_scorer(stored, request.options)
     return CheckedJob(stored, scorer, probe_all(inputs, scorer))
 
 
 def make_scorer(stored: StoredVersion, options: ScoringOptions) -> BatchScorer:
-    """A scorer that checks inputs and options; its engine is not loaded, as only workers predict."""
+    """A scorer that only checks inputs and options. Its engine is not loaded, because only workers predict."""
     declared = DeclaredEngine("", "")
     model = version_files.read(stored, declared=declared, trusted_keys=store.environment_trusted_keys())
     return BatchScorer(model, options)
 
 
-def chosen_version(request: JobRequest, versions: VersionStore, folder: JobFolder) -> StoredVersion:
-    """The version to score with: that of the folder if it was started by the same words, also after a promotion."""
+def select_version(request: JobRequest, versions: VersionStore, folder: JobFolder) -> StoredVersion:
+    """The version for scoring. If the folder was started with the same model argument, its version is used, even after
+    a promotion."""
     known = folder.identity()
     if known is not None and known.get("requested") == request.model:
         name, _, _ = split_name(request.model)
@@ -129,7 +130,7 @@ def chosen_version(request: JobRequest, versions: VersionStore, folder: JobFolde
 
 
 def identity(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """Identifies the job of the folder. A restart with another identity is refused."""
+    """The data that identify the job of a folder. A restart with other data is refused."""
     return {
         "format": FORMAT,
         "requested": request.model,
@@ -141,7 +142,7 @@ def identity(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputF
 
 
 class BulkJob:
-    """The units of a job, and their results."""
+    """Scores the units of a job, and collects their results."""
 
     def __init__(self, request: JobRequest, checked: CheckedJob, folder: JobFolder) -> None:
         self._request = request
@@ -170,14 +171,14 @@ class BulkJob:
         return self._result
 
     def _score(self) -> None:
-        """Score all units that are not done. Raises ScoringError as soon as continuing is useless."""
+        """Score all units that are not done. Raises ScoringError as soon as the job can no longer succeed."""
         with contextlib.ExitStack() as stack:
             needs_scratch = is_url(self._folder.place)
             scratch = stack.enter_context(TemporaryDirectory(prefix="tabserve-score-")) if needs_scratch else None
             self._score_units(scratch)
 
     def _score_units(self, scratch: str | None) -> None:
-        """scratch: a folder of this machine for the workers of a job whose output is at a URL."""
+        """Run the workers. scratch: a local folder for the workers if the output is at a URL."""
         setup: Message = {
             "version": str(self._stored.path),
             "options": self._request.options.to_json(),
@@ -199,9 +200,9 @@ class BulkJob:
         self._result.failures.append(reason if reason.startswith(url) else f"{url}: {reason}")
 
     def _on_message(self, unit: ScoringUnit, message: Message) -> None:
-        """Raises ScoringError if the job ends."""
+        """Handle a message of a worker. Raises ScoringError if it ends the job."""
         if "failed" in message:
-            self._progress.dropped(unit.name)
+            self._progress.drop_unit(unit.name)
             if message["ends_job"]:
                 raise ScoringError(message["failed"])
             self._failed(self._inputs[unit.number].input.url, message["failed"])
@@ -210,10 +211,10 @@ class BulkJob:
             self._folder.add(entry)
             self._count(entry)
             self._result.scored += entry["rows"]
-            self._progress.finished(unit.name, entry["rows"], unit.weight)
+            self._progress.finish_unit(unit.name, entry["rows"], unit.weight)
             self._check_invalid()
         else:
-            self._progress.running(unit.name, message["rows"], message["share"] * unit.weight)
+            self._progress.update_unit(unit.name, message["rows"], message["share"] * unit.weight)
 
     def _count(self, entry: Mapping[str, Any]) -> None:
         self._result.rows += entry["rows"]
@@ -221,7 +222,7 @@ class BulkJob:
         self._result.with_warnings += entry["with_warnings"]
 
     def _check_invalid(self) -> None:
-        """Raises ScoringError as soon as the limit of invalid rows is exceeded whatever follows."""
+        """Raises ScoringError if the limit of invalid rows is exceeded even if all other rows are valid."""
         limit, invalid = self._request.max_bad, self._result.invalid
         if self._total_rows is not None and limit.is_exceeded(invalid, self._total_rows):
             raise ScoringError(

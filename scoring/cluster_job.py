@@ -1,4 +1,4 @@
-"""A job on a cluster: the engine scores and writes, and this process checks the result."""
+"""Jobs on a cluster: the engine scores and writes, and this process checks the result."""
 
 import importlib.util
 import time
@@ -23,7 +23,7 @@ def run_cluster_job(engine: ClusterEngine, request: JobRequest, versions: Versio
     started = time.monotonic()
     stored = find_version(request.model, versions)
     scorer = make_scorer(stored, request.options)
-    archive = VersionArchive.of(stored)
+    archive = VersionArchive.from_version(stored)
     wanted = ClusterRequest(list(request.patterns), str(request.out), archive, scorer, request.workers, request.max_bad)
     counts = engine_function(engine)(wanted)
     result = JobResult(stored.tag, len(request.patterns), counts.rows, counts.rows, *counts[1:])

@@ -1,4 +1,4 @@
-"""What the engines of clusters have in common: their request, and what they report."""
+"""The request and the result of a job on a cluster, for all engines."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,8 @@ from scoring.version_archive import VersionArchive
 
 @dataclass(frozen=True)
 class ClusterRequest:
-    """inputs: Parquet, as the engine names files. out: a path or URL of a new folder. workers: of a local engine."""
+    """A job for an engine. inputs: Parquet files, as paths or URLs of the engine. out: the path or URL of a new folder.
+    workers: the number of processes of a local engine."""
 
     inputs: list[str]
     out: str
@@ -21,7 +22,7 @@ class ClusterRequest:
 
 
 class OutputCounts(NamedTuple):
-    """Rows of the output: all, the invalid ones and those with warnings."""
+    """The numbers of rows in the output: all rows, invalid rows, and rows with warnings."""
 
     rows: int
     invalid: int

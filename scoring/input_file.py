@@ -1,4 +1,4 @@
-"""An input: a local file, or a file that fsspec reads from somewhere else."""
+"""Input files: local files, or files that fsspec reads from other places."""
 
 import contextlib
 import gzip
@@ -16,17 +16,17 @@ from models.formats.errors import FormatError
 from scoring.errors import ChangedInput, UnreadableInput
 
 UNREADABLE = (FormatError, pa.ArrowException, OSError, EOFError, ValueError, zlib.error, zstd.ZstdError)
-"""The exceptions of reading a damaged or missing file."""
+"""The exceptions that are raised for damaged or missing files."""
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "updated", "mtime", "created")
-"""The names in file systems of the attribute that changes with a file's content, the most exact first."""
+"""File attributes that change with the content, under their names in several file systems, the most exact first."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file to score, as it was when the job started.
+    """An input file, in the state in which it was when the job started.
 
     url: the absolute path of a local file, or a URL of fsspec. compression: `gzip`, `zstd` or empty. state: a text that
-    changes when the file is changed.
+    changes with the content of the file.
     """
 
     url: str
@@ -40,18 +40,19 @@ class InputFile:
         return "://" not in self.url
 
     def open(self) -> IO[bytes]:
-        """The file as it is stored. Raises UnreadableInput."""
+        """Open the file without decompression. Raises UnreadableInput."""
         try:
             if self.is_local:
                 return open(self.url, "rb")
             file: IO[bytes] = fsspec.open(self.url, "rb").open()
             return file
-        except Exception as error:  # each file system of fsspec has its own
+        except Exception as error:  # each file system of fsspec has its own errors
             raise UnreadableInput(f"{self.url} cannot be read: {reason_of(error)}") from None
 
     @contextlib.contextmanager
     def decompressed(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-        """The content, and the stored file, whose position shows the progress. Raises UnreadableInput."""
+        """Open the file with decompression. Also yields the stored file, whose position shows the progress. Raises
+        UnreadableInput."""
         with self.open() as stored:
             if self.compression == "gzip":
                 yield gzip.GzipFile(fileobj=stored), stored  # type: ignore[misc]  # it has the methods of IO
@@ -61,7 +62,7 @@ class InputFile:
                 yield stored, stored
 
     def check_unchanged(self) -> None:
-        """Raises ChangedInput or UnreadableInput."""
+        """Raises ChangedInput if the file has changed since the job started, or UnreadableInput."""
         if state_of(self.url) != (self.size, self.state):
             raise ChangedInput(f"{self.url} has changed since the job started")
 
@@ -74,7 +75,7 @@ class InputFile:
 
 
 def state_of(url: str) -> tuple[int, str]:
-    """The size of a file, and a text that changes when the file is changed. Raises UnreadableInput."""
+    """The size of a file, and a text that changes with its content. Raises UnreadableInput."""
     try:
         if "://" not in url:
             found = os.stat(url)
@@ -82,7 +83,7 @@ def state_of(url: str) -> tuple[int, str]:
         system, path = fsspec.url_to_fs(url)
         system.invalidate_cache()
         info = system.info(path)
-    except Exception as error:  # each file system of fsspec has its own
+    except Exception as error:  # each file system of fsspec has its own errors
         raise UnreadableInput(f"{url} cannot be read: {reason_of(error)}") from None
     return int(info["size"] or 0), next((str(info[key]) for key in VERSION_KEYS if info.get(key)), "")
 

@@ -1,8 +1,8 @@
-"""The folder of a job: its identity, its lock, and the list of what is done.
+"""The output folder of a job: its identity, its lock, and the list of finished units.
 
-`_job.json` identifies the job; `_manifest.jsonl` lists each finished unit; `_errors/` has the invalid rows;
-`_temporary/` the files that are being written; `_SUCCESS` is written last. A file that is not listed does not count: a
-restart removes it. Other engines ignore names that begin with `_`.
+`_job.json` identifies the job, and `_manifest.jsonl` lists the finished units. `_errors/` contains the invalid rows,
+and `_temporary/` the files that are being written. `_SUCCESS` is written last. A restart removes files that are not
+listed. Other engines ignore names that begin with `_`.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Entry = dict[str, Any]
 
 
 class JobFolder:
-    """A folder that belongs to one job, locked while it is open."""
+    """The output folder of one job. It is locked while it is open."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -34,29 +34,30 @@ class JobFolder:
 
     @property
     def place(self) -> str:
-        """The folder, for messages and for the workers."""
+        """The location of the folder, for messages and for the workers."""
         return str(self.path)
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, path: Path) -> Iterator[Self]:
         """Create and lock the folder. Raises ScoringError if another job uses it."""
-        with _errors_of(path):
+        with _file_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with _errors_of(path):
+            with _file_errors(path):
                 if not try_lock(descriptor):
                     raise ScoringError(f"another job is writing to {path}")
             yield cls(path, descriptor)
         finally:
-            # This releases the lock, as the end of the process does.
+            # This releases the lock. The end of the process does so, too.
             os.close(descriptor)
 
     # Identity
 
     def identity(self) -> dict[str, Any] | None:
-        """The job for which the folder was started; None if it is new. Raises UnusableRequest."""
+        """The identity of the job for which the folder was created; None if the folder is new. Raises
+        UnusableRequest."""
         path = self.path / JOB
         if not path.is_file():
             others = [entry.name for entry in self.path.iterdir() if entry.name != f".{JOB}.tmp"]
@@ -70,10 +71,10 @@ class JobFolder:
             raise UnusableRequest(f"{path} cannot be read: {reason_of(error)}") from None
 
     def claim(self, identity: Mapping[str, Any]) -> None:
-        """Start the job of this identity, or continue it. Raises UnusableRequest if the folder is for another."""
+        """Start or continue the job with this identity. Raises UnusableRequest if the folder belongs to another job."""
         known = self.identity()
         if known is None:
-            with _errors_of(self.path):
+            with _file_errors(self.path):
                 temporary = self.path / f".{JOB}.tmp"
                 write_durably(temporary, json.dumps(identity, indent=1).encode() + b"\n")
                 temporary.rename(self.path / JOB)
@@ -86,8 +87,8 @@ class JobFolder:
     # What is done
 
     def recover(self) -> None:
-        """Read which units are done, and remove all other files of units."""
-        with _errors_of(self.path):
+        """Read the list of finished units, and remove the files of all other units."""
+        with _file_errors(self.path):
             entries = [entry for entry in self._entries() if self._is_complete(entry)]
             self.done = {entry["unit"]: entry for entry in entries}
             self._write_manifest()
@@ -100,7 +101,7 @@ class JobFolder:
             shutil.rmtree(self.path / TEMPORARY, ignore_errors=True)
 
     def _entries(self) -> Iterator[Entry]:
-        """The lines of the manifest; the last one may be cut off."""
+        """The entries of the manifest, whose last line may be incomplete."""
         path = self.path / MANIFEST
         for line in path.read_bytes().splitlines() if path.is_file() else ():
             try:
@@ -109,7 +110,7 @@ class JobFolder:
                 return
 
     def _is_complete(self, entry: Entry) -> bool:
-        """Whether its files are there: somebody may have removed one."""
+        """Whether the files of an entry exist with the listed sizes, since a file may have been removed."""
         files = [(entry["output"], entry["bytes"])]
         files += [(entry["errors"], entry["error_bytes"])] if entry["errors"] else []
         with contextlib.suppress(OSError):
@@ -117,8 +118,8 @@ class JobFolder:
         return False
 
     def add(self, entry: Entry) -> None:
-        """List a unit as done."""
-        with _errors_of(self.path), (self.path / MANIFEST).open("ab") as file:
+        """Add a finished unit to the manifest."""
+        with _file_errors(self.path), (self.path / MANIFEST).open("ab") as file:
             file.write(json.dumps(entry).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -132,13 +133,13 @@ class JobFolder:
     # The end
 
     def reopen(self) -> None:
-        """The job is not complete: remove `_SUCCESS`."""
-        with _errors_of(self.path):
+        """Remove `_SUCCESS`, because the job is not complete."""
+        with _file_errors(self.path):
             (self.path / SUCCESS).unlink(missing_ok=True)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Sort the manifest, and write `_SUCCESS`."""
-        with _errors_of(self.path):
+        with _file_errors(self.path):
             shutil.rmtree(self.path / TEMPORARY, ignore_errors=True)
             self._write_manifest()
             temporary = self.path / f"{TEMPORARY}{SUCCESS}"
@@ -148,7 +149,7 @@ class JobFolder:
 
 
 def difference(known: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """What differs between two identities, in a few words."""
+    """A short description of the difference between two identities."""
     for key in ("model", "manifest", "options", "format"):
         if known.get(key) != identity[key]:
             return f"its {key} is {json.dumps(known.get(key))}, not {json.dumps(identity[key])}"
@@ -165,8 +166,8 @@ def difference(known: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
-    """Errors of the file system as OutputFailed."""
+def _file_errors(path: Path) -> Iterator[None]:
+    """Convert errors of the file system to OutputFailed."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The version that a command names: `housing`, `housing:3` or `housing@challenger`."""
+"""Finds the version for a model argument: `housing`, `housing:3` or `housing@challenger`."""
 
 from models.aliases import CHAMPION
 from models.version_files import StoredVersion, StoreError
@@ -7,8 +7,8 @@ from scoring.errors import UnusableRequest
 
 
 def find_version(text: str, versions: VersionStore) -> StoredVersion:
-    """The stored version. A name without version or alias means the champion, else the newest version. Raises
-    UnusableRequest."""
+    """The stored version for a model argument. A name without version or alias means the champion, or the newest
+    version if there is no champion. Raises UnusableRequest."""
     name, alias, version = split_name(text)
     try:
         if version is not None:
@@ -27,7 +27,7 @@ def find_version(text: str, versions: VersionStore) -> StoredVersion:
 
 
 def split_name(text: str) -> tuple[str, str | None, int | None]:
-    """Model, alias and version. Raises UnusableRequest."""
+    """Split a model argument into name, alias and version. Raises UnusableRequest."""
     name, at, alias = text.partition("@")
     name, colon, version = name.partition(":")
     if not name or (at and not alias) or (colon and not version.isdecimal()) or (at and colon):

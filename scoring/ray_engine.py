@@ -1,6 +1,6 @@
 """Scores tables on Ray Data: `map_batches` runs the batch scorer in a pool of actors.
 
-The machines need Python with `tabserve[arrow]`; the model version is sent to each actor once.
+The machines need Python with `tabserve[arrow]`. The model version is sent to each actor once.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from scoring.input_list import list_inputs
 from scoring.input_probe import probe_all
 from scoring.job_folder import ERRORS, SUCCESS
 from scoring.scoring_options import ScoringOptions
-from scoring.unit_writer import plain
+from scoring.unit_writer import to_json_value
 from scoring.version_archive import VersionArchive
 from scoring.worker_environment import worker_environment
 
@@ -29,7 +29,7 @@ BATCH_ROWS = 65_536
 
 
 class ScoringActor:
-    """Holds a loaded version and scores tables with it."""
+    """Loads a version and scores tables with it."""
 
     def __init__(self, archive: VersionArchive, options: ScoringOptions) -> None:
         with archive.unpacked() as folder:
@@ -44,9 +44,9 @@ class ScoringActor:
 def score_dataset(
     dataset: "Dataset", archive: VersionArchive, options: ScoringOptions, actors: int | tuple[int, int] = 1
 ) -> "Dataset":
-    """A row of the output for each row of a dataset. Errors number the rows of each batch.
+    """Score a dataset: the output has one row for each row. In errors, rows are numbered within each batch.
 
-    actors: how many, or the fewest and the most.
+    actors: their number, or their minimum and maximum number.
     """
     return dataset.map_batches(
         ScoringActor,
@@ -64,7 +64,7 @@ def run_on_ray(request: ClusterRequest) -> OutputCounts:
 
     inputs = list_inputs(request.inputs)
     if other := next((found.url for found in inputs if found.format != "parquet"), None):
-        raise UnusableRequest(f"{other}: the engine ray reads Parquet")
+        raise UnusableRequest(f"{other}: the engine ray reads only Parquet")
     expected = sum(probed.rows or 0 for probed in probe_all(inputs, request.scorer))
     system, path = fsspec.url_to_fs(request.out)
     if system.exists(path):
@@ -79,19 +79,19 @@ def run_on_ray(request: ClusterRequest) -> OutputCounts:
         ray.shutdown()
     counts = count_output(system, path, request.scorer.options.keep)
     if counts.rows != expected:
-        raise ScoringError(f"{request.out} has {counts.rows:,} rows, the inputs have {expected:,}")
+        raise ScoringError(f"{request.out} has {counts.rows:,} rows, but the inputs have {expected:,}")
     if not request.max_bad.is_exceeded(counts.invalid, counts.rows):
         system.pipe_file(f"{path}/{SUCCESS}", b"")
     return counts
 
 
 def needed_columns(scorer: BatchScorer) -> list[str]:
-    """The columns to read. A column that a row may lack is read if it is kept, or if the model needs it."""
+    """The columns to read: those to keep, and those of the model."""
     return list(dict.fromkeys([*scorer.options.keep, *(feature.name for feature in scorer.schema.features)]))
 
 
 def count_output(system: Any, path: str, keep: tuple[str, ...]) -> OutputCounts:
-    """Count the rows of the output, and write the invalid ones to `_errors`."""
+    """Count the rows of the output, and write the invalid rows to `_errors`."""
     scanner = pa.dataset.dataset(path, filesystem=system, format="parquet").scanner(
         columns=[*keep, "error", "warnings"]
     )
@@ -108,5 +108,5 @@ def count_output(system: Any, path: str, keep: tuple[str, ...]) -> OutputCounts:
                 system.makedirs(f"{path}/{ERRORS}", exist_ok=True)
                 file = stack.enter_context(system.open(f"{path}/{ERRORS}/errors.ndjson", "wb"))
             for row in batch.filter(batch.column("error").is_valid()).select([*keep, "error"]).to_pylist():
-                file.write(dumps({name: plain(value) for name, value in row.items()}) + b"\n")
+                file.write(dumps({name: to_json_value(value) for name, value in row.items()}) + b"\n")
     return OutputCounts(rows, invalid, with_warnings)

@@ -1,8 +1,8 @@
-"""The folder of a job at a URL of an object store, where there is neither a rename nor a lock.
+"""The output folder of a job in an object store, where there is neither rename nor lock.
 
-An object appears as a whole. A unit is done when its entry `_units/NAME.json` is there, which is written after its
-files; `_manifest.jsonl` and `_SUCCESS` are written at the end. Two processes of one job write the same objects, so
-nothing needs a lock; another job is refused by `_job.json`, which is created once.
+An object appears when it is complete. A unit is finished if its entry `_units/NAME.json` exists, which is written after
+its files. `_manifest.jsonl` and `_SUCCESS` are written at the end. Two processes of one job write the same objects, so
+no lock is needed. Another job is refused because of `_job.json`, which is created once.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ PART_PREFIX = "part-"
 
 
 class RemoteJobFolder(JobFolder):
-    """All methods raise OutputFailed if the store fails."""
+    """The output folder of one job at a URL. All methods raise OutputFailed for errors of the store."""
 
     def __init__(self, url: str) -> None:
         super().__init__(Path(), -1)
@@ -60,14 +60,15 @@ class RemoteJobFolder(JobFolder):
         if self.identity() is None:
             with self._remote_errors(), contextlib.suppress(FileExistsError):
                 self._remote.create(JOB, json.dumps(identity, indent=1).encode() + b"\n")
-        known = self.identity()  # another job may have been faster
+        known = self.identity()  # another job may have created it first
         if known != json.loads(json.dumps(identity)):
             raise UnusableRequest(
                 f"{self._url} belongs to another job ({difference(known or {}, identity)}): choose another --out"
             )
 
     def recover(self) -> None:
-        """Read which units are done. Files of others stay until the end: another process of this job may list them."""
+        """Read the list of finished units. Files of other units remain until the end, because another process of this
+        job may write them."""
         with self._remote_errors():
             sizes = self._remote.sizes()
             names = [name for name in sizes if name.startswith(f"{UNITS}/")]
@@ -84,7 +85,7 @@ class RemoteJobFolder(JobFolder):
             self._remote.remove(SUCCESS)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Remove files that are not listed, and write the manifest and `_SUCCESS`."""
+        """Remove files that are not listed, then write the manifest and `_SUCCESS`."""
         listed = {entry["output"] for entry in self.done.values()} | {entry["errors"] for entry in self.done.values()}
         lines = [json.dumps(self.done[name]).encode() + b"\n" for name in sorted(self.done)]
         with self._remote_errors():
@@ -102,17 +103,17 @@ class RemoteJobFolder(JobFolder):
 
 @contextlib.contextmanager
 def remote_errors(url: str) -> Iterator[None]:
-    """Errors of the file system of a URL as OutputFailed."""
+    """Convert errors of the file system of a URL to OutputFailed."""
     try:
         yield
     except (FileExistsError, OutputFailed, UnusableRequest):
         raise
-    except Exception as error:  # each file system of fsspec has its own
+    except Exception as error:  # each file system of fsspec has its own errors
         raise OutputFailed(f"{url} cannot be written: {reason_of(error)}") from error
 
 
 def is_complete(entry: Entry, sizes: Mapping[str, int]) -> bool:
-    """Whether the files of a unit are there."""
+    """Whether all files of a unit exist with the listed sizes."""
     files = [(entry["output"], entry["bytes"])]
     files += [(entry["errors"], entry["error_bytes"])] if entry["errors"] else []
     return all(sizes.get(name) == size for name, size in files)

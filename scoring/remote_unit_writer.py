@@ -1,4 +1,4 @@
-"""Writes the output of a unit to a folder of this machine, and then to a URL."""
+"""Writes the output of a unit to a local folder, and then uploads it to a URL."""
 
 import shutil
 from pathlib import Path
@@ -12,14 +12,14 @@ from scoring.unit_writer import UnitWriter
 
 
 class RemoteUnitWriter(UnitWriter):
-    """folder: of this machine, for this process alone."""
+    """Writes a unit and uploads its files. folder: a local folder that only this process uses."""
 
     def __init__(self, folder: Path, url: str, name: str, schema: pa.Schema) -> None:
         super().__init__(folder, name, schema)
         self._url = url
 
     def commit(self) -> dict[str, Any]:
-        """Upload the files of the unit. Returns what the manifest lists about them."""
+        """Upload the files of the unit. Returns the data of the unit for the manifest."""
         entry = super().commit()
         try:
             with remote_errors(self._url):

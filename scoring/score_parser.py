@@ -1,4 +1,5 @@
-"""The options of `python -m scoring`. Imports nothing heavy: the shell's completion reads them at each key."""
+"""The options of `python -m scoring`. This module imports no large library, because shell completion imports it at each
+key."""
 
 import argparse
 import os
@@ -16,7 +17,7 @@ def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
         description="Score files with a stored model: a row of predictions for each row. The same command continues a "
-        "job that was interrupted. The store is the one in TABSERVE_STORE, else BentoML's own.",
+        "job that was interrupted. The model store is TABSERVE_STORE, or BentoML's store if it is not set.",
         epilog="Exit codes: 0 done, 1 scoring failed or too many rows are invalid, 2 wrong usage or unusable inputs.",
     )
     parser.add_argument("model", metavar="MODEL[:VERSION|@ALIAS]", help="housing, housing:3 or housing@challenger")
@@ -26,42 +27,53 @@ def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="INPUT",
         help="files, folders, globs in quotes or URLs of fsspec: CSV and NDJSON (also .gz, .zst), Parquet, Arrow",
     )
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="a folder or a URL of its own for this job")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="the folder or URL for the output of this job only"
+    )
     parser.add_argument(
         "--keep",
         default="",
         metavar="A,B",
-        help="columns of the inputs to copy to the output; one with a comma in quotes: 'id,\"a,b\"'",
+        help="input columns to copy to the output; quote names with a comma: 'id,\"a,b\"'",
     )
     parser.add_argument(
         "--ignore-unknown",
         action="store_true",
-        help="ignore columns that the model does not know; else they are errors",
+        help="ignore columns that the model does not have; otherwise they are errors",
     )
-    parser.add_argument("--interval", default="", metavar="LEVELS", help="of a regression: .9, or several as .5,.9")
-    parser.add_argument("--set", default="", metavar="LEVELS", help="label sets of a classification: .9")
+    parser.add_argument(
+        "--interval",
+        default="",
+        metavar="LEVELS",
+        help="levels of a regression's intervals: .9, or several such as .5,.9",
+    )
+    parser.add_argument(
+        "--set", default="", metavar="LEVELS", help="levels of a classification's label sets, such as .9"
+    )
     explain = parser.add_mutually_exclusive_group()
-    explain.add_argument("--explain", action="store_true", help="the contribution of each column (milliseconds a row)")
-    explain.add_argument("--explain-fast", action="store_true", help="the same against one typical row")
+    explain.add_argument(
+        "--explain", action="store_true", help="the contribution of each column (milliseconds per row)"
+    )
+    explain.add_argument("--explain-fast", action="store_true", help="the same, compared with one typical row")
     parser.add_argument(
         "--workers",
         type=worker_count,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
-        help="processes (default: one per CPU)",
+        help="number of processes (default: one per CPU)",
     )
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default="local",
-        help="local: processes of this machine; ray, spark: a cluster, which reads Parquet (default: %(default)s)",
+        help="local: processes on this machine; ray, spark: a cluster, which reads Parquet (default: %(default)s)",
     )
     parser.add_argument(
         "--max-bad",
         type=bad_row_limit,
         default=BadRowLimit.parse(MAX_BAD),
         metavar="LIMIT",
-        help="how many rows may be invalid, as a share or a number; more: exit code 1 (default: %(default)s)",
+        help="maximum of invalid rows, as a share or a number; with more the exit code is 1 (default: %(default)s)",
     )
     return parser
 

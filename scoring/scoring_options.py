@@ -1,4 +1,4 @@
-"""What is written for each row: the options of bulk scoring that change the output."""
+"""The options of bulk scoring that change the output."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -8,9 +8,10 @@ from models.output_options import OutputOptions
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """keep: columns of the input that are copied to the output. outputs: intervals, label sets and explanations.
+    """The options of the output. keep: input columns that are copied to the output. outputs: intervals, label sets and
+    explanations.
 
-    ignore_unknown: leave out columns that the model does not know, instead of refusing them.
+    ignore_unknown: leave out columns that the model does not have, instead of reporting errors.
     """
 
     keep: tuple[str, ...] = ()

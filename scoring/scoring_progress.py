@@ -1,4 +1,4 @@
-"""Progress of a job on standard error: a live line on a terminal, a line a minute in a log."""
+"""Prints the progress of a job on standard error: a live line on a terminal, a line per minute in a log."""
 
 import sys
 import time
@@ -9,9 +9,9 @@ LOG_SECONDS = 60.0
 
 
 class ScoringProgress:
-    """Counts rows and bytes of the inputs, and prints rate and time left.
+    """Counts the rows and bytes of the inputs, and prints the rate and the remaining time.
 
-    total: bytes of all inputs. skipped: those that an earlier run has done.
+    total: the bytes of all inputs. skipped: the bytes that an earlier run scored.
     """
 
     def __init__(self, total: int, skipped: int, stream: TextIO | None = None) -> None:
@@ -25,21 +25,21 @@ class ScoringProgress:
         self.rows = 0
         self._running: dict[str, tuple[int, float]] = {}
 
-    def running(self, unit: str, rows: int, weight: float) -> None:
-        """rows, weight: the finished part of a unit."""
+    def update_unit(self, unit: str, rows: int, weight: float) -> None:
+        """Update a running unit. rows, weight: the rows and bytes of its finished part."""
         self._running[unit] = (rows, weight)
 
-    def finished(self, unit: str, rows: int, weight: int) -> None:
+    def finish_unit(self, unit: str, rows: int, weight: int) -> None:
         self._running.pop(unit, None)
         self.rows += rows
         self._finished += weight
 
-    def dropped(self, unit: str) -> None:
-        """A unit failed."""
+    def drop_unit(self, unit: str) -> None:
+        """Remove a failed unit."""
         self._running.pop(unit, None)
 
     def show(self) -> None:
-        """Print if it is time to."""
+        """Print the progress if the interval has passed."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -57,7 +57,7 @@ class ScoringProgress:
         return f"{line}, {(self._before + new) / self._total:.0%}, {duration(left)} left"
 
     def clear(self) -> None:
-        """End the live line."""
+        """Clear the live line."""
         if self._live:
             print("\r\x1b[K", end="", file=self._stream, flush=True)
 

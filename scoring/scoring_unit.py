@@ -1,4 +1,4 @@
-"""Units: the parts of the inputs that are scored, written and listed as a whole."""
+"""Units: the parts of the inputs, each of which is scored, written and listed as a whole."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -11,17 +11,18 @@ from scoring.input_file import reason_of
 from scoring.input_probe import ProbedInput, RowGroup
 from scoring.text_ranges import csv_ranges, ndjson_ranges
 
-UNIT_ROWS = 500_000  # rows of the row groups that are scored together
-UNIT_BYTES = 32 * 1024**2  # size of a range of a text file
+UNIT_ROWS = 500_000  # maximum rows of the row groups that are scored together
+UNIT_BYTES = 32 * 1024**2  # minimum size of a range of a text file
 
 
 @dataclass(frozen=True)
 class ScoringUnit:
-    """Some consecutive rows of an input.
+    """A unit: consecutive rows of an input.
 
-    name: of its output file, without the suffix. number: of the input. start, stop: row groups of a Parquet file or
-    bytes of a text file; 0 and 0 is the whole file. first_row: its number in the file. weight: bytes of the input, for
-    the progress. header_bytes: of a CSV, if the unit is a range of it.
+    name: that of its output file, without the suffix. number: the index of the input. start, stop: row groups of a
+    Parquet file or bytes of a text file; both are 0 for the whole file. first_row: the number of its first row in the
+    file. weight: bytes of the input, for the progress. header_bytes: the size of the header if the unit is a range of a
+    CSV.
     """
 
     name: str
@@ -41,15 +42,15 @@ class ScoringUnit:
 
 
 DoneUnits = Mapping[str, Mapping[str, Any]]
-"""The entries of the units that are done, by their names."""
+"""The entries of the finished units, by unit name."""
 
 
 def plan(
     inputs: list[ProbedInput], schema: FeatureSchema, done: DoneUnits, failed: Callable[[str, str], None]
 ) -> Iterator[ScoringUnit]:
-    """All units that are not done, in order; the ranges of a text file are found when they are needed.
+    """All unfinished units, in order. The ranges of a text file are found only when they are needed.
 
-    failed: is called with an input that cannot be read, and the reason.
+    failed: called with an input that cannot be read, and the reason.
     """
     for number, probed in enumerate(inputs):
         try:
@@ -62,21 +63,22 @@ def plan(
 
 def _units_of(number: int, probed: ProbedInput, schema: FeatureSchema, done: DoneUnits) -> Iterator[ScoringUnit]:
     if probed.groups:
-        return _of_row_groups(number, probed.groups)
+        return _row_group_units(number, probed.groups)
     if is_split(probed, schema):
-        return _of_ranges(number, probed, done)
+        return _range_units(number, probed, done)
     return iter([ScoringUnit(unit_name(number, 0), number, 0, 0, 0, probed.input.size)])
 
 
 def is_split(probed: ProbedInput, schema: FeatureSchema) -> bool:
-    """Whether a text file is cut into ranges: it would be read twice, and a range begins as UTF-8."""
+    """Whether a text file is split into ranges. Only large, local, uncompressed UTF-8 files are, because they are read
+    twice."""
     found = probed.input
     splittable = found.is_local and not found.compression and (found.format == "ndjson" or probed.head is not None)
     return splittable and found.format in ("csv", "ndjson") and schema.encoding is None and found.size > UNIT_BYTES
 
 
-def _of_row_groups(number: int, groups: tuple[RowGroup, ...]) -> Iterator[ScoringUnit]:
-    """Consecutive row groups with at most UNIT_ROWS rows, or one that has more."""
+def _row_group_units(number: int, groups: tuple[RowGroup, ...]) -> Iterator[ScoringUnit]:
+    """Units of consecutive row groups with at most UNIT_ROWS rows, or of one larger row group."""
     start, first_row, part = 0, 0, 0
     while start < len(groups):
         stop, rows = start + 1, groups[start].rows
@@ -88,8 +90,9 @@ def _of_row_groups(number: int, groups: tuple[RowGroup, ...]) -> Iterator[Scorin
         start, first_row, part = stop, first_row + rows, part + 1
 
 
-def _of_ranges(number: int, probed: ProbedInput, done: DoneUnits) -> Iterator[ScoringUnit]:
-    """The ranges of a text file. Finished ranges are not read again, as their entries contain their ends."""
+def _range_units(number: int, probed: ProbedInput, done: DoneUnits) -> Iterator[ScoringUnit]:
+    """Units of the ranges of a text file. Finished ranges are not read again, because their entries contain their
+    ends."""
     header_bytes = probed.head.stop if probed.head else 0
     start, first_row, part = header_bytes, 0, 0
     while (entry := done.get(unit_name(number, part))) is not None:

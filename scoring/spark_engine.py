@@ -1,6 +1,6 @@
 """Scores tables on Spark: `mapInArrow` runs the batch scorer in each task.
 
-The machines need Python with `tabserve[arrow]`; the model version is sent with the tasks.
+The machines need Python with `tabserve[arrow]`. The model version is sent with the tasks.
 """
 
 import os
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 BATCH_ROWS = 65_536
-ATTEMPTS = 4  # attempts of a task, as on a cluster
-LAUNCHED_BY_SUBMIT = "PYSPARK_GATEWAY_PORT"  # spark-submit sets it, and chooses the master
+ATTEMPTS = 4  # attempts for a task, as on a cluster
+LAUNCHED_BY_SUBMIT = "PYSPARK_GATEWAY_PORT"  # spark-submit sets this variable and determines the master
 
 
 def score_frame(frame: "DataFrame", archive: VersionArchive, scorer: BatchScorer) -> "DataFrame":
-    """A row of the output for each row of a data frame. Errors number the rows of each partition.
+    """Score a data frame: the output has one row for each row. In errors, rows are numbered within each partition.
 
-    scorer: of the same version; it gives the options and the schema, and its engine need not be loaded.
+    scorer: a scorer of the same version. Its options and schema are used; its engine need not be loaded.
     """
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import StructType
 
     options = scorer.options
-    needed = [name for name in frame.columns if not scorer.is_left_out(name)]
+    needed = [name for name in frame.columns if not scorer.is_skipped(name)]
     frame = frame.select(*map(quoted_name, dict.fromkeys([*options.keep, *needed])))
     kept = [frame.schema[name] for name in options.keep]
     answer = scorer.output_schema()
@@ -46,14 +46,14 @@ def score_frame(frame: "DataFrame", archive: VersionArchive, scorer: BatchScorer
 
 
 def quoted_name(name: str) -> str:
-    """A column name with dots or blanks as Spark reads it."""
+    """A column name in quotes for Spark, because it may contain dots or blanks."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def spark_task(
     archive: VersionArchive, options: ScoringOptions
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function that Spark sends to its machines; it loads the version once for each task."""
+    """The function that Spark sends to its machines. It loads the version once per task."""
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with archive.unpacked() as folder:
@@ -64,7 +64,7 @@ def spark_task(
 
 
 def run_on_spark(request: ClusterRequest) -> OutputCounts:
-    """Score Parquet files into a new folder: Spark's committer makes it complete or leaves no `_SUCCESS`.
+    """Score Parquet files into a new folder. Spark's committer writes `_SUCCESS` only if the folder is complete.
 
     Raises ScoringError.
     """
@@ -75,7 +75,7 @@ def run_on_spark(request: ClusterRequest) -> OutputCounts:
         score_frame(frame, request.archive, request.scorer).write.parquet(request.out)
         counts = count_output(session, request)
         if counts.rows != (expected := frame.count()):
-            raise ScoringError(f"{request.out} has {counts.rows:,} rows, the inputs have {expected:,}")
+            raise ScoringError(f"{request.out} has {counts.rows:,} rows, but the inputs have {expected:,}")
         if request.max_bad.is_exceeded(counts.invalid, counts.rows):
             remove_success(session, request.out)
         return counts
@@ -94,13 +94,13 @@ def run_on_spark(request: ClusterRequest) -> OutputCounts:
 def check_columns_of(frame: "DataFrame", scorer: BatchScorer) -> None:
     """Raises UnusableRequest if every row would be invalid."""
     try:
-        check_columns(frame.columns, [name for name in frame.columns if not scorer.is_left_out(name)], scorer)
+        check_columns(frame.columns, [name for name in frame.columns if not scorer.is_skipped(name)], scorer)
     except UnreadableInput as error:
         raise UnusableRequest(str(error)) from None
 
 
 def spark_session(request: ClusterRequest) -> "SparkSession":
-    """The session that spark-submit has prepared, or one on this machine."""
+    """The session of spark-submit, or a new session on this machine."""
     from pyspark.sql import SparkSession
 
     os.environ |= worker_environment()
@@ -114,7 +114,7 @@ def spark_session(request: ClusterRequest) -> "SparkSession":
 
 
 def count_output(session: "SparkSession", request: ClusterRequest) -> OutputCounts:
-    """Count the rows of the output, and write the invalid ones to `_errors`."""
+    """Count the rows of the output, and write the invalid rows to `_errors`."""
     from pyspark.sql import functions
 
     written = session.read.parquet(request.out)
@@ -130,7 +130,7 @@ def count_output(session: "SparkSession", request: ClusterRequest) -> OutputCoun
 
 
 def remove_success(session: "SparkSession", out: str) -> None:
-    """Remove the mark that Spark's committer has written, in any file system that Spark knows."""
+    """Remove the `_SUCCESS` that Spark's committer wrote, in any file system that Spark supports."""
     context: Any = session.sparkContext
     path = context._jvm.org.apache.hadoop.fs.Path(f"{out}/{SUCCESS}")
     path.getFileSystem(context._jsc.hadoopConfiguration()).delete(path, False)

@@ -1,6 +1,6 @@
-"""Cuts a CSV or NDJSON file into ranges of bytes that begin and end with a row, and counts their rows.
+"""Splits a CSV or NDJSON file into byte ranges of whole rows, and counts their rows.
 
-A range is found without decoding it, in one pass: only quotes and line ends matter.
+The ranges are found in one pass without decoding, because only quotes and line ends matter.
 """
 
 import codecs
@@ -19,7 +19,7 @@ READ_BYTES = 1024**2
 
 
 class CsvHead(NamedTuple):
-    """The header of a CSV. stop: where its rows begin."""
+    """The header of a CSV. stop: the position at which the rows begin."""
 
     names: list[str]
     delimiter: str
@@ -33,9 +33,9 @@ class TextRange(NamedTuple):
 
 
 def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
-    """The header of a CSV, None if the file has no complete line. Raises FormatError.
+    """Read the header of a CSV; None if the file has no header. Raises FormatError.
 
-    `stop` is right for UTF-8 only.
+    `stop` is correct only for UTF-8.
     """
     content = file.read(MAX_LINE_BYTES)
     decoder = CsvDecoder(schema, 1, MAX_LINE_BYTES)
@@ -57,7 +57,7 @@ def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
 
 
 def csv_ranges(file: IO[bytes], start: int, head: CsvHead, range_bytes: int) -> Iterator[TextRange]:
-    """The ranges of a CSV from a row on. Raises FormatError."""
+    """The ranges of a CSV, from the row at `start` on. Raises FormatError."""
     delimiter = head.delimiter
     return _ranges(
         file, start, range_bytes, lambda: LineEnds(delimiter.encode()).last, lambda part: csv_rows(part, delimiter)
@@ -65,7 +65,7 @@ def csv_ranges(file: IO[bytes], start: int, head: CsvHead, range_bytes: int) -> 
 
 
 def ndjson_ranges(file: IO[bytes], start: int, range_bytes: int) -> Iterator[TextRange]:
-    """The ranges of an NDJSON file from a row on. Raises FormatError."""
+    """The ranges of an NDJSON file, from the row at `start` on. Raises FormatError."""
     if not start and file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
         start = len(codecs.BOM_UTF8)
     return _ranges(file, start, range_bytes, lambda: last_line_end, ndjson_rows)
@@ -78,7 +78,8 @@ def _ranges(
     new_scanner: Callable[[], Callable[[bytes], int]],
     count_rows: Callable[[bytes], int],
 ) -> Iterator[TextRange]:
-    """new_scanner: makes a function that returns the end of the last complete line in the next chunk."""
+    """The ranges of a file. new_scanner: creates a function that returns the end of the last complete line in the next
+    chunk."""
     file.seek(start)
     scan, stop, rows, unended = new_scanner(), start, 0, b""
     while chunk := file.read(READ_BYTES):

@@ -18,61 +18,61 @@ from scoring.input_file import UNREADABLE, InputFile, reason_of
 from scoring.input_probe import open_arrow
 from scoring.scoring_unit import ScoringUnit
 
-BLOCK_BYTES = 16 * 1024**2  # limit for the text of a block, which then has fewer rows
+BLOCK_BYTES = 16 * 1024**2  # limit for the text of a block; long rows make smaller blocks
 COLUMN_BUFFER_BYTES = 256 * 1024
 
 
 class UnitStep(NamedTuple):
-    """A scored block, and the share of the unit that has been read, 0 to 1."""
+    """A scored block, and the share of the unit that has been read, from 0 to 1."""
 
     scored: ScoredBlock
     share: float
 
 
-def score_unit(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
-    """Raises ScoringError."""
-    steps = _score_tables if found.format in ("parquet", "arrow") else _score_text
-    return steps(unit, found, scorer)
+def score_unit(unit: ScoringUnit, input_file: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
+    """Score the rows of a unit. Raises ScoringError."""
+    steps = _score_tables if input_file.format in ("parquet", "arrow") else _score_text
+    return steps(unit, input_file, scorer)
 
 
-def kept_schema(found: InputFile, scorer: BatchScorer) -> pa.Schema:
+def kept_schema(input_file: InputFile, scorer: BatchScorer) -> pa.Schema:
     """The fields of the kept columns; all are text in CSV and NDJSON. Raises UnreadableInput."""
-    if found.format not in ("parquet", "arrow"):
+    if input_file.format not in ("parquet", "arrow"):
         return pa.schema([pa.field(name, pa.string()) for name in scorer.options.keep])
-    with reading(found), found.open() as file:
+    with reading_errors(input_file), input_file.open() as file:
         return scorer.kept_fields(
-            pq.ParquetFile(file).schema_arrow if found.format == "parquet" else open_arrow(file).schema
+            pq.ParquetFile(file).schema_arrow if input_file.format == "parquet" else open_arrow(file).schema
         )
 
 
 @contextlib.contextmanager
-def reading(found: InputFile) -> Iterator[None]:
-    """Errors of reading as UnreadableInput with the name of the input."""
+def reading_errors(input_file: InputFile) -> Iterator[None]:
+    """Convert errors of reading to UnreadableInput with the name of the input."""
     try:
         yield
     except UnreadableInput:
         raise
     except UNREADABLE as error:
-        raise UnreadableInput(f"{found.url} cannot be read: {reason_of(error)}") from None
+        raise UnreadableInput(f"{input_file.url} cannot be read: {reason_of(error)}") from None
 
 
 # Parquet and Arrow
 
 
-def _score_tables(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
-    batches = _parquet_batches if found.format == "parquet" else _arrow_batches
+def _score_tables(unit: ScoringUnit, input_file: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
+    batches = _parquet_batches if input_file.format == "parquet" else _arrow_batches
     row = unit.first_row
-    for batch, share in batches(unit, found, scorer):
+    for batch, share in batches(unit, input_file, scorer):
         for scored in scorer.score_batch(batch, row):
             yield UnitStep(scored, share)
         row += batch.num_rows
 
 
 def _parquet_batches(
-    unit: ScoringUnit, found: InputFile, scorer: BatchScorer
+    unit: ScoringUnit, input_file: InputFile, scorer: BatchScorer
 ) -> Iterator[tuple[pa.RecordBatch, float]]:
-    """The rows of some row groups, with the columns that are needed."""
-    with reading(found), found.open() as source:
+    """The rows of the unit's row groups, with the columns that are needed."""
+    with reading_errors(input_file), input_file.open() as source:
         file = pq.ParquetFile(source)
         groups = [*range(unit.start, unit.stop)]
         known = [name for name in file.schema_arrow.names if name in scorer.schema.by_name]
@@ -81,7 +81,7 @@ def _parquet_batches(
             source,
             metadata=file.metadata,
             read_dictionary=dictionary_columns(file.metadata, groups, texts),
-            pre_buffer=False,  # or whole row groups would be held in memory
+            pre_buffer=False,  # otherwise whole row groups would be stored in memory
             buffer_size=COLUMN_BUFFER_BYTES,
         )
         total, rows = sum(file.metadata.row_group(group).num_rows for group in groups), 0
@@ -93,7 +93,8 @@ def _parquet_batches(
 
 
 def dictionary_columns(metadata: pq.FileMetaData, groups: list[int], names: list[str]) -> list[str]:
-    """The columns whose values are written once in all groups: they are read without repeating the values."""
+    """The columns that have dictionaries in all groups. They are read as dictionaries, without repeating their
+    values."""
     found = set(names)
     for group in groups:
         columns = [metadata.row_group(group).column(place) for place in range(metadata.num_columns)]
@@ -105,8 +106,10 @@ def dictionary_columns(metadata: pq.FileMetaData, groups: list[int], names: list
     return [name for name in names if name in found]
 
 
-def _arrow_batches(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[tuple[pa.RecordBatch, float]]:
-    with reading(found), found.open() as source:
+def _arrow_batches(
+    unit: ScoringUnit, input_file: InputFile, scorer: BatchScorer
+) -> Iterator[tuple[pa.RecordBatch, float]]:
+    with reading_errors(input_file), input_file.open() as source:
         reader = open_arrow(source)
         if isinstance(reader, pa.RecordBatchStreamReader):
             batches: Iterator[pa.RecordBatch] = iter(reader)
@@ -114,23 +117,27 @@ def _arrow_batches(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> 
             batches = (reader.get_batch(place) for place in range(reader.num_record_batches))
         for batch in batches:
             batch.validate(full=True)
-            yield batch, min(source.tell() / max(found.size, 1), 1.0)
+            yield batch, min(source.tell() / max(input_file.size, 1), 1.0)
 
 
 # CSV and NDJSON
 
 
-def _score_text(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
+def _score_text(unit: ScoringUnit, input_file: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
     row = unit.first_row
-    for block, share in _text_blocks(unit, found, scorer):
+    for block, share in _text_blocks(unit, input_file, scorer):
         block, kept = _with_kept(block, scorer)
         yield UnitStep(scorer.score_block(block, row, kept), share)
         row += block.count
 
 
-def _text_blocks(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[tuple[Block, float]]:
-    with reading(found), found.decompressed() as (content, stored), contextlib.closing(_decoder(found, scorer)) as rows:
-        size = unit.stop - unit.start if unit.stop else found.size
+def _text_blocks(unit: ScoringUnit, input_file: InputFile, scorer: BatchScorer) -> Iterator[tuple[Block, float]]:
+    with (
+        reading_errors(input_file),
+        input_file.decompressed() as (content, stored),
+        contextlib.closing(_decoder(input_file, scorer)) as rows,
+    ):
+        size = unit.stop - unit.start if unit.stop else input_file.size
         for chunk in _chunks(unit, content):
             share = min((stored.tell() - unit.start) / max(size, 1), 1.0)
             for block in rows.feed(chunk):
@@ -139,21 +146,21 @@ def _text_blocks(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> It
             yield block, 1.0
 
 
-def _decoder(found: InputFile, scorer: BatchScorer) -> TableDecoder:
-    if found.format == "ndjson":
+def _decoder(input_file: InputFile, scorer: BatchScorer) -> TableDecoder:
+    if input_file.format == "ndjson":
         return NdjsonDecoder(scorer.schema, BLOCK_ROWS, BLOCK_BYTES)
     options = scorer.options
     return CsvDecoder(scorer.schema, BLOCK_ROWS, BLOCK_BYTES, keep=options.keep, ignore_unknown=options.ignore_unknown)
 
 
 def _chunks(unit: ScoringUnit, content: IO[bytes]) -> Iterator[bytes]:
-    """The bytes of a range after the header, or of the whole file."""
+    """The bytes of the header and of the unit's range, or of the whole file."""
     if not unit.stop:
         while chunk := content.read(CHUNK_BYTES):
             yield chunk
         return
     if unit.start:
-        yield content.read(unit.header_bytes) or b"\n"  # so that it is not the start of a file, without its mark
+        yield content.read(unit.header_bytes) or b"\n"  # so that it is not read as the start of a file
     content.seek(unit.start)
     left = unit.stop - unit.start
     while left and (chunk := content.read(min(CHUNK_BYTES, left))):
@@ -162,29 +169,29 @@ def _chunks(unit: ScoringUnit, content: IO[bytes]) -> Iterator[bytes]:
 
 
 def _with_kept(block: Block, scorer: BatchScorer) -> tuple[Block, pa.RecordBatch | None]:
-    """The block of the columns to validate, and the kept columns of its rows."""
+    """The block with the columns to validate, and the kept columns of its rows."""
     options = scorer.options
     if isinstance(block, KeptBlock):
-        return block.block, _texts(scorer, [block.kept[name] for name in options.keep])
+        return block.block, _text_batch(scorer, [block.kept[name] for name in options.keep])
     if not isinstance(block, LineBlock) or not (options.keep or options.ignore_unknown):
         return block, None
     rows = [parse_line(line) for line in block.lines]
-    known = [_known(row, scorer) if isinstance(row, dict) else row for row in rows]
+    known = [_known_values(row, scorer) if isinstance(row, dict) else row for row in rows]
     if not options.keep:
         return RowBlock(known), None
-    kept = [[text_of(row.get(name)) if isinstance(row, dict) else None for row in rows] for name in options.keep]
-    return RowBlock(known), _texts(scorer, kept)
+    kept = [[kept_text(row.get(name)) if isinstance(row, dict) else None for row in rows] for name in options.keep]
+    return RowBlock(known), _text_batch(scorer, kept)
 
 
-def _known(row: dict[str, object], scorer: BatchScorer) -> dict[str, object]:
-    return {name: value for name, value in row.items() if not scorer.is_left_out(name)}
+def _known_values(row: dict[str, object], scorer: BatchScorer) -> dict[str, object]:
+    return {name: value for name, value in row.items() if not scorer.is_skipped(name)}
 
 
-def _texts(scorer: BatchScorer, columns: Sequence[Sequence[str | None]]) -> pa.RecordBatch:
+def _text_batch(scorer: BatchScorer, columns: Sequence[Sequence[str | None]]) -> pa.RecordBatch:
     arrays = [pa.array(column, pa.string()) for column in columns]
     return pa.RecordBatch.from_arrays(arrays, list(scorer.options.keep))
 
 
-def text_of(value: object) -> str | None:
+def kept_text(value: object) -> str | None:
     """A JSON value as the text of a kept column."""
     return encodable(value) if isinstance(value, str | None) else json_text.dumps(value).decode()

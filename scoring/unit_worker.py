@@ -1,7 +1,8 @@
 """`python -m scoring.unit_worker`: a process that scores units.
 
-It reads JSON lines from standard input, the setup and then units, and writes JSON lines to standard output: `ready`,
-`progress` of the present unit, and for each unit `done` or `failed`. It ends with its input, and with its parent.
+It reads JSON lines from standard input: the setup, then units. It writes JSON lines to standard output: `ready`, the
+progress of the present unit, and `done` or `failed` for each unit. It ends at the end of its input, and when its parent
+has ended.
 """
 
 import json
@@ -33,8 +34,8 @@ Reply = Callable[[dict[str, Any]], None]
 
 def main() -> int:
     """Score units until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
-    reply = replies()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
+    reply = open_reply()
     setup = json.loads(sys.stdin.readline())
     try:
         options = ScoringOptions.from_json(setup["options"])
@@ -49,8 +50,8 @@ def main() -> int:
     return 0
 
 
-def replies() -> Reply:
-    """A function that writes a line to the parent. What libraries print goes to standard error instead."""
+def open_reply() -> Reply:
+    """A function that writes a line to the parent. Output of libraries is redirected to standard error."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -65,7 +66,7 @@ class UnitWorker:
     """Scores units with one model."""
 
     def __init__(self, scorer: BatchScorer, out: str, scratch: str | None, reply: Reply) -> None:
-        """out: a folder, or a URL, to which files are uploaded from a folder in `scratch`."""
+        """out: a folder, or a URL to which files are uploaded from a folder in `scratch`."""
         self._scorer = scorer
         self._out = out
         self._local = None if scratch is None else Path(tempfile.mkdtemp(dir=scratch))
@@ -73,29 +74,29 @@ class UnitWorker:
         self._parent = os.getppid()
         self._reported = 0.0
 
-    def score(self, unit: ScoringUnit, found: InputFile) -> None:
-        """Score and write a unit, and reply with its entry or the error."""
+    def score(self, unit: ScoringUnit, input_file: InputFile) -> None:
+        """Score a unit, write its output, and reply with its entry or the error."""
         writer: UnitWriter | None = None
         try:
-            found.check_unchanged()
-            metadata = {"input": found.url, "first_row": str(unit.first_row)}
-            schema = self._scorer.output_schema(kept_schema(found, self._scorer), **metadata)
+            input_file.check_unchanged()
+            metadata = {"input": input_file.url, "first_row": str(unit.first_row)}
+            schema = self._scorer.output_schema(kept_schema(input_file, self._scorer), **metadata)
             writer = self._writer(unit.name, schema)
-            for step in score_unit(unit, found, self._scorer):
-                writer.write(step.scored, found.url)
+            for step in score_unit(unit, input_file, self._scorer):
+                writer.write(step.scored, input_file.url)
                 self._report(writer.rows, step.share)
-            found.check_unchanged()
+            input_file.check_unchanged()
             self._end_without_parent()
-            entry = {"unit": unit.name, "input": found.url, **writer.commit()}
+            entry = {"unit": unit.name, "input": input_file.url, **writer.commit()}
             self._reply({"done": entry | {"start": unit.start, "stop": unit.stop, "first_row": unit.first_row}})
         except ScoringError as error:
             discard(writer)
             self._reply({"failed": str(error), "ends_job": isinstance(error, ChangedInput | OutputFailed)})
-        except Exception as error:  # a bug, or an engine that fails: the job continues with the other units
+        except Exception as error:  # a bug or a failed engine: the job continues with the other units
             discard(writer)
             traceback.print_exc()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self._reply({"failed": f"{found.url}: {reason}", "ends_job": False})
+            self._reply({"failed": f"{input_file.url}: {reason}", "ends_job": False})
 
     def _writer(self, name: str, schema: pa.Schema) -> UnitWriter:
         if self._local is None:
@@ -110,7 +111,7 @@ class UnitWorker:
             self._reply({"rows": rows, "share": share})
 
     def _end_without_parent(self) -> None:
-        if os.getppid() != self._parent:  # it was killed; the next job removes what is not listed
+        if os.getppid() != self._parent:  # the parent was killed; the next job removes files that are not listed
             os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Writes the output of a unit: complete under its name, or not there."""
+"""Writes the output of a unit. A file appears under its name only when it is complete."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.atomic_file import remove_if_possible, sync_folder
-from models.formats.encoders import by_row
+from models.formats.encoders import errors_by_row
 from models.json_text import dumps
 from scoring.batch_scorer import ScoredBlock
 from scoring.errors import OutputFailed
@@ -18,13 +18,13 @@ from scoring.input_file import reason_of
 from scoring.job_folder import ERRORS, TEMPORARY
 
 ROW_GROUP_ROWS = 131_072
-ROW_GROUP_BYTES = 32 * 1024**2  # size of the rows that wait to be written
+ROW_GROUP_BYTES = 32 * 1024**2  # maximum size of the rows that are not written yet
 SUFFIX = ".parquet"
 ERRORS_SUFFIX = ".ndjson"
 
 
 class UnitWriter:
-    """Writes to the folder for temporary files; `commit` renames them. Raises OutputFailed."""
+    """Writes files to the folder for temporary files. `commit` renames them. Raises OutputFailed."""
 
     def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
         self._folder = folder
@@ -42,7 +42,7 @@ class UnitWriter:
             self._table = pq.ParquetWriter(self._file, schema, use_dictionary=repeated_columns(schema))
 
     def write(self, scored: ScoredBlock, source: str) -> None:
-        """source: the input, for the list of invalid rows."""
+        """Write a scored block. source: the input, for the list of invalid rows."""
         batch, rows = scored.batch, scored.rows
         self.rows += rows.count
         self.invalid += rows.invalid_rows
@@ -62,27 +62,27 @@ class UnitWriter:
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
     def _write_errors(self, scored: ScoredBlock, source: str) -> None:
-        """A line for each invalid row: where it is, what is wrong, and the kept columns."""
+        """Write a line for each invalid row: input, row number, kept columns and errors."""
         if self._error_file is None:
             self._error_file = open(self._errors, "wb")  # noqa: SIM115 - closed by `commit` or `discard`
         kept = [field.name for field in scored.batch.schema][: scored.kept_columns]
-        for place, errors in by_row(scored.rows, scored.first_row).items():
+        for place, errors in errors_by_row(scored.rows, scored.first_row).items():
             line: dict[str, Any] = {"input": source, "row": scored.first_row + place}
             if kept:
-                line["kept"] = {name: plain(scored.batch.column(name)[place].as_py()) for name in kept}
+                line["kept"] = {name: to_json_value(scored.batch.column(name)[place].as_py()) for name in kept}
             line["errors"] = [{"field": one.field, "code": one.code, "message": one.message} for one in errors]
             self._error_file.write(dumps(line) + b"\n")
 
     def commit(self) -> dict[str, Any]:
-        """Wait until the files are on disk, and rename them. Returns what the manifest lists about them."""
+        """Wait until the files are on disk, and rename them. Returns the data of the unit for the manifest."""
         with output_errors():
             if self._waiting:
                 self._write_group()
             self._table.close()
-            sizes = [sync(self._file)]
+            sizes = [sync_file(self._file)]
             self._file.close()
             if self._error_file is not None:
-                sizes.append(sync(self._error_file))
+                sizes.append(sync_file(self._error_file))
                 self._error_file.close()
                 self._final_errors.parent.mkdir(exist_ok=True)
                 self._errors.rename(self._final_errors)
@@ -110,14 +110,14 @@ class UnitWriter:
 
 @contextlib.contextmanager
 def output_errors() -> Iterator[None]:
-    """Errors of the file system as OutputFailed."""
+    """Convert errors of the file system to OutputFailed."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
         raise OutputFailed(f"the output cannot be written: {reason_of(error)}") from error
 
 
-def sync(file: IO[bytes]) -> int:
+def sync_file(file: IO[bytes]) -> int:
     """Wait until a file is on disk. Returns its size."""
     file.flush()
     os.fsync(file.fileno())
@@ -125,11 +125,11 @@ def sync(file: IO[bytes]) -> int:
 
 
 def repeated_columns(schema: pa.Schema) -> list[str]:
-    """The columns that are written by their distinct values: texts, not numbers."""
+    """The columns that are written with dictionaries: texts, not numbers."""
     text = pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary, pa.types.is_string_view
     return [field.name for field in schema if any(is_text(field.type) for is_text in text)]
 
 
-def plain(value: object) -> object:
-    """The value of a kept column as a JSON value. A type that JSON does not have becomes text."""
+def to_json_value(value: object) -> object:
+    """The value of a kept column as a JSON value. Values of types that JSON does not have become text."""
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,4 +1,4 @@
-"""A model version as bytes, which an engine sends to the machines of a cluster with each task."""
+"""A model version as bytes, which an engine sends to the machines of a cluster."""
 
 import contextlib
 import io
@@ -15,14 +15,14 @@ from models.version_folder import version_files_of
 
 @dataclass(frozen=True)
 class VersionArchive:
-    """The files of a version, its manifest and signature included, as a ZIP archive."""
+    """A ZIP archive of a version's files, including its manifest and signature."""
 
     name: str
     version: int
     content: bytes
 
     @classmethod
-    def of(cls, stored: StoredVersion) -> Self:
+    def from_version(cls, stored: StoredVersion) -> Self:
         target = io.BytesIO()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in version_files_of(stored.path):

@@ -1,4 +1,4 @@
-"""Environment variables of processes that score."""
+"""The environment variables of worker processes."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,6 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_
 
 
 def worker_environment() -> dict[str, str]:
-    """They find this package, and use one thread each: the processes share the cores."""
+    """Variables by which workers find this package and use one thread each, because they share the cores."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {"PYTHONPATH": path, **ONE_THREAD}

@@ -1,4 +1,4 @@
-"""The worker processes of a job: each has at most one unit, and one that dies is replaced."""
+"""The worker processes of a job. Each scores at most one unit at a time; a worker that dies is replaced."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from scoring.input_file import InputFile
 from scoring.scoring_unit import ScoringUnit
 from scoring.worker_environment import worker_environment
 
-MAX_ATTEMPTS = 3  # attempts for a unit whose worker dies
+MAX_ATTEMPTS = 3  # maximum attempts for a unit whose worker dies
 STOP_SECONDS = 10.0
 Message = dict[str, Any]
 OnMessage = Callable[[ScoringUnit, Message], None]
@@ -24,7 +24,7 @@ OnMessage = Callable[[ScoringUnit, Message], None]
 
 @dataclass(eq=False)
 class WorkerProcess:
-    """A process with the unit that it scores, and the start of its next line."""
+    """A worker process, the unit that it scores, and the start of its next line."""
 
     process: "subprocess.Popen[bytes]"
     unit: ScoringUnit | None = None
@@ -37,14 +37,14 @@ class WorkerProcess:
         return self.process.stdout.fileno()
 
     def send(self, message: Message) -> None:
-        """Send a line. A worker that has died is found by the end of its output."""
+        """Send a line. A worker that has died is detected at the end of its output."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
 
     def read(self) -> list[Message] | None:
-        """The messages that have arrived; None if the process has ended."""
+        """The received messages; None if the process has ended."""
         content = os.read(self.output, 1 << 16)
         if not content:
             return None
@@ -52,7 +52,7 @@ class WorkerProcess:
         return [json.loads(line) for line in lines]
 
     def end(self) -> None:
-        """Let an idle process end by itself; terminate a busy one."""
+        """Let an idle process end by itself, and terminate a busy process."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -68,7 +68,7 @@ class WorkerProcess:
 
 
 class WorkerPool:
-    """Runs units in processes. setup: the first message of each worker."""
+    """Runs units in worker processes. setup: the first message to each worker."""
 
     def __init__(self, count: int, setup: Message, inputs: list[InputFile]) -> None:
         self._count = count
@@ -79,8 +79,8 @@ class WorkerPool:
         self._attempts: dict[str, int] = {}
         self._selector = selectors.DefaultSelector()
 
-    def run(self, units: Iterator[ScoringUnit], on_message: OnMessage, idle: Callable[[], None]) -> None:
-        """Score all units. on_message: called with each message about a unit. idle: called at least once a second.
+    def run(self, units: Iterator[ScoringUnit], on_message: OnMessage, on_idle: Callable[[], None]) -> None:
+        """Score all units. on_message: called with each message about a unit. on_idle: called at least once a second.
 
         Raises ScoringError if workers cannot be started; `on_message` may raise to end the job.
         """
@@ -91,24 +91,25 @@ class WorkerPool:
                     return
                 for key, _ in self._selector.select(1.0):
                     self._receive(key.data, on_message)
-                idle()
+                on_idle()
         finally:
             for worker in self._workers:
                 worker.end()
             self._selector.close()
 
     def _assign(self, units: Iterator[ScoringUnit]) -> None:
-        """Give each idle worker a unit; start workers while there are units for them; end those without."""
+        """Send a unit to each idle worker, or end the worker if there is none. Start workers while there are units for
+        them."""
         for worker in [worker for worker in self._workers if worker.unit is None]:
             unit = self._next(units)
             if unit is None:
                 self._remove(worker)
                 worker.end()
             else:
-                self._give(worker, unit)
+                self._send_unit(worker, unit)
         while len(self._workers) < self._count and (unit := self._next(units)) is not None:
             worker = self._start()
-            self._give(worker, unit)
+            self._send_unit(worker, unit)
 
     def _next(self, units: Iterator[ScoringUnit]) -> ScoringUnit | None:
         return self._again.popleft() if self._again else next(units, None)
@@ -126,7 +127,7 @@ class WorkerPool:
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
         return worker
 
-    def _give(self, worker: WorkerProcess, unit: ScoringUnit) -> None:
+    def _send_unit(self, worker: WorkerProcess, unit: ScoringUnit) -> None:
         worker.unit = unit
         self._attempts[unit.name] = self._attempts.get(unit.name, 0) + 1
         worker.send({"unit": unit.to_json(), "input": self._inputs[unit.number].to_json()})
@@ -152,21 +153,21 @@ class WorkerPool:
             on_message(unit, message)
 
     def _replace(self, worker: WorkerProcess, on_message: OnMessage) -> None:
-        """A worker has died: its unit is scored again by another one."""
+        """Replace a dead worker. Another worker scores its unit again."""
         unit, worker.unit = worker.unit, None
         self._remove(worker)
         worker.end()
         if unit is None:
             return
         if not worker.ready and self._attempts[unit.name] >= MAX_ATTEMPTS:
-            raise ScoringError(f"a worker process cannot start ({how_it_ended(worker.process.returncode)})")
+            raise ScoringError(f"a worker process cannot start ({describe_exit(worker.process.returncode)})")
         if self._attempts[unit.name] < MAX_ATTEMPTS:
             self._again.append(unit)
             return
-        ended = how_it_ended(worker.process.returncode)
+        ended = describe_exit(worker.process.returncode)
         reason = f"its worker process died {MAX_ATTEMPTS} times ({ended}): does it need more memory?"
         on_message(unit, {"failed": f"{self._inputs[unit.number].url}: {reason}", "ends_job": False})
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"

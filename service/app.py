@@ -323,7 +323,9 @@ def from_environment() -> Any:
             store_copy.fill(settings, Selection.of(settings.models))
             for repair in repair_store(store.location(settings.store)):
                 log.warning("store repaired", extra={"repair": repair})
-            store.home(settings.store)  # raises ServingStateError if the state of the served versions is ambiguous
+            store.serving_folder(
+                settings.store
+            )  # raises ServingStateError if the state of the served versions is ambiguous
         pinned, start = model_selection.pinned_by_bento(Path(__file__)), versions_at_start()
         models = local_copies.select_models(settings, partial(select_models, pinned=pinned, at_start=start), folder)
         if settings.capture is not None and not worker.in_worker():

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import orjson
 
-from models.json_text import listed, repaired
+from models.json_text import error_entries, replace_surrogates
 from models.rows import RowError
 
 PROBLEM = b"application/problem+json"
@@ -315,10 +315,10 @@ def problem_document(status: int, title: str, detail: str, errors: Sequence[RowE
         "title": title,
         "status": status,
         "detail": detail,
-        "errors": listed(errors),
+        "errors": error_entries(errors),
         "errors_omitted": omitted,
     }
     try:
         return orjson.dumps(document)
     except TypeError:
-        return orjson.dumps(repaired(document))
+        return orjson.dumps(replace_surrogates(document))

@@ -67,7 +67,7 @@ class ExplanationQueue:
                 block = slice(start, start + size)
                 async with self._lock.turn(client, min(size, rows - start)):
                     explained = await self._run(deadline, self._explain, model, frame.take(block))
-                parts.append(explained.added_to(outputs.take(block)))
+                parts.append(explained.add_to(outputs.take(block)))
         finally:
             self.waiting -= planned
             self._waiting_of[client] -= planned
@@ -82,7 +82,7 @@ class ExplanationQueue:
         Without the count, the process receives one message instead of two, which means less work for the worker and
         less delay for the predictions that arrive meanwhile.
         """
-        if len(frame.numbers) == 1 and (usual := model.evaluations_of_one(self.max_evaluations)) is not None:
+        if len(frame.numbers) == 1 and (usual := model.common_evaluations(self.max_evaluations)) is not None:
             return usual
         return await self._run(deadline, self._count, model, frame)
 

@@ -54,7 +54,7 @@ class Follower:
         self.status = plane.following
         self.selection = selection
         self.files = files
-        self.file = ServingFile(store.home(plane.settings.store))
+        self.file = ServingFile(store.serving_folder(plane.settings.store))
         self._is_copy = mirror_of(plane.settings.store) is not None
         self.state = ServingState()
         self.wanted: dict[str, WantedModel] = {}

@@ -64,7 +64,7 @@ def copy_served_versions(models: Sequence[TabularModel], settings: Settings, fol
         for copy in copies.glob("*/*/"):
             if copy.name.isdecimal() and f"{copy.parent.name}:{copy.name}" not in served:
                 shutil.rmtree(copy, ignore_errors=True)
-        replace_file(copies / SERVING_FILE, (store.home(settings.store) / SERVING_FILE).read_bytes())
+        replace_file(copies / SERVING_FILE, (store.serving_folder(settings.store) / SERVING_FILE).read_bytes())
 
 
 def copy_versions(models: Sequence[TabularModel], settings: Settings, copies: Path) -> None:

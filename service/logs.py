@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from models.json_text import repaired
+from models.json_text import replace_surrogates
 from service.settings import Settings
 
 ACCESS_LOG = "tabserve.access"  # the logger of the requests that TABSERVE_ACCESS_LOG selects, one line for each
@@ -86,7 +86,7 @@ class JsonFormatter(logging.Formatter):
         try:
             return orjson.dumps(line, default=str).decode()
         except TypeError:
-            return orjson.dumps(repaired(line), default=str).decode()
+            return orjson.dumps(replace_surrogates(line), default=str).decode()
 
 
 class TextFormatter(logging.Formatter):

@@ -96,7 +96,7 @@ def load_selected(settings: Settings, selection: Selection, load: VersionLoad) -
 def serving_state(settings: Settings) -> ServingState:
     """The state in `serving.json`. If it cannot be read, the problem is logged and the default state is returned."""
     try:
-        return ServingFile(store.home(settings.store)).read()
+        return ServingFile(store.serving_folder(settings.store)).read()
     except ServingStateError as error:
         log.error("serving.json is ignored", extra={"reason": str(error)})
         return ServingState()

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Install packages of Debian, and try again while the package index is busy: install_debian_packages.sh LOG PACKAGE...
+# Install Debian packages, with several attempts if the package index is busy: install_debian_packages.sh LOG PACKAGE...
 #
-# Daemons of these packages (nginx, prometheus) are not started: tests start the programs with their own configuration.
+# The daemons of these packages (nginx, prometheus) are not started, because tests start them with their own configuration.
 set -euo pipefail
 log=$1
 shift
-policy=/usr/sbin/policy-rc.d # Debian's scripts ask it before they start a daemon; 101: do not
+policy=/usr/sbin/policy-rc.d # Debian's scripts run it before they start a daemon; exit code 101 forbids that
 if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"

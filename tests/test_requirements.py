@@ -64,9 +64,9 @@ def test_installation_reports_its_progress(tmp_path: Path, status: int) -> None:
         assert process.stdout
         lines = iter(process.stdout.readline, "")
         assert next(lines).startswith("installing the 3 packages of requirements/x.lock")
-        assert any(line.endswith("s: 2 of 3 packages fetched\n") for line in lines)
+        assert any(line.endswith("s: 2 of 3 packages downloaded\n") for line in lines)
         (tmp_path / "go").touch()
-        assert any(line.endswith("now they are unpacked\n") for line in lines)
+        assert any(line.endswith("are now being installed\n") for line in lines)
         (tmp_path / "go-on").write_text(str(status))
         rest = process.stdout.read()
         assert process.wait(60) == status

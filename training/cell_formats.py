@@ -225,7 +225,7 @@ def _may_be_numbers(
     column: FactorizedColumn, target: str, options: DataOptions, cells: CellFormat, fits: list[Marks]
 ) -> bool:
     """Whether cells that can be parsed as numbers are numbers. Plain numbers in the text of a typed file stay text."""
-    if column.cell_type == "untyped" or column.name in options.number or cells.marked:
+    if column.cell_type == "untyped" or column.name in options.number or cells.has_marks:
         return True
     if column.name == target:
         return options.task == "regression" or len(column.values) > MAX_NUMERIC_CLASSES

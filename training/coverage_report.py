@@ -65,7 +65,7 @@ def row_quantiles(
     level = min(level, own.largest_level)
     if groups is None:
         return np.full(len(tested), own.quantile(level))
-    return own.at(level).of(groups[tested].tolist())
+    return own.quantiles_at(level).for_groups(groups[tested].tolist())
 
 
 def interval_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def refit(fitted: Uncertainty, scores: Vector, groups: Codes | None) -> Uncertai
 
 def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: float) -> npt.NDArray[np.bool_]:
     """(n, classes): which labels are in the set of each row. The set always has the most probable label."""
-    return uncertainty.label_sets(probabilities, fitted.at(level).of(range(probabilities.shape[1])))
+    return uncertainty.label_sets(probabilities, fitted.quantiles_at(level).for_groups(range(probabilities.shape[1])))
 
 
 def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:

@@ -75,7 +75,7 @@ class EnsembleTrainer:
         self.mean = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
         self.square = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
         self.train_segment = tf.function(self._train_segment, jit_compile=True, autograph=False)
-        members = keras_nets.members_of(self.model)
+        members = keras_nets.member_model(self.model)
         self.predict = tf.function(lambda x: members(x, training=False), jit_compile=True, autograph=False)
 
     def run(
@@ -243,7 +243,7 @@ def _with_fast_dropout(model: Any, batch: int, step: Any, rate: Any, seed: int) 
         return HashedDropout(seed * 64 + dropouts.index(layer)) if layer in dropouts else layer
 
     matrix = keras.Input(batch_shape=(batch, model.inputs[0].shape[1]))
-    return keras.models.clone_model(keras_nets.members_of(model), matrix, clone)
+    return keras.models.clone_model(keras_nets.member_model(model), matrix, clone)
 
 
 def _check_finite(loss: Any, epoch: int) -> float:

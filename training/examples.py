@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.date_parsing import format_date
-from models.feature import Feature, Scalar, whole_if_exact
+from models.feature import Feature, Scalar, integer_if_exact
 from models.schema import FeatureSchema
 from training.errors import UsageError
 
@@ -81,7 +81,7 @@ def to_json_value(feature: Feature, value: Any) -> Scalar | None:
     if feature.kind == "date":
         return format_date(float(value), feature.date_format)
     if feature.kind == "number":
-        return whole_if_exact(float(value))
+        return integer_if_exact(float(value))
     level: Scalar = value.item() if isinstance(value, np.generic) else value
     return level
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from models.date_parsing import iso
 from models.encoding.isolated import MAX_ISOLATED_SHARE, CommonRange, Vector, common_range
-from models.feature import Feature, Kind, whole_if_exact
+from models.feature import Feature, Kind, integer_if_exact
 from models.text import render
 from training.cells import Mask
 from training.dataset import Dataset
@@ -97,7 +97,7 @@ def _describe(common: CommonRange, kind: Kind) -> str:
 
 
 def _render(value: float, kind: Kind) -> str:
-    return iso(value) if kind == "date" else render(whole_if_exact(float(value)))
+    return iso(value) if kind == "date" else render(integer_if_exact(float(value)))
 
 
 def _total_row_notices(dataset: Dataset, isolated: Mask) -> list[str]:

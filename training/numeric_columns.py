@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.cell_format import CellFormat
-from models.feature import Scalar, TrainingRange, whole_if_exact
+from models.feature import Scalar, TrainingRange, integer_if_exact
 from models.text import render
 from training.cell_values import Vector, invalid_cell_notices, parse_booleans, parse_numbers
 from training.cells import FactorizedColumn, Mask
@@ -38,9 +38,11 @@ def read_number_column(column: FactorizedColumn) -> NumericColumn:
     numbers = np.where(infinite, np.nan, numbers)
     median = _median_position(column, numbers, "a number")
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-    seen = TrainingRange(min=whole_if_exact(low), max=whole_if_exact(high))
+    seen = TrainingRange(min=integer_if_exact(low), max=integer_if_exact(high))
     cells = _with_missing(column, invalid | infinite)
-    return NumericColumn(numbers, seen, f"{low:g} to {high:g}", whole_if_exact(float(numbers[median])), notices, cells)
+    return NumericColumn(
+        numbers, seen, f"{low:g} to {high:g}", integer_if_exact(float(numbers[median])), notices, cells
+    )
 
 
 def read_boolean_column(column: FactorizedColumn) -> NumericColumn:

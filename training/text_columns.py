@@ -92,7 +92,7 @@ def _score_all(
 
 def with_features(schema: FeatureSchema, features: list[Feature], **changes: Any) -> FeatureSchema:
     """The schema with other features. Format 2, if a value may be missing or cells have a format."""
-    plain = not any(feature.nullable or feature.cells.written() for feature in features)
+    plain = not any(feature.nullable or feature.cells.set_fields() for feature in features)
     version = schema.format if plain else 2
     fields = schema.model_dump(exclude={"features", "ignored", "format"})
     ignored = changes.get("ignored", schema.ignored)

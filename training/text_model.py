@@ -32,7 +32,7 @@ class TextModel(NamedTuple):
     idf: Vector
 
     def as_score(self) -> TextScore:
-        return TextScore.of(self.bias, self.weights * self.idf, self.idf)
+        return TextScore.from_arrays(self.bias, self.weights * self.idf, self.idf)
 
 
 class TextRows:

@@ -12,13 +12,13 @@ import numpy as np
 
 from loadtest.bench.bare_asgi import Message, Receive, Send, read_body, send_response
 from models import version_files
-from models.fast.json_entries import entries_of
+from models.fast.json_entries import fastest_entries
 from models.frame import Frame
 from models.version_files import StoredVersion
 
 folder = Path(os.environ["BENCH_VERSION"])
 model = version_files.read(StoredVersion(folder.parent.name, int(folder.name), folder), "numpy")
-entries = entries_of(model.output_spec)
+entries = fastest_entries(model.output_spec)
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:

@@ -71,7 +71,7 @@ def run(rows: int, loop_rows: int, workers: int, markdown: Path | None) -> int:
         folder = Path(name)
         print("training the model", file=sys.stderr)
         models = train(folder, {MODEL})
-        version = store.unpacked(models / MODEL / "1").path
+        version = store.unpacked_version(models / MODEL / "1").path
         print("writing the table", file=sys.stderr)
         inputs = folder / "in"
         written = write_table(inputs, FeatureSchema.from_json((version / "features.json").read_bytes()), rows)

@@ -63,7 +63,7 @@ def server(name: str, settings: Mapping[str, str]) -> Contender:
 
 def file_cost(store: Path) -> float:
     """The time to write a file in µs per row, the fastest of three runs."""
-    model = model_store.load(model_store.unpacked(store / MODEL / "1"), "numpy")
+    model = model_store.load(model_store.unpacked_version(store / MODEL / "1"), "numpy")
     row = rows_of(store, MODEL, 1)[0]
     ids, times = [f"a1b2c3d4e5f6-{n:x}:0" for n in range(FILE_ROWS)], [1.8e9 + n for n in range(FILE_ROWS)]
     batch = RowBatch([*row], ids, times, "request", [[*row.values()]] * FILE_ROWS, [[1.25]] * FILE_ROWS)

@@ -15,8 +15,8 @@ from models.architecture import Architecture
 from models.columns import Column
 from models.encoding import encoder, target_scaling
 from models.fast.arrow_block import common_block
-from models.fast.json_entries import ColumnEntries, entries_of
-from models.fast.number_blocks import common_csv, common_lines
+from models.fast.json_entries import ColumnEntries, fastest_entries
+from models.fast.number_blocks import common_csv, common_ndjson
 from models.fast.single_row import single_row_predictor
 from models.formats import arrow_decoder, arrow_messages
 from models.formats.arrow_decoder import ArrowDecoder
@@ -24,12 +24,12 @@ from models.formats.blocks import Block, TableDecoder, decode_whole
 from models.formats.csv_decoder import CsvDecoder
 from models.formats.json_encoder import JsonWriter
 from models.formats.ndjson_decoder import NdjsonDecoder
-from models.formats.record_batches import RecordBatchWriter, message_of
+from models.formats.record_batches import RecordBatchWriter, to_message
 from models.frame import Frame
 from models.network import input_block
 from models.network.network import build
 from models.outputs import Outputs
-from models.rows import ValidatedRows, check_each, from_valid_rows, read_number_rows, validate_rows
+from models.rows import ValidatedRows, from_valid_rows, read_number_rows, validate_each_value, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.validators import RowValidators
@@ -72,7 +72,7 @@ def predict_with_general_code(model: TabularModel, row: Row) -> Outputs:
 
 def json_entries() -> Iterator[Case]:
     for model, name in ((regression(), "`ValueEntries`"), (classification(), "`ClassEntries`")):
-        fast, general = entries_of(model.output_spec), ColumnEntries(model.output_spec)
+        fast, general = fastest_entries(model.output_spec), ColumnEntries(model.output_spec)
         for count in (1, 1_000):
             answers = model.predict_rows(rows_of(count))
             input_name = f"write {plural(count)} as JSON"
@@ -84,12 +84,12 @@ def single_value() -> Iterator[Case]:
     model = regression()
     writer = JsonWriter(model)
     value = model.predict_rows(rows_of(1)).primary.item()
-    calls = partial(writer.one_value, value), partial(write_outputs, writer, value)
-    yield Case("`JsonWriter.one_value`", "write 1 value as JSON", *calls)
+    calls = partial(writer.write_value, value), partial(write_outputs, writer, value)
+    yield Case("`JsonWriter.write_value`", "write 1 value as JSON", *calls)
 
 
 def write_outputs(writer: JsonWriter, value: float) -> bytes:
-    return writer.plain(Outputs(np.array([[value]])))
+    return writer.write_plain(Outputs(np.array([[value]])))
 
 
 def compiled_validators() -> Iterator[Case]:
@@ -103,7 +103,9 @@ def compiled_validators() -> Iterator[Case]:
         )
     mixed, rows = regression(1).schema, rows_of(100, 1)
     input_name = "validate 100 parsed rows, a category"
-    yield Case("`RowValidators`", input_name, partial(validate_rows, mixed, rows), partial(check_each, mixed, rows))
+    yield Case(
+        "`RowValidators`", input_name, partial(validate_rows, mixed, rows), partial(validate_each_value, mixed, rows)
+    )
 
 
 def number_rows() -> Iterator[Case]:
@@ -117,7 +119,7 @@ def number_rows() -> Iterator[Case]:
         [",".join(names), *(",".join(str(row[name]) for name in names) for row in rows_of(1_000))]
     ).encode()
     for name, common, decoder, body in (
-        ("NDJSON", common_lines, NdjsonDecoder, lines),
+        ("NDJSON", common_ndjson, NdjsonDecoder, lines),
         ("CSV", common_csv, CsvDecoder, table),
     ):
         yield Case(
@@ -206,7 +208,7 @@ def arrow_answers() -> Iterator[Case]:
 
 
 def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs) -> bytes:
-    return message_of(writer.batch(rows, answers, 0))
+    return to_message(writer.batch(rows, answers, 0))
 
 
 def few_rows() -> Iterator[Case]:

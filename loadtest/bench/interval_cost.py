@@ -44,7 +44,7 @@ def run(rounds: int) -> int:
     with tempfile.TemporaryDirectory(prefix="tabserve-intervals-") as folder:
         print("training the model", file=sys.stderr)
         models = train(Path(folder), {MODEL})
-        model = store.load(store.unpacked(models / MODEL / "1"), "numpy")
+        model = store.load(store.unpacked_version(models / MODEL / "1"), "numpy")
         frame = model.schema.frames.from_rows(rows_of(models, MODEL, 1))
     x = model.encoder.encode(frame)
     lines, missed = [["rows", "µs a row", "with the scale", "more", "goal"]], 0

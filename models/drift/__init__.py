@@ -1,1 +1,1 @@
-"""Drift: how current rows and predictions differ from those at training."""
+"""Drift: how current rows and predictions differ from those in training."""

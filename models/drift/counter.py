@@ -1,6 +1,6 @@
 """Counts rows and predictions by the cells of a version's reference: bins, levels and missing values.
 
-The counts of rows are one vector of integers, so that those of several workers and times add up exactly.
+The counts are one vector of integers, so that the counts of several workers and periods add up exactly.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.drift.reference import CategoryReference, Counts, DriftReference, NumberReference, Vector, predicted
+from models.drift.reference import CategoryReference, Counts, DriftReference, NumberReference, Vector, predicted_numbers
 from models.feature import MISSING
 from models.frame import Frame
 from models.outputs import Outputs
@@ -19,14 +19,14 @@ from models.tabular_model import SCALE, TabularModel
 
 ANSWERED, COUNTED, ESTIMATED, ESTIMATE = range(4)  # positions: rows answered, counted, estimated; sum of estimates
 HEAD = 4
-UNIT = 2**20  # an estimate of 1 as an integer
+UNIT = 2**20  # the integer for an estimate of 1
 ESTIMATED_ROWS = 8  # for a regression, one row in 8 gets an estimate, because it costs as much as the prediction
-MAX_ESTIMATE = 1000.0  # times the reference's estimate: beyond it sums could overflow
+MAX_ESTIMATE = 1000.0  # as a multiple of the reference's estimate; sums of larger values could overflow
 
 
 class NumberCells:
-    """The cells of a column of numbers: its bins, missing values, and values outside the range seen, which are in a
-    bin, too."""
+    """The cells of a numeric column: bins, missing values, and values outside the range seen, which a bin also
+    counts."""
 
     def __init__(self, reference: NumberReference) -> None:
         self.size = len(reference.cells)
@@ -45,13 +45,13 @@ class NumberCells:
 
 
 class CategoryCells:
-    """The cells of a column of levels: the listed ones, others, unseen ones and missing ones."""
+    """The cells of a categorical column: listed levels, other levels, unseen levels and missing values."""
 
     def __init__(self, reference: CategoryReference) -> None:
         self.size = self.width = len(reference.cells)
         other, unseen, missing = range(self.size - 3, self.size)
         last = max(reference.codes, default=-1)
-        self._cells = np.full(last + 4, other)  # by code, from MISSING on; the last one is for all higher codes
+        self._cells = np.full(last + 4, other)  # by code from MISSING on; the last is for higher codes
         self._cells[[0, 1]] = missing, unseen
         self._cells[np.array(reference.codes, dtype=np.int64) - MISSING] = range(len(reference.codes))
 
@@ -83,32 +83,33 @@ class DriftCounter:
     """Turns rows of a model into a vector of `width` integers, and sums of such vectors into counts by column."""
 
     def __init__(self, schema: FeatureSchema, reference: DriftReference, model: TabularModel | None = None) -> None:
-        """model: estimates the errors of a regression."""
+        """model: estimates the errors of a regression; without it they are not estimated."""
         self._schema = schema
-        self._columns = [cells_of(column) for column in reference.columns]
-        self._prediction = None if reference.prediction is None else cells_of(reference.prediction)
+        self._columns = [make_cells(column) for column in reference.columns]
+        self._prediction = None if reference.prediction is None else make_cells(reference.prediction)
         self._estimate = reference.estimate
-        self._until_estimated = 0  # rows
+        self._until_estimated = 0  # rows until the next estimate
         self._scaled = None if model is None or model.scaled_engine is None else model.with_scale
         parts = [*self._columns, *([self._prediction] if self._prediction else [])]
         self.width = HEAD + sum(part.width for part in parts)
 
     def count(self, frame: Frame, outputs: Outputs | None = None, answered: int = 0) -> Counts:
-        """(width,) of these rows. outputs: needed if the reference has predictions. answered: rows that they
-        represent."""
+        """The vector (width,) of these rows. outputs: required if the reference has predictions. answered: the number
+        of answered rows that these rows represent."""
         rows = len(frame.numbers)
         columns = [*frame.numbers.T, *frame.codes.T]
         counted = [cells.count(column) for cells, column in zip(self._columns, columns, strict=True)]
         if self._prediction is not None:
             assert outputs is not None
-            counted.append(self._prediction.count(predicted(self._schema, outputs)))
+            counted.append(self._prediction.count(predicted_numbers(self._schema, outputs)))
         estimates = self._estimates(frame, outputs)
         total = 0 if estimates is None else int(np.rint(estimates * UNIT).sum())
         head = np.array([answered, rows, 0 if estimates is None else len(estimates), total], dtype=np.int64)
         return np.concatenate([head, *counted])
 
     def _estimates(self, frame: Frame, outputs: Outputs | None) -> Vector | None:
-        """The probability of each predicted class, or the expected error of some rows in units of the reference's."""
+        """The probability of each predicted class, or the expected errors of some rows relative to the reference's
+        estimate."""
         if self._estimate is None or outputs is None or not len(outputs):
             return None
         if self._estimate.metric == "accuracy":
@@ -126,7 +127,7 @@ class DriftCounter:
         return relative
 
     def read(self, vector: Counts) -> DriftCounts:
-        """A sum of vectors. Damaged counts are not negative."""
+        """The counts of a sum of vectors. Negative counts, from damaged data, become 0."""
         vector = np.maximum(vector, 0)
         columns, start = [], HEAD
         for part in [*self._columns, *([self._prediction] if self._prediction else [])]:
@@ -141,5 +142,5 @@ class DriftCounter:
         return DriftCounts(int(vector[ANSWERED]), int(vector[COUNTED]), columns, prediction, estimated, mean)
 
 
-def cells_of(column: NumberReference | CategoryReference) -> NumberCells | CategoryCells:
+def make_cells(column: NumberReference | CategoryReference) -> NumberCells | CategoryCells:
     return NumberCells(column) if isinstance(column, NumberReference) else CategoryCells(column)

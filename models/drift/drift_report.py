@@ -1,4 +1,4 @@
-"""The report of drift: the statistics of each column and of the predictions, and a status."""
+"""The drift report: statistics of each column and of the predictions, and a status."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from models.drift.significance import p_value, psi
 from models.schema import FeatureSchema
 
 FALSE_ALARMS = 1e-4  # the probability that a window without drift has any warning
-MIN_ROWS = 200  # fewer rows have no status
+MIN_ROWS = 200  # with fewer rows the status is small_sample
 MIN_ALARM_ROWS = 500
 LARGE_PSI = 0.1
 Status = Literal["ok", "small_sample", "warning", "alarm"]
@@ -17,15 +17,15 @@ SEVERITY: Sequence[Status] = ("small_sample", "ok", "warning", "alarm")
 
 
 def drift_report(schema: FeatureSchema, reference: DriftReference, counts: DriftCounts) -> dict[str, Any]:
-    """`status`, `columns`, `prediction` and `estimated` of the answer to `GET /drift`."""
+    """The fields `status`, `columns`, `prediction` and `estimated` of the response to `GET /drift`."""
     tests = len(reference.columns) + (reference.prediction is not None)
     columns = [
-        {"name": column.name, "type": schema.by_name[column.name].kind} | described(column, counted, tests)
+        {"name": column.name, "type": schema.by_name[column.name].kind} | column_report(column, counted, tests)
         for column, counted in zip(reference.columns, counts.columns, strict=True)
     ]
     prediction = None
     if reference.prediction is not None and counts.prediction is not None:
-        prediction = described(reference.prediction, counts.prediction, tests)
+        prediction = column_report(reference.prediction, counts.prediction, tests)
         del prediction["missing"], prediction["unseen"]
     statuses: list[Status] = [column["status"] for column in columns]
     if prediction is not None:
@@ -34,12 +34,13 @@ def drift_report(schema: FeatureSchema, reference: DriftReference, counts: Drift
         "status": max(statuses, key=SEVERITY.index),
         "columns": columns,
         "prediction": prediction,
-        "estimated": estimated(reference, counts),
+        "estimated": estimated_quality(reference, counts),
     }
 
 
-def described(column: NumberReference | CategoryReference, counted: CountedColumn, tests: int) -> dict[str, Any]:
-    """One column. `outside` is the share of present values outside the range seen, `unseen` that of new levels."""
+def column_report(column: NumberReference | CategoryReference, counted: CountedColumn, tests: int) -> dict[str, Any]:
+    """The report on one column. `outside` is the share of values outside the range seen, `unseen` the share of unseen
+    levels."""
     reference, current = column.cells, counted.cells
     rows = int(current.sum())
     p = p_value(reference, current)
@@ -56,7 +57,8 @@ def described(column: NumberReference | CategoryReference, counted: CountedColum
 
 
 def status(index: float, p: float, rows: int, tests: int) -> Status:
-    """tests: how many there are in a window, of which each has its share of the false alarms."""
+    """The status of one column. tests: the number of tests in a window, which share the probability of a false
+    alarm."""
     if rows < MIN_ROWS:
         return "small_sample"
     if p >= FALSE_ALARMS / tests:
@@ -64,8 +66,8 @@ def status(index: float, p: float, rows: int, tests: int) -> Status:
     return "alarm" if index >= LARGE_PSI and rows >= MIN_ALARM_ROWS else "warning"
 
 
-def estimated(reference: DriftReference, counts: DriftCounts) -> dict[str, float] | None:
-    """The metric that the model estimates for itself, now and for the test rows, and the one measured on the test
+def estimated_quality(reference: DriftReference, counts: DriftCounts) -> dict[str, float] | None:
+    """The metric that the model estimates for current rows and for test rows, and the metric measured on the test
     rows."""
     estimate = reference.estimate
     if estimate is None or not counts.estimated:

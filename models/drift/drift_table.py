@@ -1,4 +1,4 @@
-"""The report of drift as text."""
+"""The drift report as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ HEAD = ("column", "type", "psi", "p", "missing", "unseen", "outside", "status")
 
 def drift_table(report: Mapping[str, Any]) -> str:
     """A line for each column, the worst first, then the prediction and the estimated quality."""
-    lines = [HEAD, *map(cells_of, sorted(report["columns"], key=lambda column: -float(column["psi"])))]
+    lines = [HEAD, *map(column_cells, sorted(report["columns"], key=lambda column: -float(column["psi"])))]
     if report["prediction"] is not None:
-        lines.append(cells_of({"name": "(prediction)", "type": "", **report["prediction"]}))
+        lines.append(column_cells({"name": "(prediction)", "type": "", **report["prediction"]}))
     return "\n".join([*align_columns(lines, left=(0, 1)), *estimate_lines(report), f"status: {report['status']}"])
 
 
-def cells_of(column: Mapping[str, Any]) -> tuple[str, ...]:
+def column_cells(column: Mapping[str, Any]) -> tuple[str, ...]:
     missing = column.get("missing")
     return (
         column["name"],
@@ -35,10 +35,8 @@ def estimate_lines(report: Mapping[str, Any]) -> list[str]:
     if found is None:
         return []
     metric = next(iter(found))
-    values = (
-        f"{found[metric]:.4g}, for the test rows {found['reference']:.4g} (measured there: {found['measured']:.4g})"
-    )
-    return [f"{metric} that the model expects: {values}"]
+    on_test_rows = f"{found['reference']:.4g} on the test rows, where {found['measured']:.4g} was measured"
+    return [f"estimated {metric}: {found[metric]:.4g}; {on_test_rows}"]
 
 
 def percent(share: float) -> str:

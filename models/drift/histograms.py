@@ -1,4 +1,4 @@
-"""The histograms behind a report of drift: the share of the rows in each cell of a column, at training and now."""
+"""The histograms of a drift report: the share of the rows in each cell of a column, in training and now."""
 
 import itertools
 import math
@@ -20,39 +20,42 @@ CATEGORY_GROUPS = ("other", "unseen", "missing")
 def add_histograms(
     report: dict[str, Any], schema: FeatureSchema, reference: DriftReference, counts: DriftCounts
 ) -> None:
-    """Add `histogram`, a list of cells, to each column of a report of drift, and to its prediction.
+    """Add `histogram`, a list of cells, to each column of a drift report and to its prediction.
 
-    A cell has the shares `reference` and `current`, and what it counts: one `value`, numbers or dates `above` one
-    limit and up `to` another (null: none), or a `group` of rows: `other` or `unseen` levels, or `missing` values.
+    A cell contains the shares `reference` and `current`, and the values that it counts: one `value`; numbers or dates
+    `above` one limit and up `to` another (null: no limit); or a `group`: `other` or `unseen` levels, or `missing`
+    values.
     """
     for described, feature, column, counted in zip(
         report["columns"], schema.in_frame_order, reference.columns, counts.columns, strict=True
     ):
-        cells = cells_of(column, feature.kind, feature.seen.levels)
+        cells = make_histogram_cells(column, feature.kind, feature.seen.levels)
         described["histogram"] = with_shares(cells, column.cells, counted.cells)
     if reference.prediction is not None and counts.prediction is not None:
-        cells = cells_of(reference.prediction, "number", schema.classes)
+        cells = make_histogram_cells(reference.prediction, "number", schema.classes)
         report["prediction"]["histogram"] = with_shares(cells, reference.prediction.cells, counts.prediction.cells)
 
 
 def training_histograms(schema: FeatureSchema, reference: DriftReference) -> dict[str, list[Cell]]:
-    """The cells of each column with the shares of the training rows, `reference`."""
+    """The cells of each column. `reference` is a cell's share of the training rows."""
     found: dict[str, list[Cell]] = {}
     for feature, column in zip(schema.in_frame_order, reference.columns, strict=True):
-        cells = cells_of(column, feature.kind, feature.seen.levels)
+        cells = make_histogram_cells(column, feature.kind, feature.seen.levels)
         found[feature.name] = [cell | {"reference": share(column.cells, place)} for place, cell in enumerate(cells)]
     return found
 
 
-def cells_of(column: NumberReference | CategoryReference, kind: Kind, levels: Sequence[Scalar] | None) -> list[Cell]:
+def make_histogram_cells(
+    column: NumberReference | CategoryReference, kind: Kind, levels: Sequence[Scalar] | None
+) -> list[Cell]:
     if isinstance(column, NumberReference):
-        return [*number_cells(column, kind), *groups(NUMBER_GROUPS)]
-    # The levels of a hashed column are not stored: its cells have the number of their bucket
+        return [*number_cells(column, kind), *group_cells(NUMBER_GROUPS)]
+    # The levels of a hashed column are not stored: its cells contain the number of their bucket
     named = [{"value": levels[code]} if levels else {"bucket": code} for code in column.codes]
-    return [*named, *groups(CATEGORY_GROUPS)]
+    return [*named, *group_cells(CATEGORY_GROUPS)]
 
 
-def groups(names: Iterable[str]) -> list[Cell]:
+def group_cells(names: Iterable[str]) -> list[Cell]:
     return [{"group": name} for name in names]
 
 
@@ -61,7 +64,7 @@ def number_cells(column: NumberReference, kind: Kind) -> list[Cell]:
         return [{"value": False}, {"value": True}]
     text: Callable[[float], Any] = iso_second if kind == "date" else rounded
     own = set(column.own)
-    below = {math.nextafter(value, -math.inf): value for value in own}  # where the bin before such a value ends
+    below = {math.nextafter(value, -math.inf): value for value in own}  # the end of the bin before such a value
     limits = [None, *column.bounds.tolist(), None]
     cells: list[Cell] = []
     for low, high in itertools.pairwise(limits):
@@ -81,5 +84,5 @@ def with_shares(cells: Sequence[Cell], reference: Counts, current: Counts) -> li
 
 
 def iso_second(seconds: float) -> str:
-    """ISO 8601: limits are rounded, as one bin may end directly below the value of the next."""
+    """A limit as ISO 8601 text, rounded because a bin may end directly below the value of the next bin."""
     return iso(round(seconds))

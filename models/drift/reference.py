@@ -1,6 +1,7 @@
-"""The reference of a version, stored as `reference.json`: how its columns and predictions were distributed at training.
+"""The reference of a version, stored as `reference.json`: how its columns and predictions were distributed in training.
 
-Columns are described by the rows that the model learned from, predictions by the test rows, which it has not seen.
+The distributions of columns come from the training rows; those of predictions from the test rows, which are new to the
+model.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from models.stored_document import StoredDocument
 QUANTILE_BINS = 10
 MAX_LEVELS = 50
 MIN_LEVEL_ROWS = 10  # minimum rows of a level with its own counter
-MIN_BIN_ROWS = 5  # with fewer rows per bin there are fewer bins
+MIN_BIN_ROWS = 5  # minimum rows of a bin: small samples have fewer bins
 OWN_BIN_SHARE = 0.05  # a value that is more frequent has its own bin
 MAX_OWN_BINS = 5
 DIGITS = 9  # significant digits of numbers in the file
@@ -29,10 +30,10 @@ Counts = npt.NDArray[np.int64]
 
 
 class NumberReference(BaseModel):
-    """A column of numbers, booleans or dates, or predicted numbers.
+    """The distribution of a column of numbers, booleans or dates, or of predicted numbers.
 
-    edges: between quantile bins; a bin includes its upper edge. own: values that have their own bins. counts: of all
-    bins, from the lowest one. low, high: the range seen.
+    edges: between quantile bins; a bin includes its upper edge. own: values that have their own bins. counts: the rows
+    of each bin, from the lowest bin on. low, high: the range seen.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -52,7 +53,7 @@ class NumberReference(BaseModel):
 
     @cached_property
     def cells(self) -> Counts:
-        """The rows of each bin, and the missing ones."""
+        """The number of rows in each bin, and of rows without a value."""
         return np.array([*self.counts, self.missing], dtype=np.int64)
 
     def fits(self) -> bool:
@@ -60,10 +61,10 @@ class NumberReference(BaseModel):
 
 
 class CategoryReference(BaseModel):
-    """A column of levels, or predicted labels.
+    """The distribution of a categorical column, or of predicted labels.
 
-    codes, counts: the most frequent levels by their code. other: rows of further levels. unseen: rows whose level
-    occurs in no other row, which estimates how often a row has a level that training never saw (Good 1953).
+    codes, counts: the codes of the most frequent levels and their numbers of rows. other: rows of further levels.
+    unseen: rows whose level occurs in no other row; their share estimates that of unseen levels (Good 1953).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +78,7 @@ class CategoryReference(BaseModel):
 
     @cached_property
     def cells(self) -> Counts:
-        """The rows of each listed level, of other and unseen levels, and the missing ones."""
+        """The number of rows with each listed level, with other and unseen levels, and without a value."""
         return np.array([*self.counts, self.other, self.unseen, self.missing], dtype=np.int64)
 
     def fits(self) -> bool:
@@ -88,7 +89,7 @@ ColumnReference = Annotated[NumberReference | CategoryReference, Field(discrimin
 
 
 class QualityEstimate(BaseModel):
-    """An estimate of a metric that needs no labels, for the test rows, and the metric measured there."""
+    """A metric on the test rows: its estimate, which needs no labels, and its measured value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     metric: Literal["accuracy", "mae"]
@@ -97,7 +98,8 @@ class QualityEstimate(BaseModel):
 
 
 class DriftReference(StoredDocument):
-    """columns: in the order of a frame, numbers first. prediction: None if there are too few test rows."""
+    """The distributions of a version. columns: in the order of a frame. prediction: None if there are too few test
+    rows."""
 
     format: Literal[1] = 1
     rows: NonNegativeInt
@@ -106,7 +108,7 @@ class DriftReference(StoredDocument):
     estimate: QualityEstimate | None = None
 
     def check(self, schema: FeatureSchema) -> None:
-        """Raises SchemaError if it was made for another schema."""
+        """Raises SchemaError if the reference was made for another schema."""
         types = ["category" if feature.kind == "category" else "number" for feature in schema.in_frame_order]
         names = [feature.name for feature in schema.in_frame_order]
         levels = [feature.levels for feature in schema.categorical]
@@ -140,7 +142,7 @@ class DriftReference(StoredDocument):
 
     def with_predictions(self, schema: FeatureSchema, outputs: Outputs, estimate: QualityEstimate | None) -> Self:
         """The reference with the outputs for test rows added."""
-        values = predicted(schema, outputs)
+        values = predicted_numbers(schema, outputs)
         prediction: NumberReference | CategoryReference
         if schema.task == "multiclass":
             prediction = category_reference(schema.target, values.astype(np.int64))
@@ -149,8 +151,9 @@ class DriftReference(StoredDocument):
         return self.model_copy(update={"prediction": prediction, "estimate": estimate})
 
 
-def predicted(schema: FeatureSchema, outputs: Outputs) -> Vector:
-    """(n,): the value, the probability of the second of two classes, or the number of the most probable class."""
+def predicted_numbers(schema: FeatureSchema, outputs: Outputs) -> Vector:
+    """(n,) the predicted value, the probability of the second of two classes, or the index of the most probable
+    class."""
     primary = outputs.primary
     if schema.task == "regression":
         return np.asarray(primary[:, 0], dtype=np.float64)
@@ -160,7 +163,7 @@ def predicted(schema: FeatureSchema, outputs: Outputs) -> Vector:
 
 
 def number_reference(name: str, values: Vector, *, boolean: bool = False) -> NumberReference:
-    """values: (n,), NaN if missing."""
+    """The distribution of numbers. values: (n,), NaN if missing."""
     present = np.sort(values[np.isfinite(values)])
     edges, own = ([0.5], []) if boolean else choose_bins(present)
     counts = np.bincount(np.searchsorted(bin_bounds(edges, own), present), minlength=len(bin_bounds(edges, own)) + 1)
@@ -176,7 +179,7 @@ def number_reference(name: str, values: Vector, *, boolean: bool = False) -> Num
 
 
 def choose_bins(present: Vector) -> tuple[list[float], list[float]]:
-    """The edges of quantile bins, and the values with bins of their own. present: sorted."""
+    """The edges of quantile bins, and the values that have their own bins. present: sorted."""
     if not len(present):
         return [], []
     distinct, counts = np.unique(present, return_counts=True)
@@ -196,14 +199,16 @@ def rounded(value: float) -> float:
 
 
 def bin_bounds(edges: Sequence[float], own: Sequence[float]) -> Vector:
-    """The upper bounds of all bins but the last: a value with its own bin ends one bin below itself and one with it."""
+    """The upper bounds of all bins but the last. A value with its own bin is one bound; the number below it is
+    another."""
     below = np.nextafter(np.array(own, dtype=np.float64), -np.inf)
     bounds: Vector = np.sort(np.concatenate([np.array(edges, np.float64), np.array(own, np.float64), below]))
     return bounds[np.diff(bounds, prepend=-np.inf) > 0]  # np.unique would import numpy.ma, which needs its docstrings
 
 
 def category_reference(name: str, codes: npt.NDArray[np.int64], feature: Feature | None = None) -> CategoryReference:
-    """codes: (n,). feature: of a column; None for predicted labels, which are all listed and never unseen."""
+    """The distribution of levels. codes: (n,). feature: None for predicted labels, which are all listed and never
+    unseen."""
     known, counts = np.unique(codes[codes >= 0], return_counts=True)
     unseen = int((codes == UNSEEN).sum())
     if feature is not None and not feature.seen.hashed:

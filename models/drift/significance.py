@@ -1,4 +1,4 @@
-"""Statistics of drift: the population stability index, and whether a difference can be chance.
+"""Statistics of drift: the population stability index, and the probability that a difference is due to chance.
 
 Both compare the counts of the same cells in the reference and in the current window.
 """
@@ -9,9 +9,9 @@ import numpy as np
 
 from models.drift.reference import Counts
 
-MIN_EXPECTED = 5.0  # rows in a cell for the χ² test; cells with fewer are tested one by one
+MIN_EXPECTED = 5.0  # minimum rows in a cell for the χ² test; smaller cells are tested individually
 EMPTY = 0.5  # an empty cell counts as this many rows
-SETTLED = 1e-12  # a sum ends at a term that is smaller, relative to the sum
+SETTLED = 1e-12  # a sum ends at a term that is smaller than this share of the sum
 
 
 def psi(reference: Counts, current: Counts) -> float:
@@ -26,9 +26,9 @@ def psi(reference: Counts, current: Counts) -> float:
 def p_value(reference: Counts, current: Counts) -> float:
     """The probability of a difference this large if both are samples of one distribution; 1 without rows.
 
-    The χ² test of homogeneity for cells with enough rows, the others pooled; and the exact test of each other cell
-    (Fisher's), so that a new level, the first missing values or values beyond all bins are found and few rows are no
-    false alarm. The smallest p counts, times the number of tests.
+    Cells with enough rows are compared by the χ² test of homogeneity, with the other cells pooled. Each other cell is
+    compared by Fisher's exact test, which finds a new level, the first missing values or values beyond all bins, and
+    raises no false alarm on few rows. The result is the smallest p times the number of tests.
     """
     m, n = int(reference.sum()), int(current.sum())
     if not m or not n:
@@ -44,7 +44,7 @@ def p_value(reference: Counts, current: Counts) -> float:
 
 
 def chi_square_p(reference: Counts, current: Counts) -> float:
-    """Pearson's test of homogeneity, without cells whose expectation is small in either sample."""
+    """Pearson's test of homogeneity, without cells whose expected count is small in either sample."""
     m, n = reference.sum(), current.sum()
     totals = reference + current
     kept = totals * (min(m, n) / (m + n)) >= MIN_EXPECTED
@@ -68,7 +68,7 @@ def chi_square_tail(statistic: float, degrees: int) -> float:
 
 
 def exact_p(x: int, total: int, draws: int, population: int) -> float:
-    """The two-sided p of `x` marked rows among `draws`, if `total` of the population's rows are marked."""
+    """The two-sided p-value of `x` marked rows among `draws` if `total` rows of the population are marked."""
     expected = total * draws / population
     if x > expected:
         return min(1.0, 2 * hypergeometric_tail(x, total, draws, population))

@@ -1,1 +1,1 @@
-"""Feature encoding: from validated rows to the matrix that a network takes."""
+"""Feature encoding: from validated rows to the input matrix of a network."""

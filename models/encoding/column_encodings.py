@@ -1,4 +1,4 @@
-"""The encodings of a column: from one column of the table to one or more columns of the network's input."""
+"""The encodings of a column: each turns one column of the table into one or more columns of the network's input."""
 
 import math
 from bisect import bisect_right
@@ -16,14 +16,14 @@ from models.encoding.isolated import common_range
 from models.feature import MISSING, UNSEEN, Feature
 
 DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
-MIN_SCALE = 1e-305  # the inverse of a smaller scale is infinite, or nearly
+MIN_SCALE = 1e-305  # the inverse of a smaller scale can be infinite
 MAX_KNOT = 1e300  # larger knots are clipped: the distance between two knots must not overflow
 MAX_KNOTS, MAX_TOTAL_KNOTS = 1024, 65_536  # limits for one column and for all columns
 MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
 ONE_HOT_LEVELS = 8
-MAX_Z = NormalDist().inv_cdf(0.999)  # z of the first and the last training row is clipped to it
+MAX_Z = NormalDist().inv_cdf(0.999)  # z of the first and the last training row is clipped to this value
 MIN_DEVIATION = 0.1  # minimum deviation of z: otherwise the only outlier in a constant column would become huge
-MIN_LEVEL_ROWS = 10  # levels with fewer training rows share one group
+MIN_LEVEL_ROWS = 10  # levels with fewer training rows form one group
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 Matrix64 = npt.NDArray[np.float64]
@@ -39,7 +39,8 @@ class ColumnEncoding(BaseModel):
 
 
 class NumberEncoding(ColumnEncoding):
-    """A scaled number, (x - mean) / deviation, the median if it is missing; with edges also its bins.
+    """A scaled number, (x - mean) / deviation; the median replaces a missing number. With edges there are also its
+    bins.
 
     With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
     elsewhere (piecewise linear encoding, Gorishniy et al. 2022, arXiv 2203.05556), so the first layer can change its
@@ -58,7 +59,8 @@ class NumberEncoding(ColumnEncoding):
 
     @classmethod
     def fit(cls, name: str, values: Vector, bins: int) -> Self:
-        """values: (rows,) of the training set, NaN if missing. bins: the maximum, 0 for none."""
+        """Fit the encoding. values: (rows,) of the training set, NaN if missing. bins: the maximum number, 0 for
+        none."""
         known = values[~np.isnan(values)]
         low, high = clip_bounds(known)
         known = np.clip(known, low, high)
@@ -83,7 +85,8 @@ class NumberEncoding(ColumnEncoding):
 
 
 class QuantileEncoding(ColumnEncoding):
-    """A quantile-encoded number: linear between the points (knot, z), flat outside; the median if it is missing.
+    """A quantile-encoded number: linear between the points (knot, z), flat outside. The median replaces a missing
+    number.
 
     The rank of a distinct training value is the mean of its rank among all rows and its rank among the distinct values,
     so neither a value that fills most rows nor a long tail takes up all of the scale. z is the quantile of that rank in
@@ -97,17 +100,18 @@ class QuantileEncoding(ColumnEncoding):
     missing: bool
 
     @model_validator(mode="after")
-    def _is_a_line(self) -> Self:
+    def _check_points(self) -> Self:
         if len(self.z) != len(self.knots) or any(high <= low for low, high in pairwise(self.knots)):
-            raise ValueError("knots have to increase, and each has its z")
+            raise ValueError("knots must increase, and each knot must have a z")
         return self
 
     @classmethod
     def fit(cls, name: str, values: Vector, max_knots: int = MAX_KNOTS) -> Self:
-        """values: (rows,) of the training set, NaN if missing. max_knots: of the curve."""
+        """Fit the curve. values: (rows,) of the training set, NaN if missing. max_knots: the maximum number of
+        knots."""
         known = np.clip(values[~np.isnan(values)], -MAX_KNOT, MAX_KNOT)
         knots, counts = np.unique(known if known.size else np.zeros(1), return_counts=True)
-        knots, counts = separate(knots, counts)
+        knots, counts = separate_knots(knots, counts)
         of_rows = (np.cumsum(counts) - counts / 2) / counts.sum()
         of_values = (np.arange(len(knots)) + 0.5) / len(knots)
         rank = (of_rows + of_values) / 2
@@ -126,7 +130,7 @@ class QuantileEncoding(ColumnEncoding):
 
     @cached_property
     def curve(self) -> Callable[[float], float]:
-        """z of one number that is not missing; for few numbers it takes a quarter of the time of np.interp."""
+        """The function from a number to its z. For few numbers it takes a quarter of the time of np.interp."""
         knots, heights, (first, *_, last) = self.knots, self.z, (*self.knots, self.knots[-1])
         lowest, highest = heights[0], heights[-1]
         slopes = [(z - y) / (v - u) for (u, v), (y, z) in zip(pairwise(knots), pairwise(heights), strict=True)]
@@ -147,7 +151,8 @@ class QuantileEncoding(ColumnEncoding):
 
 
 class RawEncoding(ColumnEncoding):
-    """A number unchanged, a boolean as 0 or 1: an imported network scales its inputs itself. It is never missing.
+    """A number unchanged, or a boolean as 0 or 1, for an imported network, which scales its inputs itself. It is never
+    missing.
 
     The constants are those of a `NumberEncoding` that changes nothing.
     """
@@ -170,22 +175,23 @@ class BooleanEncoding(ColumnEncoding):
 
 
 class DateEncoding(ColumnEncoding):
-    """A time: its position between the first and the last training time, and in the year, the week and the day.
+    """A date or time: its position between the first and the last training time, and in the year, the week and the day.
 
-    days: also the time as a quantile-encoded number, where single days matter.
+    days: the encoding of the time as a quantile-encoded number, if single days matter.
     """
 
     kind: Literal["date"] = "date"
     first: float
     last: float
     fill: float
-    periods: list[float]  # seconds; only those that the training set covers at least once
+    periods: list[float]  # seconds; only periods that the training set covers at least once
     missing: bool
     days: QuantileEncoding | None = None
 
     @classmethod
     def fit(cls, name: str, values: Vector, max_day_knots: int = 0) -> Self:
-        """values: (rows,) of the training set, NaN if missing. max_day_knots: of the encoding of days, 0 for none."""
+        """values: (rows,) of the training set, NaN if missing. max_day_knots: the maximum number of knots of `days`, 0
+        for no `days`."""
         days = QuantileEncoding.fit(name, values, max_day_knots) if max_day_knots else None
         known = values[~np.isnan(values)]
         known = np.clip(known, *clip_bounds(known))
@@ -217,13 +223,13 @@ class CategoryEncoding(ColumnEncoding):
     """A category: its levels form groups, and the groups become columns.
 
     groups: the group of each code (position or bucket), -1 for a code that no training row has. Few groups are one-hot
-    columns (two groups are one column of 1 and -1; an unknown level is zeros). Many groups are one column of group
-    numbers, which the network embeds by a table of `size + 1` rows, the last one for unknown levels.
+    columns (two groups are one column of 1 and -1; an unseen level is zeros). Many groups are one column of group
+    numbers, which the network embeds by a table of `size + 1` rows; the last row is for unseen levels.
     """
 
     kind: Literal["levels"] = "levels"
     groups: list[int]
-    missing: int  # the group of a missing cell, -1 if there was none in training
+    missing: int  # the group of missing cells, -1 if there were none in training
     rare: int  # the group of rare and unseen levels, -1 if no level is rare
     size: int  # the number of groups
 
@@ -234,7 +240,8 @@ class CategoryEncoding(ColumnEncoding):
 
     @classmethod
     def fit(cls, feature: Feature, codes: Codes) -> Self:
-        """With more than ONE_HOT_LEVELS levels, those with fewer than MIN_LEVEL_ROWS rows share a group."""
+        """Fit the groups. With more than ONE_HOT_LEVELS levels, those with fewer than MIN_LEVEL_ROWS rows share a
+        group."""
         count = feature.levels
         rows = np.bincount(codes[codes >= 0], minlength=count)
         frequent = rows >= (MIN_LEVEL_ROWS if count > ONE_HOT_LEVELS else 1)
@@ -273,20 +280,20 @@ class CategoryEncoding(ColumnEncoding):
 
 
 class CodeEncoding(ColumnEncoding):
-    """A category as the code of its level, which the tables of an imported network look up. It is never missing.
+    """A category as the code of its level, for the embedding tables of an imported network. It is never missing.
 
     An unseen level has the code `count`.
     """
 
     kind: Literal["code"] = "code"
-    count: int  # of the levels
+    count: int  # the number of levels
 
     width: ClassVar[int] = 1
     embedded: ClassVar[bool] = True
 
     @cached_property
     def table(self) -> Matrix:
-        """(codes + 2, 1), as that of `CategoryEncoding`."""
+        """(codes + 2, 1): the column of each code, in the same order as in `CategoryEncoding.table`."""
         return np.array([*range(self.count), self.count, self.count], dtype=np.float32)[:, None]
 
 
@@ -297,7 +304,7 @@ LevelEncoding = Annotated[CategoryEncoding | CodeEncoding, Field(discriminator="
 
 
 def clip_bounds(values: Vector) -> tuple[float | None, float | None]:
-    """The bounds that isolated values are clipped to, None at an end without any."""
+    """The bounds to which isolated values are clipped; None at an end without isolated values."""
     if not values.size:
         return None, None
     common = common_range(values)
@@ -307,7 +314,7 @@ def clip_bounds(values: Vector) -> tuple[float | None, float | None]:
 
 
 def stable_moments(values: Vector) -> tuple[float, float]:
-    """Mean and standard deviation, also of numbers whose squares overflow; the deviation is never 0."""
+    """Mean and standard deviation, even of numbers whose squares overflow; the deviation is never 0."""
     if not values.size:
         return 0.0, 1.0
     largest = float(np.abs(values).max()) or 1.0
@@ -316,12 +323,13 @@ def stable_moments(values: Vector) -> tuple[float, float]:
     return float(scaled.mean()) * largest, deviation if MIN_SCALE < deviation < math.inf else 1.0
 
 
-def separate(knots: Vector, counts: Codes) -> tuple[Vector, Codes]:
-    """Increasing knots, without any that is so close to the previous one that the slope between them would overflow."""
+def separate_knots(knots: Vector, counts: Codes) -> tuple[Vector, Codes]:
+    """Increasing knots, without those that are so close to the previous knot that the slope between the two would
+    overflow."""
     distinct = np.append(True, np.diff(knots) > MIN_SCALE)
     return knots[distinct], np.add.reduceat(counts, np.flatnonzero(distinct))
 
 
 def median_value(values: Vector) -> float:
-    """The median, always one of the values, as the mean of two may overflow; 0 without values."""
+    """The median; 0 without values. It is always one of the values, because the mean of two may overflow."""
     return float(np.quantile(values, 0.5, method="nearest")) if values.size else 0.0

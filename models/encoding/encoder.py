@@ -1,6 +1,6 @@
-"""The encoder: from validated rows to the matrix that a network takes.
+"""The encoder: turns validated rows into the input matrix of a network.
 
-It is fitted on the training set alone, stored as `encoder.json`, and applied as a few array operations.
+It is fitted on the training set alone and stored as `encoder.json`. It encodes rows by a few array operations.
 """
 
 from functools import cached_property
@@ -26,7 +26,7 @@ from models.encoding.column_encodings import (
 )
 from models.encoding.target_scaling import TargetScaling
 from models.encoding.vectorised_encodings import CategoryLookup, QuantileNumbers, ScaledNumbers
-from models.frame import FEW_ROWS, Frame, FrameColumns, any_of
+from models.frame import FEW_ROWS, Frame, FrameColumns, any_true
 from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
 
@@ -37,9 +37,9 @@ MAX_BIN_COLUMNS = 1024
 class Encoder(StoredDocument):
     """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON.
 
-    Columns of the matrix: quantile-encoded numbers and days, their gaps; scaled numbers, their gaps, their bins; flags
-    and dates; one-hot categories; last the group numbers of embedded categories. A gap column is 1 if the value is
-    missing.
+    The matrix contains these columns, in this order: quantile-encoded numbers and days, their gaps; scaled numbers,
+    their gaps, their bins; flags and dates; one-hot categories; the group numbers of embedded categories. A gap column
+    is 1 if the value is missing.
     """
 
     format: Literal[1] = 1
@@ -60,10 +60,11 @@ class Encoder(StoredDocument):
     ) -> Self:
         """Fit the encoding to the training rows.
 
-        target: (rows,) for a regression, else None. bins: the maximum for each scaled number; fewer if there are few
-        rows, or many columns, which would make the first layer too large. numbers: their encoding; quantile-encoded
-        numbers are clipped to the range of the training rows. clip: whether the predictions of a regression
-        are, too; by default those from quantile-encoded numbers. days: whether dates are also numbers by quantiles.
+        target: (rows,) for a regression, else None. bins: the maximum for each scaled number; there are fewer with few
+        rows, and with many columns, so that the first layer does not become too large. numbers: the encoding of
+        numbers; quantile-encoded numbers are clipped to the range of the training rows. clip: whether the predictions
+        of a regression are clipped to the range of the target; by default with quantile-encoded numbers. days: whether
+        dates are also quantile-encoded.
         """
         rows, columns = frame.rows, len(schema.numeric)
         knots = min(MAX_KNOTS, MAX_TOTAL_KNOTS // max(columns, 1) + 2)
@@ -90,7 +91,7 @@ class Encoder(StoredDocument):
         return cls(numbers=cast(list[NumericEncoding], parts), categories=levels, target=scale)
 
     def check(self, schema: FeatureSchema) -> None:
-        """Raises SchemaError if the encoder was fitted to another schema, whose codes mean other levels."""
+        """Raises SchemaError if the encoder was fitted to another schema, in which codes mean other levels."""
         kinds = {"number": "number", "boolean": "flag", "date": "date", "text": "number"}
         unscored = next(
             (feature.name for feature in schema.numeric if feature.kind == "text" and not feature.score), None
@@ -112,13 +113,14 @@ class Encoder(StoredDocument):
 
     @cached_property
     def tables(self) -> list[tuple[int, int]]:
-        """The shape (groups + 1, units) of each embedded category's table in the network; they are the last columns."""
+        """The shape (groups + 1, units) of the network's table for each embedded category, in the order of the last
+        columns."""
         embedded = [part for part in self.categories if isinstance(part, CategoryEncoding) and part.embedded]
         return [(part.size + 1, part.dimension) for part in embedded]
 
     @property
     def quantile_count(self) -> int:
-        """The number of quantile-encoded numbers: the first columns, which can have periodic features."""
+        """The number of quantile-encoded numbers. They are the first columns, which can have periodic features."""
         return len(self._quantiles.parts)
 
     @property
@@ -132,11 +134,11 @@ class Encoder(StoredDocument):
 
     @cached_property
     def _scaled(self) -> ScaledNumbers:
-        return ScaledNumbers.of(self.numbers)
+        return ScaledNumbers.from_parts(self.numbers)
 
     @cached_property
     def _quantiles(self) -> QuantileNumbers:
-        return QuantileNumbers.of(self.numbers)
+        return QuantileNumbers.from_parts(self.numbers)
 
     @cached_property
     def _number_width(self) -> int:
@@ -147,11 +149,11 @@ class Encoder(StoredDocument):
 
     @cached_property
     def sources(self) -> Indices:
-        """(width,): for each column of the matrix the index of the frame's column. Indices of codes follow those of
+        """(width,): for each column of the matrix the index of its column in the frame. Codes are counted after
         numbers."""
         quantiles, scaled = self._quantiles, self._scaled
         flags = [(column, len(part.encode(np.zeros(1)))) for column, part in self._flags_and_dates]
-        levels = [(len(self.numbers) + column, part.width) for column, part in self.ordered]
+        levels = [(len(self.numbers) + column, part.width) for column, part in self.ordered_categories]
         return np.concatenate(
             [
                 quantiles.columns,
@@ -164,17 +166,18 @@ class Encoder(StoredDocument):
         ).astype(np.intp)
 
     @cached_property
-    def ordered(self) -> list[tuple[int, LevelEncoding]]:
-        """The categories with their column of the codes, in the order of the matrix: embedded ones last."""
+    def ordered_categories(self) -> list[tuple[int, LevelEncoding]]:
+        """The categories and their column numbers in the codes, in the order of the matrix: embedded categories are
+        last."""
         return sorted(enumerate(self.categories), key=lambda entry: entry[1].embedded)
 
     @cached_property
     def _lookup(self) -> CategoryLookup:
-        return CategoryLookup.of_parts(self.ordered)
+        return CategoryLookup.from_parts(self.ordered_categories)
 
     @cached_property
     def _flags_and_dates(self) -> list[tuple[int, BooleanEncoding | DateEncoding]]:
-        """Flags and dates with their column of the numbers."""
+        """Flags and dates with their column numbers in `Frame.numbers`."""
         return [
             (column, part)
             for column, part in enumerate(self.numbers)
@@ -197,7 +200,7 @@ class Encoder(StoredDocument):
         if len(x) <= FEW_ROWS:
             x[:, end:] = self._lookup(codes)
             return x
-        for column, levels in self.ordered:
+        for column, levels in self.ordered_categories:
             x[:, end : end + levels.width] = levels.table[codes[:, column]]
             end += levels.width
         return x
@@ -211,7 +214,7 @@ class Encoder(StoredDocument):
         gaps = np.isnan(values)
         if end > count:
             x[:, count:end] = gaps.take(arrays.gaps, axis=1)
-        if any_of(gaps):  # may be in columns that had no gaps in training
+        if any_true(gaps):  # columns without gaps in training may have gaps
             values = np.where(gaps, arrays.fill, values)
         z = np.maximum(values, arrays.lowest)
         np.minimum(z, arrays.highest, out=z)

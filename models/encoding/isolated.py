@@ -1,6 +1,6 @@
-"""Isolated values: few cells so far from all others of their column that they must not set its scale.
+"""Isolated values: few cells that are so far from all others of their column that its scale must not depend on them.
 
-9999-12-31 among dates of three years, a total below a column of amounts, 1e9 for "unknown".
+Examples are 9999-12-31 among dates of three years, a total below a column of amounts, and 1e9 for "unknown".
 """
 
 from typing import NamedTuple
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-MAX_GAP = 2.0  # times the range of the other values; a value beyond a wider gap is isolated
+MAX_GAP = 2.0  # as a multiple of the range of the other values; a value beyond a wider gap is isolated
 MAX_ISOLATED_SHARE = 0.01  # maximum share of isolated values at each end of a column, but at least one value
-SENTINEL_GAP = 10.0  # gap before one repeated value at an end, which may be a separate level
+SENTINEL_GAP = 10.0  # the same for a repeated value at an end, which may be a separate level
 MIN_DISTINCT = 4
-MARGIN = 0.25  # isolated values are clipped to this share of the range of the other values
+MARGIN = 0.25  # isolated values are clipped at this share of the range beyond the other values
 
 Vector = npt.NDArray[np.float64]
 
 
 class CommonRange(NamedTuple):
-    """The range of a column's values without the isolated ones, which lie outside of it."""
+    """The range of a column's values without the isolated values, which are outside of it."""
 
     low: float
     high: float
@@ -34,7 +34,8 @@ class CommonRange(NamedTuple):
 def common_range(values: Vector, max_share: float = MAX_ISOLATED_SHARE) -> CommonRange:
     """The range of the values that are not isolated. values: (n,), finite, at least one.
 
-    At each end, up to `max_share` of the rows may be isolated, or a single value that less than half of them have.
+    At each end, up to `max_share` of the rows may be isolated, or all rows of one value that less than half of the rows
+    have.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < MIN_DISTINCT:
@@ -45,7 +46,8 @@ def common_range(values: Vector, max_share: float = MAX_ISOLATED_SHARE) -> Commo
 
 
 def _common_end(distinct: Vector, counts: npt.NDArray[np.intp], max_share: float) -> float:
-    """The highest value that is not isolated. distinct: (d,) increasing; counts: (d,) the rows of each."""
+    """The highest value that is not isolated. distinct: (d,) increasing. counts: (d,) the number of rows with each
+    value."""
     rows = int(counts.sum())
     allowed = max(1, int(max_share * rows))
     below = np.cumsum(counts)  # (d,) rows up to each value
@@ -60,5 +62,5 @@ def _common_end(distinct: Vector, counts: npt.NDArray[np.intp], max_share: float
 
 
 def _inner_start(below: npt.NDArray[np.intp], allowed: int) -> int:
-    """The position of the lowest value that cannot be isolated itself."""
+    """The position of the lowest value that cannot be isolated."""
     return min(int(np.searchsorted(below, allowed, side="right")), len(below) - 2)

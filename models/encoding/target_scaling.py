@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from models.encoding.column_encodings import Vector, stable_moments
 
-FEW_VALUES = 6  # up to this many values NumPy's fixed costs are higher than Python's
+FEW_VALUES = 6  # for up to this number of values Python is faster than NumPy
 
 
 class TargetScaling(BaseModel):
-    """The scale on which a regression trains, and the range that its predictions are clipped to, if any."""
+    """The scale of a regression's target in training, and the range to which predictions are clipped, if any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     mean: float = 0.0
@@ -25,7 +25,7 @@ class TargetScaling(BaseModel):
 
     @classmethod
     def fit(cls, values: Vector, clip: bool = False) -> Self:
-        """clip: whether predictions are clipped to the range of these values."""
+        """Fit the scale to the training values. clip: whether predictions are clipped to the range of these values."""
         mean, scale = stable_moments(values)
         low, high = (float(values.min()), float(values.max())) if clip else (None, None)
         return cls(mean=mean, scale=scale, low=low, high=high)
@@ -35,7 +35,7 @@ class TargetScaling(BaseModel):
 
     @cached_property
     def _rounding(self) -> tuple[float, float] | None:
-        """The factor and the divisor for rounding, one of them 1; None for scales at which they would overflow."""
+        """The factor and the divisor for rounding, of which one is 1; None for scales at which they would overflow."""
         digits = 7 - math.floor(math.log10(self.scale))
         largest = math.log10(max(self.scale, abs(self.mean)))
         if abs(digits) > 200 or digits + largest > 200:
@@ -45,7 +45,7 @@ class TargetScaling(BaseModel):
     def unscale(self, outputs: npt.NDArray[Any]) -> Vector:
         """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread, the precision of float32.
 
-        An output that is not finite stays so, also with a range.
+        An output that is not finite remains so, even if predictions are clipped.
         """
         if outputs.size <= FEW_VALUES:
             return np.array([*map(self.unscaler(), outputs.ravel().tolist())]).reshape(outputs.shape)

@@ -1,4 +1,5 @@
-"""The fitted parts of an encoder as arrays: a row takes a few array operations, not a few for each column."""
+"""The fitted parts of an encoder as arrays, so that a row is encoded by a few array operations, not by a few per
+column."""
 
 import math
 import sys
@@ -23,7 +24,7 @@ from models.encoding.column_encodings import (
     RawEncoding,
     Vector,
 )
-from models.frame import any_of
+from models.frame import any_true
 
 CLIP = 100.0  # standard deviations: the network stays finite for 1e300
 MAX_RAW = float(np.finfo(np.float32).max)  # a number beyond it would be infinite in the matrix
@@ -35,7 +36,7 @@ FEW_INTERPOLATED = 4  # for up to this many rows Python's bisection is faster th
 class ScaledNumbers:
     """All scaled numbers of an encoder, one array for each parameter."""
 
-    columns: Indices  # the columns of Frame.numbers of these numbers
+    columns: Indices  # the positions of these numbers in Frame.numbers
     lowest: Matrix64  # z leaves -CLIP..CLIP below `lowest` and above `highest`; clipping x first avoids overflow
     highest: Matrix64
     mean: Matrix64
@@ -43,13 +44,13 @@ class ScaledNumbers:
     fill: Matrix64
     third: Matrix64  # the factor of the smooth clip: 1/3, or 0 for numbers that are clipped hard
     gaps: Indices  # the numbers that have a column for missing values
-    of_bin: Indices  # the number that each bin belongs to
+    of_bin: Indices  # the number to which each bin belongs
     low: Matrix64
     high: Matrix64
     inverse_width: Matrix64
 
     @classmethod
-    def of(cls, parts: Sequence[NumericEncoding]) -> Self:
+    def from_parts(cls, parts: Sequence[NumericEncoding]) -> Self:
         numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, SCALED)]
         bins = [(index, low, high) for index, (_, part) in enumerate(numbers) for low, high in pairwise(part.edges)]
         ends = [clip_range(part) for _, part in numbers]
@@ -75,7 +76,7 @@ def one_row(values: Iterable[float]) -> Matrix64:
 
 
 def clip_range(part: NumberEncoding | RawEncoding) -> tuple[float, float]:
-    """The range of x that a number is clipped to: by its bounds, and z within -CLIP..CLIP."""
+    """The range to which x is clipped: within its bounds, and with z within -CLIP..CLIP."""
     if isinstance(part, RawEncoding):
         return -MAX_RAW, MAX_RAW
     low, high = finite_range(part.mean, part.deviation)
@@ -98,12 +99,12 @@ class QuantileNumbers:
     """All quantile-encoded numbers of an encoder."""
 
     parts: list[QuantileEncoding]
-    columns: Indices  # the columns of Frame.numbers of these numbers
+    columns: Indices  # the positions of these numbers in Frame.numbers
     fill: Matrix64
     gaps: Indices  # the numbers that have a column for missing values
 
     @classmethod
-    def of(cls, parts: Sequence[NumericEncoding]) -> Self:
+    def from_parts(cls, parts: Sequence[NumericEncoding]) -> Self:
         quantiles = [(column, found) for column, part in enumerate(parts) if (found := quantile_part(part)) is not None]
         return cls(
             parts=[part for _, part in quantiles],
@@ -124,7 +125,7 @@ class QuantileNumbers:
         gaps = np.isnan(values)
         if end > count:
             x[:, count:end] = gaps.take(self.gaps, axis=1)
-        if any_of(gaps):  # may be in columns that had no gaps in training
+        if any_true(gaps):  # columns without gaps in training may have gaps
             values = np.where(gaps, self.fill, values)
         if len(x) <= FEW_INTERPOLATED:
             for index, row in enumerate(values.tolist()):
@@ -136,7 +137,7 @@ class QuantileNumbers:
 
 
 def quantile_part(part: NumericEncoding) -> QuantileEncoding | None:
-    """The encoding of a number by quantiles, or of the days of a date."""
+    """The encoding of a quantile-encoded number, or of the days of a date; None for all other columns."""
     if isinstance(part, DateEncoding):
         return part.days
     return part if isinstance(part, QuantileEncoding) else None
@@ -146,7 +147,7 @@ def quantile_part(part: NumericEncoding) -> QuantileEncoding | None:
 class CategoryLookup:
     """All categories for few rows: column c of row r is values[first[c] + codes[r, of[c]] * stride[c]].
 
-    A few operations for any number of categories. For many rows, one look-up for each category is faster.
+    The look-up takes a few operations for any number of categories. For many rows, one look-up per category is faster.
     """
 
     of: Indices
@@ -155,7 +156,7 @@ class CategoryLookup:
     values: Matrix  # (sum of all tables' sizes,)
 
     @classmethod
-    def of_parts(cls, order: Sequence[tuple[int, LevelEncoding]]) -> Self:
+    def from_parts(cls, order: Sequence[tuple[int, LevelEncoding]]) -> Self:
         """order: the categories with their column of the codes, in the order of the matrix."""
         of: list[int] = []
         stride: list[int] = []

@@ -1,6 +1,6 @@
-"""The background of explanations: the rows that a prediction is compared with, stored as `background.json`.
+"""The background of explanations: the rows with which a prediction is compared, stored as `background.json`.
 
-Each column of a background row comes from a different training row, so no background row is a real row.
+Each cell of a background row comes from a different training row, so no background row is a real row.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ T = TypeVar("T", float, int)
 
 
 class Background(StoredDocument):
-    """At most 16 rows with the distribution of each column, and one typical row. Immutable.
+    """At most 16 rows that represent the distribution of each column, and one typical row. Immutable.
 
     numbers, codes: the matrices of a `Frame`, columns in the order of the schema; None is a missing number.
     """
@@ -33,7 +33,7 @@ class Background(StoredDocument):
 
     @classmethod
     def fit(cls, schema: FeatureSchema, frame: FrameColumns, rng: "np.random.Generator") -> Self:
-        """Make a background from the training rows, at least one."""
+        """Make a background from the training rows; at least one row is required."""
         spread_numbers, typical_numbers = _spread_and_typical(frame.number_columns(), rng, typical_number)
         spread_codes, typical_codes = _spread_and_typical(frame.code_columns(), rng, most_frequent)
         numbers = np.stack(spread_numbers, axis=1) if schema.numeric else None
@@ -41,14 +41,14 @@ class Background(StoredDocument):
         empty: list[list[int]] = [[] for _ in range(BACKGROUND_ROWS)]
         return cls(
             columns=_column_names(schema),
-            numbers=[[]] * BACKGROUND_ROWS if numbers is None else [_with_none(row) for row in numbers.tolist()],
+            numbers=[[]] * BACKGROUND_ROWS if numbers is None else [_nan_to_none(row) for row in numbers.tolist()],
             codes=empty if codes is None else codes.tolist(),
-            typical_numbers=_with_none(typical_numbers),
+            typical_numbers=_nan_to_none(typical_numbers),
             typical_codes=typical_codes,
         )
 
     def check(self, schema: FeatureSchema) -> None:
-        """Raises SchemaError if it was made for another schema."""
+        """Raises SchemaError if the background was made for another schema."""
         sizes = [feature.levels for feature in schema.categorical]
         rows = [*zip(self.numbers, self.codes, strict=False), (self.typical_numbers, self.typical_codes)]
         fits = (
@@ -73,12 +73,12 @@ class Background(StoredDocument):
 def _spread_and_typical(
     columns: "Iterable[np.ndarray]", rng: "np.random.Generator", typical: Callable[[np.ndarray], T]
 ) -> tuple[list[np.ndarray], list[T]]:
-    """Reads each column once."""
-    found = [(spread(column, rng), typical(column)) for column in columns]
+    """Spread values and a typical value of each column, which is read once."""
+    found = [(spread_values(column, rng), typical(column)) for column in columns]
     return [values for values, _ in found], [value for _, value in found]
 
 
-def spread(column: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
+def spread_values(column: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
     """(BACKGROUND_ROWS,): values at equal steps through the sorted column, in random order. NaN counts as largest."""
     ranks = (np.arange(BACKGROUND_ROWS) + 0.5) / BACKGROUND_ROWS * len(column)
     return rng.permutation(np.sort(column)[ranks.astype(np.intp)])
@@ -97,7 +97,7 @@ def _column_names(schema: FeatureSchema) -> list[str]:
     return [feature.name for feature in schema.in_frame_order]
 
 
-def _with_none(row: list[float]) -> list[float | None]:
+def _nan_to_none(row: list[float]) -> list[float | None]:
     return [None if value != value else value for value in row]  # NaN is not equal to itself
 
 

@@ -1,9 +1,9 @@
 """Explains predictions: how much each column moved a prediction away from the background's mean prediction.
 
 The contributions are Shapley values of a game whose players are the columns: a coalition's payoff is the prediction for
-a row that takes the coalition's columns from the explained row and the others from a background row. They are averaged
-over the background rows, so they sum to the prediction minus the mean prediction for the background. The masked rows
-are put together from encoded rows, since each encoded column comes from one column of the table.
+a masked row, which has the coalition's columns of the explained row and the other columns of a background row. They are
+averaged over the background rows, so they sum to the prediction minus the mean prediction for the background. Masked
+rows are combined from encoded rows, since each encoded column comes from one column of the table.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ Row = npt.NDArray[np.float64]
 
 
 class Explanation(NamedTuple):
-    """Why a row got its prediction.
+    """The explanation of one row's prediction.
 
     output: the position of the explained class, None for a regression. contributions: (columns,) in the order of the
     schema's features, in the unit of the prediction; they sum to the prediction minus the baseline. evaluations: the
@@ -57,7 +57,7 @@ class Explanation(NamedTuple):
 class Game:
     """The game between a row and one background row: the columns in which they differ, and the coalitions to evaluate.
 
-    orders is None if all coalitions are evaluated.
+    `orders` is None if all coalitions are evaluated.
     """
 
     columns: npt.NDArray[np.intp]
@@ -67,8 +67,8 @@ class Game:
     def sums(self, start: Matrix, changes: Matrix) -> Matrix:
         """(coalitions, units): `start` (units,) plus the changes (columns, units) of each coalition's columns.
 
-        If all coalitions are evaluated, those with a column are those without it plus the column's change: half of the
-        product's time.
+        If all coalitions are evaluated, the sum of a coalition with a column is the sum without it plus the column's
+        change. That takes half the time of the matrix product.
         """
         if self.orders is not None:
             found: Matrix = self.mask.astype(np.float32).dot(changes)
@@ -92,7 +92,7 @@ class Explainer:
     """Explains the predictions of one model. Immutable, and safe to call from several threads at once."""
 
     def __init__(self, model: TabularModel, background: Background, *, typical: bool = False) -> None:
-        """typical: compare with the one typical row instead of all background rows, which costs a sixteenth."""
+        """typical: compare with the typical row only instead of all background rows, at a sixteenth of the cost."""
         self.model = model
         frame = background.typical if typical else background.rows
         self._background = model.encoder.encode(frame)
@@ -100,18 +100,18 @@ class Explainer:
         self._column_count = len(model.schema.features)
 
     @cached_property
-    def _place(self) -> list[int]:
-        """The position among the schema's features of each column of the frame."""
+    def _feature_positions(self) -> list[int]:
+        """For each column of the frame, its position among the schema's features."""
         position = {feature.name: place for place, feature in enumerate(self.model.schema.features)}
         return [position[feature.name] for feature in self.model.schema.in_frame_order]
 
     @cached_property
     def _background_outputs(self) -> Row:
-        """(background rows, outputs)."""
+        """(background rows, outputs): the predictions for the background rows."""
         return np.asarray(self.model.predict_encoded(self._background).primary, dtype=np.float64)
 
     def count_evaluations(self, frame: Frame) -> int:
-        """The number of rows that the engine predicts to explain these rows, before any of them."""
+        """The number of rows that the engine will predict to explain these rows."""
         x = self.model.encoder.encode(frame)
         coalitions = sum(
             coalition_count(count, exact=is_exact(differing))
@@ -140,7 +140,7 @@ class Explainer:
         rng = np.random.default_rng(seed)
         differing = self._differing(x)
         exact = is_exact(differing)
-        games = [_game(np.flatnonzero(columns), rng, exact=exact) for columns in differing]
+        games = [_make_game(np.flatnonzero(columns), rng, exact=exact) for columns in differing]
         payoffs = self._payoffs(x, games, place)
         empty, full = self._background_outputs[:, place], float(prediction[place])
         contributions, variance = np.zeros(self._column_count), np.zeros(self._column_count)
@@ -150,7 +150,7 @@ class Explainer:
             if len(samples) > 1:
                 variance[game.columns] += samples.var(axis=0, ddof=1) / len(samples)
         by_feature = np.zeros(self._column_count)
-        by_feature[self._place] = contributions / len(games)
+        by_feature[self._feature_positions] = contributions / len(games)
         return Explanation(
             None if regression else place,
             float(empty.mean()),
@@ -165,7 +165,7 @@ class Explainer:
         if self._network is not None:
             outputs = self._outputs_from_sums(self._network, x, games)
         else:
-            outputs = map(self.model.engine.outputs, _joined(self._masked(x, games)))
+            outputs = map(self.model.engine.outputs, _larger_blocks(self._masked_rows(x, games)))
         blocks = [*outputs]
         if not blocks:
             return [np.empty(0) for _ in games]
@@ -175,7 +175,7 @@ class Explainer:
 
     @cached_property
     def _network(self) -> InferenceNetwork | None:
-        """The network where its first step is a sum over the columns."""
+        """The NumPy network if its first step is a sum over the columns, else None."""
         engine = self.model.engine
         return engine.network if isinstance(engine, NumpyEngine) and engine.network.sums_inputs else None
 
@@ -187,9 +187,9 @@ class Explainer:
     def _outputs_from_sums(self, network: InferenceNetwork, x: Matrix, games: Sequence[Game]) -> Iterator[Matrix]:
         """The outputs for the rows of each game's coalitions.
 
-        The first step of the network is a sum with a term for each column. So the sum of a masked row is that of the
-        background row, plus what each column of the coalition changes in it, instead of periodic features, embeddings
-        and the first layer for every masked row (0.8 of the time, housing).
+        The first step of the network is a sum with a term for each column. So the sum of a masked row is the sum of the
+        background row plus the change of each column of the coalition. Periodic features, embeddings and the first
+        layer, which take 0.8 of the time (housing), are then not computed for every masked row.
         """
         ends = np.cumsum([len(game.columns) for game in games])
         players = np.concatenate([game.columns for game in games])
@@ -200,7 +200,7 @@ class Explainer:
         for sums, of_game, game in zip(self._background_sums, np.split(changes, ends[:-1]), games, strict=True):
             yield network.forward_from_sums(game.sums(sums, of_game))
 
-    def _masked(self, x: Matrix, games: Sequence[Game]) -> Iterator[Matrix]:
+    def _masked_rows(self, x: Matrix, games: Sequence[Game]) -> Iterator[Matrix]:
         """The rows of each game's coalitions, at most BLOCK_ROWS at once."""
         for background, game in zip(self._background, games, strict=True):
             place = np.full(self._column_count, -1)
@@ -219,7 +219,7 @@ def is_exact(differing: npt.NDArray[np.bool_]) -> bool:
     return int(differing.any(axis=0).sum()) <= MAX_EXACT_COLUMNS
 
 
-def _game(columns: npt.NDArray[np.intp], rng: "np.random.Generator", *, exact: bool) -> Game:
+def _make_game(columns: npt.NDArray[np.intp], rng: "np.random.Generator", *, exact: bool) -> Game:
     players = len(columns)
     if coalition_count(players, exact=exact) == 1 << players:
         return Game(columns, None, all_coalitions(players))
@@ -227,7 +227,7 @@ def _game(columns: npt.NDArray[np.intp], rng: "np.random.Generator", *, exact: b
     return Game(columns, orders, partial_coalitions(orders))
 
 
-def _joined(parts: Iterator[Matrix]) -> Iterator[Matrix]:
+def _larger_blocks(parts: Iterator[Matrix]) -> Iterator[Matrix]:
     """The same rows in fewer, larger blocks."""
     waiting: list[Matrix] = []
     for part in parts:
@@ -240,6 +240,6 @@ def _joined(parts: Iterator[Matrix]) -> Iterator[Matrix]:
 
 
 def _seed(frame: Frame, row: int) -> int:
-    """A seed from the values of a row, so the same row always gets the same numbers."""
+    """A random seed from the values of a row, so that the same row always gets the same explanation."""
     content = (frame.numbers[row] + 0.0).tobytes() + frame.codes[row].tobytes()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")

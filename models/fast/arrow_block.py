@@ -1,4 +1,4 @@
-"""The most common Arrow body, one batch of numbers without nulls, as views of its bytes; the general way is
+"""Reads the most common Arrow body, one batch of numbers without nulls, as views of its bytes. The general way is
 `ArrowDecoder`."""
 
 import functools
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.columns import UNREAD, Column
-from models.formats.arrow_columns import failures, pandas_metadata, start_of
+from models.formats.arrow_columns import arrow_errors, buffer_offset, pandas_metadata
 from models.formats.arrow_messages import (
     CACHED_BYTES,
     END,
@@ -34,12 +34,12 @@ class NumericBuffer(NamedTuple):
 class Layout(NamedTuple):
     rows: int
     columns: tuple[NumericBuffer, ...]
-    marked: frozenset[str]  # names that are an index of a pandas table
+    marked: frozenset[str]  # names of columns that are the index of a pandas table
 
 
 def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
-    """The rows of the common case, one batch of numbers without nulls, as views of the body. Returns None if the body
-    is of any other kind, valid or not: then the decoder reads it."""
+    """The rows of the common case, one batch of numbers without nulls, as views of the body. Returns None for any other
+    body, valid or not; then the decoder reads it."""
     if len(body) < 16 or not body.endswith(END):
         return None
     opening = 8 + int.from_bytes(body[4:8], "little")
@@ -47,7 +47,7 @@ def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | N
     size = len(body) - len(END) - begins
     if begins > CACHED_BYTES or size < 0:
         return None
-    layout = layout_of(body[:opening], body[opening:begins], size)
+    layout = read_layout(body[:opening], body[opening:begins], size)
     if layout is None or not 0 < layout.rows <= max_rows:
         return None
     ignored = ignored_index(schema, layout.marked) if layout.marked else layout.marked
@@ -60,11 +60,11 @@ def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | N
 
 
 @functools.lru_cache(64)
-def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
+def read_layout(opening: bytes, head: bytes, size: int) -> Layout | None:
     """The layout of the numbers in the `size` bytes after a schema and the head of a batch; None for other content.
 
-    pyarrow reads both with zeros in place of the numbers. The layout of numbers without nulls does not depend on their
-    values, so it is the same for any other bytes there.
+    pyarrow reads the schema and the head followed by zeros instead of the numbers. The layout of numbers without nulls
+    does not depend on their values, so it is the same for any numbers.
     """
     import pyarrow as pa
 
@@ -79,11 +79,11 @@ def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
         batch.validate(full=True)
     except FormatError:
         return None
-    except failures():
+    except arrow_errors():
         return None
     columns = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        start = start_of(array, content)
+        start = buffer_offset(array, content)
         if start is None or start < len(head):
             return None
         columns.append(NumericBuffer(name, np.dtype(array.type.to_pandas_dtype()), start - len(head)))

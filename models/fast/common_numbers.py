@@ -1,4 +1,4 @@
-"""Rows of numbers that are all valid and get no warning, recognised by the lowest and highest number of each column.
+"""Recognises rows of numbers that are all valid and get no warning, by the lowest and highest number of each column.
 
 The general ways are `models.column_validation` and `models.rows`.
 """
@@ -14,7 +14,7 @@ from models.schema import FeatureSchema
 
 
 def common_columns(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> Frame | None:
-    """The frame of `count` rows that are exactly the columns of the schema. None for everything else."""
+    """The frame of `count` rows whose columns are exactly those of the schema and are common; else None."""
     if not schema.only_numbers or not count or not arrays or len(arrays) != len(schema.numeric):
         return None
     columns = []
@@ -24,17 +24,17 @@ def common_columns(schema: FeatureSchema, arrays: Mapping[str, Array], count: in
             return None
         columns.append(array)
     numbers = np.concatenate(columns, dtype=np.float64).reshape(len(columns), count).T
-    return _in_range(schema, numbers)
+    return _frame_if_in_range(schema, numbers)
 
 
 def common_matrix(schema: FeatureSchema, matrix: Array) -> Frame | None:
-    """The frame of a matrix (rows, features) of numbers, columns in the order of the schema. None for everything
-    else."""
+    """The frame of a matrix (rows, features) of numbers, with columns in the order of the schema, if all rows are
+    common; else None."""
     if not schema.only_numbers or matrix.shape[1] != len(schema.features):
         return None
-    return _in_range(schema, matrix.astype(np.float64, order="F"))  # columns are compared
+    return _frame_if_in_range(schema, matrix.astype(np.float64, order="F"))  # columns are compared
 
 
-def _in_range(schema: FeatureSchema, numbers: FloatMatrix) -> Frame | None:
-    frame = Frame.of_numbers(numbers)
+def _frame_if_in_range(schema: FeatureSchema, numbers: FloatMatrix) -> Frame | None:
+    frame = Frame.from_numbers(numbers)
     return frame if in_range(schema, frame) else None

@@ -1,6 +1,7 @@
-"""Writes the two common kinds of predictions as JSON, faster than column by column.
+"""Writes the two common types of predictions as JSON, faster than column by column.
 
-`ColumnEntries`, which iterates the columns, is the general way. docs/performance.md lists the savings of the others.
+`ColumnEntries`, which iterates the columns, is the general way. docs/performance.md lists how much time the other
+classes save.
 """
 
 from typing import Protocol
@@ -72,7 +73,7 @@ class ClassEntries:
         return separator.join(self(outputs))
 
 
-def entries_of(spec: OutputSpec) -> Entries:
+def fastest_entries(spec: OutputSpec) -> Entries:
     """The fastest writer for these output columns."""
     if spec.common == "value":
         return ValueEntries()

@@ -1,4 +1,4 @@
-"""Whole bodies of NDJSON and CSV that contain only valid numbers, read without an object for each row or cell.
+"""Reads whole NDJSON and CSV bodies that contain only valid numbers, without creating an object for each row or cell.
 
 The general ways are `NdjsonDecoder` and `CsvDecoder`. The result is None for every other body, valid or not.
 """
@@ -14,14 +14,14 @@ from models.schema import FeatureSchema
 COMMA, NEWLINE = b",\n"
 
 
-def common_lines(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
-    """The rows of NDJSON."""
+def common_ndjson(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
+    """The rows of an NDJSON body of common numbers; None for any other body."""
     rows = read_number_rows(schema, body.removesuffix(b"\n"), b"\n")
     return None if rows is None or rows.count > max_rows else ValidBlock(rows)
 
 
 def common_csv(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
-    """The rows of a CSV in UTF-8 whose cells are JSON numbers, between commas."""
+    """The rows of a CSV body in UTF-8 with commas between cells that are all JSON numbers; None for any other body."""
     reader = schema.number_rows
     if reader is None or len(body) < MIN_BYTES or not has_plain_cells(schema):
         return None
@@ -43,7 +43,7 @@ def has_plain_cells(schema: FeatureSchema) -> bool:
 
 
 def read_cells(reader: NumberRows, header: bytes, text: bytes) -> FloatMatrix | None:
-    """The cells of lines that all have as many as the header."""
+    """The cells of lines that all have as many cells as the header; None if a line has more or fewer."""
     order = reader.columns([name.strip() for name in header.split(b",")])
     if order is None:
         return None

@@ -1,4 +1,4 @@
-"""Encodes one validated row by Python's arithmetic: for a single row it is faster than NumPy with its fixed costs."""
+"""Encodes one validated row in plain Python, which is faster than NumPy for a single row."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -10,43 +10,46 @@ from models.encoding.column_encodings import BooleanEncoding, Matrix, NumberEnco
 from models.encoding.encoder import Encoder
 from models.encoding.vectorised_encodings import clip_range
 from models.feature import UNSEEN, Feature
-from models.frame import Row, picker
+from models.frame import Row, value_getter
 from models.schema import FeatureSchema
 
-MOST_FEATURES, MOST_COLUMNS = 64, 256  # with more of them NumPy is faster
+MOST_FEATURES, MOST_COLUMNS = 64, 256  # beyond these limits NumPy is faster
 FLAGS = {True: 1.0, False: -1.0, None: 0.0}
 FLOAT32 = np.dtype(np.float32)
 ScalarEncoding = NumberEncoding | QuantileEncoding | RawEncoding
 ScalarEncoder = tuple[float, float, Callable[[float], float], float]
 """Encodes one number within the range that gets no warning: lowest and highest number, function, and the encoded value
-of a missing number. A plain tuple: Python unpacks it faster than a named one."""
+of a missing number. It is a plain tuple because Python unpacks it faster than a named tuple."""
 LinearEncoder = tuple[float, float, float, float]
 """Encodes one number that is never missing as (number - mean) · inverse: lowest and highest number, mean and
 inverse."""
 Pick = Callable[[Row], Sequence[object]]
 EncodeRow = Callable[[Row], Matrix | None]
-"""A validated row -> the same (1, width) matrix as `Encoder.encode`, or None if the row is not a common one."""
+"""Encodes a validated row as the same (1, width) matrix as `Encoder.encode`; None if the row is not a common one."""
 
 
 class RowEncoder:
     """An `EncodeRow` for all rows that `can_encode`."""
 
     def __init__(self, schema: FeatureSchema, encoder: Encoder) -> None:
-        """encoder: one for which `can_encode` is true."""
+        """encoder: `can_encode` must be true for it."""
         numbers, flags = list[tuple[Feature, ScalarEncoding]](), list[Feature]()
         for feature, part in zip(schema.numeric, encoder.numbers, strict=True):
             if isinstance(part, ScalarEncoding):
                 numbers.append((feature, part))
             else:
                 flags.append(feature)
-        levels = [(schema.categorical[column], schema.frames.codes[column], part) for column, part in encoder.ordered]
+        levels = [
+            (schema.categorical[column], schema.frames.codes[column], part)
+            for column, part in encoder.ordered_categories
+        ]
         self._columns = [scalar_encoder(part, feature) for feature, part in numbers]
         self._linear = linear_encoders(numbers)
         self._gaps = [place for place, (_, part) in enumerate(numbers) if part.missing]
         self._tables = [(codes, part.table.tolist()) for _, codes, part in levels]
-        self._pick_numbers = _picker([feature for feature, _ in numbers])
-        self._pick_flags = _picker(flags) if flags else None
-        self._pick_levels = _picker([feature for feature, _, _ in levels])
+        self._pick_numbers = _value_getter([feature for feature, _ in numbers])
+        self._pick_flags = _value_getter(flags) if flags else None
+        self._pick_levels = _value_getter([feature for feature, _, _ in levels])
         self._shape = (1, encoder.width)
         self._pack = packer(encoder.width)
 
@@ -80,8 +83,8 @@ class RowEncoder:
 
 
 def linear_row_encoder(columns: Sequence[Feature], encoders: Sequence[LinearEncoder]) -> EncodeRow:
-    """`RowEncoder` for rows of numbers that all have a linear encoder."""
-    width, pick, pack, matrix = len(columns), picker(columns), packer(len(columns)), np.ndarray
+    """A `RowEncoder` for rows that contain only numbers with a linear encoder."""
+    width, pick, pack, matrix = len(columns), value_getter(columns), packer(len(columns)), np.ndarray
     shape = (1, width)
     lows, highs, means, inverses = zip(*encoders, strict=True)
 
@@ -94,13 +97,13 @@ def linear_row_encoder(columns: Sequence[Feature], encoders: Sequence[LinearEnco
 
 
 def packer(width: int) -> Callable[..., bytes]:
-    """A function from `width` numbers to the content of a row: with np.ndarray it takes half of the time of
+    """A function from `width` numbers to the bytes of a row. Together with np.ndarray it takes half of the time of
     np.array."""
     return struct.Struct(f"{width}f").pack
 
 
 def row_encoder(schema: FeatureSchema, encoder: Encoder) -> EncodeRow:
-    """encoder: one for which `can_encode` is true."""
+    """The fastest encoder of one row. encoder: `can_encode` must be true for it."""
     columns = zip(schema.numeric, encoder.numbers, strict=True)
     encoders = linear_encoders([(feature, part) for feature, part in columns if isinstance(part, ScalarEncoding)])
     if encoders and len(encoders) == len(schema.features) == encoder.width:
@@ -109,7 +112,7 @@ def row_encoder(schema: FeatureSchema, encoder: Encoder) -> EncodeRow:
 
 
 def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
-    """Whether all numbers have the same encoding without bins, and there are few columns and no dates or texts."""
+    """Whether all numbers have the same encoding without bins, and there are few columns, no dates and no texts."""
     kinds = {type(part) for part in encoder.numbers}
     bins = any(isinstance(part, NumberEncoding) and part.edges for part in encoder.numbers)
     texts = any(feature.kind == "text" for feature in schema.numeric)
@@ -138,7 +141,7 @@ def linear_encoder(part: NumberEncoding | RawEncoding, feature: Feature) -> Line
 
 
 def linear_encoders(numbers: Sequence[tuple[Feature, ScalarEncoding]]) -> list[LinearEncoder]:
-    """Empty unless all numbers have this encoding and are never missing."""
+    """The linear encoders of all numbers; empty if a number has another encoding or can be missing."""
     encoders = []
     for feature, part in numbers:
         if isinstance(part, QuantileEncoding) or feature.nullable:
@@ -147,5 +150,5 @@ def linear_encoders(numbers: Sequence[tuple[Feature, ScalarEncoding]]) -> list[L
     return encoders
 
 
-def _picker(features: Sequence[Feature]) -> Pick:
-    return picker(features) if features else lambda row: ()
+def _value_getter(features: Sequence[Feature]) -> Pick:
+    return value_getter(features) if features else lambda row: ()

@@ -1,7 +1,7 @@
 """Predicts one common row without a matrix for each step.
 
-For a single row most of the time goes into NumPy's fixed costs, and Python's arithmetic is faster. This module handles
-the common case only; `TabularModel.predict` handles the rest.
+For a single row NumPy's fixed costs take most of the time, and plain Python is faster. This module handles the common
+case only; `TabularModel.predict` handles all other cases.
 """
 
 import math
@@ -21,12 +21,12 @@ class SingleRowPredictor:
     """A `FastPath` that runs encoder, engine and target scaling in turn."""
 
     def __init__(self, model: TabularModel) -> None:
-        """model: one for which `can_predict` is true."""
+        """model: `can_predict` must be true for it."""
         self._encode = row_encoder(model.schema, model.encoder)
         engine = model.engine
         self._steps = engine.network.steps if isinstance(engine, NumpyEngine) else (engine.outputs,)
         regression = model.output_spec.common == "value"
-        self._finish = value_of(model.encoder.target) if regression else class_probabilities
+        self._finish = value_converter(model.encoder.target) if regression else class_probabilities
 
     def __call__(self, row: Row) -> Outputs | float | None:
         x = self._encode(row)
@@ -47,8 +47,8 @@ def single_row_predictor(model: TabularModel) -> FastPath | None:
     return SingleRowPredictor(model) if can_predict(model) else None
 
 
-def value_of(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None]:
-    """(1, 1) outputs -> the value in the target's unit, None if it is not finite."""
+def value_converter(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None]:
+    """A function from outputs (1, 1) to the value in the target's unit; None if the value is not finite."""
     unscale, is_finite = target.unscaler(), math.isfinite
 
     def finish(outputs: Matrix) -> float | None:
@@ -59,6 +59,6 @@ def value_of(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None
 
 
 def class_probabilities(outputs: Matrix) -> Outputs | None:
-    """(1, outputs) logits -> probabilities, None if they are not finite."""
+    """Convert logits (1, outputs) to probabilities; None if they are not finite."""
     primary = probabilities(outputs)
-    return Outputs(primary) if math.isfinite(primary.item(0)) else None  # if one is not finite, none of them is
+    return Outputs(primary) if math.isfinite(primary.item(0)) else None  # if one probability is not finite, none is

@@ -1,1 +1,2 @@
-"""Table formats: bytes to blocks of rows, predictions to bytes. Used by the service and by bulk scoring."""
+"""Table formats: decoders of bytes to blocks of rows, and encoders of predictions. The service and bulk scoring use
+them."""

@@ -13,25 +13,25 @@ from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
 from models.text import truncate
 
-BLOCK_BYTES = 16 * 1024**2  # a block of more bytes has fewer rows
-MAX_ROWS_PER_BYTE = 8  # a row takes one bit at least
-CELL_BYTES = 8  # minimum that a written cell counts: a null takes no byte of an array, but memory and time as a cell
+BLOCK_BYTES = 16 * 1024**2  # a block of long rows ends at this size
+MAX_ROWS_PER_BYTE = 8  # a row takes at least one bit
+CELL_BYTES = 8  # minimum size of a written cell: a null takes no byte of an array, but memory and time as a cell
 
 
-def installed() -> bool:
+def is_pyarrow_installed() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
-def failures() -> tuple[type[BaseException], ...]:
-    """The exceptions that pyarrow raises for unreadable bytes. Some are not its own exceptions, for example that for
-    names in invalid UTF-8."""
+def arrow_errors() -> tuple[type[BaseException], ...]:
+    """The exceptions that pyarrow raises for unreadable bytes. Some are not its own, for example for names in invalid
+    UTF-8."""
     import pyarrow as pa
 
     return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
 
 
 def check_type(kind: Any, name: str) -> None:
-    """Raises UnsupportedType for a type that no feature has, before anything of it is decoded: nested values, and
+    """Raises UnsupportedType for a type that no feature has. It is called before decoding, because nested values, and
     values that are written once for many rows, can take any amount of memory."""
     import pyarrow as pa
 
@@ -44,9 +44,9 @@ def check_type(kind: Any, name: str) -> None:
         raise UnsupportedType(message, name)
 
 
-def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
-    """An Arrow array or chunked array as a column. distinct: its values are already distinct. Raises UnsupportedType
-    for types that no feature has."""
+def to_column(array: Any, name: str, *, distinct: bool = False) -> Column:
+    """An Arrow array or chunked array as a column. distinct: whether its values are known to be distinct. Raises
+    UnsupportedType for types that no feature has."""
     import pyarrow as pa
 
     kind, is_a = array.type, pa.types
@@ -57,16 +57,16 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
         return Column(array.to_numpy(zero_copy_only=False))
     text = is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)
     if text and distinct:
-        return Column(objects(array), missing)
+        return Column(object_array(array), missing)
     if text or is_a.is_dictionary(kind):
         array = array.dictionary_encode() if text else array
         codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
         levels = array.dictionary
-        if len(levels) > len(codes):  # a dictionary of many batches
+        if len(levels) > len(codes):  # a dictionary that many batches share
             used, codes = np.unique(codes, return_inverse=True)
             levels = levels.take(pa.array(used))
-        known = column_of(levels, name, distinct=True)
-        if known.missing is not None and len(codes):  # null as one of the levels
+        known = to_column(levels, name, distinct=True)
+        if known.missing is not None and len(codes):  # one of the levels is null
             null_levels = known.missing[codes]
             missing = null_levels if missing is None else missing | null_levels
         return Column(known.values, missing, codes)
@@ -77,7 +77,7 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     elif is_a.is_date(kind):
         array = array.cast(pa.timestamp("s" if is_a.is_date32(kind) else "ms"))
     elif is_a.is_timestamp(kind):
-        array = array.cast(pa.timestamp(kind.unit))  # its values are UTC; the zone only matters for display
+        array = array.cast(pa.timestamp(kind.unit))  # the values are UTC; the zone is only for display
     elif is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
         pass
     else:
@@ -89,13 +89,14 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
 
 
 def pandas_metadata(schema: Any) -> bytes | None:
-    """What pandas stored about the columns of an Arrow schema."""
+    """The metadata that pandas stored in an Arrow schema; None if there is none."""
     metadata: dict[bytes, bytes] = schema.metadata or {}
     return metadata.get(b"pandas")
 
 
 def _decimals(array: Any) -> Any:
-    """Whole decimals as integers if 64 bits are enough: an identifier may have more digits than a float."""
+    """Decimals as integers if they are whole and 64 bits are enough, because an identifier may have more digits than a
+    float."""
     import pyarrow as pa
 
     if array.type.scale <= 0:
@@ -106,7 +107,7 @@ def _decimals(array: Any) -> Any:
     return array.cast(pa.float64())
 
 
-def objects(array: Any) -> Any:
+def object_array(array: Any) -> Any:
     values = np.empty(len(array), dtype=object)
     values[:] = array.to_pylist()
     return values
@@ -118,7 +119,7 @@ def check_names(names: list[str]) -> None:
 
 
 class BlockBuilder:
-    """Record batches of any size, concatenated or split into blocks of `block_rows` rows."""
+    """Concatenates or splits record batches of any size into blocks of `block_rows` rows."""
 
     def __init__(
         self,
@@ -128,9 +129,9 @@ class BlockBuilder:
         *,
         inputs: Sequence[str] | None = None,
     ) -> None:
-        """max_bytes: the limit for the decoded size of all rows; None if decoding cannot enlarge them.
+        """max_bytes: the limit for the decoded size of all rows; None if decoding cannot enlarge the data.
 
-        inputs: the columns of `InputsBlock`s; None for other blocks.
+        inputs: the columns of `InputsBlock`s; None to make other blocks.
         """
         self._inputs = inputs
         self._schema = schema
@@ -139,13 +140,13 @@ class BlockBuilder:
         self._bytes = 0
         self._waiting: list[Any] = []
         self._waiting_rows = self._waiting_bytes = 0
-        self._index: frozenset[str] | None = None  # known with the first block
+        self._index: frozenset[str] | None = None  # known after the first block
 
     def add(self, batch: Any) -> Iterator[Block]:
         if self._inputs is None:
             yield from self._add(batch, decoded_bytes(batch))
             return
-        for part, size in written_parts(batch):
+        for part, size in split_batch(batch):
             yield from self._add(part, size)
 
     def _add(self, batch: Any, size: int) -> Iterator[Block]:
@@ -178,7 +179,7 @@ class BlockBuilder:
             marked = index_names(names, pandas_metadata(whole.schema))
             self._index = ignored_index(self._schema, marked)
         columns = {
-            name: column_of(whole.column(position), name) if name in self._schema.by_name else UNREAD
+            name: to_column(whole.column(position), name) if name in self._schema.by_name else UNREAD
             for position, name in enumerate(names)
             if name not in self._index
         }
@@ -186,13 +187,14 @@ class BlockBuilder:
         if self._inputs is None:
             return block
         others = {
-            name: column_of(whole.column(name), name) for name in self._inputs if name not in self._schema.by_name
+            name: to_column(whole.column(name), name) for name in self._inputs if name not in self._schema.by_name
         }
         return InputsBlock(block, {name: others.get(name) or columns[name] for name in self._inputs})
 
 
-def viewed_bytes(array: Any) -> int:
-    """Bytes of the texts of an array; string views may all point to the same ones. Raises the exceptions of pyarrow."""
+def view_bytes(array: Any) -> int:
+    """The bytes of an array's string views if all texts are written, as many views may refer to one text. Raises the
+    exceptions of pyarrow."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(array.type):
@@ -204,7 +206,7 @@ def viewed_bytes(array: Any) -> int:
 
 
 def decoded_bytes(batch: Any) -> int:
-    """Bytes of its rows: for a dictionary only the indices count, as many batches may share it."""
+    """The bytes of a batch's rows. For a dictionary only the indices count, because many batches may share it."""
     import pyarrow as pa
 
     return sum(
@@ -212,25 +214,25 @@ def decoded_bytes(batch: Any) -> int:
     )
 
 
-def written_parts(batch: Any) -> Iterator[tuple[Any, int]]:
-    """A record batch in parts of at most BLOCK_BYTES, or of one row, and the bytes of each when all texts are written
-    in each row."""
+def split_batch(batch: Any) -> Iterator[tuple[Any, int]]:
+    """Split a record batch into parts of at most BLOCK_BYTES or one row. Also yields the bytes of each part when every
+    row contains its full text."""
     size = sum(map(written_bytes, batch.columns))
     if size <= BLOCK_BYTES or batch.num_rows == 1:
         yield batch, size
         return
     half = batch.num_rows // 2
-    yield from written_parts(batch.slice(0, half))
-    yield from written_parts(batch.slice(half))
+    yield from split_batch(batch.slice(0, half))
+    yield from split_batch(batch.slice(half))
 
 
 def written_bytes(array: Any) -> int:
-    """Bytes of the values of an array, a text of a dictionary as often as rows have it, each at least CELL_BYTES."""
+    """The bytes of an array's values if every row contains its full text; at least CELL_BYTES per value."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     least = CELL_BYTES * len(array)
-    if pa.types.is_string_view(array.type):  # a part of such an array refers to all texts
+    if pa.types.is_string_view(array.type):  # a slice of such an array refers to all texts
         array = array.cast(pa.large_string())
     if not pa.types.is_dictionary(array.type):
         return max(int(array.nbytes), least)
@@ -238,9 +240,9 @@ def written_bytes(array: Any) -> int:
     return max(int(pc.sum(lengths.take(array.indices)).as_py() or 0), least)
 
 
-def start_of(array: Any, content: Any) -> int | None:
-    """The offset of an array's numbers in the buffer that it was read from; None if it holds other values or possibly
-    nulls, or if it is outside of the buffer."""
+def buffer_offset(array: Any, content: Any) -> int | None:
+    """The offset of an array's numbers in the buffer from which it was read; None if it contains other values or
+    possibly nulls, or is outside of the buffer."""
     import pyarrow as pa
 
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) or array.offset:
@@ -252,6 +254,6 @@ def start_of(array: Any, content: Any) -> int | None:
     return start if start >= 0 and start + numbers.size <= content.size else None
 
 
-def unreadable(error: BaseException) -> FormatError:
+def unreadable_error(error: BaseException) -> FormatError:
     lines = str(error).splitlines()
     return FormatError(lines[0][:200] if lines else "it is not an Arrow stream")

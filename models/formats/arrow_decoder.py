@@ -1,10 +1,17 @@
-"""Arrow IPC streams to blocks of rows. pyarrow is imported when the first one arrives."""
+"""Decodes Arrow IPC streams to blocks of rows. pyarrow is imported when the first stream arrives."""
 
 import struct
 from collections.abc import Iterator
 from typing import Any
 
-from models.formats.arrow_columns import MAX_ROWS_PER_BYTE, BlockBuilder, check_type, failures, unreadable, viewed_bytes
+from models.formats.arrow_columns import (
+    MAX_ROWS_PER_BYTE,
+    BlockBuilder,
+    arrow_errors,
+    check_type,
+    unreadable_error,
+    view_bytes,
+)
 from models.formats.arrow_messages import (
     CACHED_BYTES,
     MAX_METADATA_BYTES,
@@ -22,8 +29,8 @@ from models.schema import FeatureSchema
 
 
 class ArrowDecoder:
-    """Extracts complete messages from the received bytes. pyarrow reads each batch separately or, in a stream with
-    dictionaries, by a reader that keeps them."""
+    """Extracts complete messages from the received bytes. pyarrow reads each batch separately, but in a stream with
+    dictionaries by a reader, which stores the dictionaries."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
         self._blocks = BlockBuilder(schema, block_rows)
@@ -39,16 +46,16 @@ class ArrowDecoder:
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         self._rest += chunk
-        while not self._ended and (message := self._next()) is not None:
+        while not self._ended and (message := self._next_message()) is not None:
             kind, content = message
             if kind == SCHEMA:
                 self._open(content)
             elif kind == RECORD_BATCH:
-                yield from self._batch(content)
+                yield from self._decode_batch(content)
             else:
                 self._check_dictionary(content)
                 self._source.add(content if self._reader else self._schema_message + content)
-                self._read_on()
+                self._open_reader()
         if self._ended and self._rest:
             raise FormatError(f"{len(self._rest)} bytes follow the end of its stream")
 
@@ -61,12 +68,12 @@ class ArrowDecoder:
 
     def close(self) -> None: ...
 
-    def _next(self) -> tuple[int, bytes] | None:
-        """The next complete message, its kind and content."""
+    def _next_message(self) -> tuple[int, bytes] | None:
+        """The type and content of the next complete message; None if it has not arrived."""
         if len(self._rest) < 8:
             return None
         if not self._rest.startswith(MESSAGE_START):
-            raise FormatError("it is not an Arrow stream (nor is a file in the Arrow file format)")
+            raise FormatError("it is not an Arrow stream (the Arrow file format is not supported)")
         (length,) = struct.unpack_from("<i", self._rest, 4)
         if length == 0:
             self._ended = True
@@ -82,7 +89,7 @@ class ArrowDecoder:
             raise FormatError("its buffers are compressed; compress the whole body instead (Content-Encoding: zstd)")
         end = 8 + length + message.body_bytes
         if end > self._max_bytes:
-            raise TooLarge(self._max_bytes, what="a record batch, to be written in smaller ones (max_chunksize),")
+            raise TooLarge(self._max_bytes, what="a record batch (write smaller batches with max_chunksize)")
         if len(self._rest) < end:
             return None
         content = bytes(memoryview(self._rest)[:end])
@@ -91,7 +98,7 @@ class ArrowDecoder:
 
     def _open(self, content: bytes) -> None:
         if self._schema is not None:
-            raise FormatError("it holds two schemas")
+            raise FormatError("it contains two schemas")
         self._schema = cached_schema(content) if len(content) <= CACHED_BYTES else read_schema(content)
         self._schema_message = content
         for name in self._schema.names:
@@ -99,23 +106,24 @@ class ArrowDecoder:
                 check_type(self._schema.field(name).type, name)
 
     def _check_dictionary(self, content: bytes) -> None:
-        """Raises TooLarge if the stream keeps adding to its dictionaries, which are held until it ends."""
+        """Raises TooLarge if the deltas to dictionaries become too large in total. Dictionaries are stored until the
+        stream ends."""
         (length,) = struct.unpack_from("<i", content, 4)
         if MessageHeader(content[8 : 8 + length]).is_delta:
             self._delta_bytes += len(content)
             if self._delta_bytes > self._max_bytes:
-                raise TooLarge(self._max_bytes, what="what it adds to its dictionaries")
+                raise TooLarge(self._max_bytes, what="the total of its dictionary deltas")
 
-    def _read_on(self) -> None:
+    def _open_reader(self) -> None:
         import pyarrow as pa
 
         if self._schema is None:
-            raise FormatError("it holds a dictionary before a schema")
+            raise FormatError("it contains a dictionary before a schema")
         if self._reader is None:
             try:
                 self._reader = pa.ipc.open_stream(pa.PythonFile(self._source, "r"))
-            except failures() as error:
-                raise unreadable(error) from None
+            except arrow_errors() as error:
+                raise unreadable_error(error) from None
 
     def _next_batch(self, content: bytes) -> Any:
         import pyarrow as pa
@@ -125,20 +133,20 @@ class ArrowDecoder:
         self._source.add(content)
         return self._reader.read_next_batch()
 
-    def _batch(self, content: bytes) -> Iterator[Block]:
+    def _decode_batch(self, content: bytes) -> Iterator[Block]:
         if self._schema is None:
-            raise FormatError("it holds rows before a schema")
+            raise FormatError("it contains rows before a schema")
         try:
             batch = self._next_batch(content)
             if batch.num_rows > len(content) * MAX_ROWS_PER_BYTE:
-                raise FormatError(f"a record batch of {len(content)} bytes cannot hold {batch.num_rows} rows")
-            yield from self._blocks.add(self._validated(batch))
-        except failures() as error:
-            raise unreadable(error) from None
+                raise FormatError(f"a record batch of {len(content)} bytes cannot contain {batch.num_rows} rows")
+            yield from self._blocks.add(self._validate_batch(batch))
+        except arrow_errors() as error:
+            raise unreadable_error(error) from None
 
-    def _validated(self, batch: Any) -> Any:
-        """The batch, with empty columns for those that no feature names. Raises TooLarge for too much text, before it
-        is read."""
+    def _validate_batch(self, batch: Any) -> Any:
+        """The validated batch, with null columns in place of columns that are no features. Raises TooLarge for too much
+        text, before the text is read."""
         import pyarrow as pa
 
         batch.validate()
@@ -147,7 +155,7 @@ class ArrowDecoder:
             column if has_feature else pa.nulls(batch.num_rows)
             for column, has_feature in zip(batch.columns, known, strict=True)
         ]
-        if sum(map(viewed_bytes, columns)) > self._max_bytes:
+        if sum(map(view_bytes, columns)) > self._max_bytes:
             raise TooLarge(self._max_bytes, expanded=True)
         fields = [(name, column.type) for name, column in zip(batch.schema.names, columns, strict=True)]
         batch = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata=batch.schema.metadata))
@@ -156,7 +164,7 @@ class ArrowDecoder:
 
 
 class ReadBuffer:
-    """A file object with the bytes that were added and not yet read."""
+    """A file object with the bytes that were added but not read yet."""
 
     closed = False
 

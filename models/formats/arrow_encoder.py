@@ -1,16 +1,16 @@
-"""Predictions as an Arrow IPC stream."""
+"""Encodes predictions as an Arrow IPC stream."""
 
 from typing import ClassVar
 
 from models.formats.arrow_messages import END
 from models.formats.encoders import NO_LIMIT, StopReason
-from models.formats.record_batches import RecordBatchWriter, message_of
+from models.formats.record_batches import RecordBatchWriter, to_message
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 
 
 class ArrowEncoder:
-    """One record batch for each block."""
+    """Writes one record batch for each block."""
 
     content_type: ClassVar[bytes] = b"application/vnd.apache.arrow.stream"
     max_errors: ClassVar[int] = NO_LIMIT
@@ -25,7 +25,7 @@ class ArrowEncoder:
         return self._batches.message(accepted, outputs, first_row)
 
     def stop(self, reason: StopReason) -> bytes:
-        return message_of(self._batches.stop_row(reason)) + self.end()
+        return to_message(self._batches.stop_row(reason)) + self.end()
 
     def end(self) -> bytes:
         return END

@@ -1,4 +1,4 @@
-"""Blocks: rows of a table that are decoded and validated together; and the interface of decoders.
+"""The interfaces of decoders and of blocks, which are rows of a table that are decoded and validated together.
 
 A body arrives in chunks of bytes. A decoder splits its rows into blocks, and the model predicts batches of rows.
 """
@@ -15,11 +15,11 @@ from models.rows import MAX_LISTED_ERRORS, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
 
 MAX_LINE_BYTES = 1024**2
-CHUNK_BYTES = 256 * 1024  # decoded at a time of a complete body: cells take far more memory than their text
+CHUNK_BYTES = 256 * 1024  # part of a complete body that is decoded at once: cells take far more memory than their text
 
 
 class Block(Protocol):
-    """Some rows of a table, in order."""
+    """Consecutive rows of a table."""
 
     @property
     def count(self) -> int: ...
@@ -58,7 +58,7 @@ class RowBlock:
 
 @dataclass(frozen=True)
 class ValidBlock:
-    """Rows that were found to be valid when they were decoded."""
+    """Rows that were already validated when they were decoded."""
 
     rows: ValidatedRows
 
@@ -74,7 +74,7 @@ class ValidBlock:
 
 @dataclass(frozen=True)
 class OuterBlock:
-    """A block with further columns of the table that it was read from."""
+    """A block with further columns of its table."""
 
     block: Block
 
@@ -90,29 +90,31 @@ class OuterBlock:
 
 @dataclass(frozen=True)
 class InputsBlock(OuterBlock):
-    """inputs: all columns of the table, also those that the model does not use."""
+    """A block with all columns of its table, `inputs`, including those that the model does not use."""
 
     inputs: Columns
 
 
 class TableDecoder(Protocol):
-    """Chunks of bytes to blocks of a given number of rows. Raises FormatError if it cannot continue."""
+    """Decodes chunks of bytes to blocks of a given number of rows. Raises FormatError if the bytes cannot be
+    decoded."""
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
-        """Full blocks, each of which is followed by at least one more row."""
+        """The full blocks that are complete now. At least one more row follows each of them."""
         ...
 
     def rest(self) -> Iterator[Block]:
-        """The blocks that are left at the end of the body; the last one may be smaller."""
+        """The remaining blocks at the end of the body; the last block may be smaller."""
         ...
 
     def close(self) -> None:
-        """Release its resources, at any point."""
+        """Release the decoder's resources; allowed at any time."""
         ...
 
 
 def decode_whole(decoder: TableDecoder, body: bytes) -> Block | None:
-    """All rows of a body as one block, None if they are more than the decoder's blocks have. Raises FormatError."""
+    """All rows of a body as one block; None if there are more rows than in a block of the decoder. Raises
+    FormatError."""
     with contextlib.closing(decoder):
         for start in range(0, len(body), CHUNK_BYTES):
             if next(decoder.feed(body[start : start + CHUNK_BYTES]), None):

@@ -1,4 +1,4 @@
-"""CSV to blocks of rows: a header line with the names of the columns, then a line for each row."""
+"""Decodes CSV to blocks of rows: a header line with the names of the columns, then a line for each row."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from models.formats.csv_extra_lines import CommentLines, TitleLines, first_line
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
 from models.formats.index_columns import is_unnamed_index
-from models.formats.text_encoding import ToUtf8
+from models.formats.text_encoding import Utf8Converter
 from models.rows import UndecodableRow, is_unknown
 from models.schema import FeatureSchema
 from models.text import truncate
@@ -21,15 +21,16 @@ DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True)
 class KeptBlock(OuterBlock):
-    """kept: the texts of the kept columns; None in a row that could not be decoded."""
+    """A block with the texts of columns to keep, `kept`; None in a row that could not be decoded."""
 
     kept: Mapping[str, Sequence[str | None]]
 
 
 class CsvDecoder:
-    """UTF-8, with or without a byte order mark, or the encoding of the file that trained the model.
+    """Decodes CSV in UTF-8, with or without a byte order mark, or in the encoding of the training file.
 
-    Blank lines are ignored, and titles and comments like those of that file; a delimiter may end each line.
+    Blank lines are ignored, and so are titles and comments like those of the training file. A line may end with a
+    delimiter.
     """
 
     def __init__(
@@ -42,20 +43,21 @@ class CsvDecoder:
         keep: Sequence[str] = (),
         ignore_unknown: bool = False,
     ) -> None:
-        """max_bytes: of a block. declared_encoding: by the client. keep: columns for which blocks are `KeptBlock`s.
+        """max_bytes: the maximum size of a block. declared_encoding: the encoding that the client declares. keep:
+        columns whose texts are kept, in `KeptBlock`s.
 
-        ignore_unknown: leave out columns that the schema does not know.
+        ignore_unknown: leave out columns that are not in the schema.
         """
         encoding = declared_encoding or schema.encoding
-        self._to_utf8 = None if encoding is None else ToUtf8(encoding, declared=declared_encoding is not None)
+        self._to_utf8 = None if encoding is None else Utf8Converter(encoding, declared=declared_encoding is not None)
         self._comments = None if schema.comment is None else CommentLines(schema.comment)
-        self._titles = TitleLines(schema.skip_rows or 0, lambda line: known_names(text_of(line), schema))
+        self._titles = TitleLines(schema.skip_rows or 0, lambda line: count_known_names(decode_line(line), schema))
         self._schema = schema
         self._block_rows = block_rows
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._unended = b""  # the start of a line, or of a cell in quotes
-        self._ends: LineEnds | None = None  # known with the delimiter, from the first line
+        self._unended = b""  # the start of an incomplete line
+        self._ends: LineEnds | None = None  # known after the first line
         self._lines: list[list[str] | UndecodableRow] = []
         self._names: list[str] | None = None
         self._delimiter = ","
@@ -65,7 +67,7 @@ class CsvDecoder:
 
     @property
     def names(self) -> list[str] | None:
-        """The columns of the header, None before it is complete."""
+        """The column names in the header; None until the header is complete."""
         return self._names
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
@@ -79,7 +81,7 @@ class CsvDecoder:
             if content is None:
                 return iter(())
             chunk = content
-            self._delimiter = delimiter_of(text_of(first_line(chunk)), self._schema)
+            self._delimiter = delimiter_of(decode_line(first_line(chunk)), self._schema)
             self._ends = LineEnds(self._delimiter.encode())
         cut = self._ends.last(chunk)
         content = self._unended + chunk[:cut] if cut else b""
@@ -100,13 +102,13 @@ class CsvDecoder:
     def _blocks(self, content: bytes) -> Iterator[Block]:
         lines = self._read(content)
         if self._names is None and lines:
-            self._names = header(lines.pop(0))
+            self._names = header_names(lines.pop(0))
             self._first = int(is_unnamed_index(self._schema, self._names))
             for name in self._keep:
                 if name not in self._names:
                     raise FormatError(f"its header has no column {truncate(name)!r}, which is to be kept")
         width = len(self._names or ())
-        self._lines += [line if len(line) == width else fitted(line, width) for line in lines]
+        self._lines += [line if len(line) == width else fit_to_width(line, width) for line in lines]
         self._bytes += len(content)
         while len(self._lines) > self._block_rows or (self._bytes > self._max_bytes and self._lines):
             yield self._block(self._lines[: self._block_rows])
@@ -114,11 +116,11 @@ class CsvDecoder:
             self._bytes = 0
 
     def _read(self, content: bytes) -> list[list[str]]:
-        """The cells of whole lines."""
+        """Parse the cells of whole lines."""
         try:
             text = content.decode()
         except UnicodeDecodeError as error:
-            raise FormatError(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a piece)") from None
+            raise FormatError(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a chunk)") from None
         try:
             lines = self._parse(text, skips_blanks=True)
         except csv.Error:
@@ -129,7 +131,7 @@ class CsvDecoder:
         return [line for line in lines if line]
 
     def _parse(self, text: str, *, skips_blanks: bool) -> list[list[str]]:
-        """skips_blanks: a quote after a blank opens a cell, as in `"a", "b"`."""
+        """Parse CSV text. skips_blanks: a quote after a blank opens a cell, as in `"a", "b"`."""
         lines = io.StringIO(text, newline="")
         return [*csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=skips_blanks)]
 
@@ -163,63 +165,63 @@ class CsvDecoder:
         return {
             name: readers[name].read_cells(column) if name in readers else UNREAD
             for name, column in [*zip(self._names, cells, strict=True)][self._first :]
-            if not self._is_left_out(name)
+            if not self._is_skipped(name)
         }
 
-    def _is_left_out(self, name: str) -> bool:
+    def _is_skipped(self, name: str) -> bool:
         return (self._ignore_unknown or name in self._keep) and is_unknown(self._schema, name)
 
 
 def without_extra_lines(body: bytes, schema: FeatureSchema) -> bytes:
-    """A whole CSV without the titles and comments that the file which trained the model had."""
+    """A whole CSV without titles and comments like those of the training file."""
     if schema.comment is not None:
         body = CommentLines(schema.comment).feed(body, final=True)
     return body if schema.skip_rows is None else without_titles(body, schema)
 
 
 def without_titles(body: bytes, schema: FeatureSchema) -> bytes:
-    """The start of a CSV from its header on."""
-    titles = TitleLines(schema.skip_rows or 0, lambda line: known_names(text_of(line), schema))
+    """The content of a CSV from its header on."""
+    titles = TitleLines(schema.skip_rows or 0, lambda line: count_known_names(decode_line(line), schema))
     return titles.feed(body, final=True) or b""
 
 
 def has_comments(body: bytes, schema: FeatureSchema) -> bool:
-    """Whether the first lines of a CSV are comments, as in the file that trained the model."""
+    """Whether the first lines of a CSV are comments like those of the training file."""
     return schema.comment is not None and CommentLines(schema.comment).pattern.search(body) is not None
 
 
 def delimiter_of(text: str, schema: FeatureSchema) -> str:
-    """The delimiter: the one with which most of the header's names are columns of the table."""
-    return max(DELIMITERS, key=lambda delimiter: names_between(delimiter, text, schema))
+    """The delimiter with which the header contains the most names of the table's columns."""
+    return max(DELIMITERS, key=lambda delimiter: count_names(delimiter, text, schema))
 
 
-def known_names(text: str, schema: FeatureSchema) -> int:
-    """How many names of the table's columns the first line has."""
-    return max(names_between(delimiter, text, schema) for delimiter in DELIMITERS)
+def count_known_names(text: str, schema: FeatureSchema) -> int:
+    """The number of column names of the table in the first line."""
+    return max(count_names(delimiter, text, schema) for delimiter in DELIMITERS)
 
 
-def names_between(delimiter: str, text: str, schema: FeatureSchema) -> int:
-    """How many names of the table's columns the first line has if this is its delimiter."""
+def count_names(delimiter: str, text: str, schema: FeatureSchema) -> int:
+    """The number of column names of the table in the first line if this is its delimiter."""
     line = io.StringIO(text, newline="").readline()
     names = {name.strip().strip('"') for name in line.split(delimiter)}
     return len(names & (schema.by_name.keys() | schema.unused))
 
 
-def text_of(line: bytes) -> str:
+def decode_line(line: bytes) -> str:
     return line.decode(errors="replace")
 
 
-def header(line: Sequence[str]) -> list[str]:
+def header_names(line: Sequence[str]) -> list[str]:
     names = [name.strip() for name in line]
     if (name := first_repeated(names)) is not None:
-        raise FormatError(f"its header names {truncate(name)!r} twice")
+        raise FormatError(f"its header contains {truncate(name)!r} twice")
     return names
 
 
-def fitted(line: list[str], width: int) -> list[str] | UndecodableRow:
+def fit_to_width(line: list[str], width: int) -> list[str] | UndecodableRow:
     """A line without the empty cell after a delimiter at its end."""
-    return line[:width] if len(line) == width + 1 and not line[-1].strip() else ragged(line, width)
+    return line[:width] if len(line) == width + 1 and not line[-1].strip() else ragged_row(line, width)
 
 
-def ragged(line: Sequence[str], width: int) -> UndecodableRow:
+def ragged_row(line: Sequence[str], width: int) -> UndecodableRow:
     return UndecodableRow("wrong_type", f"it has {len(line)} cells, the header has {width}")

@@ -1,8 +1,8 @@
-"""Predictions as CSV."""
+"""Encodes predictions as CSV."""
 
 from typing import ClassVar
 
-from models.formats.encoders import NO_LIMIT, StopReason, by_row, joined_messages, position, stop_message
+from models.formats.encoders import NO_LIMIT, StopReason, errors_by_row, join_messages, row_position, stop_message
 from models.output_columns import OutputSpec
 from models.outputs import Outputs
 from models.rows import ValidatedRows
@@ -10,27 +10,27 @@ from models.tabular_model import TabularModel
 from models.text import class_key
 
 
-def quoted(text: str) -> str:
-    """One cell."""
+def quote_cell(text: str) -> str:
+    """A text as a CSV cell, in quotes if necessary."""
     return '"' + text.replace('"', '""') + '"' if set(text) & set('",\r\n') or text != text.strip() else text
 
 
 class CsvEncoder:
-    """One line for each row of the request, in order: the columns of the answer, then `warnings` and `error`. If the
-    answer ends early, the `error` of its last line begins with `stopped:`. It has no state, so it may serve many
-    answers."""
+    """Writes a line for each row of the request, in order: the columns of the answer, then `warnings` and `error`. If
+    the answer ends early, the `error` of its last line begins with `stopped:`. The encoder has no state, so it can
+    write several answers."""
 
     content_type: ClassVar[bytes] = b"text/csv; charset=utf-8"
     max_errors: ClassVar[int] = NO_LIMIT
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers; None for those of the model."""
+        """spec: the columns of the answers; None for the model's default columns."""
         spec = spec or model.output_spec
         self._tensors = [
-            (tensor, [quoted(class_key(label)).encode() for label in tensor.categories]) for tensor in spec.tensors
+            (tensor, [quote_cell(class_key(label)).encode() for label in tensor.categories]) for tensor in spec.tensors
         ]
         names = [*spec.column_names, "warnings", "error"]
-        self._head = ",".join(map(quoted, names)).encode() + b"\n"
+        self._head = ",".join(map(quote_cell, names)).encode() + b"\n"
         self._no_cells = b"," * (len(names) - 1)
 
     def head(self) -> bytes:
@@ -46,12 +46,12 @@ class CsvEncoder:
 
     def lines(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> list[bytes]:
         """The line of each row."""
-        warnings = {row: quoted(joined_messages(found)).encode() for row, found in accepted.warnings.items()}
+        warnings = {row: quote_cell(join_messages(found)).encode() for row, found in accepted.warnings.items()}
         all_lines: list[bytes] = [b""] * accepted.count
         for row, line in enumerate(self._cells(outputs)):
-            all_lines[position(accepted, row)] = b"%s,%s,\n" % (line, warnings.get(row, b""))
-        for row, errors in by_row(accepted, first_row).items():
-            all_lines[row] = self._error_line(joined_messages(errors))
+            all_lines[row_position(accepted, row)] = b"%s,%s,\n" % (line, warnings.get(row, b""))
+        for row, errors in errors_by_row(accepted, first_row).items():
+            all_lines[row] = self._error_line(join_messages(errors))
         return all_lines
 
     def _cells(self, outputs: Outputs) -> list[bytes]:
@@ -60,7 +60,7 @@ class CsvEncoder:
         return texts[0] if len(texts) == 1 else [*map(b",".join, zip(*texts, strict=True))]
 
     def _error_line(self, error: str) -> bytes:
-        return self._no_cells + quoted(error).encode() + b"\n"
+        return self._no_cells + quote_cell(error).encode() + b"\n"
 
     def stop(self, reason: StopReason) -> bytes:
         return self._error_line(stop_message(reason))

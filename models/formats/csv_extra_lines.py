@@ -1,6 +1,6 @@
-"""Lines of a CSV body that are not part of its table, as in the file that trained the model: titles and comments.
+"""Removes lines of a CSV body that are not part of its table, as in the training file: titles and comments.
 
-A body without them is read unchanged.
+A body without such lines is unchanged.
 """
 
 import codecs
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from models.formats.blocks import MAX_LINE_BYTES
 from models.formats.errors import FormatError
 
-SEP_LINE = re.compile(rb'\A"?sep=."?[ \t]*\r?\n', re.IGNORECASE)  # Excel writes it above the header
+SEP_LINE = re.compile(rb'\A"?sep=."?[ \t]*\r?\n', re.IGNORECASE)  # Excel writes this line above the header
 
 
 class TitleLines:
     """Removes lines above the header: a byte order mark, `sep=;`, blank lines, and titles.
 
-    count: lines above the header of the file that trained the model. known: how many names of columns a line has.
+    count: the lines above the header in the training file. known: returns the number of column names in a line.
     """
 
     def __init__(self, count: int, known: Callable[[bytes], int]) -> None:
@@ -25,7 +25,7 @@ class TitleLines:
         self._content = b""
 
     def feed(self, chunk: bytes, *, final: bool) -> bytes | None:
-        """The content from the header on; None until enough lines have arrived."""
+        """The content from the header on; None until enough lines have been received."""
         self._content += chunk
         content = self._content.removeprefix(codecs.BOM_UTF8)
         plain = SEP_LINE.sub(b"", content.lstrip(b"\r\n"), 1)
@@ -42,7 +42,7 @@ class TitleLines:
 
 
 class CommentLines:
-    """Removes the text of lines that begin with a comment mark, from content that arrives in chunks."""
+    """Removes the text of lines that begin with a comment mark, in content that is received in chunks."""
 
     def __init__(self, mark: str) -> None:
         self.pattern = re.compile(rb"(?m)^[ \t]*" + re.escape(mark.encode()) + rb"[^\r\n]*")
@@ -50,7 +50,7 @@ class CommentLines:
         self._at_start = True
 
     def feed(self, chunk: bytes, *, final: bool) -> bytes:
-        """Complete lines, and the last one at the end."""
+        """The complete lines without comments. With `final` also the last, incomplete line."""
         content = self._unended + chunk
         cut = len(content) if final else content.rfind(b"\n") + 1
         lines, self._unended = content[:cut], content[cut:]

@@ -1,4 +1,4 @@
-"""Predictions as CSV, to the right of the columns of the body."""
+"""Encodes predictions as CSV, to the right of the columns of the body."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from models.columns import Column, Columns
 from models.date_parsing import moment_text
-from models.formats.csv_encoder import CsvEncoder, quoted
+from models.formats.csv_encoder import CsvEncoder, quote_cell
 from models.formats.encoders import NO_LIMIT, StopReason
 from models.formats.record_batches import encodable
 from models.outputs import Outputs
@@ -16,7 +16,7 @@ from models.rows import ValidatedRows
 
 
 class CsvInputsEncoder:
-    """Writes one answer. Its header is known with the first block."""
+    """Writes one answer. Its header is known after the first block."""
 
     content_type: ClassVar[bytes] = CsvEncoder.content_type
     max_errors: ClassVar[int] = NO_LIMIT
@@ -26,11 +26,11 @@ class CsvInputsEncoder:
         self._names: list[str] = []
 
     def head(self) -> bytes:
-        return b",".join([*map(cell, self._names), self._predictions.head()])
+        return b",".join([*map(csv_cell, self._names), self._predictions.head()])
 
     def block_with_inputs(self, inputs: Columns, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         self._names = [*inputs]
-        columns = [cells(column, accepted.count) for column in inputs.values()]
+        columns = [column_cells(column, accepted.count) for column in inputs.values()]
         lines = self._predictions.lines(accepted, outputs, first_row)
         return b"".join([b",".join(line) for line in zip(*columns, lines, strict=True)])
 
@@ -44,10 +44,10 @@ class CsvInputsEncoder:
         return self._predictions.end()
 
 
-def cells(column: Column, count: int) -> Sequence[bytes]:
-    """The cell of each row: empty where there is no value."""
-    values = [*map(text_of_moment, column.values)] if column.values.dtype.kind == "M" else column.values.tolist()
-    found = [cell(value) for value in values] or [b""] * count
+def column_cells(column: Column, count: int) -> Sequence[bytes]:
+    """The CSV cell of each row; empty for a missing value."""
+    values = [*map(date_text, column.values)] if column.values.dtype.kind == "M" else column.values.tolist()
+    found = [csv_cell(value) for value in values] or [b""] * count
     if column.codes is not None and len(column.values):
         found = [found[code] for code in column.codes.tolist()]
     if column.missing is not None:
@@ -56,14 +56,14 @@ def cells(column: Column, count: int) -> Sequence[bytes]:
     return found
 
 
-def text_of_moment(moment: np.datetime64) -> str | None:
+def date_text(moment: np.datetime64) -> str | None:
     return None if np.isnat(moment) else moment_text(moment)
 
 
-def cell(value: object) -> bytes:
-    """One value as CSV has it."""
+def csv_cell(value: object) -> bytes:
+    """One value as a CSV cell."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return b""
     if isinstance(value, bool):
         return b"true" if value else b"false"
-    return quoted(encodable(value) or "").encode() if isinstance(value, str) else str(value).encode()
+    return quote_cell(encodable(value) or "").encode() if isinstance(value, str) else str(value).encode()

@@ -1,4 +1,4 @@
-"""Finds the ends of lines in a CSV that arrives in chunks."""
+"""Finds the ends of lines in a CSV that is received in chunks."""
 
 import re
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 class LineEnds:
-    """Finds where lines end in a text that arrives in chunks, as `csv` reads it: a quote opens a cell only as its first
-    byte, elsewhere (`5" pipe`) it is a byte like others. Each byte is read at most a few times."""
+    """Finds the ends of lines in a text that is received in chunks, by the rules of `csv`: a quote opens a cell only as
+    its first byte; elsewhere (`5" pipe`) it is an ordinary byte. Each byte is read at most a few times."""
 
     def __init__(self, delimiter: bytes) -> None:
-        self._before = b"\r\n" + delimiter  # after these a quote opens a cell
+        self._before = b"\r\n" + delimiter  # after one of these bytes a quote opens a cell
         self._opening = re.compile(b'(?<![^%s])"' % re.escape(self._before))
-        self._follows = np.zeros(256, dtype=bool)  # an opening or closing quote may follow these bytes
-        self._follows[[*self._before, *b'"']] = True  # a doubled one closes and opens again
-        self._quoted = False  # whether the text so far ends inside of quotes
+        self._follows = np.zeros(256, dtype=bool)  # true for bytes after which a quote opens or closes a cell
+        self._follows[[*self._before, *b'"']] = True  # a doubled quote closes the cell and opens it again
+        self._quoted = False  # whether the text so far ends in a quoted cell
         self._fresh = True  # whether a quote as the next byte would open a cell
 
     def last(self, chunk: bytes) -> int:
@@ -24,17 +24,17 @@ class LineEnds:
         if b'"' not in chunk:
             self._fresh = chunk[-1] in self._before
             return 0 if self._quoted else chunk.rfind(b"\n") + 1
-        chunk = (b"\n" if self._fresh else b"x") + chunk  # replaces the text before this chunk
-        return max((self._by_count if self._only_marks(chunk) else self._by_cell)(chunk) - 1, 0)
+        chunk = (b"\n" if self._fresh else b"x") + chunk  # stands for the text before this chunk
+        return max((self._by_count if self._quotes_delimit_cells(chunk) else self._by_cell)(chunk) - 1, 0)
 
-    def _only_marks(self, chunk: bytes) -> bool:
+    def _quotes_delimit_cells(self, chunk: bytes) -> bool:
         """Whether each quote opens or closes a cell."""
         content = np.frombuffer(chunk, dtype=np.uint8)
         opening = np.flatnonzero(content == ord('"'))[self._quoted :: 2]
         return bool(self._follows[content[opening - 1]].all())
 
     def _by_count(self, chunk: bytes) -> int:
-        """If all quotes open or close cells: a line ends after an even number of them."""
+        """The end of the last line if all quotes open or close cells: a line ends after an even number of quotes."""
         quotes, end = chunk.count(b'"') + self._quoted, len(chunk)
         self._quoted = quotes % 2 == 1
         self._fresh = chunk[-1] in self._before or chunk.endswith(b'"')
@@ -43,13 +43,13 @@ class LineEnds:
             quotes -= chunk.count(b'"', line_end, end)
             if not line_end or quotes % 2 == 0:
                 return line_end
-            end = chunk.rfind(b'"', 0, line_end)  # the text after it is inside quotes
+            end = chunk.rfind(b'"', 0, line_end)  # the text after this quote is quoted
             if end < 0:
                 return 0
             quotes -= 1
 
     def _by_cell(self, chunk: bytes) -> int:
-        """Goes from one quoted cell to the next."""
+        """The end of the last line, found by a search from one quoted cell to the next."""
         place, line_end = 1, 0
         while True:
             if self._quoted:

@@ -1,4 +1,5 @@
-"""The interface of encoders, which write predictions as bytes, and the texts of a row's warnings and errors."""
+"""The interface of encoders, which write predictions as bytes, and functions for the messages of warnings and
+errors."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
@@ -11,7 +12,7 @@ NO_LIMIT = 2**62
 
 
 class StopReason(Protocol):
-    """The error that ends an answer after its start."""
+    """The error that stops an answer after its start."""
 
     @property
     def title(self) -> str: ...
@@ -31,24 +32,25 @@ class TableEncoder(Protocol):
     """Writes an answer block by block."""
 
     content_type: ClassVar[bytes]
-    max_errors: ClassVar[int]  # maximum number of row errors that it writes
+    max_errors: ClassVar[int]  # maximum number of row errors in the answer
 
     def head(self) -> bytes:
         """The bytes before the first block."""
         ...
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
-        """outputs: of the valid rows. first_row: of the block, in the request."""
+        """The bytes of one block. outputs: those of the valid rows. first_row: the number of the block's first row in
+        the request."""
         ...
 
     def stop(self, reason: StopReason) -> bytes:
-        """The end of an answer that stops early, with the reason: the status has been sent already."""
+        """The end of an answer that stops early. It contains the reason, because the status has been sent already."""
         ...
 
     def end(self) -> bytes: ...
 
 
-def by_row(accepted: ValidatedRows, first_row: int) -> dict[int, list[RowError]]:
+def errors_by_row(accepted: ValidatedRows, first_row: int) -> dict[int, list[RowError]]:
     """The errors of each row, by its position in the block."""
     found: dict[int, list[RowError]] = {}
     for error in accepted.errors:
@@ -57,16 +59,16 @@ def by_row(accepted: ValidatedRows, first_row: int) -> dict[int, list[RowError]]
     return found
 
 
-def position(accepted: ValidatedRows, valid_row: int) -> int:
+def row_position(accepted: ValidatedRows, valid_row: int) -> int:
     """The position of a valid row among all rows of the block."""
     return valid_row if accepted.valid is None else accepted.valid[valid_row]
 
 
-def joined_messages(found: Sequence[RowError | RowWarning]) -> str:
-    """The warnings or errors of one row as a text."""
+def join_messages(found: Sequence[RowError | RowWarning]) -> str:
+    """The warnings or errors of one row as one text."""
     return "; ".join(f"{one.code}: {one.message}" for one in found)
 
 
 def stop_message(reason: StopReason) -> str:
-    """Why an answer ends early, as a text."""
-    return "stopped: " + (joined_messages(reason.errors[:10]) or f"{reason.title}: {reason.detail}")
+    """The reason why an answer ends early, as text."""
+    return "stopped: " + (join_messages(reason.errors[:10]) or f"{reason.title}: {reason.detail}")

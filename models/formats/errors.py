@@ -1,14 +1,14 @@
-"""Errors of decoding a table. The service maps each to an error of a request in one place, `service.error_mapping`."""
+"""The errors of decoding a table. `service.error_mapping` maps each of them to an error of the request."""
 
 # ruff: noqa: N818 - the names describe the errors, as in httpx and starlette
 
 
 class FormatError(Exception):
-    """Bytes that cannot be decoded; the message gives the reason and reads on from "the body cannot be read: "."""
+    """Bytes cannot be decoded. The message gives the reason, as a continuation of "the body cannot be read: "."""
 
 
 class TooLarge(FormatError):
-    """More bytes than allowed, in the body or in a part of it."""
+    """The body, or a part of it, is larger than allowed."""
 
     def __init__(self, limit: int, *, expanded: bool = False, what: str = "the body") -> None:
         super().__init__(f"{what} is larger than {limit} bytes")
@@ -18,21 +18,21 @@ class TooLarge(FormatError):
 
 
 class EmptyTable(FormatError):
-    """A body without rows."""
+    """The body contains no rows."""
 
     def __init__(self) -> None:
         super().__init__("the body has no rows, expected one or more")
 
 
 class SpillFailed(FormatError):
-    """The temporary folder cannot take the body, for example because the disk is full."""
+    """The body cannot be written to the temporary folder, for example because the disk is full."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"the temporary folder cannot be written ({error.strerror or error})")
 
 
 class UnsupportedType(FormatError):
-    """A column of a type that no feature has."""
+    """A column has a type that no feature has."""
 
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)

@@ -11,25 +11,25 @@ MAX_METADATA_BYTES = 1 << 20
 
 
 def index_names(names: Sequence[str], metadata: bytes | None) -> frozenset[str]:
-    """The names that are an index of a pandas table.
+    """The names of the columns that are an index of a pandas table.
 
-    metadata: of pandas in an Arrow schema, which contains the names of named indexes.
+    metadata: that of pandas in an Arrow schema, which contains the names of indexes.
     """
-    declared = _declared(metadata) if metadata else frozenset()
+    declared = _declared_names(metadata) if metadata else frozenset()
     return frozenset(name for name in names if name in declared or UNNAMED_INDEX.fullmatch(name))
 
 
 def ignored_index(schema: FeatureSchema, marked: frozenset[str]) -> frozenset[str]:
-    """The index columns that the model's own table does not have."""
+    """The index columns that are not columns of the training table."""
     return marked - schema.by_name.keys() - schema.unused
 
 
 def is_unnamed_index(schema: FeatureSchema, names: Sequence[str]) -> bool:
-    """Whether the first column of a CSV is the index that `DataFrame.to_csv` writes, which has no name."""
+    """Whether the first column of a CSV is the index without a name that `DataFrame.to_csv` writes."""
     return names[:1] == [""] and "" not in schema.by_name
 
 
-def _declared(metadata: bytes) -> frozenset[str]:
+def _declared_names(metadata: bytes) -> frozenset[str]:
     if len(metadata) > MAX_METADATA_BYTES:
         return frozenset()
     try:

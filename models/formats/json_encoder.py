@@ -1,13 +1,13 @@
-"""Predictions as the API's own JSON, whole or block by block."""
+"""Encodes predictions as JSON of the native protocol, at once or block by block."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 import orjson
 
-from models.fast.json_entries import entries_of
+from models.fast.json_entries import fastest_entries
 from models.formats.encoders import StopReason
-from models.json_text import dumps, listed
+from models.json_text import dumps, error_entries
 from models.output_columns import OutputSpec
 from models.outputs import Outputs
 from models.rows import MAX_LISTED_ERRORS, RowError, ValidatedRows
@@ -15,27 +15,27 @@ from models.tabular_model import TabularModel
 
 
 class JsonWriter:
-    """The body of an answer, written from arrays without an object for each prediction."""
+    """Writes the body of an answer from arrays, without creating an object for each prediction."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers; None for those of the model."""
+        """spec: the columns of the answers; None for the model's default columns."""
         self.head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
         self.spec = spec or model.output_spec
-        self._entries = entries_of(self.spec)
+        self._entries = fastest_entries(self.spec)
         self._joined = self._entries.joined
 
     def write(self, accepted: ValidatedRows, outputs: Outputs, *, skip: bool = False) -> bytes:
-        """outputs: of the valid rows."""
+        """The whole body of an answer. outputs: those of the valid rows. skip: whether invalid rows are skipped."""
         if not skip and not accepted.warnings:
-            return self.plain(outputs)
+            return self.write_plain(outputs)
         entries = b",".join([b"null" if entry is None else entry for entry in self.entries(accepted, outputs)])
         if not skip:
             return b"%s%s]}" % (self.head, entries)
-        errors = dumps(listed(accepted.errors))
+        errors = dumps(error_entries(accepted.errors))
         return b'%s%s],"errors":%s,"errors_omitted":%d}' % (self.head, entries, errors, accepted.omitted)
 
     def entries(self, accepted: ValidatedRows, outputs: Outputs) -> Sequence[bytes | None]:
-        """The prediction of each row of the request with its warnings, None for a row that is not valid."""
+        """The prediction of each row of the request with its warnings; None for an invalid row."""
         entries = self._entries(outputs)
         for row, warnings in accepted.warnings.items():
             texts = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
@@ -48,20 +48,21 @@ class JsonWriter:
         return all_entries
 
     def plain_lines(self, outputs: Outputs) -> bytes:
-        """The predictions of rows that are all valid and have no warnings, each followed by a line end."""
+        """The predictions, each followed by a line end, if all rows are valid and have no warnings."""
         return self._joined(outputs, b"\n") + b"\n" if len(outputs) else b""
 
-    def plain(self, outputs: Outputs) -> bytes:
-        """The answer to rows that are all valid and have no warnings."""
+    def write_plain(self, outputs: Outputs) -> bytes:
+        """The body of an answer if all rows are valid and have no warnings."""
         return b"%s%s]}" % (self.head, self._joined(outputs))
 
-    def one_value(self, value: float) -> bytes:
-        """The answer to one valid row of a regression that has no further columns."""
+    def write_value(self, value: float) -> bytes:
+        """The body of an answer to one valid row of a regression without further output columns."""
         return b'%s{"value":%s}]}' % (self.head, orjson.dumps(value))
 
 
 class JsonEncoder:
-    """The same answer block by block. If it ends early, the last key `error` is the problem document."""
+    """Writes the body of `JsonWriter` block by block. If it ends early, the last key, `error`, contains the problem
+    document."""
 
     content_type: ClassVar[bytes] = b"application/json"
     max_errors: ClassVar[int] = MAX_LISTED_ERRORS
@@ -91,4 +92,4 @@ class JsonEncoder:
         return b"],%s}" % self._error_list() if self._skip else b"]}"
 
     def _error_list(self) -> bytes:
-        return b'"errors":%s,"errors_omitted":%d' % (dumps(listed(self._errors)), self._omitted)
+        return b'"errors":%s,"errors_omitted":%d' % (dumps(error_entries(self._errors)), self._omitted)

@@ -1,4 +1,4 @@
-"""NDJSON to blocks of rows: each line holds one row as a JSON object."""
+"""Decodes NDJSON to blocks of rows: each line contains one row as a JSON object."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from models import json_text
 from models.formats.blocks import MAX_LINE_BYTES, Block
 from models.formats.errors import FormatError
-from models.repeated_names import marked_if_repeated
+from models.repeated_names import mark_repeated_names
 from models.rows import (
     MAX_LISTED_ERRORS,
     UndecodableRow,
@@ -22,7 +22,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class LineBlock:
-    """Rows that are parsed and validated in one compiled pass, if all of them are valid."""
+    """Lines of NDJSON, which are parsed and validated in one compiled pass if all rows are valid."""
 
     def __init__(self, lines: list[bytes]) -> None:
         self.lines = lines
@@ -43,19 +43,19 @@ class LineBlock:
 
 
 def parse_line(line: bytes) -> Any:
-    """The JSON value of a line, or `UndecodableRow`."""
+    """The JSON value of a line; an `UndecodableRow` if it is not JSON."""
     try:
         row = json_text.parse(line)
     except json_text.JsonError as error:
         return UndecodableRow("bad_json", f"the line is not JSON: {error}")
-    return repeated_field(marked_if_repeated(line, row), row)
+    return repeated_field(mark_repeated_names(line, row), row)
 
 
 class NdjsonDecoder:
-    """Blank lines are skipped."""
+    """Decodes NDJSON. Blank lines are skipped."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
-        """max_bytes: of a block."""
+        """max_bytes: the maximum size of a block."""
         self._block_rows = block_rows
         self._max_bytes = max_bytes
         self._bytes = 0

@@ -1,17 +1,17 @@
-"""Predictions as NDJSON: a line for each row."""
+"""Encodes predictions as NDJSON: a line for each row."""
 
 from typing import ClassVar
 
-from models.formats.encoders import NO_LIMIT, StopReason, by_row
+from models.formats.encoders import NO_LIMIT, StopReason, errors_by_row
 from models.formats.json_encoder import JsonWriter
-from models.json_text import dumps, listed
+from models.json_text import dumps, error_entries
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 
 
 class NdjsonEncoder:
-    """The line of an invalid row is `{"errors": [...]}`. If the answer ends early, its last line is `{"error": {...}}`
-    with the problem document."""
+    """Writes a line for each row; that of an invalid row is `{"errors": [...]}`. If the answer ends early, its last
+    line is `{"error": {...}}` with the problem document."""
 
     content_type: ClassVar[bytes] = b"application/x-ndjson"
     max_errors: ClassVar[int] = NO_LIMIT
@@ -25,9 +25,9 @@ class NdjsonEncoder:
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         if not accepted.warnings and accepted.valid is None:
             return self._writer.plain_lines(outputs)
-        errors = by_row(accepted, first_row)
+        errors = errors_by_row(accepted, first_row)
         lines = [
-            b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry
+            b'{"errors":%s}' % dumps(error_entries(errors.get(row, ()))) if entry is None else entry
             for row, entry in enumerate(self._writer.entries(accepted, outputs))
         ]
         return b"\n".join([*lines, b""])

@@ -1,4 +1,4 @@
-"""Parquet files to blocks of rows."""
+"""Decodes Parquet files to blocks of rows."""
 
 import contextlib
 import tempfile
@@ -8,29 +8,29 @@ from typing import Any
 from models.formats.arrow_columns import (
     BLOCK_BYTES,
     BlockBuilder,
+    arrow_errors,
     check_names,
     check_type,
-    failures,
     pandas_metadata,
-    unreadable,
+    unreadable_error,
 )
 from models.formats.blocks import Block
 from models.formats.errors import FormatError, SpillFailed, TooLarge, UnsupportedType
 from models.formats.index_columns import ignored_index, index_names
-from models.formats.parquet_pages import ColumnPages, check_footer, columns_of
+from models.formats.parquet_pages import ColumnPages, check_footer, read_column_pages
 from models.schema import FeatureSchema
 
-ROW_BYTES = 8  # minimum that a row counts toward the limit, however well it is compressed
+ROW_BYTES = 8  # minimum size of a row in the check of the limit, even if it is compressed to less
 SPOOLED_BYTES = 1024**2  # a larger file is written to disk
 DECODED_BYTES = 8 * 1024**2  # limit for repeated texts that are decoded at a time
-TEXT_COPIES = 8  # of a page of texts: compressed, decompressed, as Arrow arrays, as Python's texts, in errors
+TEXT_COPIES = 8  # copies of a page of texts: compressed, decompressed, as Arrow arrays, as Python strings, in errors
 NUMBER_COPIES = 3
-MAX_INPUTS = 4096  # columns of an `InputsBlock`: the model bounds the columns that are read for it, the file does not
-INPUT_BYTES = 48 * 1024  # of each of them, for its readers, however small its pages are
+MAX_INPUTS = 4096  # maximum number of columns of an `InputsBlock`, which may be any columns of the file
+INPUT_BYTES = 48 * 1024  # minimum memory for the readers of each of these columns
 
 
 class ParquetDecoder:
-    """A file has its metadata at its end, so all of it is received first: in memory while small, then on disk."""
+    """Stores the whole file before decoding, because its metadata is at its end. A large file is stored on disk."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class ParquetDecoder:
         *,
         inputs: bool = False,
     ) -> None:
-        """reserve: called with the bytes that decoding needs, before it begins; may raise an error of the caller.
+        """reserve: called before decoding with the bytes that it needs; may raise an error of the caller.
 
-        inputs: blocks are `InputsBlock`s. They have the columns of all types that a feature can have.
+        inputs: make `InputsBlock`s, with all columns whose type a feature can have.
         """
         self._inputs = inputs
         self._reserve = reserve
@@ -53,17 +53,17 @@ class ParquetDecoder:
         self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed by `close`
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
-        with self._storing():
+        with self._storage_errors():
             self._file.write(chunk)
         return iter(())
 
     def rest(self) -> Iterator[Block]:
-        with self._storing():
+        with self._storage_errors():
             self._file.flush()
         try:
             check_footer(self._file)
             file = self._open()
-            schema = file.schema_arrow  # each access makes it again, from all columns
+            schema = file.schema_arrow  # each access creates it again from all columns
             names = schema.names
             check_names(names)
             index = ignored_index(self._schema, index_names(names, pandas_metadata(schema)))
@@ -73,8 +73,8 @@ class ParquetDecoder:
                 check_type(schema.field(name).type, name)
             read = columns_of_features(schema) if self._inputs else known
             if self._inputs and len(read) > MAX_INPUTS:
-                raise FormatError(f"it has {len(read):,} columns, inputs=true writes at most {MAX_INPUTS:,}")
-            columns = columns_of(self._file, file.metadata, read)
+                raise FormatError(f"it has {len(read):,} columns; inputs=true writes at most {MAX_INPUTS:,}")
+            columns = read_column_pages(self._file, file.metadata, read)
             self._check_size(file.metadata, columns)
             if self._reserve:
                 written = TEXT_COPIES * BLOCK_BYTES + INPUT_BYTES * len(read) if self._inputs else 0
@@ -86,15 +86,15 @@ class ParquetDecoder:
             for batch in self._read(file.metadata, names, read, columns):
                 yield from blocks.add(batch)
             yield from blocks.rest()
-        except failures() as error:
-            raise unreadable(error) from None
+        except arrow_errors() as error:
+            raise unreadable_error(error) from None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # of content that was not written
+        with contextlib.suppress(OSError):  # raised again if content could not be written
             self._file.close()
 
     @contextlib.contextmanager
-    def _storing(self) -> Iterator[None]:
+    def _storage_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -104,13 +104,13 @@ class ParquetDecoder:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        # without pre_buffer and with a small buffer, or whole row groups would be held in memory
+        # without pre_buffer and with a small buffer: otherwise whole row groups would be stored in memory
         return pq.ParquetFile(pa.PythonFile(self._file, "r"), pre_buffer=False, buffer_size=1 << 16, **options)
 
     def _read(
         self, metadata: Any, names: list[str], read: list[str], columns: Mapping[str, ColumnPages]
     ) -> Iterator[Any]:
-        """The rows of the file, with empty columns for those that are not read."""
+        """The rows of the file, with null columns in place of columns that are not read."""
         import pyarrow as pa
 
         found = frozenset(read)
@@ -130,7 +130,8 @@ class ParquetDecoder:
                 yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)
 
     def _rows_at_once(self, columns: Mapping[str, ColumnPages]) -> int:
-        """How many rows to decode at a time: a repeated text can be as long as its whole page."""
+        """The number of rows to decode at once. It is limited because a repeated text can be as long as its whole
+        page."""
         longest = sum(
             pages.largest_page
             for pages in columns.values()
@@ -147,7 +148,7 @@ class ParquetDecoder:
 
 
 def columns_of_features(schema: Any) -> list[str]:
-    """The columns of an Arrow schema that could be those of a feature, by their types."""
+    """The columns of an Arrow schema whose types a feature can have."""
     found = []
     for field in schema:
         with contextlib.suppress(UnsupportedType):
@@ -157,7 +158,7 @@ def columns_of_features(schema: Any) -> list[str]:
 
 
 def decoding_bytes(columns: Mapping[str, ColumnPages], types: Mapping[str, Any]) -> int:
-    """About the most memory that decoding takes: a page of each column and the dictionary that it refers to."""
+    """An estimate of the maximum memory for decoding: a page of each column and the dictionary to which it refers."""
     import pyarrow as pa
 
     needed = 0

@@ -1,4 +1,4 @@
-"""Predictions as a Parquet file."""
+"""Encodes predictions as a Parquet file."""
 
 from typing import Any, ClassVar
 
@@ -41,7 +41,7 @@ class WriteBuffer:
 
 
 class ParquetEncoder:
-    """Collects blocks into row groups, because a single block would be too small."""
+    """Combines blocks into row groups, because a single block would be too small."""
 
     content_type: ClassVar[bytes] = b"application/vnd.apache.parquet"
     max_errors: ClassVar[int] = NO_LIMIT

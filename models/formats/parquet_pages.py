@@ -1,23 +1,23 @@
-"""The decoded sizes of the pages of a Parquet file, read from their headers before any page is decoded.
+"""Reads the decoded sizes of a Parquet file's pages from their headers, before any page is decoded.
 
-The footer of a file may contain any sizes, and a few bytes of a page can expand to gigabytes. Decoding follows the
-headers of pages, so limits are checked against these headers.
+The sizes in the footer of a file may be false, and a few bytes of a page can expand to gigabytes. The decoder uses the
+headers of pages, so the limits are checked against these headers.
 """
 
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from models.formats.errors import FormatError, TooLarge
-from models.formats.thrift_compact import Reader, Struct, ThriftError
+from models.formats.thrift_compact import Struct, ThriftError, ThriftReader
 
 MAX_FOOTER_BYTES = 4 * 1024**2
-MAX_PAGE_BYTES = 16 * 1024**2  # decompressed; writers cut pages at 1 MB
-MAX_PAGES = 100_000  # pages of a file: reading a header takes about 30 µs
-HEADER_BYTES = 256  # read first; statistics may make a header longer
+MAX_PAGE_BYTES = 16 * 1024**2  # decompressed; most writers limit pages to 1 MB
+MAX_PAGES = 100_000  # pages of a file, because reading a header takes about 30 µs
+HEADER_BYTES = 256  # first read; statistics may make a header longer
 MAX_HEADER_BYTES = 64 * 1024  # the longest header
 DATA_PAGE, INDEX_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = range(4)
 DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
-DELTA_LENGTH_ENCODING, DELTA_ENCODING = 6, 7  # of texts; the second one shares prefixes with the value before
+DELTA_LENGTH_ENCODING, DELTA_ENCODING = 6, 7  # of texts; the second encoding shares prefixes with the previous value
 
 
 class ParquetPage(NamedTuple):
@@ -28,17 +28,17 @@ class ParquetPage(NamedTuple):
 
 
 class ColumnPages(NamedTuple):
-    """Sizes and encodings of a column's pages."""
+    """The sizes and encodings of a column's pages."""
 
     decompressed_bytes: int
     largest_page: int
     has_dictionary: bool  # some of its values are indices into a dictionary
-    has_deltas: bool  # some of its texts are written in an encoding that cannot be read as a dictionary
-    repeats: bool  # texts may be far longer than the bytes that they are written in
+    has_deltas: bool  # some of its texts have an encoding that cannot be read as a dictionary
+    repeats: bool  # texts may be far longer than their encoded bytes
 
 
 def check_footer(file: IO[bytes]) -> None:
-    """Raises TooLarge if the footer, which is parsed as a whole, is too large."""
+    """Raises TooLarge if the footer is too large, because it is parsed as a whole."""
     file.seek(0, 2)
     if (size := file.tell()) >= 12:
         file.seek(size - 8)
@@ -48,8 +48,8 @@ def check_footer(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, ColumnPages]:
-    """The pages of the columns of these names. Raises FormatError if a page is too large or a header is invalid."""
+def read_column_pages(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, ColumnPages]:
+    """The pages of the columns with these names. Raises FormatError if a page is too large or a header is invalid."""
     found: dict[str, ColumnPages] = {}
     wanted = frozenset(names)
     pages = 0
@@ -61,36 +61,36 @@ def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, Co
             if name not in wanted:
                 continue
             if chunk.num_values != row_group.num_rows:
-                raise FormatError(f"column {name!r} has not as many values as there are rows")
+                raise FormatError(f"column {name!r} does not have a value for each row")
             read = list(chunk_pages(file, chunk, MAX_PAGES - pages))
             pages += len(read)
-            found[name] = merged(found.get(name), summary(read))
+            found[name] = merge_pages(found.get(name), summarize_pages(read))
     if metadata.num_row_groups and (missing := wanted - found.keys()):
         raise FormatError(f"column {min(missing)!r} has no pages")
     return found
 
 
-def chunk_pages(file: IO[bytes], chunk: Any, most: int) -> Iterator[ParquetPage]:
-    """The pages of one column of one row group, as pyarrow will find them."""
+def chunk_pages(file: IO[bytes], chunk: Any, max_pages: int) -> Iterator[ParquetPage]:
+    """The pages of one column in one row group, in the order in which pyarrow reads them."""
     start = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
         start = chunk.dictionary_page_offset
     end, values = start + chunk.total_compressed_size, 0
     while start < end and values < chunk.num_values:
-        if most <= 0:
+        if max_pages <= 0:
             raise FormatError(f"it has more than {MAX_PAGES} pages")
         page, length = read_page(file, start)
-        most -= 1
+        max_pages -= 1
         start += length
         if page.type in (DATA_PAGE, DATA_PAGE_V2):
             values += page.values
         if page.decompressed_bytes > MAX_PAGE_BYTES:
-            raise TooLarge(MAX_PAGE_BYTES, what="a page, to be written in smaller ones (data_page_size),")
+            raise TooLarge(MAX_PAGE_BYTES, what="a page (write smaller pages with data_page_size)")
         yield page
 
 
 def read_page(file: IO[bytes], start: int) -> tuple[ParquetPage, int]:
-    """A page, and its bytes in the file with its header."""
+    """A page, and its size in the file including its header."""
     file.seek(start)
     data = file.read(HEADER_BYTES)
     try:
@@ -112,11 +112,11 @@ def read_page(file: IO[bytes], start: int) -> tuple[ParquetPage, int]:
 
 
 def parse_header(data: bytes) -> tuple[Struct, int]:
-    reader = Reader(data)
+    reader = ThriftReader(data)
     return reader.struct(), reader.place
 
 
-def summary(pages: list[ParquetPage]) -> ColumnPages:
+def summarize_pages(pages: list[ParquetPage]) -> ColumnPages:
     encodings = {page.encoding for page in pages if page.type in (DATA_PAGE, DATA_PAGE_V2)}
     return ColumnPages(
         sum(page.decompressed_bytes for page in pages),
@@ -127,7 +127,7 @@ def summary(pages: list[ParquetPage]) -> ColumnPages:
     )
 
 
-def merged(first: ColumnPages | None, other: ColumnPages) -> ColumnPages:
+def merge_pages(first: ColumnPages | None, other: ColumnPages) -> ColumnPages:
     if first is None:
         return other
     return ColumnPages(

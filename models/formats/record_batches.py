@@ -1,23 +1,23 @@
-"""Predictions as Arrow record batches."""
+"""Encodes predictions as Arrow record batches."""
 
 import functools
 from typing import Any
 
 import numpy as np
 
-from models.formats.arrow_columns import start_of
-from models.formats.encoders import StopReason, by_row, joined_messages, position, stop_message
+from models.formats.arrow_columns import buffer_offset
+from models.formats.encoders import StopReason, errors_by_row, join_messages, row_position, stop_message
 from models.frame import Frame
 from models.output_columns import OutputSpec, OutputTensor
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 
-CACHED_ROWS = 4096  # the message around the values is cached for up to this many rows
+CACHED_ROWS = 4096  # the bytes around the values are cached for batches of up to this number of rows
 
 
 def answer_schema(model: TabularModel, spec: OutputSpec) -> Any:
-    """The columns of an answer, then `warnings` and `error`, both text."""
+    """The Arrow schema of an answer: its columns, then `warnings` and `error`, both text."""
     import pyarrow as pa
 
     columns = [pa.field(name, arrow_type(tensor)) for tensor in spec.tensors for name in tensor.columns]
@@ -32,15 +32,15 @@ def arrow_type(tensor: OutputTensor) -> Any:
 
 
 class RecordBatchWriter:
-    """One row for each row of the request; in rows of invalid ones all columns except `error` are null."""
+    """Writes one row for each row of the request. For an invalid row all columns except `error` are null."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers; None for those of the model."""
+        """spec: the columns of the answers; None for the model's default columns."""
         import pyarrow as pa
 
         self._spec = spec or model.output_spec
         self.schema = answer_schema(model, self._spec)
-        self.head = message_of(self.schema)
+        self.head = to_message(self.schema)
         self._tensors = [
             (tensor, np.dtype(np.intp), pa.array(tensor.categories))
             if tensor.categories
@@ -52,11 +52,11 @@ class RecordBatchWriter:
     def message(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         """A record batch as a message of a stream."""
         fast = self._fast_message(accepted, outputs)
-        return message_of(self.batch(accepted, outputs, first_row)) if fast is None else fast
+        return to_message(self.batch(accepted, outputs, first_row)) if fast is None else fast
 
     def _fast_message(self, accepted: ValidatedRows, outputs: Outputs) -> bytes | None:
-        """Few values without warnings and errors: pyarrow writes the bytes around them once for a number of rows. None
-        for everything else."""
+        """The message of few values without warnings and errors; None for any other. pyarrow writes the bytes around
+        the values once per number of rows."""
         plain = accepted.valid is None and not accepted.warnings and not accepted.errors
         if self._spec.common != "value" or not plain or accepted.count > CACHED_ROWS:
             return None
@@ -69,9 +69,9 @@ class RecordBatchWriter:
 
         values = np.zeros((rows, 1))
         accepted = ValidatedRows(Frame(values, np.empty((rows, 0), np.int64)), rows)
-        content = message_of(self.batch(accepted, Outputs(values), 0))
+        content = to_message(self.batch(accepted, Outputs(values), 0))
         buffer = pa.py_buffer(content)
-        start = start_of(pa.ipc.read_record_batch(buffer, self.schema).column(0), buffer)
+        start = buffer_offset(pa.ipc.read_record_batch(buffer, self.schema).column(0), buffer)
         assert start is not None
         return content[:start], content[start + values.nbytes :]
 
@@ -86,10 +86,10 @@ class RecordBatchWriter:
             columns = [column.take(places) for column in columns]
         warnings: list[str | None] = [None] * accepted.count
         for row, found in accepted.warnings.items():
-            warnings[position(accepted, row)] = joined_messages(found)
+            warnings[row_position(accepted, row)] = join_messages(found)
         errors: list[str | None] = [None] * accepted.count
-        for row, row_errors in by_row(accepted, first_row).items():
-            errors[row] = joined_messages(row_errors)
+        for row, row_errors in errors_by_row(accepted, first_row).items():
+            errors[row] = join_messages(row_errors)
         texts = [
             pa.array(list(map(encodable, column)), pa.string()) if any(column) else pa.nulls(len(column), pa.string())
             for column in (warnings, errors)
@@ -102,7 +102,7 @@ class RecordBatchWriter:
 
         arrays: list[Any] = []
         for tensor, dtype, categories in self._tensors:
-            values = np.ascontiguousarray(tensor.array(outputs).T, dtype)  # (columns, rows) of a matrix
+            values = np.ascontiguousarray(tensor.array(outputs).T, dtype)  # for a matrix (columns, rows)
             if tensor.matrix:
                 arrays += map(pa.array, values)
             else:
@@ -122,7 +122,7 @@ def encodable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 
-def message_of(part: Any) -> bytes:
+def to_message(part: Any) -> bytes:
     """A schema or a record batch as a message of a stream."""
     content: bytes = part.serialize().to_pybytes()
     return content

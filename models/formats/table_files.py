@@ -1,4 +1,5 @@
-"""Reads a file of rows as the body of a request would be read: CSV, NDJSON, Arrow or Parquet, by its content."""
+"""Reads a file of rows in the same way as the body of a request. The content determines its format: CSV, NDJSON, Arrow
+or Parquet."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ PARQUET, ARROW_STREAM = b"PAR1", b"\xff\xff\xff\xff"
 
 
 def read_file(path: Path, schema: FeatureSchema) -> Iterator[ValidatedRows]:
-    """The rows of a file in blocks, valid or not. Raises OSError and FormatError."""
+    """The validated rows of a file, block by block. Raises OSError and FormatError."""
     row = 0
     with path.open("rb") as file:
         start = file.read(CHUNK_BYTES)
@@ -31,7 +32,7 @@ def read_file(path: Path, schema: FeatureSchema) -> Iterator[ValidatedRows]:
 
 
 def decoder_for(start: bytes, schema: FeatureSchema, size: int) -> TableDecoder:
-    """start: the first bytes of the file. size: of the whole."""
+    """The decoder for a file. start: its first bytes. size: its total size."""
     if start.startswith(PARQUET):
         return parquet_decoder.ParquetDecoder(schema, BLOCK_ROWS, size)
     if start.startswith(ARROW_STREAM):

@@ -1,7 +1,7 @@
-"""The encoding of a CSV: bytes in any encoding to UTF-8, chunk by chunk.
+"""Converts a CSV from any encoding to UTF-8, chunk by chunk.
 
-A body that is valid UTF-8 is read as UTF-8. Any other is read in the encoding of the file that trained the model, so
-that this file can be sent unchanged.
+A body that is valid UTF-8 is read as UTF-8. Any other body is read in the encoding of the training file, so that this
+file can be sent unchanged.
 """
 
 import codecs
@@ -9,22 +9,22 @@ import re
 
 from models.formats.errors import FormatError
 
-WIDE = ("utf-16", "utf-32")  # Latin text in these has zero bytes
+WIDE = ("utf-16", "utf-32")  # Latin text in these encodings contains zero bytes
 HEAD_BYTES = 4  # enough bytes to detect UTF-16 and UTF-32
 FIRST_ESCAPE = 0xDC00  # "surrogateescape" decodes the invalid byte 0xF6 to U+DCF6
 ESCAPED = re.compile(f"[{chr(0xDC80)}-{chr(0xDCFF)}]")
 
 
 def repair_invalid_bytes(text: str) -> str:
-    """Text that "surrogateescape" decoded, with the invalid bytes read as cp1252."""
+    """Text that was decoded with "surrogateescape", with its invalid bytes decoded as cp1252."""
     return ESCAPED.sub(lambda match: bytes([ord(match[0]) - FIRST_ESCAPE]).decode("cp1252", "replace"), text)
 
 
-class ToUtf8:
-    """Chunks in UTF-8 or another encoding to chunks of whole characters in UTF-8.
+class Utf8Converter:
+    """Converts chunks in UTF-8 or another encoding to chunks of whole characters in UTF-8.
 
-    encoding: of text that is not UTF-8; "utf-8": only its invalid bytes are in another encoding, cp1252. declared:
-    whether the client says that the text is in this encoding. Raises FormatError if the text is in neither.
+    encoding: that of text that is not UTF-8; with "utf-8" only invalid bytes have another encoding, cp1252. declared:
+    whether the client declares this encoding. Raises FormatError if the text is in neither encoding.
     """
 
     def __init__(self, encoding: str, *, declared: bool = False) -> None:
@@ -33,10 +33,10 @@ class ToUtf8:
         self._wide = encoding.startswith(WIDE)
         self._pending = b""  # the start of a character, or of the text
         self._has_utf8 = False  # whether characters beyond ASCII were read as UTF-8
-        self._head = self._wide  # whether the first bytes have not arrived yet
+        self._head = self._wide  # whether the first bytes have not been received yet
         self._decoder: codecs.IncrementalDecoder | None = None
         if declared or self._repairs:
-            self._switch()
+            self._switch_encoding()
 
     def feed(self, chunk: bytes, *, final: bool = False) -> bytes:
         if self._decoder is not None:
@@ -48,19 +48,19 @@ class ToUtf8:
                 return b""
             self._head = False
             if 0 in content[:HEAD_BYTES]:
-                return self._switch()._decode(content, final=final)
+                return self._switch_encoding()._decode(content, final=final)
         try:
             text, end = codecs.utf_8_decode(content, "strict", final)
         except UnicodeDecodeError as error:
             if self._has_utf8 or not (self._wide or _is_mostly_invalid(content)):
-                raise FormatError(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a piece)") from None
-            return self._switch()._decode(content, final=final)
+                raise FormatError(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a chunk)") from None
+            return self._switch_encoding()._decode(content, final=final)
         self._has_utf8 = self._has_utf8 or not text.isascii()
         self._pending = content[end:]
         return content[:end]
 
-    def _switch(self) -> "ToUtf8":
-        """Read the rest in the other encoding."""
+    def _switch_encoding(self) -> "Utf8Converter":
+        """Decode the remaining bytes in the other encoding."""
         errors = "surrogateescape" if self._repairs else "strict"
         self._decoder = codecs.getincrementaldecoder(self._encoding)(errors)
         return self
@@ -76,12 +76,12 @@ class ToUtf8:
 
 
 def to_utf8(content: bytes, encoding: str | None, *, declared: bool = False) -> bytes:
-    """A whole text, see `ToUtf8`; unchanged without an encoding."""
-    return content if encoding is None else ToUtf8(encoding, declared=declared).feed(content, final=True)
+    """Convert a whole text as `Utf8Converter` does; it is unchanged without an encoding."""
+    return content if encoding is None else Utf8Converter(encoding, declared=declared).feed(content, final=True)
 
 
 def _is_mostly_invalid(content: bytes) -> bool:
-    """Whether there are more invalid bytes than characters of UTF-8, some of which also occur by chance in other
+    """Whether a text has more invalid bytes than non-ASCII characters of UTF-8, which also occur by chance in other
     encodings."""
     text = content.decode(errors="surrogateescape")
     invalid = len(ESCAPED.findall(text))

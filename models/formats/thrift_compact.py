@@ -1,4 +1,4 @@
-"""The part of Thrift's compact protocol that the headers of Parquet pages are written in.
+"""The part of Thrift's compact protocol that is used in the headers of Parquet pages.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -13,11 +13,11 @@ Struct = dict[int, Any]
 
 
 class ThriftError(ValueError):
-    """Bytes that are not a struct of the compact protocol."""
+    """The bytes are not a struct of the compact protocol."""
 
 
-class Reader:
-    """Reads one struct; afterwards `place` is after it. Raises ThriftError, also if the bytes end too early."""
+class ThriftReader:
+    """Reads one struct; `place` is then the position after it. Raises ThriftError, also if the bytes end too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -44,7 +44,7 @@ class Reader:
             return self._skip(self._varint())
         if kind in (BYTE, DOUBLE):
             return self._skip(1 if kind == BYTE else 8)
-        raise ThriftError(f"a field of type {kind}")  # page headers hold no lists, sets and maps
+        raise ThriftError(f"a field of type {kind}")  # page headers contain no lists, sets and maps
 
     def _byte(self) -> int:
         if self.place >= len(self._data):

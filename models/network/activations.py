@@ -1,8 +1,8 @@
 """Activation functions: the nonlinearity between two layers, without which all layers are one matrix product.
 
 Each is y = f(x) with the rule for its gradient: `backward` takes d_y = dL/dy and returns d_x = dL/dx, which is
-d_y · f'(x) for functions of a single number. All are exact in the tails: no overflow, no warning, and a tiny result
-keeps its relative precision. `forward` writes its result into `out` if it is supplied; that may be x itself.
+d_y · f'(x) for functions of a single number. All are exact in the tails: there is no overflow and no warning, and tiny
+results have full relative precision. `forward` writes its result into `out` if supplied; `out` may be x itself.
 """
 
 import dataclasses
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
-ZERO = np.zeros((), dtype=np.float32)  # as an array: for one row, converting a float is half of the cost
+ZERO = np.zeros((), dtype=np.float32)  # an array, because converting a float is half of the cost for one row
 ZEROS = np.zeros(1 << 18, dtype=np.float32)  # never written, so it takes one page of memory
 ZEROS.setflags(write=False)
-MIN_ZEROS = 2048  # numbers, from which a maximum with as many zeros is faster than one with a single zero
+MIN_ZEROS = 2048  # from this number on a maximum with an array of zeros is faster than with a single zero
 
 
 class ActivationFunction(Protocol):
@@ -53,10 +53,11 @@ class Sigmoid:
 
 @dataclass(frozen=True)
 class ReLU:
-    """y = max(0, x): cheap, and its gradient does not fade where x > 0."""
+    """y = max(0, x): cheap, and its gradient does not vanish where x > 0."""
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        """NumPy uses vector instructions only if both are arrays: a quarter of the time (1,024 rows of 128 numbers)."""
+        """The maximum of two arrays, for which NumPy uses vector instructions: a quarter of the time (1,024 rows of 128
+        numbers)."""
         if MIN_ZEROS <= x.size <= ZEROS.size and x.dtype == ZEROS.dtype and x.flags.c_contiguous:
             return np.maximum(x, ZEROS[: x.size].reshape(x.shape), out=out)
         return np.maximum(x, ZERO, out=out)
@@ -148,7 +149,7 @@ class Softmax:
     """yᵢ = eˣⁱ / Σⱼ eˣʲ: a row of any numbers becomes a row of probabilities."""
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        y: Array = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)  # the same result, and no eˣ overflows
+        y: Array = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)  # the result is the same, and no eˣ overflows
         np.exp(y, out=y)
         y /= y.sum(axis=-1, keepdims=True)
         return y
@@ -174,21 +175,23 @@ FUNCTIONS: dict[str, type[ActivationFunction]] = {
 
 
 def get(name: str, **options: float) -> ActivationFunction:
-    """The function of that name; options are its constants (`slope`, `alpha`). ValueError for an unknown name."""
+    """The function with this name; options are its constants (`slope`, `alpha`). Raises ValueError for an unknown
+    name."""
     if name not in FUNCTIONS:
         raise ValueError(f"activation {name!r} is unknown, expected one of {', '.join(FUNCTIONS)}")
     return FUNCTIONS[name](**options)
 
 
 def describe(function: ActivationFunction) -> dict[str, Any]:
-    """`{"function": name, its constants}`: the arguments of `get`."""
+    """The arguments of `get` for a function, as `{"function": name, **constants}`."""
     name = next(name for name, kind in FUNCTIONS.items() if type(function) is kind)
     constants = {field.name: getattr(function, field.name) for field in dataclasses.fields(function)}  # type: ignore[arg-type]
     return {"function": name, **constants}
 
 
 # Φ(-|x|) = e^(-x²/2) · t · P(t) with t = 1 / (1 + |x|/4): the form of Abramowitz and Stegun 26.2.17, with polynomials P
-# fitted (Chebyshev nodes, weighted for relative error) to scipy's erfcx. Relative error: 4e-8, and 5e-15.
+# that were fitted (Chebyshev nodes, weighted for relative error) to scipy's erfcx. The relative errors are 4e-8 and
+# 5e-15.
 _P_FLOAT32 = (
     0.09973556620061626, 0.09973653976125117, 0.09346278632101736, 0.08164728216587434, 0.05870716888878304,
     0.06459580271651513, -0.03345294762138355, 0.09752885460993571, -0.08202378350885706, 0.020062734793698755,
@@ -203,7 +206,8 @@ _P_FLOAT64 = (
 
 
 def normal_cdf(x: Array) -> Array:
-    """Φ(x), the share of a normal distribution below x, precise in both tails. Serving does not install SciPy."""
+    """Φ(x), the share of a normal distribution below x, precise in both tails. SciPy is not used because it is not
+    installed for serving."""
     t = 1 / (1 + 0.25 * np.abs(x))
     coefficients = _P_FLOAT64 if x.dtype == np.float64 else _P_FLOAT32
     tail = np.full_like(t, coefficients[-1])
@@ -213,7 +217,7 @@ def normal_cdf(x: Array) -> Array:
     tail *= t
     tail *= _bell(x)
     above = x > 0
-    return np.abs(above - tail)  # 1 - tail above zero, tail below; with np.where GELU took a third longer
+    return np.abs(above - tail)  # 1 - tail above zero, tail below; with np.where GELU takes a third longer
 
 
 def _bell(x: Array) -> Array:

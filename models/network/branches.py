@@ -1,6 +1,6 @@
-"""A layer that is a graph of layers: branches of the same rows, whose results are added, concatenated and so on.
+"""A layer that is a graph of layers: branches over the same rows, whose results are added, concatenated and so on.
 
-Imported networks have them: residual connections, several inputs. A network that is a chain of layers has none.
+Imported networks contain such graphs, for example residual connections or several inputs.
 """
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
@@ -19,17 +19,17 @@ from models.network.plain_layers import PLAIN_LAYERS
 Join = Callable[[Sequence[Array]], Array]
 
 
-def _fold(function: Callable[[Array, Array], Array]) -> Join:
+def _reduce_with(function: Callable[[Array, Array], Array]) -> Join:
     return lambda values: reduce(function, values)
 
 
 JOINS: dict[str, Join] = {
     "concatenate": lambda values: np.concatenate(values, axis=1),
-    "add": _fold(np.add),
-    "subtract": _fold(np.subtract),
-    "multiply": _fold(np.multiply),
-    "maximum": _fold(np.maximum),
-    "minimum": _fold(np.minimum),
+    "add": _reduce_with(np.add),
+    "subtract": _reduce_with(np.subtract),
+    "multiply": _reduce_with(np.multiply),
+    "maximum": _reduce_with(np.maximum),
+    "minimum": _reduce_with(np.minimum),
     "average": lambda values: reduce(np.add, values) / np.float32(len(values)),
 }
 """Functions that join several matrices of the same rows into one."""
@@ -37,9 +37,10 @@ JOINS: dict[str, Join] = {
 
 @dataclass(frozen=True)
 class Branch:
-    """Some earlier values, joined, then layers in order. Value 0 is the input of the graph, value i the i-th branch.
+    """A branch of a graph: earlier values are joined, and layers follow. Value 0 is the graph's input, value i the i-th
+    branch.
 
-    join: one of JOINS, "" for a single value.
+    join: a name in JOINS, or "" for a single value.
     """
 
     values: tuple[int, ...]
@@ -48,14 +49,14 @@ class Branch:
 
 
 class Branches(Layer):
-    """x (batch, inputs) -> the value of the last branch. It computes outside of training only."""
+    """A graph of layers: x (batch, inputs) -> the value of the last branch. It cannot be trained."""
 
     kind = "branches"
 
     def __init__(self, inputs: int, branches: Sequence[Branch]) -> None:
         for number, branch in enumerate(branches):
             if not branch.values or not all(0 <= value <= number for value in branch.values):
-                raise ValueError(f"branch {number} takes the values {branch.values}, expected earlier ones")
+                raise ValueError(f"branch {number} has the values {branch.values}, expected earlier values")
             if (len(branch.values) > 1) != bool(branch.join) or (branch.join and branch.join not in JOINS):
                 raise ValueError(f"branch {number}: {branch.join!r} does not join {len(branch.values)} values")
         if not branches:
@@ -110,7 +111,7 @@ class Branches(Layer):
             raise ValueError("a graph of layers is not trained by this network")
         values = [x]
         for branch in self.branches:
-            value = joined(branch, values)
+            value = join_values(branch, values)
             for layer in branch.layers:
                 value = layer.forward(value)
             values.append(value)
@@ -120,8 +121,8 @@ class Branches(Layer):
         raise ValueError("a graph of layers is not trained by this network")
 
 
-def joined(branch: Branch, values: Sequence[Array]) -> Array:
-    """The input of the layers of a branch."""
+def join_values(branch: Branch, values: Sequence[Array]) -> Array:
+    """The joined values of a branch, the input of its layers."""
     if not branch.join:
         return values[branch.values[0]]
     return JOINS[branch.join]([values[value] for value in branch.values])

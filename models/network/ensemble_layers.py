@@ -1,4 +1,4 @@
-"""Ensemble layers: the members share their matrices, and each member has a few own weights."""
+"""Ensemble layers: the members share matrices, and each member has a few weights of its own."""
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
 
@@ -15,11 +15,12 @@ from models.network.layers import Layer
 
 
 class Members(Layer):
-    """Each member's own view of a row: yₖ = x·rₖ, (batch, d) -> (batch, members, d); r (members, d).
+    """Scales a row for each member: yₖ = x·rₖ, (batch, d) -> (batch, members, d); r (members, d).
 
-    Initially every number of r is 1 or -1 at random, so members that share all later weights learn to disagree, and
-    the mean of members with different errors has a smaller error. Gorishniy et al. 2024, https://arxiv.org/abs/2410.24210
-    (TabM-mini), after Wen et al. 2020, https://arxiv.org/abs/2002.06715 (BatchEnsemble).
+    Initially every number of r is 1 or -1 at random. So members that share all later weights learn different functions,
+    and the mean of members with different errors has a smaller error. Gorishniy et al. 2024,
+    https://arxiv.org/abs/2410.24210 (TabM-mini), after Wen et al. 2020, https://arxiv.org/abs/2002.06715
+    (BatchEnsemble).
     """
 
     kind = "members"
@@ -50,9 +51,9 @@ class Members(Layer):
 
 
 class SharedDense(Layer):
-    """A dense layer with one matrix for all members and scales for each: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
+    """A dense layer with one matrix for all members and scales for each member: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
 
-    (batch, members, inputs) or, the same row for all members, (batch, inputs) -> (batch, members, units).
+    (batch, members, inputs), or (batch, inputs) with the same row for all members -> (batch, members, units).
     W (inputs, units), r (members, inputs), s and b (members, units). It is the layer of BatchEnsemble and TabM.
     """
 
@@ -77,7 +78,8 @@ class SharedDense(Layer):
         first: bool,
         dtype: npt.DTypeLike = np.float32,
     ) -> Self:
-        """`first`: the input is the same row for all members, so r is initially 1 or -1 at random; else it is 1."""
+        """A layer with initial weights. first: the input is the same row for all members, so r is 1 or -1 at random;
+        else it is 1."""
         limit = inputs**-0.5
         r = rng.choice([-1, 1], (members, inputs)) if first else np.ones((members, inputs))
         b = rng.uniform(-limit, limit, (members, units))
@@ -165,7 +167,7 @@ class MemberMean(Layer):
     """The mean of the members' outputs: (batch, members, outputs) -> (batch, outputs), on the scale of one member.
 
     Link "linear": the mean of their values. "sigmoid": the logit of the mean of their probabilities. "softmax": the
-    logarithm of that mean. In training y = x: the loss compares every member with the target.
+    logarithm of that mean. In training y = x, because the loss compares every member with the target.
     """
 
     kind = "member_mean"
@@ -182,7 +184,7 @@ class MemberMean(Layer):
 
     def backward(self, d_y: Array) -> Array:
         if not self.training:
-            raise RuntimeError("members are trained separately: their mean has no gradient")
+            raise RuntimeError("members are trained separately, so their mean has no gradient")
         return d_y
 
     def options(self) -> dict[str, Any]:
@@ -190,7 +192,7 @@ class MemberMean(Layer):
 
 
 def member_mean(x: Array, link: Link, axis: int) -> Array:
-    """The mean over the members' axis of logits (..., outputs): of values or of probabilities, depending on `link`."""
+    """The mean of values or of probabilities (depending on `link`) over the members' axis of logits (..., outputs)."""
     if link == "linear":
         mean: Array = x.mean(axis=axis)
         return mean
@@ -204,7 +206,7 @@ def member_mean(x: Array, link: Link, axis: int) -> Array:
 
 
 def log_sum_exp(x: Array, axis: int) -> Array:
-    """log Σ eˣ over an axis, with the largest x taken out of the sum so that nothing overflows."""
+    """log Σ eˣ over an axis. The largest x is factored out of the sum, so that nothing overflows."""
     largest = x.max(axis=axis, keepdims=True)
     total: Array = np.log(np.exp(x - largest).sum(axis=axis)) + largest.squeeze(axis)
     return total

@@ -1,8 +1,8 @@
-"""Folding: fewer layers that compute the same function, for a network that is no longer trained.
+"""Folding: reduces a network that is no longer trained to fewer layers, which compute the same function.
 
-Dropout disappears. Batch normalization and scaling, (x - m)·a + c, go into the weights of a neighbouring dense layer.
-The scales of ensemble members move through a ReLU to the layer where they cost nothing. Everything is computed in
-float64; the inference network rounds once.
+Dropout is removed. Batch normalization and scaling, (x - m)·a + c, are merged into the weights of a neighbouring dense
+layer. The scales of ensemble members are moved through a ReLU to a layer where they cost no time. All of this is
+computed in float64; the inference network rounds once.
 """
 
 from collections.abc import Sequence
@@ -16,25 +16,26 @@ from models.network.layers import Activation, Dense, Dropout, Layer
 from models.network.normalization_layers import BatchNormalization
 from models.network.tabular_layers import Scale
 
-MIN_DIVISOR = 1e-3  # scales below it are not divided by
-MAX_CENTRE = 8.0  # in scaled units; beyond it x·a and m·a would be rounded while large, and then nearly cancel
+MIN_DIVISOR = 1e-3  # smaller scales are not used as divisors
+MAX_CENTRE = 8.0  # in scaled units; with a larger centre x·a and m·a would be large, rounded, and then nearly cancel
 
 
 def fold(layers: Sequence[Layer]) -> list[Layer]:
-    """The remaining layers, in float64. Their outputs are those of `layers` outside of training."""
+    """The remaining layers, in float64. Outside of training they compute the same as `layers`."""
     folded: list[Layer] = []
     for layer in layers:
         current = without_training(layer)
-        while current is not None and folded and (one := merged(folded[-1], current)) is not None:
+        while current is not None and folded and (one := merge_layers(folded[-1], current)) is not None:
             folded.pop()
             current = one
         if current is not None:
             folded.append(current)
-    return with_moved_scales(folded)
+    return move_scales(folded)
 
 
 def without_training(layer: Layer) -> Layer | None:
-    """What a layer computes outside of training: None if nothing, a Scale for batch normalization."""
+    """The layer that replaces a layer outside of training: None if it has no effect, a Scale for batch
+    normalization."""
     arrays = {name: np.asarray(a, dtype=np.float64) for name, a in {**layer.parameters, **layer.state}.items()}
     if isinstance(layer, Dropout) or (isinstance(layer, Activation) and layer.options()["function"] == "linear"):
         return None
@@ -44,8 +45,8 @@ def without_training(layer: Layer) -> Layer | None:
     return LAYERS[layer.kind](**arrays, **layer.options())
 
 
-def merged(first: Layer, second: Layer) -> Layer | None:
-    """One layer that computes both, or None if no layer can."""
+def merge_layers(first: Layer, second: Layer) -> Layer | None:
+    """One layer that computes both layers, or None if there is no such layer."""
     if isinstance(first, Dense) and isinstance(second, Scale):
         m, a, c = second.state.values()
         return Dense(first.W * a, (first.b - m) * a + c)  # (x·W + b - m)·a + c
@@ -59,11 +60,12 @@ def merged(first: Layer, second: Layer) -> Layer | None:
     return None
 
 
-def with_moved_scales(layers: Sequence[Layer]) -> list[Layer]:
-    """Move the scales r and s of ensemble members through ReLUs, as relu(a·x) = a·relu(x) for a > 0; signs stay.
+def move_scales(layers: Sequence[Layer]) -> list[Layer]:
+    """Move the scales r and s of ensemble members through ReLUs, since relu(a·x) = a·relu(x) for a > 0. Signs are not
+    moved.
 
-    The input block multiplies r and s of the first shared layer into one matrix, so it takes up |r| of the layer after
-    it. Every later shared layer passes |s| on to its successor.
+    The input block multiplies r and s of the first shared layer into one matrix, so |r| of the next layer is moved into
+    it. |s| of every later shared layer is moved into its successor.
     """
     moved = list(layers)
     before_members = True
@@ -74,20 +76,20 @@ def with_moved_scales(layers: Sequence[Layer]) -> list[Layer]:
             continue
         if isinstance(activation, Activation) and isinstance(activation.function, ReLU):
             if before_members and isinstance(successor, SharedDense):
-                moved[i], moved[i + 2] = take_up_r(shared, successor)
+                moved[i], moved[i + 2] = move_r(shared, successor)
             elif not before_members and isinstance(successor, SharedDense | MemberDense):
-                moved[i], moved[i + 2] = pass_on_s(shared, successor)
+                moved[i], moved[i + 2] = move_s(shared, successor)
         before_members = False
     return moved
 
 
-def take_up_r(shared: SharedDense, successor: SharedDense) -> tuple[SharedDense, SharedDense]:
+def move_r(shared: SharedDense, successor: SharedDense) -> tuple[SharedDense, SharedDense]:
     W, r, s, b = shared.parameters.values()
     a = np.abs(successor.r)
     return SharedDense(W, r, s * a, b * a), SharedDense(**{**successor.parameters, "r": np.sign(successor.r)})
 
 
-def pass_on_s(shared: SharedDense, successor: SharedDense | MemberDense) -> tuple[Layer, Layer]:
+def move_s(shared: SharedDense, successor: SharedDense | MemberDense) -> tuple[Layer, Layer]:
     W, r, s, b = shared.parameters.values()
     a = np.abs(s)
     if not a.min() > MIN_DIVISOR:

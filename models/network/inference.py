@@ -1,12 +1,12 @@
-"""The inference network: a trained network for predictions only, with fewer operations and without mutable state.
+"""The inference network: a trained network for predictions only, with fewer operations and no mutable state.
 
-`folding` leaves fewer layers, `input_block` makes one step of those at the input, and `inference_steps` one of each
-other. Ensemble members, too, start in the input block: ((x·rₖ)·W)·sₖ is x·Wₖ, with the rows of W multiplied by rₖ and
-its columns by sₖ, and all Wₖ side by side are one matrix. After the input block the members are treated as further
-rows.
+`folding` reduces the number of layers, `input_block` combines those at the input into one step, and `inference_steps`
+makes one step of each other layer. The input block also computes the first layer of ensemble members: ((x·rₖ)·W)·sₖ is
+x·Wₖ, with the rows of W multiplied by rₖ and its columns by sₖ, and all Wₖ side by side are one matrix. After the input
+block the members are treated as additional rows.
 
-Rows go through all layers in blocks, so that their activations stay in the processor's cache (100,000 rows, 256-128-1:
-0.6 of the time of one large product for each layer). Buffers kept for each thread were never faster than new arrays.
+Rows are computed in blocks, each through all layers, so that their activations stay in the processor's cache (100,000
+rows, 256-128-1: 0.6 of the time of one large product per layer). Buffers per thread were never faster than new arrays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.network.activations import Array
-from models.network.branches import Branches, joined
+from models.network.branches import Branches, join_values
 from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense
 from models.network.folding import fold
 from models.network.inference_steps import (
@@ -29,7 +29,7 @@ from models.network.inference_steps import (
     take_step,
 )
 from models.network.input_block import EmbeddingLookup, InputBlock, PeriodicFeatures
-from models.network.layer_types import inputs_of
+from models.network.layer_types import input_width
 from models.network.layers import Dense, Layer
 from models.network.scale_head import split_output_layer
 from models.network.tabular_layers import Embedding, Periodic, Tabular, Take
@@ -41,12 +41,12 @@ L = TypeVar("L", bound=Layer)
 
 
 class InferenceNetwork:
-    """x (rows, inputs) -> (rows, outputs), float32. Any number of threads may call it at the same time."""
+    """Computes x (rows, inputs) -> (rows, outputs) in float32. Any number of threads may call it at the same time."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = fold(layers)
-        self.inputs = inputs_of(self.layers)
-        self._steps = steps_of(self.layers)
+        self.inputs = input_width(self.layers)
+        self._steps = make_steps(self.layers)
         self._rows = max(1, BLOCK_ROWS // member_count(self.layers))
         self.sums_inputs = isinstance(self.layers[0], INPUT_LAYERS) if self.layers else False
 
@@ -54,36 +54,37 @@ class InferenceNetwork:
         rows = np.asarray(x, dtype=np.float32)
         if rows.shape[1:] != (self.inputs,):
             raise ValueError(f"expected a matrix (rows, {self.inputs}), given shape {rows.shape}")
-        return self._in_blocks(rows, self._steps)
+        return self._run_in_blocks(rows, self._steps)
 
     @property
     def steps(self) -> Sequence[Step]:
-        """`forward` for a few rows of float32 is each step in turn."""
+        """The functions that `forward` calls in this order for a few rows of float32."""
         return self._steps
 
     def input_sums(self, x: Array) -> Array:
-        """(rows, inputs) -> (rows, units): the first step where `sums_inputs`. Each input adds a term of its own."""
-        return self._in_blocks(x, self._steps[:1])
+        """(rows, inputs) -> (rows, units): the first step, a sum with one term for each input. Only for networks with
+        `sums_inputs`."""
+        return self._run_in_blocks(x, self._steps[:1])
 
     def forward_from_sums(self, sums: Array) -> Array:
-        """(rows, units) -> (rows, outputs): the other steps. Overwrites its argument."""
-        return self._in_blocks(sums, self._steps[1:])
+        """(rows, units) -> (rows, outputs): all steps after the first. Overwrites its argument."""
+        return self._run_in_blocks(sums, self._steps[1:])
 
     def with_output_layer(self, layers: Sequence[Layer]) -> "InferenceNetwork":
-        """A network that differs from this one in its output layer alone, and shares the arrays of the others."""
+        """A network that differs only in its output layer, and shares the arrays of all other layers."""
         other = InferenceNetwork(layers)
         hidden, _ = split_output_layer(self.layers)
         if any(isinstance(layer, Dense | SharedDense) for layer in hidden):  # the output layer is a separate step
             other._steps = [*self._steps[:-1], other._steps[-1]]
         return other
 
-    def _in_blocks(self, x: Array, steps: Sequence[Step]) -> Array:
+    def _run_in_blocks(self, x: Array, steps: Sequence[Step]) -> Array:
         if len(x) <= self._rows:
-            return in_turn(x, steps)
-        return np.concatenate([in_turn(x[i : i + self._rows], steps) for i in range(0, len(x), self._rows)])
+            return run_steps(x, steps)
+        return np.concatenate([run_steps(x[i : i + self._rows], steps) for i in range(0, len(x), self._rows)])
 
 
-def in_turn(x: Array, steps: Sequence[Step]) -> Array:
+def run_steps(x: Array, steps: Sequence[Step]) -> Array:
     for step in steps:
         x = step(x)
     return x
@@ -93,14 +94,14 @@ def member_count(layers: Sequence[Layer]) -> int:
     return max([len(layer.r) for layer in layers if isinstance(layer, Members | SharedDense)] or [1])
 
 
-def steps_of(layers: Sequence[Layer]) -> list[Step]:
+def make_steps(layers: Sequence[Layer]) -> list[Step]:
     steps: list[Step] = []
     rest = list(layers)
 
     def next_if(kind: type[L]) -> L | None:
         return rest.pop(0) if rest and isinstance(rest[0], kind) else None  # type: ignore[return-value]
 
-    one_row_each = True  # becomes False once each member has its own row
+    one_row_each = True  # false after each member has its own row
     while rest:
         if one_row_each and isinstance(rest[0], Tabular | Embedding | Periodic | Members | SharedDense | Dense):
             embedding, periodic = next_if(Tabular) or next_if(Embedding), next_if(Periodic)
@@ -128,13 +129,14 @@ def steps_of(layers: Sequence[Layer]) -> list[Step]:
 
 
 def branches_step(layer: Branches) -> Step:
-    """The steps of each branch; its first one copies, so that no branch overwrites the input of another one."""
-    branches = [(branch, steps_of(fold(branch.layers)) if branch.layers else []) for branch in layer.branches]
+    """The step of a graph of layers. The first step of each branch copies its input, so that no branch overwrites the
+    input of another."""
+    branches = [(branch, make_steps(fold(branch.layers)) if branch.layers else []) for branch in layer.branches]
 
     def forward(x: Array) -> Array:
         values = [x]
         for branch, steps in branches:
-            values.append(in_turn(joined(branch, values), steps))
+            values.append(run_steps(join_values(branch, values), steps))
         return values[-1] if values[-1] is not x else x.copy()
 
     return forward
@@ -143,7 +145,7 @@ def branches_step(layer: Branches) -> Step:
 def input_steps(
     embedding: Tabular | Embedding | None, periodic: Periodic | None, dense: Dense | SharedDense | None
 ) -> Iterator[Step]:
-    """The steps of these layers, each of which may be absent: one step if a dense layer follows."""
+    """The steps of the layers at the input, each of which may be absent. With a dense layer they are one step."""
     lookup = None if embedding is None else EmbeddingLookup(embedding)
     features = None if periodic is None else PeriodicFeatures(periodic)
     if dense is None:

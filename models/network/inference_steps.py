@@ -1,7 +1,7 @@
-"""The steps of the inference network: one function for each layer, with its float32 arrays.
+"""The steps of the inference network: for each layer a function that uses its float32 arrays.
 
-A step takes and returns a matrix. With ensemble members, each member of each row is a row of that matrix: (rows ·
-members, units), so one product serves all members.
+A step receives and returns a matrix. With ensemble members, each member of each row is a row of that matrix, (rows ·
+members, units), so that one product computes all members.
 """
 
 import math
@@ -17,9 +17,9 @@ from models.network.tabular_layers import Scale
 
 RELU = ReLU().forward
 Step = Callable[[Array], Array]
-"""Computes one layer. It may overwrite its argument; the first step, which gets the caller's array, never does."""
-# Arrays that are added to rows have an axis for them: NumPy adds arrays of the same shape, as for one row, at a third
-# of the fixed cost.
+"""Computes one layer. It may overwrite its argument, except the first step, whose argument is the caller's array."""
+# Arrays that are added to rows have an axis for the rows: for one row both arrays then have the same shape, and NumPy
+# adds these at a third of the fixed cost.
 
 
 def dense_step(W: Array, b: Array) -> Step:
@@ -28,7 +28,7 @@ def dense_step(W: Array, b: Array) -> Step:
         return lambda x: x.dot(W) + b
 
     def dense(x: Array) -> Array:
-        y: Array = x.dot(W)  # the same product as x @ W at half of its fixed cost
+        y: Array = x.dot(W)  # the same as x @ W, at half of the fixed cost
         y += b
         return y
 
@@ -89,10 +89,10 @@ def member_dense_step(layer: MemberDense, mean: MemberMean | None) -> Step:
 
 
 def mean_probability(logits: Array) -> Array:
-    """`member_mean` of a single row's logits (1, members, 1), where NumPy's fixed costs are higher than Python's."""
+    """`member_mean` of a single row's logits (1, members, 1), in plain Python, which is faster than NumPy here."""
     yes = no = 0.0
     for logit in logits.ravel().tolist():
-        e = math.exp(math.copysign(700.0, -logit) if abs(logit) > 700.0 else -logit)  # beyond, it overflows
+        e = math.exp(math.copysign(700.0, -logit) if abs(logit) > 700.0 else -logit)  # exp would overflow
         p = 1.0 / (1.0 + e)
         yes += p
         no += e * p
@@ -100,7 +100,7 @@ def mean_probability(logits: Array) -> Array:
 
 
 def in_place_step(layer: Layer) -> Step:
-    """The step of a layer that keeps the shape of its input, and overwrites it."""
+    """The step of a layer that overwrites its input with an output of the same shape."""
     if isinstance(layer, Activation):
         return activation_step(layer.function)
     if isinstance(layer, Scale):
@@ -148,7 +148,7 @@ def layer_normalization_step(layer: LayerNormalization) -> Step:
 
 
 def float32(array: Array) -> Array:
-    """A contiguous, read-only copy: several threads read it."""
+    """A contiguous copy, read-only because several threads read it."""
     fixed: Array = np.ascontiguousarray(array, dtype=np.float32)
     if fixed is array:
         fixed = fixed.copy()

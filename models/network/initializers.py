@@ -1,4 +1,4 @@
-"""Initial weights: random, and of a size at which neither signals nor gradients grow or fade from layer to layer."""
+"""Random initial weights, of a size at which neither signals nor gradients grow or vanish from layer to layer."""
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
 

@@ -1,7 +1,8 @@
-"""The input block: embedding tables, periodic features and the first dense layer as one step.
+"""The input block: computes embedding tables, periodic features and the first dense layer as one step.
 
-With E a table and W_E the rows of W that its embedding is multiplied by, looking up E and multiplying by W_E is looking
-up T = E·W_E. That is cheaper for few rows. For many rows, gathering the narrow rows of E and one product are cheaper.
+Let E be a table and W_E the rows of W by which its embedding is multiplied. Looking up E and multiplying by W_E equals
+looking up T = E·W_E, which is cheaper for few rows. For many rows it is cheaper to look up the narrow rows of E and
+compute one product.
 """
 
 from itertools import pairwise
@@ -13,18 +14,18 @@ from models.network.activations import ZERO, Array
 from models.network.inference_steps import dense_step, float32
 from models.network.tabular_layers import Embedding, Periodic, Tabular, level_numbers
 
-FEW_ROWS = 16  # up to this many rows one product with a sparse matrix, or a lookup, is cheaper than several products
-MAX_BLOCK_DIAGONAL = 65_536  # numbers in a block-diagonal matrix, whose zeros are multiplied to save calls
+FEW_ROWS = 16  # up to this number of rows one sparse product, or a lookup, is cheaper than several products
+MAX_BLOCK_DIAGONAL = 65_536  # maximum size of a block-diagonal matrix: its zeros are multiplied, but one call is enough
 
 
 class EmbeddingLookup:
-    """The embedding tables of categories: columns of level numbers to columns of learned numbers."""
+    """The embedding tables of categories, which replace columns of level numbers by columns of learned numbers."""
 
     def __init__(self, layer: Tabular | Embedding) -> None:
         self.numbers = layer.numbers if isinstance(layer, Tabular) else 0
         self.exact = layer.tables if isinstance(layer, Tabular) else [layer.table]
         self.tables = [float32(table) for table in self.exact]
-        self.last = np.array([len(table) - 1 for table in self.tables], dtype=np.float32)  # the unknown level's number
+        self.last = np.array([len(table) - 1 for table in self.tables], dtype=np.float32)  # the unseen level's number
 
     def index(self, x: Array) -> npt.NDArray[np.intp]:
         return level_numbers(x[:, self.numbers :], self.last)
@@ -39,8 +40,8 @@ class EmbeddingLookup:
 class PeriodicFeatures:
     """A periodic layer: (rows, d) -> (rows, d + columns · embedding).
 
-    For few rows all columns are computed as one product, with block-diagonal matrices. These have one frequency more,
-    0: its cos(0) = 1 multiplies the bias, which is the last row of the matrix.
+    For few rows all columns are computed by one product with block-diagonal matrices. These contain an additional
+    frequency 0: its cos(0) = 1 multiplies the bias, which is the last row of the matrix.
     """
 
     def __init__(self, layer: Periodic) -> None:
@@ -75,9 +76,10 @@ class PeriodicFeatures:
 
 
 class InputBlock:
-    """Embedding tables and periodic features, either of which may be absent, and the dense layer after them.
+    """Embedding tables and periodic features, each of which may be absent, and the dense layer after them.
 
-    For few rows x_numbers·W + Σⱼ Tⱼ[indexⱼ], with b added to T₀; for many rows one layer after the other.
+    For few rows it computes x_numbers·W + Σⱼ Tⱼ[indexⱼ], with b added to T₀; for many rows it computes one layer after
+    the other.
     """
 
     def __init__(self, lookup: EmbeddingLookup | None, periodic: PeriodicFeatures | None, W: Array, b: Array) -> None:
@@ -91,7 +93,7 @@ class InputBlock:
         self.W_numbers = float32(np.delete(W, np.s_[ends[0] : ends[-1]], axis=0))
         products = [E @ W_E for E, W_E in zip(lookup.exact, parts, strict=True)]
         products[0] += b
-        self.products = float32(np.concatenate(products))  # all T, one below the other
+        self.products = float32(np.concatenate(products))  # all T, stacked vertically
         self.last = lookup.last
         self.starts = np.cumsum([0, *(len(E) for E in lookup.exact[:-1])])  # the first row of each T in `products`
         self.places = [(int(start), len(E) - 1) for start, E in zip(self.starts, lookup.exact, strict=True)]
@@ -110,7 +112,7 @@ class InputBlock:
         return y
 
     def _summed_products(self, levels: Array) -> Array:
-        """(rows, categories) -> (rows, units): the sum of the rows of T."""
+        """(rows, categories) -> (rows, units): the sum of the rows in T of a row's levels."""
         if len(levels) != 1:
             index = level_numbers(levels, self.last) + self.starts
             summed: Array = np.add.reduce(self.products.take(index, axis=0), axis=1)
@@ -123,6 +125,6 @@ class InputBlock:
 
 
 def block_diagonal(blocks: Array) -> Array:
-    """(n, inputs, units) -> (n * inputs, n * units), 0 outside of the blocks."""
+    """(n, inputs, units) -> (n * inputs, n * units), with zeros outside of the blocks."""
     n, inputs, units = blocks.shape
     return np.asarray(np.eye(n)[:, np.newaxis, :, np.newaxis] * blocks[:, :, np.newaxis]).reshape(n * inputs, n * units)

@@ -1,4 +1,4 @@
-"""The layers by the names that saved networks use, and the width of the input that a list of layers takes."""
+"""All layer classes by their names in saved networks, and the input width of a list of layers."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,8 +11,9 @@ from models.network.tabular_layers import Embedding, Periodic, Tabular
 LAYERS: dict[str, Callable[..., Layer]] = PLAIN_LAYERS | {Branches.kind: Branches.from_options}
 
 
-def inputs_of(layers: Sequence[Layer]) -> int:
-    """The number of input columns, from the first layer that has arrays; layers without arrays keep the width."""
+def input_width(layers: Sequence[Layer]) -> int:
+    """The number of input columns, from the first layer that has arrays; layers without arrays do not change the
+    width."""
     added = 0  # columns that a periodic layer appends
     for layer in layers:
         if isinstance(layer, Branches):

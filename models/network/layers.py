@@ -1,8 +1,9 @@
-"""Layers: each computes a batch from a batch, and passes a gradient back. The dense layer, activation and dropout.
+"""Layers: the base class, the dense layer, activation and dropout. A layer computes a batch from a batch, and passes a
+gradient back.
 
-`forward` keeps what `backward` needs. `backward` takes d_y = dL/dy, the gradient with respect to the layer's output. It
-writes dL/dparameter into `gradients` and returns d_x = dL/dx, which is the d_y of the layer before. That is all of
-backpropagation: the chain rule, one layer at a time, from the last to the first.
+`forward` stores the values that `backward` needs. The argument of `backward` is d_y = dL/dy, the gradient with respect
+to the layer's output. It writes dL/dparameter into `gradients` and returns d_x = dL/dx, which is the d_y of the
+previous layer. That is all of backpropagation: the chain rule, applied layer by layer from the last to the first.
 """
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
@@ -19,8 +20,8 @@ from models.network.initializers import Initializer, glorot
 
 
 class Layer:
-    """Arrays by name: `parameters` are learned, `gradients` are those of the parameters, `state` is not learned (e.g.
-    running means).
+    """A layer with arrays by name: `parameters` are learned, `gradients` are those of the parameters, and `state` is
+    not learned (e.g. running means).
 
     `kind` names the layer in saved networks.
     """
@@ -39,14 +40,14 @@ class Layer:
         raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments that are not arrays."""
+        """The arguments of the constructor that are not arrays."""
         return {}
 
 
 class Dense(Layer):
-    """y = x·W + b: every unit takes a weighted sum of all inputs. W (inputs, units), b (units,).
+    """y = x·W + b: every unit computes a weighted sum of all inputs. W (inputs, units), b (units,).
 
-    x is (batch, inputs), or (batch, members, inputs): members share the weights, like further rows.
+    x is (batch, inputs), or (batch, members, inputs): members share the weights, like additional rows.
     """
 
     kind = "dense"
@@ -93,7 +94,7 @@ class Dense(Layer):
 
 
 class Activation(Layer):
-    """y = f(x), one of the functions of `activations`, by name."""
+    """y = f(x), where f is the function of `activations` with this name."""
 
     kind = "activation"
 

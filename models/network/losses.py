@@ -1,7 +1,7 @@
-"""Losses: one number for the error of the outputs, and its gradient, where backpropagation starts.
+"""Losses: one number for the error of the outputs, and its gradient, with which backpropagation starts.
 
-Both cross-entropies take logits, the numbers before sigmoid or softmax. Computed from logits, the loss is exact where a
-probability rounds to 0 or 1, and the gradient is simply probability - target.
+The arguments of both cross-entropies are logits, the numbers before sigmoid or softmax. Computed from logits, the loss
+is exact even if a probability rounds to 0 or 1, and the gradient is simply probability - target.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Targets = npt.NDArray[Any]
 
 
 class Loss(Protocol):
-    """Called with outputs (batch, units), targets and a weight per row: the mean loss over rows, and dL/d_outputs.
+    """Computes the mean loss over rows and dL/d_outputs, from outputs (batch, units), targets and a weight per row.
 
     As in Keras, the weighted losses are summed and divided by the number of rows, not by the sum of the weights.
     """
@@ -38,11 +38,11 @@ class BinaryCrossEntropy:
 
     def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
         z = outputs
-        labels = _like(targets, z)
+        labels = _match_shape(targets, z)
         if labels.size and (labels.min() < 0 or labels.max() > 1):
             raise ValueError(f"targets: expected labels from 0 to 1, given {labels.min():g} to {labels.max():g}")
         y = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
-        # log(1 + eᶻ) - y·z, with the larger of 0 and z taken out of the logarithm
+        # log(1 + eᶻ) - y·z, with the larger of 0 and z moved out of the logarithm
         losses = np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))
         d_z = activations.Sigmoid().forward(z) - y  # the factor p·(1 - p) of the sigmoid cancels
         if self.class_weights is not None:
@@ -52,9 +52,9 @@ class BinaryCrossEntropy:
 
 @dataclass(frozen=True)
 class CategoricalCrossEntropy:
-    """-Σₖ qₖ·log pₖ with p = softmax(z): z (batch, classes), targets the number of the right class (batch,).
+    """-Σₖ qₖ·log pₖ with p = softmax(z): z (batch, classes); targets (batch,) are the numbers of the true classes.
 
-    q is 1 for the right class; label smoothing s distributes s of it over all classes.
+    q is 1 for the true class and 0 for the others; label smoothing distributes a share s of it over all classes.
     """
 
     label_smoothing: float = 0.0
@@ -76,39 +76,40 @@ class CategoricalCrossEntropy:
 
 @dataclass(frozen=True)
 class SquaredError:
-    """(ŷ - y)², the mean over a row's outputs: outputs and targets (batch, units), or (batch,) for one unit."""
+    """(ŷ - y)², as the mean over a row's outputs. Outputs and targets are (batch, units); targets of one unit may be
+    (batch,)."""
 
     def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
-        error = outputs - _like(targets, outputs)
+        error = outputs - _match_shape(targets, outputs)
         return _mean_over_rows(error * error, 2 * error, weights)
 
 
 @dataclass(frozen=True)
 class Huber:
-    """½·(ŷ - y)² for an error below delta, a straight line beyond, so the gradient of an outlier is at most delta."""
+    """½·(ŷ - y)² for an error up to delta, and linear beyond, so that the gradient of an outlier is at most delta."""
 
     delta: float = 1.0
 
     def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
-        error = outputs - _like(targets, outputs)
+        error = outputs - _match_shape(targets, outputs)
         bounded = np.clip(error, -self.delta, self.delta)  # this is the derivative
         return _mean_over_rows(bounded * (error - bounded / 2), bounded, weights)
 
 
 def _mean_over_rows(losses: Array, d_outputs: Array, weights: Array | None) -> tuple[float, Array]:
-    """Losses (batch, k) and their derivatives -> the mean, and the derivative of the mean."""
+    """The mean of losses (batch, k), and the derivative of the mean from those of the losses."""
     if weights is not None:
         column = np.asarray(weights, dtype=losses.dtype).reshape(len(losses), 1)
         losses, d_outputs = losses * column, d_outputs * column
     return float(losses.mean()), d_outputs / losses.size
 
 
-def _like(targets: Targets, outputs: Array) -> Array:
+def _match_shape(targets: Targets, outputs: Array) -> Array:
     y = np.asarray(targets, dtype=outputs.dtype)
     if y.ndim == 1 and outputs.shape[1] == 1:
         y = y[:, np.newaxis]
     if y.shape != outputs.shape:
-        raise ValueError(f"targets: expected shape {outputs.shape} as the outputs have, given {np.shape(targets)}")
+        raise ValueError(f"targets: expected the shape of the outputs, {outputs.shape}, given {np.shape(targets)}")
     return y
 
 

@@ -1,4 +1,4 @@
-"""A network: layers in order, trained on mini-batches by steps against the gradient of the loss."""
+"""A network: a sequence of layers, trained on mini-batches by steps against the gradient of the loss."""
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imported by training only
 
 
 class DivergenceError(ArithmeticError):
-    """Raised when the loss is no longer a finite number: training diverged and needs other settings."""
+    """The loss is no longer a finite number: training diverged and needs other settings."""
 
     def __init__(self, epoch: int, loss: float) -> None:
         super().__init__(
@@ -32,12 +32,12 @@ class DivergenceError(ArithmeticError):
         self.epoch, self.loss = epoch, loss
 
     def __reduce__(self) -> tuple[type[Self], tuple[int, float]]:
-        """How to pickle this error: by default, pickle would pass the message to `__init__`."""
+        """Pickle this error by its arguments; by default pickle would pass the message to `__init__`."""
         return type(self), (self.epoch, self.loss)
 
 
 class Network:
-    """Layers in order. Not safe for several threads: layers keep what `backward` needs (see `for_inference`)."""
+    """A sequence of layers. Not thread-safe, because layers store values for `backward` (see `for_inference`)."""
 
     def __init__(self, network_layers: Sequence[Layer]) -> None:
         self.layers = list(network_layers)
@@ -49,10 +49,11 @@ class Network:
 
     @property
     def inputs(self) -> int:
-        return layer_types.inputs_of(self.layers)
+        return layer_types.input_width(self.layers)
 
     def forward(self, x: npt.ArrayLike, training: bool = False, rng: np.random.Generator | None = None) -> Array:
-        """x (batch, inputs) -> (batch, outputs). `training` turns on dropout and the mean and variance of the batch."""
+        """x (batch, inputs) -> (batch, outputs). `training` enables dropout, and normalization by the mean and variance
+        of the batch."""
         h = self._matrix(x)
         for layer in self.layers:
             h = layer.forward(h, training, rng)
@@ -60,11 +61,12 @@ class Network:
         return h
 
     def backward(self, d_out: Array) -> Array:
-        """dL/d_outputs -> dL/dx of the last `forward`. Writes the gradients of all parameters into `gradients`."""
+        """Compute dL/dx of the last `forward` from dL/d_outputs. Writes the gradients of all parameters into
+        `gradients`."""
         if self._output_shape is None:
-            raise RuntimeError("backward goes back through the last forward, and there was none yet")
+            raise RuntimeError("backward needs a forward pass before it")
         if np.shape(d_out) != self._output_shape:
-            raise ValueError(f"d_out: expected shape {self._output_shape} as the outputs have, given {np.shape(d_out)}")
+            raise ValueError(f"d_out: expected the shape of the outputs, {self._output_shape}, given {np.shape(d_out)}")
         for layer in reversed(self.layers):
             d_out = layer.backward(d_out)
         return d_out
@@ -96,23 +98,23 @@ class Network:
     ) -> list[Epoch]:
         """Train and return a record of each epoch. `weights` are per row; class weights belong to the loss.
 
-        validation: rows and targets, or a function that returns the validation loss. With `keep_best` the weights of
-        the epoch with the lowest validation loss are restored in the end; with `patience` they are, too, and training
-        stops after that many epochs without a lower one. Raises DivergenceError when the loss is not finite. The
-        training loss of an ensemble is the mean of its members' losses; the validation loss is that of the members'
-        mean.
+        validation: rows and targets, or a function that returns the validation loss. With `keep_best` or `patience` the
+        weights of the epoch with the lowest validation loss are restored at the end. With `patience` training also
+        stops after that number of epochs without a lower validation loss. Raises DivergenceError if the loss is not
+        finite. The training loss of an ensemble is the mean of its members' losses; the validation loss is that of the
+        members' mean.
         """
         x, y = self._matrix(x), np.asarray(y)
         if len(x) != len(y) or len(x) == 0:
             raise ValueError(
-                f"expected as many targets as rows and at least one, given {len(x)} rows, {len(y)} targets"
+                f"expected the same number of rows and targets, at least one, given {len(x)} rows and {len(y)} targets"
             )
         if weights is not None and np.shape(weights) != (len(x),):
             raise ValueError(f"weights: expected shape ({len(x)},), one for each row, given {np.shape(weights)}")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more, given {batch_size}")
         if patience is not None and validation is None:
-            raise ValueError("patience needs validation data: the training loss does not tell when to stop")
+            raise ValueError("patience needs validation data: the training loss does not show when to stop")
         keep_best = (keep_best or patience is not None) and validation is not None
         history: list[Epoch] = []
         best = BestWeights(self)
@@ -167,11 +169,11 @@ class Network:
         return total / len(x)
 
     def for_inference(self) -> InferenceNetwork:
-        """A copy for prediction: folded, float32, safe for many threads."""
+        """A copy for predictions: folded, in float32 and thread-safe."""
         return InferenceNetwork(self.layers)
 
     def to_json(self) -> dict[str, Any]:
-        """The layers and the shapes of their arrays, readable by eye; with `weights()` all that `from_json` needs."""
+        """The layers and the shapes of their arrays, in readable form. `from_json` needs them and `weights()`."""
         return {"dtype": self.dtype.name, "layers": [_layer_to_json(layer) for layer in self.layers]}
 
     def weights(self) -> dict[str, Array]:
@@ -180,16 +182,17 @@ class Network:
 
     @classmethod
     def from_json(cls, spec: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
-        """The network of `to_json` and `weights`. Raises ValueError for an unknown layer or a wrong shape."""
+        """The network from the results of `to_json` and `weights`. Raises ValueError for an unknown layer or a wrong
+        shape."""
         return cls(
             [_layer_from_json(i, entry, arrays, np.dtype(spec["dtype"])) for i, entry in enumerate(spec["layers"])]
         )
 
-    def _by_name(self, of: Callable[[Layer], dict[str, Array]]) -> dict[str, Array]:
+    def _by_name(self, get_arrays: Callable[[Layer], dict[str, Array]]) -> dict[str, Array]:
         return {
             f"{i}.{layer.kind}.{name}": array
             for i, layer in enumerate(self.layers)
-            for name, array in of(layer).items()
+            for name, array in get_arrays(layer).items()
         }
 
     def _common_dtype(self) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""Normalization layers: mean 0 and variance 1 for each column over the batch, or for each row."""
+"""Normalization layers: they scale each column of a batch, or each row, to mean 0 and variance 1."""
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
 
@@ -12,11 +12,11 @@ from models.network.layers import Layer
 
 
 class BatchNormalization(Layer):
-    """Every column at mean 0 and variance 1, then multiplied by gamma plus beta, which are learned.
+    """Scales every column to mean 0 and variance 1, then multiplies it by gamma and adds beta, which are learned.
 
     In training, mean and variance are those of the batch, and the layer updates running means of both; outside of
     training it uses the running means.
-    Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167. Constants and the biased variance as in Keras.
+    Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167. The constants and the biased variance are those of Keras.
     """
 
     kind = "batch_normalization"
@@ -45,7 +45,7 @@ class BatchNormalization(Layer):
         self.training = training
         mean, variance = self.state["moving_mean"], self.state["moving_variance"]
         if training:
-            rows = x.reshape(-1, len(mean))  # members count as further rows
+            rows = x.reshape(-1, len(mean))  # members are treated as additional rows
             batch_mean, batch_variance = rows.mean(axis=0), rows.var(axis=0)  # (units,)
             mean += (1 - self.momentum) * (batch_mean - mean)
             variance += (1 - self.momentum) * (batch_variance - variance)
@@ -72,7 +72,8 @@ class BatchNormalization(Layer):
 
 
 class LayerNormalization(Layer):
-    """Every row at mean 0 and variance 1, then multiplied by gamma plus beta. https://arxiv.org/abs/1607.06450."""
+    """Scales every row to mean 0 and variance 1, then multiplies it by gamma and adds beta.
+    https://arxiv.org/abs/1607.06450."""
 
     kind = "layer_normalization"
 
@@ -106,7 +107,7 @@ class LayerNormalization(Layer):
 
 
 def check_width(layer: BatchNormalization | LayerNormalization, x: Array) -> None:
-    """Raises ValueError for a wrong width; broadcasting would accept some."""
+    """Raises ValueError for a wrong width, because broadcasting would accept some wrong widths."""
     units = len(layer.parameters["gamma"])
     if x.ndim < 2 or x.shape[-1] != units:
         raise ValueError(f"{layer.kind} layer: expected (batch, {units}), given {x.shape}")

@@ -9,7 +9,7 @@ import numpy as np
 from models.network.activations import Array
 
 Schedule = Callable[[int], float]
-"""The learning rate at an update; updates count from 0."""
+"""The learning rate of an update; updates are counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Linear up to `rate` over `warmup` updates, then half a cosine down to `end` at `updates`."""
+    """The rate increases linearly to `rate` over `warmup` updates, then decreases along half a cosine to `end` at
+    `updates`."""
 
     rate: float
     updates: int
@@ -38,7 +39,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Exponential:
-    """`rate · factor^(update / every)`; with `stairs` the exponent is a whole number, so the rate falls in steps."""
+    """`rate · factor^(update / every)`. With `stairs` the exponent is rounded down, so the rate decreases in steps."""
 
     rate: float
     factor: float
@@ -51,9 +52,9 @@ class Exponential:
 
 
 class Optimizer:
-    """Updates parameters in place, and keeps the moments of each parameter under its name.
+    """Updates parameters in place, and stores the moments of each parameter by its name.
 
-    `clip_norm` bounds the norm of the gradient of all parameters together; its direction is unchanged.
+    `clip_norm` limits the norm of the gradient of all parameters together; its direction is unchanged.
     """
 
     def __init__(self, learning_rate: float | Schedule, clip_norm: float | None = None) -> None:
@@ -85,7 +86,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """θ ← θ + v with v ← momentum · v - rate · g: a step downhill, plus a part of the last step."""
+    """θ ← θ + v with v ← momentum · v - rate · g: a step against the gradient, plus a part of the last step."""
 
     def __init__(
         self, learning_rate: float | Schedule = 0.01, momentum: float = 0.0, clip_norm: float | None = None
@@ -104,10 +105,11 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """θ ← θ - rate · m / (√v + ε), m and v running means of g and g²: a step of about `rate` for every parameter.
+    """θ ← θ - rate · m / (√v + ε), where m and v are running means of g and g²: a step of about `rate` for every
+    parameter.
 
     Both means start at zero and are too small by a factor 1 - βᵗ after t updates; the rate corrects that.
-    Kingma and Ba 2014, https://arxiv.org/abs/1412.6980, with ε where the end of their section 2 and Keras have it.
+    Kingma and Ba 2014, https://arxiv.org/abs/1412.6980, with ε as at the end of their section 2 and in Keras.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def _update(self, name: str, parameter: Array, gradient: Array, rate: float) -> None:
-        m, v, step = self._moments(name, parameter, 3)  # `step` is a buffer: no arrays are allocated here
+        m, v, step = self._moments(name, parameter, 3)  # `step` is a buffer, so no arrays are allocated here
         np.subtract(gradient, m, out=step)
         step *= 1 - self.beta_1
         m += step  # m ← β₁·m + (1 - β₁)·g
@@ -162,7 +164,7 @@ class AdamW(Adam):
 
 
 def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> float:
-    """Scale all gradients in place so that their global norm is at most `limit`. Returns the norm before."""
+    """Scale all gradients in place so that their global norm is at most `limit`. Returns the original norm."""
     norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
     if norm > limit:
         for gradient in gradients.values():

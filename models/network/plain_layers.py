@@ -1,4 +1,4 @@
-"""The layers that take one matrix and return one, by the names that saved networks use."""
+"""The layer classes that compute one matrix from one matrix, by their names in saved networks."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,8 @@
-"""A second output of a regression network: the logarithm of the scale of its error, linear in the last hidden layer.
+"""A second output of a regression network: the logarithm of its error's scale, a linear function of the last hidden
+layer.
 
-The head is an additional column of the last matrix, so the prediction itself does not change, and a row costs one more
-product of a few hundred numbers.
+The head is an additional column of the last matrix, so the prediction itself does not change, and each row costs one
+more product of a few hundred numbers.
 """
 
 import math
@@ -16,18 +17,18 @@ from models.network.activations import Array
 from models.network.ensemble_layers import MemberDense, MemberMean
 from models.network.layers import Dense, Layer
 
-MAX_LOG_SCALE = 10.0  # maximum of a scale relative to the target's; keeps exp finite
+MAX_LOG_SCALE = 10.0  # maximum log of a scale relative to the target's scale; keeps exp finite
 Limits = tuple[float, float]
 NO_LIMITS: Limits = (-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
 @dataclass(frozen=True)
 class ScaleHead:
-    """log scale = h·W + b with h (rows, units): the last hidden layer, for an ensemble those of all members side by
+    """log scale = h·W + b, where h (rows, units) is the last hidden layer; for an ensemble those of all members side by
     side.
 
-    limits: the smallest and the largest log scale of the rows that it was fitted to. The network's output may be beyond
-    them, but `scales` is not.
+    limits: the smallest and the largest log scale of the rows to which it was fitted. `scales` clips the network's
+    output to them.
     """
 
     W: npt.NDArray[np.float32]  # (units,)
@@ -36,7 +37,7 @@ class ScaleHead:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, npt.NDArray[np.float32]]) -> Self:
-        """Raises ValueError."""
+        """The scale head from stored arrays. Raises ValueError if they are damaged."""
         W, b = arrays["W"], arrays["b"]
         if W.ndim != 1 or b.shape != () or not (np.isfinite(W).all() and np.isfinite(b)):
             raise ValueError("the scale head is damaged")
@@ -50,29 +51,30 @@ class ScaleHead:
 
 
 def scales(log_scales: npt.NDArray[np.float32], limits: Limits) -> npt.NDArray[np.float64]:
-    """(rows,) -> exp of them within the limits."""
+    """The scales (rows,) from log scales, which are clipped to the limits."""
     return np.exp(np.clip(log_scales.astype(np.float64), *limits))
 
 
 def one_scale(log_scale: float, limits: Limits) -> float:
-    """The scale of one row: exp of its log scale within the limits."""
+    """The scale of one row from its log scale, which is clipped to the limits."""
     low, high = limits
     return math.exp(min(max(log_scale, low), high))
 
 
 def split_output_layer(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:
-    """The layers up to the last hidden one, and the output layer with the mean of an ensemble's members."""
+    """The layers up to the last hidden layer, and the output layer with the mean of an ensemble's members."""
     outputs = 2 if isinstance(layers[-1], MemberMean) else 1
     return list(layers[:-outputs]), list(layers[-outputs:])
 
 
 def add_scale_head(layers: Sequence[Layer], head: ScaleHead) -> list[Layer]:
-    """The same network with outputs (rows, 2): value and log scale. Raises ValueError if it has no such form."""
+    """The same network with outputs (rows, 2): value and log scale. Raises ValueError if the head does not belong to
+    it."""
     hidden, (last, *mean) = split_output_layer(layers)
     if isinstance(last, MemberDense) and mean and isinstance(mean[0], MemberMean) and mean[0].link == "linear":
         members, inputs, outputs = last.W.shape
         if outputs == 1 and head.W.size == members * inputs:
-            own = head.W.reshape(members, inputs, 1) * members  # the mean over members divides by their number
+            own = head.W.reshape(members, inputs, 1) * members  # because the mean divides by the number of members
             b = np.full((members, 1), head.b)
             widened: Layer = MemberDense(_with_column(last.W, own), _with_column(last.b, b))
             return [*hidden, widened, *mean]

@@ -1,4 +1,4 @@
-"""Layers for tables: fixed scaling, embeddings of categories, periodic features of numbers."""
+"""Layers for tables: fixed scaling, embeddings of categories and periodic features of numbers."""
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
 
@@ -13,7 +13,7 @@ from models.network.layers import Layer
 
 
 class Scale(Layer):
-    """y = (x - centre) · scale + shift with fixed numbers, each (units,): it brings inputs to the same scale."""
+    """y = (x - centre) · scale + shift with fixed numbers, each (units,). It brings all inputs to the same scale."""
 
     kind = "scale"
 
@@ -31,9 +31,10 @@ class Scale(Layer):
 
 
 class Embedding(Layer):
-    """A row of learned numbers for every level of a category: x (batch, 1) of level numbers -> (batch, units).
+    """Replaces each level of a category by a row of learned numbers: level numbers x (batch, 1) -> (batch, units).
 
-    The same as one-hot rows times the table, without the zeros. A number out of range counts as the last level.
+    The result is that of one-hot rows times the table, without multiplying zeros. A number out of range means the last
+    level.
     """
 
     kind = "embedding"
@@ -50,7 +51,7 @@ class Embedding(Layer):
         dtype: npt.DTypeLike = np.float32,
         deviation: float | None = None,
     ) -> Self:
-        """Initial weights are normal with that deviation or, as in Keras, uniform between -0.05 and 0.05."""
+        """A layer with initial weights: normal with this deviation or, as in Keras, uniform between -0.05 and 0.05."""
         shape = (levels, units)
         drawn = rng.uniform(-0.05, 0.05, shape) if deviation is None else rng.normal(0, deviation, shape)
         return cls(drawn.astype(dtype))
@@ -65,18 +66,18 @@ class Embedding(Layer):
         return np.take(self.table, self.index, axis=0)
 
     def backward(self, d_y: Array) -> Array:
-        # every row of the batch with a level used its row of the table: the gradient is the sum over those rows
+        # all rows of the batch with the same level used the same row of the table, whose gradient is the sum over them
         order = np.argsort(self.index, kind="stable")
         levels, starts = np.unique(self.index[order], return_index=True)
         d_table = self.gradients["table"]
         d_table.fill(0)
         if len(levels):
             d_table[levels] = np.add.reduceat(d_y[order], starts, axis=0)
-        return np.zeros_like(self.x)  # a level number is an index: there is no derivative with respect to it
+        return np.zeros_like(self.x)  # a level number is an index, so there is no derivative with respect to it
 
 
 class Take(Layer):
-    """Some columns of the input, in this order: (batch, d) -> (batch, columns)."""
+    """Selects columns of the input, in this order: (batch, d) -> (batch, columns)."""
 
     kind = "take"
 
@@ -100,7 +101,7 @@ class Take(Layer):
 
 
 class Tabular(Layer):
-    """The matrix of an `Architecture`: numbers pass unchanged, each category column goes through its embedding.
+    """The input layer of an `Architecture`: numbers are unchanged, and each category column is embedded.
 
     x (batch, numbers + categories) -> (batch, numbers + all units of all tables), in the order of the columns.
     """
@@ -122,7 +123,8 @@ class Tabular(Layer):
         dtype: npt.DTypeLike = np.float32,
         deviation: float | None = None,
     ) -> Self:
-        """Tables of shapes `categories`. The last row, for levels never seen in training, is zero and stays zero."""
+        """A layer with initial tables of shapes `categories`. The last row, for unseen levels, is zero and remains
+        zero."""
         tables = [Embedding.new(levels, units, rng, dtype, deviation).table for levels, units in categories]
         for table in tables:
             table[-1] = 0
@@ -148,7 +150,7 @@ class Tabular(Layer):
         for embedding in self.embeddings:
             stop = start + embedding.table.shape[1]
             embedding.backward(d_y[:, start:stop])
-            embedding.gradients["table"][-1] = 0  # the unseen level is not trained: it stays at zero
+            embedding.gradients["table"][-1] = 0  # the row of unseen levels is not trained
             start = stop
         return d_x
 
@@ -157,11 +159,11 @@ class Tabular(Layer):
 
 
 class Periodic(Layer):
-    """All columns unchanged, then periodic features of the first n columns: (batch, d) -> (batch, d + n·e).
+    """Appends periodic features of the first n columns to the unchanged columns: (batch, d) -> (batch, d + n·e).
 
-    Column n has h cosines cₙ = cos(2π·xₙ·wₙ + phaseₙ), and relu(cₙ·Vₙ + bₙ) are its e features. Weighted sums of x
-    alone are slow to learn what changes quickly with x; cosines of high frequency separate neighbouring values.
-    w and phase (n, h), V (n, h, e), b (n, e). Gorishniy et al. 2022, https://arxiv.org/abs/2203.05556.
+    Column n has h cosines cₙ = cos(2π·xₙ·wₙ + phaseₙ), and relu(cₙ·Vₙ + bₙ) are its e features. Weighted sums of x are
+    slow to learn functions that change quickly with x; cosines of high frequency separate neighbouring values. w and
+    phase (n, h), V (n, h, e), b (n, e). Gorishniy et al. 2022, https://arxiv.org/abs/2203.05556.
     """
 
     kind = "periodic"
@@ -182,7 +184,7 @@ class Periodic(Layer):
         rng: np.random.Generator,
         dtype: npt.DTypeLike = np.float32,
     ) -> Self:
-        """The frequencies of column n are normal with standard deviation scales[n], its resolution."""
+        """A layer with initial weights. The frequencies of column n are normal with standard deviation scales[n]."""
         n, h, e = len(scales), frequencies, embedding
         limit = h**-0.5
         return cls(
@@ -225,5 +227,6 @@ class Periodic(Layer):
 
 
 def level_numbers(x: Array, last: Array | int) -> npt.NDArray[np.intp]:
-    """Whole numbers held as floats, as indices. Whatever is not in 0 to `last`, NaN too, becomes `last`: unseen."""
+    """Convert whole numbers, stored as floats, to indices. Any number that is not in 0 to `last`, and NaN, becomes
+    `last`: unseen."""
     return np.where((x >= 0) & (x < last), x, last).astype(np.intp)

@@ -8,7 +8,7 @@ from random import random
 from typing import Any, NamedTuple
 
 from models.frame import Frame, Row
-from models.original_rows import MAX_SAMPLED_ROWS, original_rows, spaced
+from models.original_rows import MAX_SAMPLED_ROWS, original_rows, spaced_positions
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
@@ -68,7 +68,7 @@ class CaptureQueue:
     def put(self, served: ServedModel, rows: ValidatedRows, outputs: Outputs, request_id: str) -> None:
         """Queue some of the valid rows and their predictions."""
         if rows.original is None:
-            positions = spaced(len(rows.frame.numbers))
+            positions = spaced_positions(len(rows.frame.numbers))
             sampled: Sequence[Row] = rows_of_numbers(served.model.schema, rows.frame, positions)
         else:
             positions, sampled = rows.original.positions, [*rows.original.rows]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.capture_format import FEEDBACK, ID, time_of
+from models.capture_format import FEEDBACK, ID, captured_time
 from models.file_destination import FileDestination
 from service.capture.capture_database import FILE, CaptureDatabase
 
@@ -38,7 +38,7 @@ def erase(
 
 
 def captured_files(destination: FileDestination, folder: str) -> list[str]:
-    return [name for name in destination.names(folder) if time_of(name.rpartition("/")[2]) is not None]
+    return [name for name in destination.names(folder) if captured_time(name.rpartition("/")[2]) is not None]
 
 
 def erase_in_database(state: Path, where: Mapping[str, str], erased: ErasureCounts) -> None:

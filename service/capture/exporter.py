@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from models.capture_format import FEEDBACK as FEEDBACK_FOLDER
-from models.capture_format import file_name, time_of
+from models.capture_format import captured_time, file_name
 from models.file_destination import FileDestination
 from models.file_lock import lock_within
 from models.schema import FeatureSchema
@@ -114,7 +114,7 @@ class Exporter:
             return
         oldest = time.time() - self._days * DAY_S
         for name in [*self._destination.names(), *self._destination.names(FEEDBACK_FOLDER)]:
-            written = time_of(name.rpartition("/")[2])
+            written = captured_time(name.rpartition("/")[2])
             if written is not None and written < oldest:
                 self._destination.remove(name)
         self._expire_at = time.monotonic() + EXPIRE_S

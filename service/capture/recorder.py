@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.capture_format import FROM_REQUEST, PREFIX
-from models.frame import Row, picker
+from models.frame import Row, value_getter
 from models.tabular_model import TabularModel
 from service.capture.capture_database import CaptureDatabase, RowBatch, VersionKey
 from service.capture.capture_queue import CapturedRequest, CaptureQueue
@@ -131,7 +131,7 @@ class Recorder:
         ]
         key = (model.name, model.version, model.schema.to_json().encode())
         has_text = any(feature.kind in ("category", "date", "text") for feature in features)
-        return CapturePlan(key, [feature.name for feature in features], picker(features), has_text)
+        return CapturePlan(key, [feature.name for feature in features], value_getter(features), has_text)
 
     def prune(self) -> None:
         """Delete old rows once a minute, and the oldest ones if there are too many."""

@@ -94,10 +94,10 @@ def negotiate(headers: Mapping[bytes, bytes]) -> tuple[BodyFormat, BodyFormat]:
     """The formats of the body and of the response. Raises UnsupportedMediaType or NotAcceptable."""
     content_type, accept = headers.get(b"content-type", b""), headers.get(b"accept", b"")
     body = body_format(content_type)
-    if body.needs_pyarrow and not arrow_columns.installed():
+    if body.needs_pyarrow and not arrow_columns.is_pyarrow_installed():
         raise UnsupportedMediaType(f"content type {rendered(content_type)} {PYARROW_MISSING}")
     response = response_format(accept, body)
-    if response.needs_pyarrow and not arrow_columns.installed():
+    if response.needs_pyarrow and not arrow_columns.is_pyarrow_installed():
         raise NotAcceptable(f"response type {response.media_types[0].decode()} {PYARROW_MISSING}")
     return body, response
 

@@ -86,7 +86,7 @@ def common_block(body_format: BodyFormat, schema: FeatureSchema, content: bytes,
     if body_format.name == "arrow":
         return arrow_block.common_block(schema, content, max_rows)
     if body_format.name == "ndjson":
-        return number_blocks.common_lines(schema, content, max_rows)
+        return number_blocks.common_ndjson(schema, content, max_rows)
     if body_format.name == "csv" and body_format.encoding is None:
         return number_blocks.common_csv(schema, content, max_rows)
     return None

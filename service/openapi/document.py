@@ -52,7 +52,7 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
     try:
         return orjson.dumps(content)
     except TypeError:
-        return orjson.dumps(json_text.repaired(content))
+        return orjson.dumps(json_text.replace_surrogates(content))
 
 
 def schemas(models: Sequence[TabularModel], settings: Settings) -> dict[str, Schema]:

@@ -163,7 +163,7 @@ def with_vertex_bounds(spec: OutputSpec) -> OutputSpec:
 def write(writer: JsonWriter, outputs: Outputs) -> bytes:
     """The JSON response: a number for each row if the model has one value as output, else the native API's objects."""
     if writer.spec.common != "value":
-        return writer.plain(outputs)
+        return writer.write_plain(outputs)
     return b"%s%s]}" % (writer.head, writer.spec.tensors[0].json_array(outputs))
 
 

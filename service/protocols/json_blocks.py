@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from models import json_text
 from models.number_rows import MIN_BYTES
-from models.repeated_names import marked_if_repeated
+from models.repeated_names import mark_repeated_names
 from models.rows import (
     MAX_LISTED_ERRORS,
     ValidatedRows,
@@ -109,6 +109,6 @@ def parse_any_rows(text: bytes) -> list[Any] | None:
     if len(document) != 1:
         return None
     rows: list[Any] = document[0]
-    if (marked := marked_if_repeated(text, rows)) is not None:
+    if (marked := mark_repeated_names(text, rows)) is not None:
         rows = [repeated_field(each, row) for each, row in zip(marked[0], rows, strict=True)]
     return rows or None

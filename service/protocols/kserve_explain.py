@@ -45,8 +45,8 @@ class ExplainWriter:
     """Writes response bodies."""
 
     def __init__(self, model: TabularModel) -> None:
-        self._predictions = TFServingWriter(model, OutputSpec.of(model.schema))
-        self._explanations = ExplanationColumn.of(model.schema)
+        self._predictions = TFServingWriter(model, OutputSpec.from_schema(model.schema))
+        self._explanations = ExplanationColumn.from_schema(model.schema)
 
     def write(self, outputs: Outputs) -> bytes:
         """Write a response. outputs: predictions with explanations."""

@@ -3,7 +3,7 @@
 from codecs import BOM_UTF8
 from typing import Any
 
-from models.repeated_names import RepeatedName, marked_if_repeated
+from models.repeated_names import RepeatedName, mark_repeated_names
 from models.rows import MAX_LISTED_ERRORS, RowError, ValidatedRows, from_valid_rows, repeated_field, validate_rows
 from models.schema import FeatureSchema
 from models.text import did_you_mean, truncate
@@ -46,7 +46,7 @@ def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows:
 
 
 def marked_rows(rows: list[Any], marked: Any) -> list[Any]:
-    """The rows, with `UndecodableRow` for rows that have a column twice. marked: the result of `marked_if_repeated`."""
+    """The rows, with `UndecodableRow` for rows that have a column twice. marked: made by `mark_repeated_names`."""
     if not isinstance(marked, dict) or not isinstance(marked["rows"], list):
         return rows
     return [repeated_field(each, row) for each, row in zip(marked["rows"], rows, strict=True)]
@@ -55,7 +55,7 @@ def marked_rows(rows: list[Any], marked: Any) -> list[Any]:
 def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any], list[RowError]]:
     """The rows as JSON values, and the errors of the request itself."""
     document = parse_with_repeated_names(body)
-    marked = marked_if_repeated(body.removeprefix(BOM_UTF8), document)
+    marked = mark_repeated_names(body.removeprefix(BOM_UTF8), document)
     errors: list[RowError] = []
     if on_invalid not in ON_INVALID_OPTIONS:
         errors.append(

@@ -10,7 +10,7 @@ import orjson
 from models.columns import Array
 from models.feature import Feature
 from models.frame import Row
-from models.json_text import dumps, listed
+from models.json_text import dumps, error_entries
 from models.output_columns import DType, OutputSpec, OutputTensor
 from models.output_options import available_options, columns
 from models.outputs import Outputs
@@ -182,7 +182,7 @@ def response_parameters(validated: ValidatedRows, *, skip: bool) -> dict[str, An
     if validated.warnings:
         parameters["warnings"] = dumps(warnings_by_row(validated)).decode()
     if skip:
-        parameters["errors"] = dumps(listed(validated.errors)).decode()
+        parameters["errors"] = dumps(error_entries(validated.errors)).decode()
         parameters["errors_omitted"] = validated.omitted
     return parameters
 

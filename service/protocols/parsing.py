@@ -4,7 +4,7 @@ from codecs import BOM_UTF8
 from typing import Any
 
 from models import json_text
-from models.repeated_names import first_repeated, marked_if_repeated
+from models.repeated_names import first_repeated, mark_repeated_names
 from models.rows import MAX_LISTED_ERRORS, RowError
 from models.text import truncate
 from service.errors import BadJson, RequestNotValid
@@ -15,7 +15,7 @@ ON_INVALID_OPTIONS = ("fail", "skip")
 def parse_json(body: bytes, *, constants: bool = False) -> Any:
     """Like `parse_with_repeated_names`. Also raises RequestNotValid if a name occurs twice in an object."""
     document = parse_with_repeated_names(body, constants=constants)
-    if (name := first_repeated(marked_if_repeated(body.removeprefix(BOM_UTF8), document))) is not None:
+    if (name := first_repeated(mark_repeated_names(body.removeprefix(BOM_UTF8), document))) is not None:
         name = truncate(name)
         raise invalid_request(
             [error_entry("repeated_key", f"the key {name!r} occurs more than once in an object", name)]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.feature import Feature
-from models.json_text import dumps, escaped, numbers
+from models.json_text import dumps, numbers, template_json
 from models.output_columns import DType, OutputSpec
 from models.outputs import Outputs
 from models.rows import RowError
@@ -209,12 +209,12 @@ class TFServingWriter:
         spec = spec or model.output_spec
         self._tensors = spec.tensors
         self._value, self._probabilities = spec.by_name.get("value"), spec.by_name.get("probabilities")
-        pairs = (b"%s:%s" % (escaped(one.name), b"[%s]" if one.matrix else b"%s") for one in spec.tensors)
+        pairs = (b"%s:%s" % (template_json(one.name), b"[%s]" if one.matrix else b"%s") for one in spec.tensors)
         self._row = b"{%s}" % b",".join(pairs)
-        self._columns = b'{"outputs":{%s}}' % b",".join(escaped(one.name) + b":[%s]" for one in spec.tensors)
+        self._columns = b'{"outputs":{%s}}' % b",".join(template_json(one.name) + b":[%s]" for one in spec.tensors)
         label = spec.by_name.get("label")
         keys = map(class_key, label.categories if label else ())
-        self._scores = b"[%s]" % b",".join(b"[%s,%%s]" % escaped(key) for key in keys)
+        self._scores = b"[%s]" % b",".join(b"[%s,%%s]" % template_json(key) for key in keys)
         self._fast_rows = list[bytes]()
         if label and spec.common == "classes":
             self._fast_rows = [self._row % (text.replace(b"%", b"%%"), b"%s") for text in label.json_categories]

@@ -72,7 +72,7 @@ class PredictRoute(Route):
         outputs = self.plane.predict_fast(self.served, rows, request_id)
         if outputs is None:
             return None
-        written = self._writer.one_value(outputs) if isinstance(outputs, float) else self._writer.plain(outputs)
+        written = self._writer.write_value(outputs) if isinstance(outputs, float) else self._writer.write_plain(outputs)
         return written, len(rows)
 
     async def _handle_table(self, exchange: HttpExchange) -> Response | None:

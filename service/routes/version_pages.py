@@ -103,7 +103,7 @@ def serving_settings(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
     """The settings except aliases and traffic: the rollback's target, the rule of the canary, the shadow."""
     found: dict[str, Any] = {}
     try:
-        state = ServingFile(store.home(plane.settings.store)).read().model(entry.name)
+        state = ServingFile(store.serving_folder(plane.settings.store)).read().model(entry.name)
         if state.history and state.rolled_back is None:
             found["previous"] = str(state.history[-1])
     except ServingStateError:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Run a command with the browser and the packages that tests/browser needs: browser.sh COMMAND...
+# Run a command with the browser and the packages for tests/browser: browser.sh COMMAND...
 #
-# Packages are installed into build/browser from their lock. The browser is Debian's Chromium: in CI its package is installed
-# where it is missing; elsewhere nothing is installed system-wide, the script names the package and ends with 1.
+# Packages are installed into build/browser from their lock file. The browser is Debian's Chromium, which is installed in CI
+# if it is missing. Elsewhere nothing is installed system-wide: the script prints the name of the package and exits with 1.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lock=requirements/browser.lock

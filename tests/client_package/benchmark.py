@@ -112,7 +112,7 @@ def main() -> int:
             server = BenchServer(contender, models, home, *as_json(rows_of(models, model, 1)))
             try:
                 server.wait()
-                path = store.unpacked(models / model / "1").path / "features.json"
+                path = store.unpacked_version(models / model / "1").path / "features.json"
                 frame = random_frame(FeatureSchema.from_json(path.read_bytes()), arguments.rows)
                 lines += measure(server, model, frame, arguments.loop_rows, arguments.rounds)
             finally:

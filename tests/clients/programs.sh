@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Run a command with the programs and packages that tests/clients needs: programs.sh run COMMAND...
+# Run a command with the programs and packages for tests/clients: programs.sh run COMMAND...
 #
-# Packages are installed into build/clients from the locks. Missing programs come from Debian's packages in CI; elsewhere
-# nothing is installed system-wide: the script names them and ends with 1.
+# Packages are installed into build/clients from the lock files. In CI missing programs are installed from Debian packages.
+# Elsewhere nothing is installed system-wide: the script prints the names of the packages and exits with 1.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/clients
@@ -23,7 +23,7 @@ install_programs() {
     tests/install_debian_packages.sh "$build/apt.log" "${missing[@]}"
 }
 
-# Run a function if what a file holds has changed since it ran last.
+# Run a function if the content of a file has changed since its last run.
 when_changed() {
     stamp=$build/$(basename "$2").stamp
     if ! cmp -s "$2" "$stamp"; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stores of models, bulk scoring and capture at URLs, with a real server that speaks S3: check.sh [OPTION of pytest...]
+# Test model stores, bulk scoring and capture at URLs with a local S3 server: check.sh [PYTEST_OPTION...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 packages=build/store-check

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A container engine for the tests: engine.sh run COMMAND… | up FOLDER | down FOLDER
+# Provide a container engine for the tests: engine.sh run COMMAND… | up FOLDER | down FOLDER
 #
-# run  uses the engine that `docker info` finds. Where there is none, CI gets a throw-away one from Debian's packages for
-#      the time of COMMAND; on anyone else's machine nothing is installed: it says so and ends with 0.
-# up   such a throw-away engine that stays, for trying things; it prints what to export. down ends it and removes it.
+# run   use the engine that `docker info` finds. If there is none, CI starts a temporary engine from Debian packages for
+#       COMMAND. On other machines nothing is installed: the script reports that and exits with 0.
+# up    start such a temporary engine for experiments and print the variable to export. down stops and removes it.
 #
-# Afterwards the firewall's rules, IP forwarding and the network's bridges are as before; the packages stay.
+# Finally the firewall rules, IP forwarding and the network bridges are restored; the packages remain installed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 programs="dockerd docker iptables mmdebstrap docker-compose podman runc catatonit systemd-analyze"
@@ -50,11 +50,11 @@ down() {
     rm -rf "$state"
 }
 
-restore_network() { # docker leaves its chains, a closed FORWARD and its bridge behind, podman its bridge
+restore_network() { # docker leaves its chains, a closed FORWARD chain and its bridge behind; podman leaves its bridge
     for link in $(ls /sys/class/net | grep -E '^(docker0|br-|cni-podman|podman)' | grep -vxF -f "$state/links"); do
         ip link del "$link" 2>/dev/null || true
     done
-    for table in $(iptables-save | sed -n 's/^\*//p'); do # a table that was not there is in no dump to be restored
+    for table in $(iptables-save | sed -n 's/^\*//p'); do # a new table is not in the dump, so iptables-restore does not change it
         if grep -qx "\*$table" "$state/iptables"; then continue; fi
         iptables -t "$table" -F
         iptables -t "$table" -X

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The images that the project names, for a throw-away engine that may not reach a registry: what cannot be pulled is made
-# of Debian's packages under the same name. Only for tests: never run it on an engine that is used for anything else.
+# Provide the images that the project uses, for a temporary engine that may not reach a registry. An image that cannot be
+# pulled is built from Debian packages under the same name. Never run this on an engine that is used for anything else.
 set -euo pipefail
 log=$(mktemp)
 trap '[ $? = 0 ] || cat "$log" >&2; rm -f "$log"' EXIT
@@ -10,7 +10,7 @@ have() {
     docker image inspect "$1" >/dev/null 2>&1 || timeout 20 docker pull -q "$1" >/dev/null 2>&1
 }
 
-python_image() { # Debian's Python where the real one has its own, the builder's certificates and package index inside
+python_image() { # an image with Debian's Python at the usual place, and this machine's certificates and package index
     index=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || true)}
     [ -z "$index" ] || set -- -c "ENV PIP_INDEX_URL=$index UV_DEFAULT_INDEX=$index"
     certificates=/etc/ssl/certs/ca-certificates.crt
@@ -29,7 +29,7 @@ python_image() { # Debian's Python where the real one has its own, the builder's
             - "$python" >/dev/null
 }
 
-package_image() { # package_image NAME PACKAGE ENTRYPOINT CMD: a Debian package in the place of its maker's image
+package_image() { # package_image NAME PACKAGE ENTRYPOINT CMD: an image of a Debian package instead of the original image
     printf 'FROM %s\nRUN %s && install -d -o 65534 -g 65534 /prometheus\nENTRYPOINT %s\nCMD %s\n' \
         "$python" "apt-get update -q && apt-get install -qy --no-install-recommends $2" "$3" "$4" |
         DOCKER_BUILDKIT=0 docker build -q -t "$1" - >/dev/null 2>"$log"

@@ -62,7 +62,7 @@ def test_archive_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     code = RunsCode(tmp_path / "ran")
     objects = np.array([code], dtype=object)
     np.savez(tmp_path / "objects.npz", w=objects)
-    refused(tmp_path / "objects.npz", r"w.npy holds Python objects")
+    refused(tmp_path / "objects.npz", r"w.npy contains Python objects")
     refused(write_zip(tmp_path / "pickle.npz", {"w.npy": pickle.dumps(code)}), "is not an array")
     (tmp_path / "raw.npz").write_bytes(pickle.dumps(code))
     refused(tmp_path / "raw.npz", "not a valid ZIP file")
@@ -89,7 +89,7 @@ def test_archive_that_unpacks_to_too_many_bytes_is_refused(tmp_path: Path, monke
     monkeypatch.setattr(archives, "MAX_BYTES", 200)
     refused(tmp_path / "a.npz", "unpacks to more than 200 bytes")
     monkeypatch.setattr(archives, "MAX_MEMBERS", 1)
-    refused(tmp_path / "a.npz", "has 2 members, at most 1")
+    refused(tmp_path / "a.npz", "has 2 members; at most 1")
     monkeypatch.setattr(archives, "MAX_DIRECTORY_BYTES", 100)
     refused(tmp_path / "a.npz", "list of members that is too long")
 

@@ -13,7 +13,7 @@ from models.column_validation import validate_columns
 from models.columns import Column, ColumnRows
 from models.date_parsing import moment_text
 from models.feature import Feature, Ignored, TrainingRange
-from models.rows import check_each
+from models.rows import validate_each_value
 from models.schema import FeatureSchema
 from tests.models.income import assert_same
 
@@ -107,7 +107,7 @@ def tables(draw: st.DrawFn, names: Sequence[str] = tuple(NAMES)) -> tuple[dict[s
 
 def same_result(schema: FeatureSchema, columns: dict[str, Column], count: int, max_errors: int = 100) -> None:
     rows = [*ColumnRows(columns, count)]
-    by_rows = check_each(schema, rows, first_row=7, max_errors=max_errors)
+    by_rows = validate_each_value(schema, rows, first_row=7, max_errors=max_errors)
     assert_same(validate_columns(schema, columns, count, first_row=7, max_errors=max_errors), by_rows)
 
 

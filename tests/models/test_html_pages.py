@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 
 from models.card_page import card_page
-from models.html_page import colours, light_colours, page_of_one_file, style_sheet
+from models.html_page import colours, light_colours, single_file_page, style_sheet
 
 PNG = b"\x89PNG\r\n\x1a\n picture"
 CARD = r"""# houses
@@ -59,7 +59,7 @@ def test_page_of_a_card_has_all_parts_of_its_markdown() -> None:
 
 
 def test_a_page_of_one_file_loads_nothing() -> None:
-    page = page_of_one_file("<title>", "<p>content</p>")
+    page = single_file_page("<title>", "<p>content</p>")
     assert "<title>&lt;title&gt;</title>" in page
     assert "default-src 'none'" in page
     assert not re.findall(r"url\(|@import|https?:|<link|<script", page)

@@ -67,7 +67,7 @@ def test_saved_ensemble_loads_in_safe_mode_with_the_same_outputs(changes: Any, l
 @pytest.mark.parametrize("adapters", [False, True])
 def test_members_are_trained_by_one_compiled_function(adapters: bool) -> None:
     model = keras_nets.build(dataclasses.replace(ENSEMBLE, adapters=adapters))
-    members = keras_nets.members_of(model)
+    members = keras_nets.member_model(model)
     x = np.ones((6, 5), np.float32)
     assert members(x).shape == (6, 3, 3)
     before, kernels = np.array(model(x)), [np.array(weights) for weights in model.get_weights()]
@@ -79,7 +79,7 @@ def test_members_are_trained_by_one_compiled_function(adapters: bool) -> None:
 
 def test_training_model_of_a_network_without_members_is_itself() -> None:
     model = keras_nets.build(Architecture(2))
-    assert keras_nets.members_of(model) is model
+    assert keras_nets.member_model(model) is model
 
 
 def test_zero_unseen_sets_the_unseen_level_to_zero() -> None:

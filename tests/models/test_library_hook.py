@@ -4,7 +4,14 @@ from importlib.metadata import version
 
 import pytest
 
-from models.library_hook import LibraryHook, LibraryHookMissing, check_all, has_parameters, is_equal, refers_to
+from models.library_hook import (
+    LibraryHook,
+    LibraryHookMissing,
+    check_all,
+    equality_problem,
+    parameter_problem,
+    reference_problem,
+)
 
 
 class Library:
@@ -20,20 +27,20 @@ HOLDS = LibraryHook("a name", "numpy", "Nothing works.", lambda: None)
 
 
 def test_names_are_found_in_a_function_and_its_inner_functions() -> None:
-    assert refers_to(Library.__init__, "path", "later", "center", "limit") is None
-    assert refers_to(Library.anything, "--option", "options") is None
-    assert refers_to(Library.__init__, "path", "write") == "Library.__init__ no longer refers to write"
+    assert reference_problem(Library.__init__, "path", "later", "center", "limit") is None
+    assert reference_problem(Library.anything, "--option", "options") is None
+    assert reference_problem(Library.__init__, "path", "write") == "Library.__init__ no longer refers to write"
 
 
 def test_arguments_are_found_by_name() -> None:
-    assert has_parameters(Library, "path", "limit") is None
-    assert has_parameters(Library.anything, "whatever") is None
-    assert has_parameters(Library, "path", "size") == "Library no longer takes size"
+    assert parameter_problem(Library, "path", "limit") is None
+    assert parameter_problem(Library.anything, "whatever") is None
+    assert parameter_problem(Library, "path", "size") == "Library no longer accepts size"
 
 
 def test_unexpected_value_is_reported() -> None:
-    assert is_equal("the name", "a", "a") is None
-    assert is_equal("the name", "b", "a") == "the name is 'b', expected 'a'"
+    assert equality_problem("the name", "a", "a") is None
+    assert equality_problem("the name", "b", "a") == "the name is 'b', expected 'a'"
 
 
 def test_exception_in_a_check_is_a_problem() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from models.feature import Feature
 from models.frame import FloatMatrix
-from models.number_rows import NumberRows, Separator, reads
+from models.number_rows import NumberRows, Separator, can_read_rows
 from models.schema import FeatureSchema
 
 NAMES = ("MedInc", "b", "a long name of a column of 34 bytes", "größe", "e", "x1", "Latitude", "nine char")
@@ -181,8 +181,8 @@ def test_limits_of_columns_are_checked() -> None:
 
 
 def test_only_columns_of_required_numbers_are_read() -> None:
-    assert reads(features())
-    assert not reads([*features(), Feature(name="c", kind="number", nullable=True)])
-    assert not reads([*features(), Feature(name="c", kind="boolean", nullable=False)])
+    assert can_read_rows(features())
+    assert not can_read_rows([*features(), Feature(name="c", kind="number", nullable=True)])
+    assert not can_read_rows([*features(), Feature(name="c", kind="boolean", nullable=False)])
     for character in '":,{}\\\0':
-        assert not reads(features((f"a{character}b",)))
+        assert not can_read_rows(features((f"a{character}b",)))

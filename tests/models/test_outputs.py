@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from models.fast.json_entries import entries_of
+from models.fast.json_entries import fastest_entries
 from models.feature import Feature
 from models.output_columns import OutputColumn, OutputSpec, OutputTensor, type_of_labels
 from models.outputs import NO_EXTRAS, NO_OUTPUTS, Outputs
@@ -66,7 +66,7 @@ def test_labels_have_their_common_type(labels: list[object], dtype: str) -> None
 
 
 def test_output_spec_has_the_columns_of_each_task() -> None:
-    value, classes = OutputSpec.of(REGRESSION), OutputSpec.of(BINARY)
+    value, classes = OutputSpec.from_schema(REGRESSION), OutputSpec.from_schema(BINARY)
     assert (value.common, value.column_names) == ("value", ["value"])
     assert (classes.common, [*classes.by_name]) == ("classes", ["label", "probabilities"])
     assert classes.column_names == ["label", "probability_<=50K", "probability_100 %, s"]
@@ -75,7 +75,7 @@ def test_output_spec_has_the_columns_of_each_task() -> None:
 
 
 def test_object_of_several_tensors_has_one_key() -> None:
-    spec = OutputSpec.of(REGRESSION).with_columns(INTERVAL)
+    spec = OutputSpec.from_schema(REGRESSION).with_columns(INTERVAL)
     [entry] = spec.json_entries(Outputs(np.array([[2.5]])))
     assert json.loads(entry) == {"value": 2.5, "interval": {"level": 0.9, "low": 1.5, "high": 3.5}}
     assert spec.column_names == ["value", "interval_low", "interval_high"]
@@ -84,14 +84,14 @@ def test_object_of_several_tensors_has_one_key() -> None:
 @pytest.mark.parametrize("schema", [REGRESSION, BINARY])
 def test_zero_rows_have_no_entries(schema: FeatureSchema) -> None:
     extra = OutputColumn.mapping("parts", "int64", lambda outputs: outputs.extras["parts"], "abc", "abc")
-    spec = OutputSpec.of(schema).with_columns(extra)
+    spec = OutputSpec.from_schema(schema).with_columns(extra)
     assert spec.json_entries(NO_OUTPUTS) == []
     assert [tensor.array(NO_OUTPUTS).shape for tensor in spec.tensors][-1] == (0, 3)
     assert {tensor.json_array(NO_OUTPUTS) for tensor in spec.tensors} == {b""}
 
 
 def test_outputs_with_equal_names_are_refused() -> None:
-    spec = OutputSpec.of(BINARY)
+    spec = OutputSpec.from_schema(BINARY)
     twice = OutputColumn.scalar("label", "float64", lambda outputs: outputs.primary[:, 0])
     column = OutputColumn.mapping("more", "float64", lambda outputs: outputs.primary, ["a"], ["probability_<=50K"])
     for extra in (twice, column):
@@ -110,9 +110,9 @@ def test_text_output_requires_categories_and_a_matrix_has_no_categories() -> Non
 @pytest.mark.parametrize("schema", [REGRESSION, BINARY])
 def test_lines_are_the_texts_of_the_rows_with_their_ends(schema: FeatureSchema, rows: int) -> None:
     found = Outputs(np.random.default_rng(0).random((rows, len(schema.classes or "1"))))
-    spec = OutputSpec.of(schema)
+    spec = OutputSpec.from_schema(schema)
     for tensor in spec.tensors:
         texts = tensor.texts(found, tensor.json_categories)
         assert tensor.lines(found, tensor.json_categories, b",,\n") == b"".join(text + b",,\n" for text in texts)
-    entries = entries_of(spec)
+    entries = fastest_entries(spec)
     assert entries.joined(found, b"\n") == b"\n".join(entries(found)) == b"\n".join(spec.json_entries(found))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models import repeated_names
 from models.feature import Feature, TrainingRange
 from models.formats.ndjson_decoder import LineBlock
-from models.repeated_names import marked_if_repeated, may_repeat, parse_marked
+from models.repeated_names import mark_repeated_names, may_repeat, parse_marked
 from models.schema import FeatureSchema
 from service.protocols import native
 
@@ -42,7 +42,7 @@ def repeating(value: Any) -> bool:
 @given(VALUES, st.sampled_from([":", " :", ": ", "\n:\t"]))
 def test_repeated_name_is_found_in_any_object_of_a_text(value: Any, colon: str) -> None:
     text = written(value, colon).encode()
-    assert (marked_if_repeated(text, json.loads(text)) is not None) == repeating(value)
+    assert (mark_repeated_names(text, json.loads(text)) is not None) == repeating(value)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_counting_names_and_colons_decides_most_texts(text: bytes, names: int, e
     assert may_repeat(text, names) == expected
     padding = b" " * repeated_names.LONG_BYTES  # the colons of long texts are counted by other code
     assert may_repeat(text + padding, names) == expected
-    assert (marked_if_repeated(text, json.loads(text)) is not None) == (text.count(b'"a"') > 1)
+    assert (mark_repeated_names(text, json.loads(text)) is not None) == (text.count(b'"a"') > 1)
 
 
 def test_objects_with_repeated_names_are_marked() -> None:

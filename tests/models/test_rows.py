@@ -12,8 +12,8 @@ from models.rows import (
     RowError,
     UndecodableRow,
     ValidatedRows,
-    check_each,
     concatenate,
+    validate_each_value,
     validate_rows,
 )
 from tests.models.income import GOOD, ROWS, SCHEMA, assert_same
@@ -23,7 +23,7 @@ def codes(**values: Any) -> list[tuple[str | None, str]]:
     """The errors of a valid row with these values added."""
     row = GOOD | {name.replace("_", " "): value for name, value in values.items()}
     validated = validate_rows(SCHEMA, [row])
-    assert validated.errors == check_each(SCHEMA, [row]).errors or not validated.errors
+    assert validated.errors == validate_each_value(SCHEMA, [row]).errors or not validated.errors
     return [(error.field, error.code) for error in validated.errors]
 
 
@@ -157,7 +157,7 @@ def test_concatenated_blocks_equal_rows_validated_together(rows: list[Any], size
 @settings(max_examples=300, deadline=None)
 @given(ROWS)
 def test_rows_have_the_same_result_whether_compiled_validators_recognise_them_or_not(rows: list[Any]) -> None:
-    assert_same(validate_rows(SCHEMA, rows), check_each(SCHEMA, rows))
+    assert_same(validate_rows(SCHEMA, rows), validate_each_value(SCHEMA, rows))
 
 
 @settings(max_examples=300, deadline=None)

@@ -28,7 +28,7 @@ def test_schema_json_has_integers_without_a_point_and_one_feature_per_line() -> 
     ("edit", "message"),
     [
         ({"format": 3}, "format"),
-        ({"target_cells": {"decimal": ","}}, "since format 2"),
+        ({"target_cells": {"decimal": ","}}, "needs format 2"),
         ({"format": 2, "target_cells": {"decimal": ",", "thousands": ","}}, "both the decimal mark and the thousands"),
         ({"task": "guess"}, "task"),
         ({"name": "Income"}, "name"),

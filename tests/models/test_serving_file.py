@@ -236,8 +236,8 @@ def altered(lines: list[bytes], number: int, **values: Any) -> list[bytes]:
         (lambda lines: altered(lines, 1, generation=[]), ALTERED),
         (lambda lines: lines[1:], "line 1 does not continue the line before: lines before it were removed"),
         (lambda lines: [lines[0], lines[2]], "line 2 does not continue"),
-        (lambda lines: lines[:2], "serving.json has generation 3, the last change of the audit 2"),
-        (lambda lines: [], "serving.json has generation 3, the last change of the audit 0"),
+        (lambda lines: lines[:2], "serving.json has generation 3, but the last audit entry has generation 2"),
+        (lambda lines: [], "serving.json has generation 3, but the last audit entry has generation 0"),
         (lambda lines: [*lines[:2], b"{}"], "line 3 is not an entry"),
     ],
 )

@@ -103,7 +103,7 @@ def test_promotion_and_rollback() -> None:
     assert changes.rollback(model) == model, "a repeated request does not go back further"
     model = changes.promote(model, 4, by_person=False)
     assert (model.history, model.rolled_back, model.chosen_by_person) == ((1, 2), None, True)
-    with pytest.raises(ChangeRefused, match="no champion before"):
+    with pytest.raises(ChangeRefused, match="no previous champion"):
         changes.rollback(ModelState(champion=3))
 
 

@@ -26,7 +26,7 @@ FACTOR, STEP = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
 
 def score(bits: int = BITS) -> TextScore:
     rng = np.random.default_rng(0)
-    return TextScore.of(0.25, rng.normal(size=1 << bits), rng.uniform(1, 4, 1 << bits))
+    return TextScore.from_arrays(0.25, rng.normal(size=1 << bits), rng.uniform(1, 4, 1 << bits))
 
 
 def by_hand(words: list[str], bits: int) -> list[int]:
@@ -151,5 +151,5 @@ def test_equal_text_scores_stay_equal_after_use() -> None:
     FrameTranslation(*known)
     assert known[0] == known[1]
     assert hash(score()) == hash(score())
-    assert score() != TextScore.of(0.5, np.ones(1 << BITS), np.ones(1 << BITS))
+    assert score() != TextScore.from_arrays(0.5, np.ones(1 << BITS), np.ones(1 << BITS))
     assert score() != "score"

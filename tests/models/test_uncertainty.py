@@ -43,7 +43,7 @@ def test_large_groups_have_separate_scores_and_others_the_common_ones() -> None:
     scores = rng.exponential(np.where(groups == 1, 5.0, 1.0))
     fitted = fit(scores, groups, "category", "region")
     assert sorted(fitted.groups) == [0, 1]  # 2 is too small, -1 is an unseen level
-    narrow, wide, *others = fitted.at(0.9).of([0, 1, 2, -1, 77])
+    narrow, wide, *others = fitted.quantiles_at(0.9).for_groups([0, 1, 2, -1, 77])
     assert wide > 4 * narrow
     assert others == [fitted.everyone.quantile(0.9)] * 3
     again = Uncertainty.from_json(fitted.to_json())

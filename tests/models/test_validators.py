@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.feature import UNSEEN, Feature
-from models.rows import check_each, from_valid_rows
+from models.rows import from_valid_rows, validate_each_value
 from models.schema import FeatureSchema
 from tests.models.income import GOOD, ROWS, SCHEMA, VALUES, assert_same
 
@@ -68,7 +68,7 @@ def test_recognised_rows_are_valid_in_every_format(rows: list[Any]) -> None:
     assert (recognised["body"] is None) == (recognised["block"] is None) == (recognised["lines"] is None)
     if recognised["body"] is not None:
         assert recognised["values"] is not None
-    expected = check_each(SCHEMA, rows)
+    expected = validate_each_value(SCHEMA, rows)
     for valid in recognised.values():
         if valid is not None:
             assert_same(from_valid_rows(SCHEMA, valid), expected)
@@ -105,4 +105,4 @@ def test_rows_of_only_numbers_use_a_faster_validator_with_the_same_result(rows: 
     free, limited = numbers_schema(), numbers_schema(minimum=-1e308)
     for schema in (free, limited):
         if (valid := schema.validators.parse_body(of_body(*rows))) is not None:
-            assert_same(from_valid_rows(schema, valid), check_each(schema, rows))
+            assert_same(from_valid_rows(schema, valid), validate_each_value(schema, rows))

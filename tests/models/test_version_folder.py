@@ -48,13 +48,13 @@ def test_reader_does_not_block_on_a_pipe_or_a_device(stored: StoredVersion, name
 def test_large_files_of_a_version_are_refused(stored: StoredVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     with (stored.path / "card.md").open("ab") as file:
         file.truncate(300 * 1024**2)  # a sparse file takes no space
-    refused(stored, "its file card.md has 314572800 bytes, at most 268435456 are read")
+    refused(stored, "its file card.md has 314572800 bytes; at most 268435456 are read")
     with (stored.path / "weights.npz").open("ab") as file:
         file.truncate(3 * 1024**3)
     (stored.path / "card.md").unlink()
-    refused(stored, "its file weights.npz has 3221225472 bytes, at most 2147483648 are read")
+    refused(stored, "its file weights.npz has 3221225472 bytes; at most 2147483648 are read")
     monkeypatch.setattr(version_folder, "MAX_FILES", 5)
-    refused(stored, r"it has \d+ files, at most 5 are read")
+    refused(stored, r"it has \d+ files; at most 5 are read")
 
 
 def test_reader_of_unchecked_files_does_not_block_on_a_pipe(stored: StoredVersion) -> None:

@@ -145,11 +145,11 @@ def test_two_serving_files_of_a_store_are_refused(versions: VersionStore, bentom
     versions.promote(versions.find("homes", 2), by_person=True)
     shutil.copy(home / SERVING_FILE, bentoml_store / SERVING_FILE)
     for one in (VersionStore(), VersionStore(home), VersionStore(bentoml_store)):
-        with pytest.raises(ServingStateError, match="both say which versions are served"):
+        with pytest.raises(ServingStateError, match="both specify which versions are served"):
             one.promote(one.find("homes", 3), by_person=True)
 
 
 def test_folder_outside_of_a_bentoml_home_has_its_own_serving_file(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
-    assert store.home(tmp_path / "models") == tmp_path / "models"
-    assert store.home(tmp_path) == tmp_path
+    assert store.serving_folder(tmp_path / "models") == tmp_path / "models"
+    assert store.serving_folder(tmp_path) == tmp_path

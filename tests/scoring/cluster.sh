@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Score, and train, on real engines on this machine, each in the environment of its lock file: cluster.sh [ENGINE...]
+# Score and train on local cluster engines, each in the environment of its lock file: cluster.sh [ENGINE...]
 #
-# Spark needs Java: in CI it comes from Debian's package; elsewhere nothing is installed system-wide.
+# Spark needs Java. In CI it is installed from a Debian package; elsewhere nothing is installed system-wide.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 mkdir -p build/cluster
@@ -24,7 +24,7 @@ for engine in "$@"; do
     fi
     "$home/bin/python" -m tests.scoring.on_cluster "$engine"
     [ "$engine" = ray ] || continue
-    # Training needs the packages of .venv, and Ray.
+    # Training needs the packages of .venv and Ray.
     packages=build/cluster/training-ray
     if ! cmp -s requirements/training-ray.lock "$packages/installed.lock"; then
         rm -rf "$packages"

@@ -30,7 +30,7 @@ def test_an_engine_that_is_not_installed_is_named(
 
 def test_archive_of_a_version_can_be_loaded() -> None:
     stored = StoredVersion("stars", 2, STORE / "stars" / "2")
-    archive = VersionArchive.of(stored)
+    archive = VersionArchive.from_version(stored)
     with archive.unpacked() as folder:
         scorer = BatchScorer.load(folder)
         assert manifest.files_digest(folder) == manifest.files_digest(stored.path)

@@ -259,7 +259,7 @@ def test_unreadable_part_fails_alone_and_is_scored_by_a_restart(
         ("a.csv", b"id,a,b,c,d,e\n1,2\n", "the column 'f' is missing"),
         ("a.csv", b"id,a,b,c,d,e,f,gg\n", "the model has no column 'gg'"),
         ("a.csv", b"a,b,c,d,e,f\n", "the column 'id', which is to be kept, is missing"),
-        ("a.csv", b"id,a,a,b,c,d,e,f\n", "names 'a' twice"),
+        ("a.csv", b"id,a,a,b,c,d,e,f\n", "contains 'a' twice"),
         ("a.xlsx", b"", "unknown format"),
         ("a.parquet.gz", b"", "unknown format"),
     ],
@@ -279,7 +279,7 @@ def test_inputs_that_cannot_be_scored_are_refused_before_anything_is_written(
         (["--interval", ".9"], "without uncertainty"),
         (["--interval", "x"], "is not a level"),
         (["--explain"], "without a background"),
-        (["--keep", "value"], "the output has a column of this name"),
+        (["--keep", "value"], "the output has a column with this name"),
     ],
 )
 def test_options_that_the_model_does_not_support_are_refused(

@@ -439,7 +439,7 @@ def test_an_internal_error_is_a_500_without_details(
     def broken(*arguments: Any) -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr("models.formats.json_encoder.JsonWriter.plain", broken)
+    monkeypatch.setattr("models.formats.json_encoder.JsonWriter.write_plain", broken)
     reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", json.dumps({"rows": [home_row]}).encode()))
     assert reply.status == 500
     assert b"secret" not in reply.content

@@ -363,7 +363,7 @@ def test_unsupported_requests_are_named(
 
 @pytest.mark.parametrize("form", ["arrow", "parquet"])
 def test_without_pyarrow_the_extra_is_named(post: Post, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr("models.formats.arrow_columns.installed", lambda: False)
+    monkeypatch.setattr("models.formats.arrow_columns.is_pyarrow_installed", lambda: False)
     reply = post("homes", form, b"")
     assert reply.status == 415
     assert "tabserve[arrow]" in reply.body["detail"]
@@ -480,7 +480,7 @@ def test_compressed_buffers_and_rows_without_bytes_are_refused(post: Post) -> No
     with pa.ipc.new_stream(empty, table.schema) as writer:
         writer.write_table(table)
     reply = post("homes", "arrow", empty.getvalue().to_pybytes())
-    assert (reply.status, "cannot hold" in reply.body["detail"]) == (400, True)
+    assert (reply.status, "cannot contain" in reply.body["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize("form", ["arrow", "parquet"])

@@ -20,7 +20,7 @@ from models.option_parsing import parse_output_options
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from scoring.batch_scorer import BLOCK_ROWS, BatchScorer
-from scoring.input_list import input_file
+from scoring.input_list import make_input_file
 from scoring.input_probe import probe
 from scoring.scoring_options import ScoringOptions
 from scoring.scoring_unit import plan
@@ -80,7 +80,7 @@ def trusted(
 def scored(path: Path, model: TabularModel, options: ScoringOptions = ScoringOptions()) -> pa.Table:  # noqa: B008
     """The output of bulk scoring for a file."""
     scorer = BatchScorer(model, options)
-    found = input_file(str(path))
+    found = make_input_file(str(path))
     failures: list[tuple[str, str]] = []
     units = [*plan([probe(found, scorer)], scorer.schema, {}, lambda *failed: failures.append(failed))]
     assert not failures

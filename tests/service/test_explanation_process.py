@@ -109,7 +109,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def expected(model: ExtendedModel, frame: Frame) -> Outputs:
-    return model.explain(frame).added_to(model.model.predict(frame))
+    return model.explain(frame).add_to(model.model.predict(frame))
 
 
 def assert_equal(found: Outputs, other: Outputs) -> None:

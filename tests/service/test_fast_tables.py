@@ -14,7 +14,7 @@ from models import column_validation
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.fast import arrow_block
-from models.formats.record_batches import RecordBatchWriter, message_of
+from models.formats.record_batches import RecordBatchWriter, to_message
 from models.frame import Frame
 from models.network.layers import Dense
 from models.network.network import Network
@@ -56,7 +56,7 @@ def test_values_are_written_as_pyarrow_writes_them(numbers: TabularModel, rows: 
     accepted = ValidatedRows(Frame(np.zeros((rows, 3)), np.zeros((rows, 0), np.int64)), rows)
     for answers in (values, -values):
         outputs = Outputs(answers)
-        assert table.message(accepted, outputs, 0) == message_of(table.batch(accepted, outputs, 0))
+        assert table.message(accepted, outputs, 0) == to_message(table.batch(accepted, outputs, 0))
 
 
 def test_answers_are_the_same_on_both_paths(
@@ -72,7 +72,7 @@ def test_answers_are_the_same_on_both_paths(
     bodies = [body_of(columns_of(5)), body_of({**columns_of(3), "a": pa.array([1.0, 50.0, float("nan")])})]
     found = [ask(body) for body in bodies]
     monkeypatch.setattr(arrow_block, "common_block", lambda *_: None)
-    monkeypatch.setattr(RecordBatchWriter, "message", lambda self, *arrays: message_of(self.batch(*arrays)))
+    monkeypatch.setattr(RecordBatchWriter, "message", lambda self, *arrays: to_message(self.batch(*arrays)))
     assert found == [ask(body) for body in bodies]
     assert [bool(text) for text in found[1]["error"].to_pylist()] == [False, False, True]
 

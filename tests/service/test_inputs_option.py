@@ -163,7 +163,7 @@ def test_narrow_cells_count_as_much_as_they_take_when_written() -> None:
     """A null takes no byte of an array, and true and false take a bit."""
     columns = {"nothing": pa.nulls(1000), "flag": pa.array([True] * 1000), "small": pa.array([1] * 1000, pa.int8())}
     columns["level"] = pa.array([""] * 1000).dictionary_encode()
-    [(_, size)] = arrow_columns.written_parts(pa.record_batch(columns))
+    [(_, size)] = arrow_columns.split_batch(pa.record_batch(columns))
     assert size == len(columns) * 1000 * arrow_columns.CELL_BYTES
 
 
@@ -171,7 +171,7 @@ def test_a_part_of_an_array_of_views_counts_its_own_texts(monkeypatch: pytest.Mo
     """A slice of such an array refers to the texts of all rows."""
     monkeypatch.setattr(arrow_columns, "BLOCK_BYTES", 50_000)
     batch = pa.record_batch({"id": pa.array(["x" * 1000] * ROWS, pa.string_view())})
-    parts = [*arrow_columns.written_parts(batch)]
+    parts = [*arrow_columns.split_batch(batch)]
     assert sum(part.num_rows for part, _ in parts) == ROWS
     assert sum(size for _, size in parts) == pytest.approx(1000 * ROWS, rel=0.05)
 
@@ -204,7 +204,7 @@ def test_a_file_of_too_many_columns_is_refused(post: Post, homes: pa.Table, monk
     assert post(homes, "inputs=true").status == 200
     refused = post(homes.append_column("other", pa.nulls(ROWS)), "inputs=true&on_invalid=skip")
     assert refused.status == 400
-    assert f"it has {columns + 1} columns, inputs=true writes at most {columns}".encode() in refused.content
+    assert f"it has {columns + 1} columns; inputs=true writes at most {columns}".encode() in refused.content
 
 
 def test_the_cells_of_few_rows_are_written_in_a_thread(

@@ -84,7 +84,7 @@ class Extended(TabularModel):
 
     @cached_property
     def output_spec(self) -> OutputSpec:
-        return OutputSpec.of(self.schema).with_columns(SPREAD, SHARES, ABOVE)
+        return OutputSpec.from_schema(self.schema).with_columns(SPREAD, SHARES, ABOVE)
 
     def predict(self, frame: Frame) -> Outputs:
         primary = super().predict(frame).primary
@@ -323,7 +323,7 @@ def test_a_writer_of_other_columns_than_the_model_s_has_those(
 ) -> None:
     outputs = tabular_model.predict_rows(random_rows(tabular_model.schema, 5, np.random.default_rng(2)))
     spec = tabular_model.output_spec.with_columns(ABOVE)
-    found = json.loads(JsonWriter(tabular_model, spec).plain(outputs))["predictions"]
+    found = json.loads(JsonWriter(tabular_model, spec).write_plain(outputs))["predictions"]
     assert [[*one] for one in found] == [["value", "above"]] * 5
     assert CsvEncoder(tabular_model, spec).head() == b"value,first,second,third,warnings,error\n"
     assert RecordBatchWriter(tabular_model, spec).schema.names[:4] == ["value", *NAMES]
@@ -372,7 +372,7 @@ def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outp
     json_writer, tf_writer = JsonWriter(model, spec), tfserving.TFServingWriter(model, spec)
     found = [
         json_writer.write(accepted, outputs, skip=accepted.valid is not None),
-        json_writer.plain(outputs),
+        json_writer.write_plain(outputs),
         NdjsonEncoder(json_writer).block(accepted, outputs, 0),
         RecordBatchWriter(model, spec).message(accepted, outputs, 0),
         ModelSignature(model, spec).write(accepted, outputs, InferRequest([]))[0],
@@ -380,7 +380,7 @@ def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outp
         invocations.write_csv(spec, outputs),
     ]
     if spec.by_name.get("value") and len(outputs) == 1:
-        found.append(json_writer.one_value(outputs.primary.item()))
+        found.append(json_writer.write_value(outputs.primary.item()))
         assert found[-1] == found[1]
     return found
 

@@ -34,7 +34,7 @@ def test_all_rows_of_a_quiet_second_are_sampled() -> None:
 
 def test_sixteen_rows_of_a_large_request_are_sampled() -> None:
     sample = RowSample()
-    frame = Frame.of_numbers(np.arange(1000, dtype=np.float64).reshape(-1, 1))
+    frame = Frame.from_numbers(np.arange(1000, dtype=np.float64).reshape(-1, 1))
     sample.add_frame(frame, outputs(1000))
     sample.add_rows([row(number) for number in range(40)], outputs(40))
     sample.add_rows([row(number) for number in range(16)], outputs(16))

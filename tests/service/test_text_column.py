@@ -34,7 +34,7 @@ ROWS: list[Row] = [{"size": float(size), "title": title} for size, title in enum
 @pytest.fixture(scope="module")
 def model() -> TabularModel:
     rng = np.random.default_rng(0)
-    score = TextScore.of(0.0, rng.normal(size=256), rng.uniform(1, 3, 256))
+    score = TextScore.from_arrays(0.0, rng.normal(size=256), rng.uniform(1, 3, 256))
     features = [
         Feature(name="size", kind="number", nullable=False, seen=TrainingRange(min=0, max=9)),
         Feature(name="title", kind="text", nullable=True, score=score, example="a red house"),

@@ -118,7 +118,7 @@ def test_a_running_server_does_not_follow_to_an_altered_version(root: Path, admi
 def test_the_routes_refuse_an_unsigned_version(root: Path, admin: Admin) -> None:
     reply = admin("POST", "/models/homes/promote", {"version": 3})
     assert (reply.status, reply.codes) == (409, ["not_loadable"])
-    assert "it is not signed, it has no model.sig" in reply.content.decode()
+    assert "it is not signed: it has no model.sig" in reply.content.decode()
     assert not (root / "serving.json").exists()
     assert admin("POST", "/models/homes/promote", {"version": 1}).status == 200
 
@@ -127,7 +127,7 @@ def test_the_commands_refuse_an_unsigned_version(root: Path, command: Command) -
     for words in (("promote", "homes:3"), ("canary", "homes:3", "--percent", "5")):
         code, _, error = command(*words)
         assert code == 1
-        assert "it is not signed, it has no model.sig (TABSERVE_TRUSTED_KEYS)" in error
+        assert "it is not signed: it has no model.sig (TABSERVE_TRUSTED_KEYS)" in error
     assert not (root / "serving.json").exists()
 
 

@@ -126,7 +126,7 @@ def test_a_change_on_another_generation_than_expected_is_refused(admin: Admin) -
         ("POST", "/models/homes/promote", b'{"version": 2, "version": 3}', 422, "'version' occurs more than once"),
         ("PUT", "/models/homes/traffic", b'{"champion": 90, "champion": 100}', 422, "'champion' occurs more than once"),
         ("POST", "/models/homes/promote", b"{", 400, "the body is not JSON: "),
-        ("POST", "/models/homes/rollback", None, 409, "there is no champion before"),
+        ("POST", "/models/homes/rollback", None, 409, "there is no previous champion"),
         ("PUT", "/models/homes/aliases/Upper", {"version": 1}, 422, "not a name for an alias"),
         ("DELETE", "/models/homes/aliases/champion", None, 409, "cannot be deleted"),
         ("PUT", "/models/homes/traffic", {"champion": 90}, 422, "add up to 90"),

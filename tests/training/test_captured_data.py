@@ -146,10 +146,10 @@ def test_file_with_brackets_in_its_name_is_not_a_pattern(tmp_path: Path) -> None
 
 
 def test_times_are_read_from_the_names_of_captured_files() -> None:
-    from models.capture_format import time_of
+    from models.capture_format import captured_time
 
     seconds = float(int(time.time()))
-    assert time_of(file_name("homes", "3", seconds)) == seconds
-    assert time_of(file_name("homes", None, seconds)) == seconds
-    assert time_of("homes-3-20261399T000000Z-" + "0" * 32 + ".parquet") is None
-    assert time_of("rows.parquet") is None
+    assert captured_time(file_name("homes", "3", seconds)) == seconds
+    assert captured_time(file_name("homes", None, seconds)) == seconds
+    assert captured_time("homes-3-20261399T000000Z-" + "0" * 32 + ".parquet") is None
+    assert captured_time("rows.parquet") is None

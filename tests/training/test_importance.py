@@ -28,7 +28,7 @@ def model_and_rows(count: int) -> tuple[TabularModel, Background, Frame, np.ndar
     ]
     schema = FeatureSchema(name="sums", task="regression", target="y", features=[features[1], features[0], features[2]])
     rng = np.random.default_rng(0)
-    frame = Frame.of_numbers(rng.normal(size=(count, 3)))
+    frame = Frame.from_numbers(rng.normal(size=(count, 3)))
     target = 3 * frame.numbers[:, 0] + frame.numbers[:, 1] + rng.normal(scale=0.5, size=count)
     encoder = Encoder.fit(schema, frame, bins=0)
     return TabularModel("1", schema, encoder, Sum()), Background.fit(schema, frame, rng), frame, target

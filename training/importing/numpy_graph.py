@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.keras_export import CannotExport, translated
+from models.keras_export import CannotExport, translate_layer
 from models.keras_nets import ColumnSlice
 from models.network.branches import Branch, Branches
 from models.network.layers import Layer
@@ -117,7 +117,7 @@ class _Translation:
             return []  # the values of a row keep their order
         _check_matrix(layer, source)
         try:
-            return list(translated(layer))
+            return list(translate_layer(layer))
         except AttributeError as error:  # a layer that is called twice has no attribute `input`
             raise CannotExport(f"{layer_title(layer)}: is called twice") from error
 

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from models.library_hook import LibraryHook, first_problem, has_parameters, is_equal, refers_to
+from models.library_hook import LibraryHook, equality_problem, first_problem, parameter_problem, reference_problem
 from service.server import deferred_modules
 
 WORKER_MODULE = "_bentoml_impl.worker.service"
@@ -14,8 +14,8 @@ def _check_service_class() -> str | None:
     from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
     return first_problem(
-        has_parameters(bentoml.service, "service_class"),
-        has_parameters(Service.to_asgi, "is_main"),
+        parameter_problem(bentoml.service, "service_class"),
+        parameter_problem(Service.to_asgi, "is_main"),
     )
 
 
@@ -23,8 +23,8 @@ def _check_bento_layout() -> str | None:
     from bentoml._internal.bento import bento
 
     return first_problem(
-        is_equal("the name of a Bento's description", bento.BENTO_YAML_FILENAME, "bento.yaml"),
-        is_equal("the folder of a Bento's source", bento.BENTO_PROJECT_DIR_NAME, "src"),
+        equality_problem("the name of a Bento's description", bento.BENTO_YAML_FILENAME, "bento.yaml"),
+        equality_problem("the folder of a Bento's source", bento.BENTO_PROJECT_DIR_NAME, "src"),
     )
 
 
@@ -32,15 +32,15 @@ def _check_worker_module() -> str | None:
     from _bentoml_impl.server import serving  # type: ignore[import-untyped]
 
     return first_problem(
-        is_equal("the module of a worker", serving._SERVICE_WORKER_SCRIPT, WORKER_MODULE),
-        refers_to(serving.serve_http, "_SERVICE_WORKER_SCRIPT"),
+        equality_problem("the module of a worker", serving._SERVICE_WORKER_SCRIPT, WORKER_MODULE),
+        reference_problem(serving.serve_http, "_SERVICE_WORKER_SCRIPT"),
     )
 
 
 def _check_listener_argument() -> str | None:
     from _bentoml_impl.server import serving
 
-    return refers_to(serving.serve_http, "--fd")
+    return reference_problem(serving.serve_http, "--fd")
 
 
 def _check_arbiter() -> str | None:
@@ -48,9 +48,9 @@ def _check_arbiter() -> str | None:
     from _bentoml_impl.server import serving
 
     return first_problem(
-        has_parameters(circus.create_standalone_arbiter, "watchers", "check_delay"),
-        refers_to(circus.create_standalone_arbiter, "check_delay"),
-        refers_to(serving.serve_http, "bentoml._internal.utils.circus", "create_standalone_arbiter"),
+        parameter_problem(circus.create_standalone_arbiter, "watchers", "check_delay"),
+        reference_problem(circus.create_standalone_arbiter, "check_delay"),
+        reference_problem(serving.serve_http, "bentoml._internal.utils.circus", "create_standalone_arbiter"),
     )
 
 
@@ -60,7 +60,7 @@ def _check_shared_folder() -> str | None:
 
     if not callable(bentoml.serving.ensure_prometheus_dir):
         return "bentoml.serving.ensure_prometheus_dir is not a function"
-    return refers_to(serving.serve_http, "bentoml.serving", "ensure_prometheus_dir", "PROMETHEUS_MULTIPROC_DIR")
+    return reference_problem(serving.serve_http, "bentoml.serving", "ensure_prometheus_dir", "PROMETHEUS_MULTIPROC_DIR")
 
 
 def _check_respawn() -> str | None:
@@ -68,12 +68,12 @@ def _check_respawn() -> str | None:
     from circus.watcher import Watcher  # type: ignore[import-untyped]
 
     return first_problem(
-        refers_to(Watcher.manage_processes, "respawn"),
-        refers_to(Watcher.spawn_process, "env"),
-        refers_to(Watcher.spawn_processes, "spawn_process", "numprocesses", "processes"),
-        refers_to(Watcher.reap_process, "call_hook", "processes"),
-        refers_to(Watcher.call_hook, "hooks"),
-        refers_to(Arbiter.start, "start_watchers"),
+        reference_problem(Watcher.manage_processes, "respawn"),
+        reference_problem(Watcher.spawn_process, "env"),
+        reference_problem(Watcher.spawn_processes, "spawn_process", "numprocesses", "processes"),
+        reference_problem(Watcher.reap_process, "call_hook", "processes"),
+        reference_problem(Watcher.call_hook, "hooks"),
+        reference_problem(Arbiter.start, "start_watchers"),
     )
 
 
@@ -84,12 +84,12 @@ def _check_stop_signals() -> str | None:
     from circus.watcher import Watcher
 
     return first_problem(
-        refers_to(Controller._init_syshandler, "sys_hdl", "SysHandler"),
-        refers_to(SysHandler._register, "signal"),
-        refers_to(SysHandler.quit, "add_callback_from_signal"),
-        refers_to(Arbiter.__init__, "ctrl", "sockets", "loop"),
-        refers_to(Watcher.kill_process, "stop_signal"),
-        refers_to(Watcher.spawn_process, "processes"),
+        reference_problem(Controller._init_syshandler, "sys_hdl", "SysHandler"),
+        reference_problem(SysHandler._register, "signal"),
+        reference_problem(SysHandler.quit, "add_callback_from_signal"),
+        reference_problem(Arbiter.__init__, "ctrl", "sockets", "loop"),
+        reference_problem(Watcher.kill_process, "stop_signal"),
+        reference_problem(Watcher.spawn_process, "processes"),
     )
 
 
@@ -99,10 +99,10 @@ def _check_loop_clock() -> str | None:
     from tornado.platform.asyncio import BaseAsyncIOLoop
 
     return first_problem(
-        refers_to(Arbiter._ensure_ioloop, "loop"),
-        refers_to(PeriodicCallback.start, "io_loop", "time"),
-        refers_to(IOLoop.call_later, "call_at", "time"),
-        refers_to(BaseAsyncIOLoop.call_at, "time", "call_later"),
+        reference_problem(Arbiter._ensure_ioloop, "loop"),
+        reference_problem(PeriodicCallback.start, "io_loop", "time"),
+        reference_problem(IOLoop.call_later, "call_at", "time"),
+        reference_problem(BaseAsyncIOLoop.call_at, "time", "call_later"),
     )
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from prometheus_client import Histogram, multiprocess, values
 from prometheus_client.mmap_dict import MmapedDict
 
-from models.library_hook import LibraryHook, first_problem, has_parameters, refers_to
+from models.library_hook import LibraryHook, first_problem, parameter_problem, reference_problem
 
 
 def _check_histogram() -> str | None:
-    return refers_to(Histogram._metric_init, "_sum", "_buckets")
+    return reference_problem(Histogram._metric_init, "_sum", "_buckets")
 
 
 def _check_gauge_files() -> str | None:
@@ -24,12 +24,12 @@ def _check_gauge_files() -> str | None:
 
 def _check_metric_files() -> str | None:
     return first_problem(
-        has_parameters(MmapedDict.__init__, "filename"),
-        refers_to(MmapedDict.__init__, "_f", "_m", "_capacity", "_used", "_positions"),
-        refers_to(MmapedDict._init_value, "_f", "_m", "_capacity", "_used", "_positions"),
-        refers_to(MmapedDict.read_value, "_positions", "_init_value"),
-        refers_to(MmapedDict.write_value, "_positions", "_init_value"),
-        refers_to(values.MultiProcessValue, "MmapedDict", "read_value", "write_value"),
+        parameter_problem(MmapedDict.__init__, "filename"),
+        reference_problem(MmapedDict.__init__, "_f", "_m", "_capacity", "_used", "_positions"),
+        reference_problem(MmapedDict._init_value, "_f", "_m", "_capacity", "_used", "_positions"),
+        reference_problem(MmapedDict.read_value, "_positions", "_init_value"),
+        reference_problem(MmapedDict.write_value, "_positions", "_init_value"),
+        reference_problem(values.MultiProcessValue, "MmapedDict", "read_value", "write_value"),
     )
 
 

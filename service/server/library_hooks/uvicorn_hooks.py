@@ -6,15 +6,15 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from models.library_hook import LibraryHook, first_problem, has_parameters, is_equal, refers_to
+from models.library_hook import LibraryHook, equality_problem, first_problem, parameter_problem, reference_problem
 
 UPGRADE_REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
 
 
 def _check_signal_handler() -> str | None:
     return first_problem(
-        refers_to(uvicorn.Server.capture_signals, "signal", "handle_exit"),
-        is_equal(
+        reference_problem(uvicorn.Server.capture_signals, "signal", "handle_exit"),
+        equality_problem(
             "the arguments of Server.handle_exit",
             list(inspect.signature(uvicorn.Server.handle_exit).parameters),
             ["self", "sig", "frame"],
@@ -24,24 +24,24 @@ def _check_signal_handler() -> str | None:
 
 def _check_protocol_class() -> str | None:
     return first_problem(
-        refers_to(uvicorn.Server.startup, "http_protocol_class"),
-        has_parameters(HttpToolsProtocol, "config", "server_state", "app_state"),
-        refers_to(uvicorn.Server.startup, "lifespan", "state"),
+        reference_problem(uvicorn.Server.startup, "http_protocol_class"),
+        parameter_problem(HttpToolsProtocol, "config", "server_state", "app_state"),
+        reference_problem(uvicorn.Server.startup, "lifespan", "state"),
     )
 
 
 def _check_graceful_timeout() -> str | None:
     return first_problem(
-        refers_to(uvicorn.Config.__init__, "timeout_graceful_shutdown"),
-        refers_to(uvicorn.Server.shutdown, "timeout_graceful_shutdown"),
+        reference_problem(uvicorn.Config.__init__, "timeout_graceful_shutdown"),
+        reference_problem(uvicorn.Server.shutdown, "timeout_graceful_shutdown"),
     )
 
 
 def _check_listeners() -> str | None:
     return first_problem(
-        refers_to(uvicorn.Server.startup, "servers", "started"),
-        refers_to(uvicorn.Server.shutdown, "servers", "close"),
-        refers_to(uvicorn.Server._wait_tasks_to_complete, "servers", "wait_closed"),
+        reference_problem(uvicorn.Server.startup, "servers", "started"),
+        reference_problem(uvicorn.Server.shutdown, "servers", "close"),
+        reference_problem(uvicorn.Server._wait_tasks_to_complete, "servers", "wait_closed"),
     )
 
 
@@ -49,23 +49,23 @@ def _check_connections() -> str | None:
     state = uvicorn.Server(uvicorn.Config("x:y", log_config=None)).server_state
     if not isinstance(state.connections, set):
         return "ServerState.connections is not a set"
-    return refers_to(HttpToolsProtocol.connection_made, "connections", "add")
+    return reference_problem(HttpToolsProtocol.connection_made, "connections", "add")
 
 
 def _check_data_received() -> str | None:
-    return refers_to(HttpToolsProtocol.data_received, "_unset_keepalive_if_required", "parser", "feed_data")
+    return reference_problem(HttpToolsProtocol.data_received, "_unset_keepalive_if_required", "parser", "feed_data")
 
 
 def _check_on_headers_complete() -> str | None:
-    return refers_to(
+    return reference_problem(
         HttpToolsProtocol.on_headers_complete, "scope", "cycle", "transport", "keep_alive", "pipeline", "appendleft"
     )
 
 
 def _check_shutdown() -> str | None:
     return first_problem(
-        refers_to(uvicorn.Server.shutdown, "connections", "shutdown"),
-        refers_to(HttpToolsProtocol.shutdown, "cycle", "keep_alive"),
+        reference_problem(uvicorn.Server.shutdown, "connections", "shutdown"),
+        reference_problem(HttpToolsProtocol.shutdown, "cycle", "keep_alive"),
     )
 
 
@@ -74,58 +74,64 @@ def _check_should_upgrade() -> str | None:
     callers = [getattr(HttpToolsProtocol, name) for name in names]
     return first_problem(
         None if callable(HttpToolsProtocol._should_upgrade) else "HttpToolsProtocol._should_upgrade is not a method",
-        *(refers_to(caller, "should_upgrade", "_should_upgrade") for caller in callers),
+        *(reference_problem(caller, "should_upgrade", "_should_upgrade") for caller in callers),
     )
 
 
 def _check_keep_alive() -> str | None:
     return first_problem(
-        refers_to(HttpToolsProtocol.on_response_complete, "timeout_keep_alive_task", "timeout_keep_alive_handler"),
-        refers_to(HttpToolsProtocol.timeout_keep_alive_handler, "transport", "is_closing", "close"),
+        reference_problem(
+            HttpToolsProtocol.on_response_complete, "timeout_keep_alive_task", "timeout_keep_alive_handler"
+        ),
+        reference_problem(HttpToolsProtocol.timeout_keep_alive_handler, "transport", "is_closing", "close"),
     )
 
 
 def _check_on_response_complete() -> str | None:
     return first_problem(
-        refers_to(HttpToolsProtocol.on_headers_complete, "on_response", "on_response_complete"),
-        refers_to(HttpToolsProtocol.on_response_complete, "pipeline", "is_closing"),
-        refers_to(RequestResponseCycle.send, "on_response"),
+        reference_problem(HttpToolsProtocol.on_headers_complete, "on_response", "on_response_complete"),
+        reference_problem(HttpToolsProtocol.on_response_complete, "pipeline", "is_closing"),
+        reference_problem(RequestResponseCycle.send, "on_response"),
     )
 
 
 def _check_direct_answers() -> str | None:
     return first_problem(
-        refers_to(HttpToolsProtocol.on_body, "cycle", "body", "message_event"),
-        refers_to(HttpToolsProtocol.on_message_complete, "cycle", "more_body"),
-        refers_to(
+        reference_problem(HttpToolsProtocol.on_body, "cycle", "body", "message_event"),
+        reference_problem(HttpToolsProtocol.on_message_complete, "cycle", "more_body"),
+        reference_problem(
             HttpToolsProtocol.on_response_complete, "total_requests", "timeout_keep_alive_task", "timeout_keep_alive"
         ),
-        refers_to(HttpToolsProtocol.on_headers_complete, "default_headers"),
-        refers_to(uvicorn.Server.on_tick, "default_headers"),
-        refers_to(RequestResponseCycle.send, "write_paused"),
+        reference_problem(HttpToolsProtocol.on_headers_complete, "default_headers"),
+        reference_problem(uvicorn.Server.on_tick, "default_headers"),
+        reference_problem(RequestResponseCycle.send, "write_paused"),
     )
 
 
 def _check_protocol_state() -> str | None:
     return first_problem(
-        refers_to(HttpToolsProtocol.__init__, "cycle", "scope", "headers", "parser", "pipeline", "transport", "loop"),
-        refers_to(HttpToolsProtocol.on_message_begin, "url", "headers", "scope"),
-        refers_to(HttpToolsProtocol.on_header, "headers", "append"),
+        reference_problem(
+            HttpToolsProtocol.__init__, "cycle", "scope", "headers", "parser", "pipeline", "transport", "loop"
+        ),
+        reference_problem(HttpToolsProtocol.on_message_begin, "url", "headers", "scope"),
+        reference_problem(HttpToolsProtocol.on_header, "headers", "append"),
     )
 
 
 def _check_cycle_state() -> str | None:
     return first_problem(
-        refers_to(RequestResponseCycle.__init__, "scope", "transport", "keep_alive", "message_event"),
-        refers_to(RequestResponseCycle.__init__, "disconnected", "more_body", "response_started", "response_complete"),
-        refers_to(RequestResponseCycle.send, "transport", "write", "close", "disconnected"),
+        reference_problem(RequestResponseCycle.__init__, "scope", "transport", "keep_alive", "message_event"),
+        reference_problem(
+            RequestResponseCycle.__init__, "disconnected", "more_body", "response_started", "response_complete"
+        ),
+        reference_problem(RequestResponseCycle.send, "transport", "write", "close", "disconnected"),
     )
 
 
 def _check_response_length() -> str | None:
     return first_problem(
-        refers_to(RequestResponseCycle.send, "chunked_encoding", "expected_content_length"),
-        refers_to(RequestResponseCycle.run_asgi, "send"),
+        reference_problem(RequestResponseCycle.send, "chunked_encoding", "expected_content_length"),
+        reference_problem(RequestResponseCycle.run_asgi, "send"),
     )
 
 
@@ -138,16 +144,18 @@ def _check_upgrade_offset() -> str | None:
     try:
         parser.feed_data(UPGRADE_REQUEST + b"rest")
     except httptools.HttpParserUpgrade as upgrade:
-        return is_equal("the first argument of HttpParserUpgrade", upgrade.args[0], len(UPGRADE_REQUEST))
+        return equality_problem("the first argument of HttpParserUpgrade", upgrade.args[0], len(UPGRADE_REQUEST))
     return "the parser no longer stops at a request with an upgrade"
 
 
 def _check_tls() -> str | None:
     return first_problem(
-        refers_to(uvicorn.Config.load, "is_ssl", "ssl", "encoded_headers"),
-        refers_to(uvicorn.Config.__init__, "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs"),
-        refers_to(uvicorn.Config.__init__, "ssl_version", "ssl_cert_reqs", "ssl_ciphers"),
-        refers_to(uvicorn.Server.on_tick, "default_headers", "encoded_headers"),
+        reference_problem(uvicorn.Config.load, "is_ssl", "ssl", "encoded_headers"),
+        reference_problem(
+            uvicorn.Config.__init__, "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs"
+        ),
+        reference_problem(uvicorn.Config.__init__, "ssl_version", "ssl_cert_reqs", "ssl_ciphers"),
+        reference_problem(uvicorn.Server.on_tick, "default_headers", "encoded_headers"),
     )
 
 
@@ -155,8 +163,8 @@ def _check_event_loop() -> str | None:
     import uvloop  # imported here, because the supervisor does not need it and saves 2 MB
 
     return first_problem(
-        has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
-        has_parameters(uvloop.Loop.connect_accepted_socket, "ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout"),
+        parameter_problem(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
+        parameter_problem(uvloop.Loop.connect_accepted_socket, "ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout"),
         None if callable(uvloop.Loop.add_reader) else "uvloop.Loop.add_reader is not a method",
         None if callable(uvloop.Loop.remove_reader) else "uvloop.Loop.remove_reader is not a method",
     )

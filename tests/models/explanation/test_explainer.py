@@ -12,7 +12,7 @@ from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.explanation.background import Background
-from models.explanation.evaluation_counts import MAX_EXACT_COLUMNS, evaluations_if_all_differ, most_evaluations
+from models.explanation.evaluation_counts import MAX_EXACT_COLUMNS, evaluations_if_all_differ, max_evaluations
 from models.explanation.explainer import Explainer, Explanation
 from models.feature import Feature, TrainingRange
 from models.frame import Frame
@@ -42,7 +42,7 @@ def number_model(columns: int, function: Function) -> tuple[TabularModel, Backgr
         Feature(name=f"c{i}", kind="number", nullable=False, seen=TrainingRange(min=-9, max=9)) for i in range(columns)
     ]
     schema = FeatureSchema(name="game", task="regression", target="y", features=features)
-    frame = Frame.of_numbers(np.random.default_rng(1).normal(size=(500, columns)))
+    frame = Frame.from_numbers(np.random.default_rng(1).normal(size=(500, columns)))
     encoder = Encoder.fit(schema, frame, bins=0)
     model = TabularModel("1", schema, encoder, FunctionEngine(function))
     return model, Background.fit(schema, frame, np.random.default_rng(2)), frame
@@ -65,7 +65,7 @@ def brute_force(model: TabularModel, background: Frame, row: Frame) -> np.ndarra
             rows = np.tile(base, (columns + 1, 1))
             for step, column in enumerate(order):
                 rows[step + 1 :, column] = row.numbers[0, column]
-            total[list(order)] += np.diff(model.predict(Frame.of_numbers(rows)).primary[:, 0])
+            total[list(order)] += np.diff(model.predict(Frame.from_numbers(rows)).primary[:, 0])
     return total / math.factorial(columns) / len(background.numbers)
 
 
@@ -95,7 +95,7 @@ def test_contributions_of_up_to_ten_columns_equal_the_definition(columns: int) -
     joined = np.array([*itertools.product([False, True], repeat=columns)])
     payoffs = np.zeros(len(joined))
     for one in base:
-        payoffs += model.predict(Frame.of_numbers(np.where(joined, row.numbers[0], one))).primary[:, 0] / len(base)
+        payoffs += model.predict(Frame.from_numbers(np.where(joined, row.numbers[0], one))).primary[:, 0] / len(base)
     by_coalition = dict(zip(map(tuple, joined.tolist()), payoffs, strict=True))
     expected = np.zeros(columns)
     for coalition, payoff in by_coalition.items():
@@ -150,7 +150,7 @@ def test_contributions_of_interchangeable_columns_are_equal() -> None:
         update={"numbers": [part.model_copy(update={"name": f"c{i}"}) for i in range(6)]}
     )
     symmetric = TabularModel("1", model.schema, encoder, model.engine)
-    contributions = explain_one(symmetric, twin, Frame.of_numbers(same)).contributions
+    contributions = explain_one(symmetric, twin, Frame.from_numbers(same)).contributions
     np.testing.assert_allclose(contributions, contributions[0], rtol=1e-5)
     assert contributions[0] != 0
 
@@ -207,14 +207,14 @@ def test_number_of_evaluations_of_a_row_is_bounded(columns: int, same: int) -> N
     model, background, frame = number_model(columns, curved)
     constant = [[*[0.0] * same, *numbers[same:]] for numbers in background.numbers]
     background = background.model_copy(update={"numbers": constant})
-    row = Frame.of_numbers(frame.numbers[:1] + 1e-3)  # a value that no background row has
+    row = Frame.from_numbers(frame.numbers[:1] + 1e-3)  # a value that no background row has
     row.numbers[:, :same] = 0.0
     found = Explainer(model, background).count_evaluations(row)
-    assert found <= most_evaluations(columns, len(constant))
+    assert found <= max_evaluations(columns, len(constant))
     if same == 0:
         assert found == evaluations_if_all_differ(columns, len(constant))
     if columns - same == MAX_EXACT_COLUMNS:
-        assert found == most_evaluations(columns, len(constant))
+        assert found == max_evaluations(columns, len(constant))
 
 
 def test_contributions_of_the_typical_row_are_zero() -> None:

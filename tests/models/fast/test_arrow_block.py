@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.fast.arrow_block import common_block, layout_of
+from models.fast.arrow_block import common_block, read_layout
 from models.feature import Feature, TrainingRange
 from models.formats import arrow_messages, blocks
 from models.formats.arrow_decoder import ArrowDecoder
 from models.formats.blocks import Block
 from models.formats.errors import FormatError
-from models.formats.record_batches import message_of
+from models.formats.record_batches import to_message
 from models.schema import FeatureSchema
 
 NAMES = ["a", "b", "c"]
@@ -99,8 +99,8 @@ def test_bodies_that_are_not_one_batch_of_numbers_are_not_recognised() -> None:
     assert not read_as_views(body_of(columns_of(0)))[0]
     assert not read_as_views(body_of(columns_of())[: -len(arrow_messages.END)])[0]
     without_columns = pa.record_batch([pa.nulls(3)], ["x"]).select([])
-    head = message_of(without_columns.schema)
-    assert not read_as_views(head + message_of(without_columns) + arrow_messages.END)[0]
+    head = to_message(without_columns.schema)
+    assert not read_as_views(head + to_message(without_columns) + arrow_messages.END)[0]
 
 
 def test_reordered_additional_and_absent_columns_have_the_general_result() -> None:
@@ -149,9 +149,9 @@ def test_changed_bytes_have_the_general_result(data: st.DataObject) -> None:
 
 
 def test_cached_layout_applies_to_other_numbers() -> None:
-    layout_of.cache_clear()
+    read_layout.cache_clear()
     for value in (1.0, 7.0, float("nan"), -1e300):
         as_views, found = read_as_views(body_of({name: pa.array([value, 1.0]) for name in NAMES}))
         assert as_views
         assert str(value) in str(found) or found[2] == [1]
-    assert (layout_of.cache_info().misses, layout_of.cache_info().hits) == (1, 3)
+    assert (read_layout.cache_info().misses, read_layout.cache_info().hits) == (1, 3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.cell_format import CellFormat
-from models.fast.number_blocks import common_csv, common_lines
+from models.fast.number_blocks import common_csv, common_ndjson
 from models.feature import Feature
 from models.formats.blocks import Block, TableDecoder, decode_whole
 from models.formats.csv_decoder import CsvDecoder
@@ -57,7 +57,7 @@ def numbers(block: Block | None) -> np.ndarray:
 @pytest.mark.parametrize("end", [b"\n", b""])
 def test_bodies_of_numbers_have_the_rows_of_the_decoders(order: tuple[str, ...], end: bytes) -> None:
     generator = random.Random(0)
-    for common, body in ((common_lines, lines_of(generator, order)), (common_csv, csv_of(generator, order))):
+    for common, body in ((common_ndjson, lines_of(generator, order)), (common_csv, csv_of(generator, order))):
         body = body.removesuffix(b"\n") + end
         expected = numbers(decode_whole(decoder(common), body))
         np.testing.assert_array_equal(numbers(common(SCHEMA, body, 10_000)), expected)
@@ -68,10 +68,10 @@ def test_bodies_of_numbers_have_the_rows_of_the_decoders(order: tuple[str, ...],
 
 
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.parametrize("common", [common_lines, common_csv])
+@pytest.mark.parametrize("common", [common_ndjson, common_csv])
 def test_damaged_bodies_have_the_result_of_the_decoders(common: Common, seed: int) -> None:
     generator = random.Random(seed)
-    body = bytearray((lines_of if common is common_lines else csv_of)(generator))
+    body = bytearray((lines_of if common is common_ndjson else csv_of)(generator))
     for _ in range(generator.choice([1, 2])):
         at = generator.choice([generator.randrange(len(body)), generator.randrange(40)])
         body[at : at + generator.choice([0, 1])] = generator.choice(
@@ -117,9 +117,9 @@ def test_a_single_column_without_values_is_left_to_the_decoder(body: bytes) -> N
 def test_other_bodies_are_left_to_the_decoders() -> None:
     generator = random.Random(1)
     lines, table = lines_of(generator), csv_of(generator)
-    assert common_lines(SCHEMA, lines, ROWS - 1) is None
+    assert common_ndjson(SCHEMA, lines, ROWS - 1) is None
     assert common_csv(SCHEMA, table, 2 * ROWS - 1) is None
-    assert common_lines(SCHEMA, lines[:200], ROWS) is None  # a short body is not read faster
+    assert common_ndjson(SCHEMA, lines[:200], ROWS) is None  # a short body is not read faster
     for body in (
         table.replace(b",", b";"),
         table + b"1,2\n",

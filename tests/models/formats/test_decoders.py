@@ -19,7 +19,7 @@ from models.formats.csv_decoder import CsvDecoder
 from models.formats.errors import EmptyTable, FormatError, TooLarge, UnsupportedType
 from models.formats.ndjson_decoder import NdjsonDecoder
 from models.formats.parquet_decoder import ParquetDecoder
-from models.rows import ValidatedRows, check_each, concatenate
+from models.rows import ValidatedRows, concatenate, validate_each_value
 from models.schema import FeatureSchema
 from tests.models.income import SCHEMA, assert_same
 
@@ -90,7 +90,7 @@ def validated(decoder: TableDecoder, body: bytes, chunk: int) -> ValidatedRows:
 @settings(max_examples=40, deadline=None)
 def test_rows_have_the_same_result_in_every_format(form: str, rows: list[Row], block_rows: int, chunk: int) -> None:
     decoder = DECODERS[form](SCHEMA, block_rows, MAX_BYTES)
-    assert_same(validated(decoder, encoded(form, rows), chunk), check_each(SCHEMA, rows))
+    assert_same(validated(decoder, encoded(form, rows), chunk), validate_each_value(SCHEMA, rows))
 
 
 ONE: Row = {"age": 40, "member": True}
@@ -102,7 +102,7 @@ ONE: Row = {"age": 40, "member": True}
         ("csv", b"", EmptyTable, "no rows"),
         ("csv", b"age,member\n", EmptyTable, "no rows"),
         ("ndjson", b" \n\n", EmptyTable, "no rows"),
-        ("csv", b"age,age\n1,2\n", FormatError, "its header names 'age' twice"),
+        ("csv", b"age,age\n1,2\n", FormatError, "its header contains 'age' twice"),
         ("csv", b"age\n\xff\n", FormatError, "it is not UTF-8 text"),
         ("csv", b'age\n"1\n', FormatError, "it is not CSV"),
         ("arrow", b"", FormatError, "it is not an Arrow stream"),

@@ -11,7 +11,7 @@ import pytest
 from models.formats import parquet_pages
 from models.formats.errors import FormatError, TooLarge
 from models.formats.parquet_decoder import ParquetDecoder
-from models.formats.thrift_compact import Reader, ThriftError
+from models.formats.thrift_compact import ThriftError, ThriftReader
 from tests.models.income import SCHEMA
 
 TEXTS = pa.table({"job": ["clerk", "pilot", None] * 1000})
@@ -25,7 +25,7 @@ def file_of(table: pa.Table, **options: Any) -> io.BytesIO:
 
 def pages_of(table: pa.Table, **options: Any) -> parquet_pages.ColumnPages:
     file = file_of(table, **options)
-    return parquet_pages.columns_of(file, pq.ParquetFile(file).metadata, ["job"])["job"]
+    return parquet_pages.read_column_pages(file, pq.ParquetFile(file).metadata, ["job"])["job"]
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -63,7 +63,7 @@ def test_a_column_of_fewer_values_than_rows_is_refused() -> None:
     metadata = pq.ParquetFile(file).metadata
     name = metadata.row_group(0).column(0).path_in_schema
     with pytest.raises(FormatError):
-        parquet_pages.columns_of(file, metadata, [name])
+        parquet_pages.read_column_pages(file, metadata, [name])
 
 
 def test_a_large_footer_is_refused() -> None:
@@ -82,7 +82,7 @@ def test_bytes_without_a_footer_are_left_to_pyarrow() -> None:
 )
 def test_bytes_without_a_page_header_are_refused(data: bytes) -> None:
     with pytest.raises(ThriftError):
-        Reader(data).struct()
+        ThriftReader(data).struct()
 
 
 def test_damaged_parquet_files_raise_only_format_errors() -> None:

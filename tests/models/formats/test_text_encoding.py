@@ -10,7 +10,7 @@ from models.feature import Feature
 from models.formats.blocks import decode_whole
 from models.formats.csv_decoder import CsvDecoder
 from models.formats.errors import FormatError
-from models.formats.text_encoding import ToUtf8, to_utf8
+from models.formats.text_encoding import Utf8Converter, to_utf8
 from models.schema import FeatureSchema, SchemaError
 from service.http.negotiation import CSV_CHARSETS
 
@@ -32,7 +32,7 @@ TEXTS = {
 
 
 def in_chunks(encoding: str, body: bytes, size: int, declared: bool = False) -> str:
-    decoder = ToUtf8(encoding, declared=declared)
+    decoder = Utf8Converter(encoding, declared=declared)
     parts = [decoder.feed(body[start : start + size]) for start in range(0, len(body), size)]
     return b"".join([*parts, decoder.feed(b"", final=True)]).decode()
 
@@ -73,7 +73,7 @@ def test_utf8_with_an_invalid_byte_is_refused(body: bytes) -> None:
 
 
 def test_text_in_another_encoding_after_utf8_is_refused() -> None:
-    decoder = ToUtf8("cp1252")
+    decoder = Utf8Converter("cp1252")
     assert decoder.feed("Köln,1\n".encode()) == "Köln,1\n".encode()
     with pytest.raises(FormatError, match="not UTF-8 text"):
         decoder.feed("München, Düsseldorf\n".encode("cp1252"))

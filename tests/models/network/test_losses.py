@@ -74,8 +74,8 @@ def test_loss_of_equal_probabilities_is_log_2() -> None:
 @pytest.mark.parametrize(
     ("loss", "z", "targets", "message"),
     [
-        (SquaredError(), (4, 1), np.zeros(3), r"expected shape \(4, 1\).*given \(3,\)"),
-        (SquaredError(), (4, 2), np.zeros(4), r"expected shape \(4, 2\).*given \(4,\)"),
+        (SquaredError(), (4, 1), np.zeros(3), r"expected the shape of the outputs, \(4, 1\).*given \(3,\)"),
+        (SquaredError(), (4, 2), np.zeros(4), r"expected the shape of the outputs, \(4, 2\).*given \(4,\)"),
         (CategoricalCrossEntropy(), (4, 3), np.zeros((4, 3)), r"expected shape \(4,\).*given \(4, 3\)"),
         (CategoricalCrossEntropy(), (2, 3), np.array([0, 3]), r"expected classes 0 to 2, given 0 to 3"),
         (BinaryCrossEntropy(), (2, 1), np.array([0, 2]), r"expected labels from 0 to 1, given 0 to 2"),

@@ -227,7 +227,7 @@ def test_invalid_shapes_name_the_expected_shape() -> None:
         network.forward(np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"expected a matrix \(batch, inputs\), given shape \(4,\)"):
         network.forward(np.zeros(4))
-    with pytest.raises(ValueError, match="given 5 rows, 4 targets"):
+    with pytest.raises(ValueError, match="given 5 rows and 4 targets"):
         network.fit(
             np.zeros((5, 4)),
             np.zeros(4),
@@ -347,8 +347,8 @@ def test_fit_names_the_expected_arguments(options: dict[str, Any], message: str)
 
 def test_backward_requires_a_forward_pass_and_its_output_shape() -> None:
     network = Network([Dense(np.zeros((2, 1)), np.zeros(1))])
-    with pytest.raises(RuntimeError, match="there was none yet"):
+    with pytest.raises(RuntimeError, match="needs a forward pass before it"):
         network.backward(np.zeros((4, 1)))
     network.forward(np.zeros((4, 2)))
-    with pytest.raises(ValueError, match=r"expected shape \(4, 1\) as the outputs have, given \(3, 1\)"):
+    with pytest.raises(ValueError, match=r"expected the shape of the outputs, \(4, 1\), given \(3, 1\)"):
         network.backward(np.zeros((3, 1)))
