@@ -42,6 +42,7 @@ class CellFormat(BaseModel):
     missing: Annotated[list[Text], Field(max_length=200)] = []  # further missing cells, of this column only
     text: bool = False  # whether plain numbers were text in a typed table, or cannot be JSON numbers
     trimmed: bool = False  # whether blanks around the column's cells were removed
+    visible: bool = False  # whether invisible characters in the column's cells were removed
     unicode: Literal["NFC"] | None = None  # the normal form of levels
 
     @model_validator(mode="after")

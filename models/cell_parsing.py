@@ -14,6 +14,7 @@ import numpy as np
 from models.columns import Array, Column, Mask
 from models.feature import Feature
 from models.frame import Row
+from models.visible_text import visible_text
 
 WHOLE = re.compile(r"[+-]?\d+")
 MAX_DIGITS = 4000  # int() refuses longer texts
@@ -51,6 +52,8 @@ class CellReader:
         """Parse a CSV cell without surrounding blanks as a JSON value of the column's type; None if it is missing.
         Returns the text itself if it has another type; validation then rejects it.
         """
+        if self._cells.visible:
+            text = visible_text(text)
         if text in self._missing:
             return None
         value: bool | float | None = None
@@ -65,6 +68,7 @@ class CellReader:
         """Parse a text of JSON, an Arrow array or a tensor. Returns the text itself if only a CSV may have text in this
         column."""
         cell = text.strip() if self._reads_text or self._cells.trimmed else text
+        cell = visible_text(cell) if self._cells.visible else cell
         if cell in self.missing_values:
             return None
         return self.read_cell(cell) if self._reads_text and cell not in self._missing else text

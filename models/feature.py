@@ -13,6 +13,7 @@ from models.date_parsing import describe_format, parse_date
 from models.normal_form import normal_form
 from models.text import render
 from models.text_score import MAX_CHARACTERS, TextScore
+from models.visible_text import visible_text
 
 MAX_LISTED_LEVELS = 10_000  # a category with more levels is hashed
 HASH_BUCKETS = 4096
@@ -141,11 +142,12 @@ class Feature(BaseModel):
         return self.positions.get(level, UNSEEN)
 
     def normal_level(self, level: Scalar) -> Scalar:
-        """A level as training reads it: without surrounding blanks if they were removed, in the normal form if one is
-        set."""
+        """A level as training reads it: without surrounding blanks if they were removed, without invisible characters,
+        in the normal form if one is set."""
         if isinstance(level, str):
             level = level.strip() if self.cells.trimmed else level
-            return normal_form("NFC", level) if self.cells.unicode else level
+            level = normal_form("NFC", level) if self.cells.unicode else level
+            return visible_text(level) if self.cells.visible else level
         return level
 
     def parse_date(self, value: str | float) -> float:
@@ -156,7 +158,7 @@ class Feature(BaseModel):
         """The score of a text. Raises ValueError if no score was fitted."""
         if self.score is None:
             raise ValueError(f"feature {self.name!r}: the text has no fitted score")
-        return self.score.score(text)
+        return self.score.score(visible_text(text) if self.cells.visible else text)
 
     def score_texts(self, texts: Iterable[str | None]) -> list[float]:
         """The scores of texts, NaN for a missing text."""
@@ -273,7 +275,8 @@ class LevelCodes(dict[Scalar | None, int]):
     def __init__(self, feature: Feature, missing: Iterable[str] = ()) -> None:
         """missing: texts that mean a missing level."""
         super().__init__([*feature.positions.items(), *((text, MISSING) for text in missing), (None, MISSING)])
-        self._normal = feature.normal_level if feature.cells.trimmed or feature.cells.unicode else None
+        cells = feature.cells
+        self._normal = feature.normal_level if cells.trimmed or cells.unicode or cells.visible else None
         self._buckets = feature.seen.hashed
 
     def __missing__(self, level: Scalar) -> int:

@@ -33,7 +33,8 @@ class FeatureSchema(BaseModel):
     format: since format 2 columns have the format of their cells (`cells`), and the `missing` texts mean missing in all
     table formats, not only in CSV. encoding: that of the training CSV if it was not UTF-8; it is used for bodies that
     are not UTF-8. "utf-8": the file was UTF-8 except for some bytes, which were read as cp1252. skip_rows: the lines
-    above the header of the training CSV. comment: the beginning of its comment lines. Bodies may contain such lines.
+    above the header of the training CSV. comment: the beginning of its comment lines. footer_lines: the lines with fewer
+    cells at its end. Bodies may contain such lines. escape: the character before quotes in its cells.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,8 @@ class FeatureSchema(BaseModel):
     encoding: str | None = None
     skip_rows: Annotated[int, Field(ge=1, le=100_000)] | None = None
     comment: Annotated[str, StringConstraints(min_length=1, max_length=20)] | None = None
+    footer_lines: Annotated[int, Field(ge=1, le=100)] | None = None
+    escape: Literal["\\"] | None = None
     target_cells: CellFormat = PLAIN
     features: Annotated[list[Feature], Field(min_length=1)]
     ignored: list[Ignored] = []
@@ -59,6 +62,8 @@ class FeatureSchema(BaseModel):
             raise ValueError("'encoding' needs format 2 of the schema")
         if self.format == 1 and (self.skip_rows is not None or self.comment is not None):
             raise ValueError("'skip_rows' and 'comment' need format 2 of the schema")
+        if self.format == 1 and (self.footer_lines is not None or self.escape is not None):
+            raise ValueError("'footer_lines' and 'escape' need format 2 of the schema")
         return self
 
     @field_validator("encoding")

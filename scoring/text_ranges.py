@@ -13,6 +13,7 @@ from models.formats.blocks import MAX_LINE_BYTES
 from models.formats.csv_decoder import CsvDecoder, delimiter_of, has_comments, without_titles
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
+from models.formats.escaped_quotes import ESCAPED
 from models.schema import FeatureSchema
 
 READ_BYTES = 1024**2
@@ -41,6 +42,8 @@ def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
     decoder = CsvDecoder(schema, 1, MAX_LINE_BYTES)
     if has_comments(content, schema):
         raise FormatError(f"remove its lines that begin with {schema.comment!r}, which are comments")
+    if schema.escape is not None and ESCAPED.search(content):
+        raise FormatError('write quotes in cells twice ("") instead of a backslash before them')
     rows_start = len(content) - len(without_titles(content, schema))
     delimiter = delimiter_of(content[rows_start:].partition(b"\n")[0].decode(errors="replace"), schema)
     ends, place = LineEnds(delimiter.encode()), rows_start

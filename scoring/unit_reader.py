@@ -150,7 +150,8 @@ def _decoder(input_file: InputFile, scorer: BatchScorer) -> TableDecoder:
     if input_file.format == "ndjson":
         return NdjsonDecoder(scorer.schema, BLOCK_ROWS, BLOCK_BYTES)
     options = scorer.options
-    return CsvDecoder(scorer.schema, BLOCK_ROWS, BLOCK_BYTES, keep=options.keep, ignore_unknown=options.ignore_unknown)
+    schema = scorer.schema.model_copy(update={"footer_lines": None})  # a row at the end of a range has all cells
+    return CsvDecoder(schema, BLOCK_ROWS, BLOCK_BYTES, keep=options.keep, ignore_unknown=options.ignore_unknown)
 
 
 def _chunks(unit: ScoringUnit, content: IO[bytes]) -> Iterator[bytes]:

@@ -63,6 +63,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.aliases",
             "models.text_tables",
             "models.normal_form",
+            "models.visible_text",
             "models.html_page",
             "models.validation_problem",
             "models.repeated_names",
@@ -144,7 +145,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {
             "training.raw_table",
             "training.encodings",
+            "training.legacy_encodings",
             "training.file_content",
+            "training.csv_end",
             "training.csv_preamble",
             "training.column_names",
             "training.table_inputs",

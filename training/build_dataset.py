@@ -186,7 +186,8 @@ def _build_schema(
     ignored = [column.decision for column in columns if not column.feature]
     used = [column.feature for column in features if column.feature]
     plain = target_cells == PLAIN and all(feature.cells == PLAIN and not feature.nullable for feature in used)
-    plain = plain and all(part is None for part in (table.encoding, table.skip_rows, table.comment))
+    lines = (table.encoding, table.skip_rows, table.comment, table.footer_lines, table.escape)
+    plain = plain and all(part is None for part in lines)
     try:
         return FeatureSchema(
             format=1 if plain else 2,
@@ -198,6 +199,8 @@ def _build_schema(
             encoding=table.encoding,
             skip_rows=table.skip_rows,
             comment=table.comment,
+            footer_lines=table.footer_lines,
+            escape=table.escape,
             target_cells=target_cells,
             features=used,
             ignored=[Ignored(name=decision.column, reason=decision.reason) for decision in ignored],

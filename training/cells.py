@@ -17,6 +17,7 @@ import pyarrow.compute as arrow
 from models.cell_format import PLAIN, CellFormat
 from models.normal_form import normal_form
 from models.text import render
+from models.visible_text import visible_text
 from training.raw_table import RawTable
 from training.streaming.part_columns import PartColumns
 
@@ -31,7 +32,8 @@ class FactorizedColumn:
 
     values: the distinct values that are not missing; text if the table is untyped (CSV), else of a JSON type
     (timestamps as ISO 8601 text). counts: the number of cells of each value. tokens: the number of cells of each text
-    that counts as missing. trimmed: whether blanks around the cells were removed. cells: the format of the text.
+    that counts as missing. trimmed: whether blanks around the cells were removed. visible: whether
+    invisible characters in the cells were removed. cells: the format of the text.
     """
 
     name: str
@@ -43,6 +45,7 @@ class FactorizedColumn:
     arrow_type: str = ""
     tokens: dict[str, int] = field(default_factory=dict)
     trimmed: bool = False
+    visible: bool = False
     cells: CellFormat = PLAIN
 
     @property
@@ -105,8 +108,9 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
     encoded = column.dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     values = _iso_texts(encoded.dictionary) if cell_type == "timestamp" else encoded.dictionary.to_pylist()
+    visible = False
     if cell_type in ("untyped", "text"):
-        codes, values = _normalized(codes, values)
+        codes, values, visible = _normalized(codes, values)
     mask = _is_missing(values, cell_type, frozenset(missing))
     tokens: dict[str, int] = {}
     if mask.any():
@@ -115,17 +119,21 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
         codes, values = _drop_values(codes, values, mask)
     counts = np.bincount(codes[codes >= 0], minlength=len(values)).astype(np.int64)
     codes = codes.astype(np.int32)
-    return FactorizedColumn(name, codes, values, counts, cell_type, categorical, arrow_type, tokens, trimmed)
+    return FactorizedColumn(name, codes, values, counts, cell_type, categorical, arrow_type, tokens, trimmed, visible)
 
 
-def _normalized(codes: npt.NDArray[Any], values: list[str]) -> tuple[npt.NDArray[Any], list[str]]:
-    """Codes and texts in Unicode's normal form C, in which an accented letter is one character."""
+def _normalized(codes: npt.NDArray[Any], values: list[str]) -> tuple[npt.NDArray[Any], list[str], bool]:
+    """Codes and texts without invisible characters in Unicode's normal form C, in which an accented letter is one
+    character; and whether there were invisible characters.
+    """
     normal = [normal_form("NFC", text) for text in values]
-    if normal == values:
-        return codes, values
+    visible = [*map(visible_text, normal)]
+    if visible == values:
+        return codes, values, False
+    has_invisible, normal = visible != normal, visible
     position = {text: index for index, text in enumerate(dict.fromkeys(normal))}
     renumbered = np.array([*(position[text] for text in normal), -1], dtype=np.int32)  # the last entry is for code -1
-    return renumbered[codes], [*position]
+    return renumbered[codes], [*position], has_invisible
 
 
 def _drop_values(codes: npt.NDArray[Any], values: list[Any], mask: Mask) -> tuple[npt.NDArray[np.int32], list[Any]]:

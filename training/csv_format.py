@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from models.formats.escaped_quotes import mark_escaped, restore_escaped
 from models.text import truncate
+from training.csv_rows import MAX_FOOTER_LINES
 from training.encodings import reject
 from training.errors import UsageError
 
@@ -126,15 +128,24 @@ def has_blanks_before_quotes(head: str, delimiter: str) -> bool:
         return True
 
 
-def without_blanks_before_quotes(chunks: Iterable[bytes], delimiter: str, where: str) -> Iterator[bytes]:
-    """The same table without blanks after delimiters. Each chunk ends at the end of a line. Raises UsageError."""
-    lines = (line for chunk in chunks for line in io.StringIO(chunk.decode(), newline=""))
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+class QuotedCells(NamedTuple):
+    """How quoted cells are written: whether blanks may precede the quotes, and whether backslashes escape quotes."""
+
+    delimiter: str
+    blanks: bool
+    escaped: bool
+
+
+def with_plain_quotes(chunks: Iterable[bytes], cells: QuotedCells, where: str) -> Iterator[bytes]:
+    """The same table with quotes as CSV has them. Each chunk ends at the end of a line. Raises UsageError."""
+    marked = map(mark_escaped, chunks) if cells.escaped else chunks
+    lines = (line for chunk in marked for line in io.StringIO(chunk.decode(), newline=""))
+    reader = csv.reader(lines, delimiter=cells.delimiter, skipinitialspace=cells.blanks, strict=True)
     written = io.StringIO()
-    writer = csv.writer(written, delimiter=delimiter, lineterminator="\n")
+    writer = csv.writer(written, delimiter=cells.delimiter, lineterminator="\n")
     try:
         for row in reader:
-            writer.writerow(row)
+            writer.writerow(map(restore_escaped, row) if cells.escaped else row)
             if written.tell() > HEAD_BYTES:
                 yield written.getvalue().encode()
                 written.seek(0)
@@ -144,6 +155,24 @@ def without_blanks_before_quotes(chunks: Iterable[bytes], delimiter: str, where:
             f"{where} cannot be read as CSV: line {reader.line_num}: {error}; a quote inside of a cell is written twice"
         ) from None
     yield written.getvalue().encode()
+
+
+def has_escaped_quotes(head: str, delimiter: str | None) -> bool:
+    """Whether the quotes of the first lines fit together if backslashes escape quotes. delimiter: if known."""
+    if '\\"' not in head:
+        return False
+    marked = mark_escaped(head.encode()).decode()  # `"C:\\dir\\"`, whose last quote ends the cell, would lack a quote
+    return any(_is_strict(marked, candidate) for candidate in (DELIMITERS if delimiter is None else delimiter))
+
+
+def _is_strict(head: str, delimiter: str) -> bool:
+    """Whether each quote opens or closes a cell or is doubled, and all rows but a footer have the same width."""
+    try:
+        reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+        widths = [len(row) for row in reader if row]
+    except csv.Error:
+        return False
+    return widths[:1] > [1] and all(width == widths[0] for width in widths[1 : max(len(widths) - MAX_FOOTER_LINES, 2)])
 
 
 def read_header(head: str, delimiter: str, where: str) -> tuple[list[str], int, int]:

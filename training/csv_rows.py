@@ -12,8 +12,8 @@ import pyarrow.csv as arrow_csv
 from models.text import truncate
 from training.errors import UsageError
 
-BLOCK_BYTES = 1 << 24  # Arrow parses this many bytes at once; no line may be longer
 MAX_FOOTER_LINES = 5
+BLOCK_BYTES = 1 << 24  # Arrow parses this many bytes at once; no line may be longer
 
 
 class ChunkReader(io.RawIOBase):
@@ -93,6 +93,11 @@ class CsvRows:
     def _note_ragged(self, row: Any) -> str:
         self._ragged.append(row)
         return "skip" if len(self._ragged) <= MAX_FOOTER_LINES else "error"
+
+    @property
+    def footer_lines(self) -> int:
+        """The lines at the end that were left out."""
+        return len(self._ragged)
 
     def _check_footer(self) -> None:
         """Lines with fewer cells are a footer if no row follows."""

@@ -4,8 +4,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from models.formats.escaped_quotes import mark_escaped
+from models.visible_text import visible_text
 from training import csv_format
 from training.config import DataOptions
+from training.csv_end import without_end_mark
 from training.csv_preamble import CommentBlanks, table_start
 from training.csv_rows import BLOCK_BYTES, CsvRows
 from training.encodings import TextEncoding
@@ -17,7 +20,7 @@ class CsvHeader(NamedTuple):
     """The header of a CSV, and what the first lines show about its format.
 
     lines: number of lines up to the header's end, without skipped lines. trailing: see `CsvRows`. rows: the rows below
-    the header.
+    the header. escaped: whether backslashes escape quotes.
     """
 
     names: list[str]
@@ -26,6 +29,7 @@ class CsvHeader(NamedTuple):
     trailing: bool
     notices: list[str]
     rows: Iterable[bytes]
+    escaped: bool
 
 
 def read_csv(
@@ -37,7 +41,7 @@ def read_csv(
     block_bytes: int = BLOCK_BYTES,
 ) -> RawTable:
     """Read a CSV file in UTF-8. chunks: each ends at the end of a line. sink: receives the rows. Raises UsageError."""
-    start = table_start(*first_chunk(chunks), where, options.skip_rows)
+    start = table_start(*first_chunk(without_end_mark(chunks)), where, options.skip_rows)
     comments = CommentBlanks(options.comment)
     header = read_header(start.delimiter, comments.blanked(start.chunks), where, options)
     parser = CsvRows(
@@ -59,6 +63,8 @@ def read_csv(
         encoding=encoding.stored,
         skip_rows=options.skip_rows or None,
         comment=options.comment if comments.found else None,
+        footer_lines=parser.footer_lines or None,
+        escape="\\" if header.escaped else None,
     )
 
 
@@ -76,6 +82,11 @@ def read_header(declared: str | None, chunks: Iterator[bytes], where: str, optio
     first = next(chunks)
     head = csv_format.head_of(first)
     notices = []
+    known = csv_format.parse_delimiter(options.delimiter) if options.delimiter is not None else declared
+    escaped = csv_format.has_escaped_quotes(head, known)
+    if escaped:
+        head = mark_escaped(head.encode()).decode()
+        notices.append('quotes in cells are escaped by backslashes (\\")')
     if options.delimiter is not None:
         delimiter = csv_format.parse_delimiter(options.delimiter)
     elif declared is not None:
@@ -85,19 +96,24 @@ def read_header(declared: str | None, chunks: Iterator[bytes], where: str, optio
         delimiter = csv_format.detect_delimiter(head, where)
         if delimiter != ",":
             notices.append(f"the detected delimiter is {delimiter!r} (--delimiter)")
-    if csv_format.has_blanks_before_quotes(head, delimiter):
-        first, chunks = first_chunk(csv_format.without_blanks_before_quotes(chain([first], chunks), delimiter, where))
+    blanks = csv_format.has_blanks_before_quotes(head, delimiter)
+    if blanks or escaped:
+        dialect = csv_format.QuotedCells(delimiter, blanks, escaped)
+        first, chunks = first_chunk(csv_format.with_plain_quotes(chain([first], chunks), dialect, where))
         head = csv_format.head_of(first)
+    if blanks:
         notices.append("blanks before cells in quotes are removed")
     header, lines, offset = csv_format.read_header(head, delimiter, where)
-    names = [name.strip() for name in header]
+    names = [visible_text(name.strip()) for name in header]
     try:
         check_names(names, where)
     except UsageError as error:
         hint = csv_format.header_hint(names) or csv_format.title_hint(names, head, delimiter)
         raise UsageError(f"{error}{hint}") from None
     csv_format.check_header_is_not_data(names, head, delimiter, where)
-    if names != header:
+    if [name.strip() for name in names] != [name.strip() for name in header]:
+        notices.append("invisible characters in column names are removed")
+    elif names != header:
         notices.append("blanks around column names and cells are removed")
     trailing = csv_format.regularity(head, delimiter).trailing > 0.5
-    return CsvHeader(names, delimiter, lines, trailing, notices, chain([first[offset:]], chunks))
+    return CsvHeader(names, delimiter, lines, trailing, notices, chain([first[offset:]], chunks), escaped)

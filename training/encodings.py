@@ -12,8 +12,10 @@ from typing import NamedTuple, NoReturn
 from models.formats.text_encoding import ESCAPED, FIRST_ESCAPE, repair_invalid_bytes
 from models.text import did_you_mean, truncate
 from training.errors import UsageError
+from training.legacy_encodings import WESTERN_EUROPEAN, likely_encodings
 
 HEAD_BYTES = 1 << 22  # searched for signs of binary content
+END_OF_FILE = b"\x1a"  # programs for DOS write it once or up to the end of a block
 BYTE_ORDER_MARKS = (  # the byte order mark of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -143,7 +145,8 @@ def _utf16_without_mark(head: bytes) -> str | None:
 
 
 def _check_is_text(head: bytes, where: str) -> None:
-    if 0 not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head[:4096]) <= 20:
+    start = head[:4096].rstrip(END_OF_FILE)
+    if 0 not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in start) <= 20:
         return
     known = {b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as .xlsx", b"PK": "a ZIP archive or a document"}
     what = next((f" ({name})" for start, name in known.items() if head.startswith(start)), "")
@@ -154,14 +157,25 @@ def _detect_by_invalid_utf8(chunks: Chunks, where: str) -> TextEncoding:
     """UTF-8 with a few invalid bytes, or an encoding with one byte per character."""
     if (repaired := _repair(chunks, where)) is not None:
         return repaired
-    name = "cp1252" if _first_error(chunks, "cp1252") is None else "latin-1"  # latin-1 decodes any bytes
-    words = (match[0] for text in _decoded(chunks(), name) if (match := NOT_ASCII_WORD.search(text)))
-    reason = f"it is not UTF-8; its first non-ASCII word reads {truncate(next(words, ''))!r}"
-    return TextEncoding(name, [_notice(where, name, reason)])
+    likely = likely_encodings(chunks())
+    names = [name for name in likely.names if _first_error(chunks, name) is None] or ["latin-1"]  # has all bytes
+    if likely.sure and names[0] in (likely.names[0], "latin-1"):
+        reason = f"it is not UTF-8; its first non-ASCII word reads {_first_word(chunks, names[0])}"
+        return TextEncoding(names[0], [_notice(where, names[0], reason)])
+    readings = ", ".join(
+        f"--encoding {name} (its first non-ASCII word reads {_first_word(chunks, name)})" for name in names
+    )
+    raise UsageError(f"{where} is not UTF-8, and its encoding is not clear: use {readings} or another one")
+
+
+def _first_word(chunks: Chunks, encoding: str) -> str:
+    words = (match[0] for text in _decoded(chunks(), encoding) if (match := NOT_ASCII_WORD.search(text)))
+    return repr(truncate(next(words, "")))
 
 
 def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
-    """UTF-8 whose invalid bytes are read as cp1252; None if valid characters beyond ASCII are missing.
+    """UTF-8 whose invalid bytes are read as cp1252; None if valid characters beyond ASCII are missing or occur by
+    chance, as about one in ten Chinese or Korean characters does.
 
     Raises UsageError if neither valid nor invalid characters are in the majority.
     """
@@ -180,6 +194,8 @@ def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
     line, escape = first
     byte = ord(escape) - FIRST_ESCAPE
     if invalid > valid:
+        if likely_encodings(chunks()).names[0] not in WESTERN_EUROPEAN:
+            return None
         raise UsageError(
             f"{where} has {valid} characters of UTF-8 and {invalid} bytes that are not UTF-8, the first of them "
             f"{byte:#04x} in line {line}: use --encoding cp1252 or another one (gb18030, euc_kr, …), or fix the file"

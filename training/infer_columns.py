@@ -99,7 +99,7 @@ def _build_numeric(
         seen=read.seen,
         example=read.example,
         date_format=read.date_format,
-        cells=_cells_of_kind(read.cells, kind),
+        cells=_cells_of_kind(read.cells, kind, visible=column.visible),
     )
     distinct = len(np.unique(read.numbers[~np.isnan(read.numbers)]))
     decision = ColumnDecision(column.name, kind, reason, missing, distinct, read.value_range, render(read.example))
@@ -121,7 +121,7 @@ def _build_text(column: FactorizedColumn, decided: ColumnType, declared: Feature
         declared,
         nullable=column.missing > 0,
         example=example,
-        cells=CellFormat(trimmed=column.trimmed),
+        cells=CellFormat(trimmed=column.trimmed, visible=column.visible),
     )
     values = column.broadcast(_object_array([*texts]), None, object)
     about = f"{min(map(len, texts))} to {longest} characters"
@@ -159,17 +159,19 @@ def _build_category(column: FactorizedColumn, reason: str, declared: Feature | N
     return InferredColumn(decision, feature, values, notices)
 
 
-def _cells_of_kind(cells: CellFormat, kind: Kind) -> CellFormat:
-    """The part of a cell format that concerns cells of this type."""
+def _cells_of_kind(cells: CellFormat, kind: Kind, *, visible: bool) -> CellFormat:
+    """The part of a cell format that concerns cells of this type. visible: whether they had invisible characters."""
     if kind == "boolean":
-        return CellFormat(missing=cells.missing, true=cells.true, false=cells.false)
-    return cells if kind == "number" else CellFormat(missing=cells.missing)
+        cells = CellFormat(missing=cells.missing, true=cells.true, false=cells.false)
+    elif kind != "number":
+        cells = CellFormat(missing=cells.missing)
+    return cells.model_copy(update={"visible": True}) if visible else cells
 
 
 def _cells_of_levels(column: FactorizedColumn, levels: list[Scalar], level_type: LevelType) -> CellFormat:
     if level_type == "text":
         normal = not all(level.isascii() for level in levels if isinstance(level, str))
-        return CellFormat(trimmed=column.trimmed, unicode="NFC" if normal else None)
+        return CellFormat(trimmed=column.trimmed, visible=column.visible, unicode="NFC" if normal else None)
     return column.cells if level_type == "number" and column.cells.reads_text else PLAIN
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -31,6 +31,8 @@ class RawTable:
     encoding: str | None = None  # encoding of a CSV, as a schema stores it
     skip_rows: int | None = None  # lines above the header of a CSV, as a schema stores them
     comment: str | None = None  # prefix of comment lines in a CSV
+    footer_lines: int | None = None  # lines at the end of a CSV with fewer cells
+    escape: Literal["\\"] | None = None  # the character before quotes in the cells of a CSV
     categorical: frozenset[str] = field(default_factory=frozenset)  # columns that pandas stored as categorical
     spilled: bool = False  # whether its columns are in files, because it is large
 

@@ -37,6 +37,8 @@ def has_plain_cells(schema: FeatureSchema) -> bool:
     return (
         schema.comment is None
         and schema.skip_rows is None
+        and schema.footer_lines is None
+        and schema.escape is None
         and schema.encoding is None
         and all(reader.reads_plain_numbers for reader in schema.readers.values())
     )

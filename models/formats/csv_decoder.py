@@ -10,13 +10,16 @@ from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, OuterBlock
 from models.formats.csv_extra_lines import CommentLines, TitleLines, first_line
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
+from models.formats.escaped_quotes import EscapedQuotes, restore_escaped
 from models.formats.index_columns import is_unnamed_index
 from models.formats.text_encoding import Utf8Converter
 from models.rows import UndecodableRow, is_unknown
 from models.schema import FeatureSchema
 from models.text import truncate
+from models.visible_text import visible_text
 
 DELIMITERS = (",", ";", "\t", "|")
+END_OF_FILE = b"\x1a"  # ^Z, which programs for DOS write
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,15 @@ class KeptBlock(OuterBlock):
     kept: Mapping[str, Sequence[str | None]]
 
 
+class ShortRow(UndecodableRow):
+    """A line with fewer cells than the header."""
+
+
 class CsvDecoder:
     """Decodes CSV in UTF-8, with or without a byte order mark, or in the encoding of the training file.
 
-    Blank lines are ignored, and so are titles and comments like those of the training file. A line may end with a
-    delimiter.
+    Blank lines are ignored, and so are titles, comments and a footer like those of the training file. A line may end with
+    a delimiter, and the body with the character ^Z.
     """
 
     def __init__(
@@ -50,6 +57,8 @@ class CsvDecoder:
         """
         encoding = declared_encoding or schema.encoding
         self._to_utf8 = None if encoding is None else Utf8Converter(encoding, declared=declared_encoding is not None)
+        self._escapes = None if schema.escape is None else EscapedQuotes()
+        self._footer_lines = schema.footer_lines or 0
         self._comments = None if schema.comment is None else CommentLines(schema.comment)
         self._titles = TitleLines(schema.skip_rows or 0, lambda line: count_known_names(decode_line(line), schema))
         self._schema = schema
@@ -74,6 +83,8 @@ class CsvDecoder:
         return self._feed(chunk if self._to_utf8 is None else self._to_utf8.feed(chunk))
 
     def _feed(self, chunk: bytes, *, final: bool = False) -> Iterator[Block]:
+        if self._escapes is not None:
+            chunk = self._escapes.feed(chunk, final=final)
         if self._comments is not None:
             chunk = self._comments.feed(chunk, final=final)
         if self._ends is None:
@@ -93,9 +104,10 @@ class CsvDecoder:
     def rest(self) -> Iterator[Block]:
         chunk = b"" if self._to_utf8 is None else self._to_utf8.feed(b"", final=True)
         yield from self._feed(chunk, final=True)
-        yield from self._blocks(self._unended)
-        if self._lines:
-            yield self._block(self._lines)
+        yield from self._blocks(self._unended.rstrip(END_OF_FILE))
+        self._leave_out_footer()
+        for start in range(0, len(self._lines), self._block_rows):
+            yield self._block(self._lines[start : start + self._block_rows])
 
     def close(self) -> None: ...
 
@@ -110,10 +122,19 @@ class CsvDecoder:
         width = len(self._names or ())
         self._lines += [line if len(line) == width else fit_to_width(line, width) for line in lines]
         self._bytes += len(content)
-        while len(self._lines) > self._block_rows or (self._bytes > self._max_bytes and self._lines):
-            yield self._block(self._lines[: self._block_rows])
-            del self._lines[: self._block_rows]
+        while (ready := len(self._lines) - self._footer_lines) > 0:  # the others may be the footer
+            if ready <= self._block_rows and self._bytes <= self._max_bytes:
+                break
+            count = min(ready, self._block_rows)
+            yield self._block(self._lines[:count])
+            del self._lines[:count]
             self._bytes = 0
+
+    def _leave_out_footer(self) -> None:
+        """Leave out at most as many lines with fewer cells at the end as the file that trained the model has there."""
+        for _ in range(self._footer_lines):
+            if self._lines and isinstance(self._lines[-1], ShortRow):
+                del self._lines[-1]
 
     def _read(self, content: bytes) -> list[list[str]]:
         """Parse the cells of whole lines."""
@@ -128,6 +149,10 @@ class CsvDecoder:
                 lines = self._parse(text, skips_blanks=False)
             except csv.Error as error:
                 raise FormatError(f"it is not CSV ({error})") from None
+        if self._escapes is not None:
+            lines = [[*map(restore_escaped, line)] for line in lines]
+        if END_OF_FILE in content:
+            lines = [line for line in lines if "".join(line).strip("\x1a")]
         return [line for line in lines if line]
 
     def _parse(self, text: str, *, skips_blanks: bool) -> list[list[str]]:
@@ -203,7 +228,7 @@ def count_known_names(text: str, schema: FeatureSchema) -> int:
 def count_names(delimiter: str, text: str, schema: FeatureSchema) -> int:
     """The number of column names of the table in the first line if this is its delimiter."""
     line = io.StringIO(text, newline="").readline()
-    names = {name.strip().strip('"') for name in line.split(delimiter)}
+    names = {visible_text(name.strip().strip('"').strip()) for name in line.split(delimiter)}
     return len(names & (schema.by_name.keys() | schema.unused))
 
 
@@ -212,7 +237,7 @@ def decode_line(line: bytes) -> str:
 
 
 def header_names(line: Sequence[str]) -> list[str]:
-    names = [name.strip() for name in line]
+    names = [visible_text(name.strip()) for name in line]
     if (name := first_repeated(names)) is not None:
         raise FormatError(f"its header contains {truncate(name)!r} twice")
     return names
@@ -224,4 +249,5 @@ def fit_to_width(line: list[str], width: int) -> list[str] | UndecodableRow:
 
 
 def ragged_row(line: Sequence[str], width: int) -> UndecodableRow:
-    return UndecodableRow("wrong_type", f"it has {len(line)} cells, the header has {width}")
+    kind = ShortRow if len(line) < width else UndecodableRow
+    return kind("wrong_type", f"it has {len(line)} cells, the header has {width}")

@@ -43,6 +43,7 @@ def zipped(content: bytes) -> bytes:
     return file.getvalue()
 
 
+UNICODE = ("utf-8", "utf-8-sig", "utf-16")
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
@@ -52,7 +53,16 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 UNITS = ("{}%", "{} %", "€{}", "{} EUR", "{} kg", "${}", "{}km", "{} °C", "USD {}")
 NEGATIVES = ("-{}", "({})", "{}-", "\u2212{}")
 WORDS = ("", "NA", "N/A", "-", "?", "n/a", "#N/A", "null", "NaN", "--", "None")
-LEVELS = ("Köln", "São Paulo", "plain", 'a "quoted" one', "semi;colon", "comma, blank", "naïve", "x|y", "NAN", "1st")
+LEVELS = ("Köln", "São Paulo", "plain", 'a "quoted" one', "semi;colon", "comma, blank", "naïve")
+LEVELS_OF = {  # of encodings that have no Western European letters
+    "cp1251": ("Москва", "Казань", "Новосибирск", "Уфа", "Самара, город", "plain"),
+    "koi8_r": ("Москва", "Казань", "Новосибирск", "Уфа", "Самара; город", "plain"),
+    "cp932": ("東京", "大阪", "名古屋", "札幌", "福岡", "カード", "はい"),
+    "cp949": ("서울", "부산", "대구", "인천", "광주", "예"),
+    "gb18030": ("北京", "上海", "广州", "深圳", "成都", "是"),
+}
+INVISIBLE = ("\u200b", "\ufeff", "\u00ad", "\u200e", "\u2060")
+FOOTERS = ((), (), (), ("Total",), ("", "Source: a register"))
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,14 @@ class Dialect:
     unit: str
     negative: str
     date_format: str
+    escaped: bool  # whether quotes in cells have a backslash before them
+    footer: tuple[str, ...]
+    end: str
+    invisible: str  # in some names and levels
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return LEVELS_OF.get(self.encoding, LEVELS)
 
 
 @dataclass(frozen=True)
@@ -93,9 +111,17 @@ class Table:
     def write(self, folder: Path) -> Path:
         dialect = self.dialect
         text = io.StringIO(newline="")
-        writer = csv.writer(text, delimiter=dialect.delimiter, quoting=dialect.quoting, lineterminator=dialect.line_end)
-        writer.writerow(self.cells)
+        writer = csv.writer(
+            text,
+            delimiter=dialect.delimiter,
+            quoting=dialect.quoting,
+            lineterminator=dialect.line_end,
+            doublequote=not dialect.escaped,
+            escapechar="\\" if dialect.escaped else None,
+        )
+        writer.writerow([name[:1] + dialect.invisible + name[1:] for name in self.cells])
         writer.writerows(zip(*self.cells.values(), strict=True))
+        text.write("".join(line + dialect.line_end for line in dialect.footer) + dialect.end)
         content = text.getvalue().encode(self.encoding)
         path = folder / f"table.csv{dialect.compression}"
         path.write_bytes(COMPRESSIONS[dialect.compression](content) if dialect.compression else content)
@@ -108,18 +134,26 @@ def pick(rng: np.random.Generator, choices: Any) -> Any:
 
 def random_dialect(rng: np.random.Generator) -> Dialect:
     decimal = pick(rng, [".", ".", ","])
+    encoding = pick(rng, [*UNICODE, *UNICODE, "cp1252", "cp1252", *LEVELS_OF])
+    legacy = encoding in LEVELS_OF  # an encoding is known by the levels, not by single signs
     return Dialect(
         delimiter=pick(rng, [",", ";", "\t", "|"]),
         decimal=decimal,
-        thousands=pick(rng, ["", "", "", "," if decimal == "." else ".", " ", "'", "\u202f", "\u00a0"]),
-        encoding=pick(rng, ["utf-8", "utf-8", "utf-8-sig", "utf-16", "cp1252"]),
+        thousands=pick(
+            rng, ["", "", "", "," if decimal == "." else ".", " ", "'", *([] if legacy else ["\u202f", "\u00a0"])]
+        ),
+        encoding=encoding,
         quoting=pick(rng, [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
         line_end=pick(rng, ["\n", "\r\n"]),
         compression=pick(rng, ["", "", "", *COMPRESSIONS]),
         word=pick(rng, WORDS),
-        unit=pick(rng, UNITS),
-        negative=pick(rng, NEGATIVES),
+        unit=pick(rng, [unit for unit in UNITS if unit.isascii() or not legacy]),
+        negative=pick(rng, [sign for sign in NEGATIVES if sign.isascii() or not legacy]),
         date_format=pick(rng, DATE_FORMATS),
+        escaped=rng.random() < 0.2,
+        footer=pick(rng, FOOTERS),
+        end=pick(rng, ["", "", "\x1a", "\x1a\r\n"]),
+        invisible=pick(rng, ["", "", *INVISIBLE]) if encoding in UNICODE else "",
     )
 
 
@@ -188,8 +222,13 @@ def _dates(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[
 
 
 def _levels(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
-    levels = [pick(rng, LEVELS[:7]) for _ in range(rows)]
-    return levels, [*levels]
+    levels = [pick(rng, dialect.levels) for _ in range(rows)]
+    places = rng.integers(0, 4, rows)  # beyond the end of short levels: at their end
+    inserted = np.where(rng.random(rows) < 0.1, dialect.invisible, "").tolist()
+    return levels, [
+        level[:place] + sign + level[place:]
+        for level, place, sign in zip(levels, places.tolist(), inserted, strict=True)
+    ]
 
 
 def _flags(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
