@@ -45,7 +45,7 @@ def check_posted(schema: FeatureSchema, dataset: Dataset, body: bytes) -> None:
 
 @pytest.mark.parametrize("end", ["\x1a", "\n\x1a", "\x1a\r\n", "\x1a" * 200])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_the_end_mark_of_dos_is_no_row_and_no_part_of_a_cell(write: Write, end: str, encoding: str) -> None:
+def test_the_end_mark_of_dos_is_neither_a_row_nor_part_of_a_cell(write: Write, end: str, encoding: str) -> None:
     body = ("x,colour,y\n" + rows_of().removesuffix("\n") + end).encode(encoding)
     dataset, schema = load(write(body))
     assert len(dataset.row_numbers) == 90
@@ -54,7 +54,7 @@ def test_the_end_mark_of_dos_is_no_row_and_no_part_of_a_cell(write: Write, end: 
     check_posted(schema, dataset, body.decode(encoding).rstrip("\x1a\r\n").encode())
 
 
-def test_an_end_mark_inside_of_a_file_is_no_row(write: Write) -> None:
+def test_an_end_mark_inside_of_a_file_is_not_a_row(write: Write) -> None:
     body = ("x,colour,y\n" + rows_of() + "\x1a\n" + rows_of()).encode()
     _, schema = load(write(("x,colour,y\n" + rows_of()).encode()))
     assert decoded(CsvDecoder, schema, body).count == 180
