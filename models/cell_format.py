@@ -71,7 +71,7 @@ class CellFormat(BaseModel):
     def reads_text(self) -> bool:
         """Whether JSON may contain numbers and booleans as text, because they are text to clients that do not know this
         format."""
-        return self.text or bool(self.missing or self.true or self.false) or not self.plain
+        return self.text or self.visible or bool(self.missing or self.true or self.false) or not self.plain
 
     @cached_property
     def _booleans(self) -> dict[str, bool]:
