@@ -49,7 +49,7 @@ def test_the_end_mark_of_dos_is_neither_a_row_nor_part_of_a_cell(write: Write, e
     body = ("x,colour,y\n" + rows_of().removesuffix("\n") + end).encode(encoding)
     dataset, schema = load(write(body))
     assert len(dataset.row_numbers) == 90
-    assert not any("left out" in notice for notice in dataset.notices)
+    assert not any("fewer cells" in notice for notice in dataset.notices)
     check_posted(schema, dataset, body)
     check_posted(schema, dataset, body.decode(encoding).rstrip("\x1a\r\n").encode())
 
@@ -64,7 +64,7 @@ def test_an_end_mark_inside_of_a_file_is_not_a_row(write: Write) -> None:
 def test_a_file_with_a_footer_can_be_posted_and_one_without_it_too(write: Write, footer: str) -> None:
     body = ("x,colour,y\n" + rows_of() + footer).encode()
     dataset, schema = load(write(body))
-    assert any("left out, " in notice for notice in dataset.notices)
+    assert any("fewer cells" in notice for notice in dataset.notices)
     check_posted(schema, dataset, body)
     check_posted(schema, dataset, ("x,colour,y\n" + rows_of()).encode())
 
@@ -145,7 +145,7 @@ def test_a_cell_of_invisible_characters_is_missing(write: Write) -> None:
 
 
 def test_names_that_differ_only_in_invisible_characters_are_an_error(write: Write) -> None:
-    with pytest.raises(UsageError, match="2 columns of the name 'x'"):
+    with pytest.raises(UsageError, match="2 columns with the name 'x'"):
         load(write(("x,x\u200b,y\n" + rows_of()).encode()))
 
 
