@@ -1,4 +1,4 @@
-"""A real browser, real servers, and models that are trained in seconds."""
+"""Fixtures of the browser tests: a headless Chromium, servers, and models that are trained in seconds."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from tests.service.conftest import Server, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-WAIT_MS = int(os.environ.get("WAIT_MS", "60000"))  # limit of every wait; tests do not depend on the machine's speed
+WAIT_MS = int(os.environ.get("WAIT_MS", "60000"))  # timeout of every wait, generous for slow machines
 QUICK = ("--framework", "numpy", "--no-baselines", "--dropout", "0.1", "--final", "train")
 DEFAULT_MODELS = ("housing", "income", "penguins")
 AWKWARD_MODELS = ("wide", "towns", "names")
@@ -35,15 +35,19 @@ def train(home: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def trainings(folder: Path) -> list[list[list[str]]]:
-    """The arguments of all trainings; those of one list run one after the other."""
-    housing = [["--data", str(tables.part("housing", 2500, folder, seed)), "--name", "housing"] for seed in (1, 2)]
-    own = ((tables.wide, "output"), (tables.many_levels, "sold"), (tables.names_of_all_kinds, "kind"))
-    wide, towns, names = (["--data", str(make(folder)), "--target", target, "--epochs", "2"] for make, target in own)
-    income = ["--data", str(tables.part("income", 2500, folder)), "--name", "income", "--target", "income"]
+def training_commands(folder: Path) -> list[list[list[str]]]:
+    """The arguments of all training commands. The commands of one inner list run in sequence."""
+    housing = [
+        ["--data", str(tables.sampled_table("housing", 2500, folder, seed)), "--name", "housing"] for seed in (1, 2)
+    ]
+    own = ((tables.wide_table, "output"), (tables.many_levels_table, "sold"), (tables.unusual_names_table, "kind"))
+    wide_table, towns, names = (
+        ["--data", str(make(folder)), "--target", target, "--epochs", "2"] for make, target in own
+    )
+    income = ["--data", str(tables.sampled_table("income", 2500, folder)), "--name", "income", "--target", "income"]
     return [
         [[*one, "--target", "MedHouseVal", "--epochs", "6"] for one in housing],
-        [wide],
+        [wide_table],
         [[*towns, "--categorical", "town"]],
         [[*income, "--epochs", "4"]],
         [names],
@@ -55,7 +59,7 @@ def trainings(folder: Path) -> list[list[list[str]]]:
 def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with small versions of the default models, two of housing, and models of awkward tables.
 
-    TRAINED_HOME names the store of an earlier run, for those who work on these tests.
+    The environment variable TRAINED_HOME names the store of an earlier run; then no model is trained.
     """
     if earlier := os.environ.get("TRAINED_HOME"):
         return Path(earlier)
@@ -66,13 +70,13 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             train(home, *arguments)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, trainings(folder)))
+        list(pool.map(run, training_commands(folder)))
     return home
 
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Iterator[Callable[..., Server]]:
-    """start_server(**settings): a server of two workers with a store of its own, a copy of the trained one."""
+    """start_server(**settings) starts a server of two workers on a copy of the trained store."""
     started: list[Server] = []
 
     def start(**settings: str) -> Server:
@@ -91,7 +95,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -
 
 @pytest.fixture(scope="session")
 def server(start_server: Callable[..., Server]) -> Server:
-    """Serves all models. Tests that change what is served start their own."""
+    """A server of all models. Tests that change the served versions start a separate server."""
     return start_server()
 
 
@@ -103,7 +107,7 @@ class KeyedServer:
 
 @pytest.fixture(scope="session")
 def keyed(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> KeyedServer:
-    """A server whose clients need keys: one for each scope, one for all scopes, one for a single model."""
+    """A server that requires API keys: one key for each scope, one for all scopes, one for a single model."""
     keys = KeySet(tmp_path_factory.mktemp("keys") / "keys.json")
     keys.add("predict", "predict")
     keys.add("metrics", "predict", "metrics")
@@ -117,7 +121,7 @@ def browser() -> Iterator[Browser]:
     assert CHROMIUM, "Chromium is missing; make browser-check names the package"
     expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
-        # The sandbox of Chromium needs rights that containers do not have; the pages are our own
+        # Chromium's sandbox needs privileges that containers lack; the tests open trusted pages only
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield launched
         launched.close()
@@ -125,7 +129,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page of the browser, what it wrote to the console, and which addresses it requested."""
+    """A page of the browser, its console messages, and the addresses that it requested."""
 
     page: Page
     messages: list[str] = field(default_factory=list)
@@ -136,7 +140,7 @@ class Visit:
             self.messages.append(message.text)
 
     def check(self) -> None:
-        """Nothing was written to the console, and no request left the origin."""
+        """Assert that the console has no message and that all requests went to one origin."""
         assert self.messages == []
         origins = {urlsplit(url)[:2] for url in self.requested if not url.startswith(("data:", "blob:"))}
         assert len(origins) <= 1, origins
@@ -144,14 +148,14 @@ class Visit:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """open_page(address, **options): a page in a browser of its own. Each is checked when the test ends.
+    """open_page(address, **options) opens a page in a new browser context. Each page is checked when the test ends.
 
-    scripts: run before those of the page, past its Content-Security-Policy.
+    scripts: run before the scripts of the page, whatever its Content-Security-Policy allows.
     """
     visits: list[Visit] = []
     contexts: list[BrowserContext] = []
 
-    def opened(address: str, scripts: Sequence[str] = (), **options: Any) -> Page:
+    def open_in_new_context(address: str, scripts: Sequence[str] = (), **options: Any) -> Page:
         context = browser.new_context(**{"viewport": WIDE, "locale": "en-GB", **options})
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
@@ -165,7 +169,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         visit.page.goto(address)
         return visit.page
 
-    yield opened
+    yield open_in_new_context
     for visit in visits:
         visit.check()
     for context in contexts:

@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious or critical on any view, light and dark, wide and narrow."""
+"""axe-core finds no serious or critical problem in any view, in both color schemes and at both window widths."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +22,11 @@ VIEWS = {
     "#/live/housing": ".drift-columns",
     "#/api": ".view.api",
 }
-"""The views, and a text that is shown when they are complete."""
+"""The address of each view, and the selector of an element that appears when the view is complete."""
 
 
 def serious_problems(page: Page) -> list[tuple[str, str]]:
-    """The problems that axe finds, with the elements. The page loads axe as a script of the browser: see
-    `open_with_axe`."""
+    """The serious problems that axe finds, each with its element. The page must be opened by `open_with_axe`."""
     found: list[dict[str, Any]] = page.evaluate("axe.run(document).then((report) => report.violations)")
     return [
         (problem["id"], node["html"][:200])
@@ -44,21 +43,25 @@ def open_with_axe(open_page: Callable[..., Page]) -> Callable[..., Page]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_views(server: Server, open_with_axe: Callable[..., Page], scheme: str, viewport: dict[str, int]) -> None:
+def test_views_have_no_serious_problems_and_fit_the_window(
+    server: Server, open_with_axe: Callable[..., Page], scheme: str, viewport: dict[str, int]
+) -> None:
     page = open_with_axe(f"{server.url}/", color_scheme=scheme, viewport=viewport)
     problems = {}
-    for view, complete in VIEWS.items():
+    for view, selector in VIEWS.items():
         page.goto(f"{server.url}/{view}")
-        expect(page.locator(complete).first).to_be_attached()
+        expect(page.locator(selector).first).to_be_attached()
         if found := serious_problems(page):
             problems[view] = found
         width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= viewport["width"], f"{view} scrolls to the side"
+        assert width <= viewport["width"], f"{view} scrolls horizontally"
     assert problems == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_dialogs_and_forms(server: Server, keyed: KeyedServer, open_with_axe: Callable[..., Page], scheme: str) -> None:
+def test_dialogs_and_forms_have_no_serious_problems(
+    server: Server, keyed: KeyedServer, open_with_axe: Callable[..., Page], scheme: str
+) -> None:
     page = open_with_axe(f"{server.url}/#/versions/housing", color_scheme=scheme)
     page.get_by_role("button", name="Promote version 1").click()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -68,7 +71,7 @@ def test_dialogs_and_forms(server: Server, keyed: KeyedServer, open_with_axe: Ca
     assert serious_problems(signed_out) == []
 
 
-def test_the_check_finds_what_is_wrong(server: Server, open_with_axe: Callable[..., Page]) -> None:
+def test_axe_reports_an_image_and_an_input_without_a_label(server: Server, open_with_axe: Callable[..., Page]) -> None:
     page = open_with_axe(f"{server.url}/")
     expect(page.locator("h2").first).to_be_visible()
     page.evaluate(

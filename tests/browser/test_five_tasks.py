@@ -1,4 +1,4 @@
-"""Five tasks of a new user who has only the page, each within ten actions."""
+"""Five tasks that a new user completes on the page, each in at most ten actions."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,16 +9,16 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.test_live import example
-from tests.browser.test_try import described, predicted, value_of, write_table
+from tests.browser.test_try import model_metadata, prediction_of, prediction_value, write_table
 from tests.browser.test_versions import champion
-from tests.browser.written_numbers import percent, written
+from tests.browser.written_numbers import format_number, format_percent
 from tests.service.conftest import Server
 
 MAX_ACTIONS = 10
 
 
-class Person:
-    """Uses the page and counts its own actions. Reading the page is not an action."""
+class User:
+    """A user of the page, whose actions are counted. Reading is not an action."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -29,13 +29,13 @@ class Person:
         element.click()
 
     def choose_file(self, element: Locator, file: Path) -> None:
-        self.actions += 2  # the button, and the file in the dialog
+        self.actions += 2  # press the button, choose the file in the dialog
         element.set_input_files(file)
 
     def open_try(self, model: str) -> None:
         card = self.page.get_by_role("listitem").filter(has=self.page.get_by_role("heading", name=model))
         self.click(card.get_by_role("link", name="Try", exact=True))
-        expect(value_of(self.page)).to_be_visible()
+        expect(prediction_value(self.page)).to_be_visible()
 
 
 @pytest.fixture(scope="module")
@@ -44,72 +44,72 @@ def own_server(start_server: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture
-def person(own_server: Server, open_page: Callable[..., Page]) -> Iterator[Person]:
-    new = Person(open_page(f"{own_server.url}/"))
-    yield new
-    assert 0 < new.actions <= MAX_ACTIONS
+def user(own_server: Server, open_page: Callable[..., Page]) -> Iterator[User]:
+    new_user = User(open_page(f"{own_server.url}/"))
+    yield new_user
+    assert 0 < new_user.actions <= MAX_ACTIONS
 
 
-def test_why_a_house_is_priced_so(person: Person, own_server: Server) -> None:
-    person.open_try("housing")
-    reasons = person.page.locator(".waterfall li")
-    explanation = predicted(own_server, "housing", example(own_server), explain="true")["explanation"]
+def test_a_user_finds_the_largest_contribution_to_a_price(user: User, own_server: Server) -> None:
+    user.open_try("housing")
+    reasons = user.page.locator(".waterfall li")
+    explanation = prediction_of(own_server, "housing", example(own_server), explain="true")["explanation"]
     name, value = max(explanation["contributions"].items(), key=lambda one: abs(one[1]))
     expect(reasons.nth(1)).to_contain_text(name)
-    expect(reasons.nth(1)).to_contain_text(written(value))
+    expect(reasons.nth(1)).to_contain_text(format_number(value))
 
 
-def test_where_the_answer_flips(person: Person, own_server: Server) -> None:
-    person.open_try("income")
-    examples = described(own_server, "income")["examples"]
+def test_a_user_finds_where_the_predicted_label_changes(user: User, own_server: Server) -> None:
+    user.open_try("income")
+    examples = model_metadata(own_server, "income")["examples"]
     shares = [one["prediction"]["probabilities"][">50K"] for one in examples]
     closest = min(range(len(examples)), key=lambda number: abs(shares[number] - 0.5))
     row = examples[closest]["row"]
     for number in [*range(len(examples)), *([] if closest == len(examples) - 1 else [closest])]:
-        person.click(person.page.get_by_role("button", name=f"Example {number + 1}"))
-        expect(person.page.get_by_role("region", name="Prediction")).to_contain_text(percent(shares[number]))
+        user.click(user.page.get_by_role("button", name=f"Example {number + 1}"))
+        expect(user.page.get_by_role("region", name="Prediction")).to_contain_text(format_percent(shares[number]))
     for name in ("capital-gain", "educational-num", "age", "hours-per-week", "capital-loss"):
-        person.click(person.page.get_by_label(name, exact=True))
-        expect(person.page.locator(".what-if h3")).to_contain_text(name)
-        if person.page.locator(".flips li").count():
+        user.click(user.page.get_by_label(name, exact=True))
+        expect(user.page.locator(".what-if h3")).to_contain_text(name)
+        if user.page.locator(".flips li").count():
             break
-    text = person.page.locator(".flips li").first.text_content() or ""
+    text = user.page.locator(".flips li").first.text_content() or ""
     between = re.match(r"between ([\d,.]+) and ([\d,.]+): (.*) → (.*)", text)
     assert between, text
     ends = [float(text.replace(",", "")) for text in between.groups()[:2]]
-    labels = [predicted(own_server, "income", row | {name: end})["label"] for end in ends]
+    labels = [prediction_of(own_server, "income", row | {name: end})["label"] for end in ends]
     assert labels == [*between.groups()[2:]]
 
 
-def test_score_a_file(person: Person, own_server: Server, tmp_path: Path) -> None:
-    rows = [one["row"] for one in described(own_server, "penguins")["examples"]]
-    person.open_try("penguins")
-    person.choose_file(person.page.locator("#file"), write_table(tmp_path / "birds.csv", rows))
-    expect(person.page.get_by_text(f"{len(rows)} rows predicted")).to_be_visible()
-    with person.page.expect_download() as downloaded:
-        person.click(person.page.get_by_role("link", name=re.compile("Download")))
+def test_a_user_scores_a_file(user: User, own_server: Server, tmp_path: Path) -> None:
+    rows = [one["row"] for one in model_metadata(own_server, "penguins")["examples"]]
+    user.open_try("penguins")
+    user.choose_file(user.page.locator("#file"), write_table(tmp_path / "birds.csv", rows))
+    expect(user.page.get_by_text(f"{len(rows)} rows predicted")).to_be_visible()
+    with user.page.expect_download() as downloaded:
+        user.click(user.page.get_by_role("link", name=re.compile("Download")))
     text = downloaded.value.path().read_text("utf-8")
     for row in rows:
-        assert predicted(own_server, "penguins", row)["label"] in text
+        assert prediction_of(own_server, "penguins", row)["label"] in text
 
 
-def test_roll_back_a_version(person: Person, own_server: Server) -> None:
+def test_a_user_rolls_back_a_version(user: User, own_server: Server) -> None:
     assert champion(own_server) == "2"
-    person.click(person.page.get_by_role("navigation").get_by_role("link", name="Versions"))
+    user.click(user.page.get_by_role("navigation").get_by_role("link", name="Versions"))
     rollback = "Roll back to version 1"
-    person.click(person.page.get_by_role("button", name=rollback))
-    person.click(person.page.get_by_role("dialog").get_by_role("button", name=rollback))
-    expect(person.page.get_by_text("All workers have switched.")).to_be_visible()
+    user.click(user.page.get_by_role("button", name=rollback))
+    user.click(user.page.get_by_role("dialog").get_by_role("button", name=rollback))
+    expect(user.page.get_by_text("All workers have switched.")).to_be_visible()
     assert champion(own_server) == "1"
 
 
-def test_whether_it_drifts(person: Person, own_server: Server) -> None:
+def test_a_user_finds_a_drifting_column(user: User, own_server: Server) -> None:
     row = example(own_server)
     for number in range(60):
         rows = [row | {"MedInc": 1000.0 + number + place} for place in range(10)]
         httpx.post(f"{own_server.url}/predict/housing", json={"rows": rows}, timeout=60).raise_for_status()
-    person.click(person.page.get_by_role("navigation").get_by_role("link", name="Live"))
-    panel = person.page.get_by_role("region", name="Drift of housing")
+    user.click(user.page.get_by_role("navigation").get_by_role("link", name="Live"))
+    panel = user.page.get_by_role("region", name="Drift of housing")
     expect(panel.locator('[data-status="alarm"]').first).to_be_visible()
-    person.click(panel.get_by_role("button", name="MedInc"))
+    user.click(panel.get_by_role("button", name="MedInc"))
     expect(panel.get_by_role("table", name="Rows by MedInc")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The files that the page loads, and its texts where there is nothing to show."""
+"""The files that the page loads, and its messages when there is nothing to show."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,9 @@ MAX_TRANSFER = 200_000  # bytes of the page's files, compressed
 VIEWS = ("models", "try/housing", "versions/housing", "live/housing", "api")
 
 
-def test_all_files_together_are_small_and_compressed(server: Server, open_page: Callable[..., Page]) -> None:
+def test_all_files_of_the_page_are_compressed_and_small_in_total(
+    server: Server, open_page: Callable[..., Page]
+) -> None:
     page = open_page("about:blank")
     files: dict[str, Response] = {}
     page.on("response", lambda response: files.update({response.url: response}))
@@ -29,10 +31,8 @@ def test_all_files_together_are_small_and_compressed(server: Server, open_page: 
     assert sum(int(response.header_value("content-length") or MAX_TRANSFER) for response in own.values()) < MAX_TRANSFER
 
 
-def test_the_first_view_needs_no_more_requests_than_a_browser_sends_at_once(
-    server: Server, open_page: Callable[..., Page]
-) -> None:
-    """Chromium has six connections to a host. `/models` is requested with the modules, and once."""
+def test_the_first_view_needs_six_requests_at_most(server: Server, open_page: Callable[..., Page]) -> None:
+    """Chromium opens at most six connections to a host. `/models` is requested once, together with the modules."""
     page = open_page("about:blank")
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url.removeprefix(server.url)))
@@ -47,13 +47,14 @@ def test_the_first_view_needs_no_more_requests_than_a_browser_sends_at_once(
     assert requested.count("/models") == 1
 
 
-def test_a_late_error_does_not_replace_the_view_that_was_opened_meanwhile(
+def test_a_late_error_does_not_replace_a_view_opened_after_the_failed_one(
     server: Server, open_page: Callable[..., Page]
 ) -> None:
-    """The module that shows errors is loaded after the first view, or by its error."""
+    """The module that shows errors is loaded after the first view, or earlier when an error occurs."""
     page = open_page("about:blank")
-    held: list[Route] = []
-    page.route("**/components/notice.js", lambda route: held.append(route))  # no method: it gets an attribute
+    blocked: list[Route] = []
+    # A lambda, because playwright sets an attribute of its handlers
+    page.route("**/components/notice.js", lambda route: blocked.append(route))
     page.route("**/models", lambda route: route.fulfill(status=503, json={"title": "Not ready"}))
     with page.expect_request("**/components/notice.js"):
         page.goto(f"{server.url}/")
@@ -62,16 +63,14 @@ def test_a_late_error_does_not_replace_the_view_that_was_opened_meanwhile(
     heading = page.get_by_role("heading", name="API", exact=True)
     expect(heading).to_be_visible()
     with page.expect_response("**/components/sign_in.js"):
-        held[0].continue_()
+        blocked[0].continue_()
     page.wait_for_load_state("networkidle")
-    page.evaluate("() => new Promise((done) => setTimeout(done, 100))")  # for what the module's import continues
+    page.evaluate("() => new Promise((done) => setTimeout(done, 100))")  # time for the code that waits for the module
     expect(heading).to_be_visible()
     expect(page.get_by_text("Not ready")).to_have_count(0)
 
 
-def test_every_view_requests_a_key_and_shows_what_the_key_may_see(
-    keyed: KeyedServer, open_page: Callable[..., Page]
-) -> None:
+def test_every_view_requires_sign_in_on_a_server_with_keys(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     for view in VIEWS:
         page = open_page(f"{keyed.server.url}/#/{view}")
         page.get_by_label("API key").fill("tsk_wrong")
@@ -84,7 +83,7 @@ def test_every_view_requests_a_key_and_shows_what_the_key_may_see(
         expect(page.get_by_label("API key")).to_be_visible()
 
 
-def test_a_key_for_one_model_sees_no_other(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+def test_a_key_for_one_model_shows_no_other_model(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{keyed.server.url}/")
     sign_in(page, keyed.keys.texts["penguins"])
     expect(page.get_by_role("link", name="penguins")).to_be_visible()
@@ -93,7 +92,7 @@ def test_a_key_for_one_model_sees_no_other(keyed: KeyedServer, open_page: Callab
     expect(page.get_by_text("This is not allowed.")).to_be_visible()
 
 
-def test_a_stopped_server_is_reported_and_found_again(
+def test_the_page_reports_a_stopped_server_and_recovers_after_its_restart(
     start_server: Callable[..., Server], open_page: Callable[..., Page]
 ) -> None:
     server = start_server()
@@ -109,7 +108,9 @@ def test_a_stopped_server_is_reported_and_found_again(
     expect(page.get_by_role("link", name="penguins")).to_be_visible()
 
 
-def test_a_server_without_models_says_so(start_server: Callable[..., Server], open_page: Callable[..., Page]) -> None:
+def test_every_view_says_that_a_server_has_no_models(
+    start_server: Callable[..., Server], open_page: Callable[..., Page]
+) -> None:
     server = start_server(TABSERVE_WORKERS="1")
     for model in MODELS:
         unload = f"{server.url}/v2/repository/models/{model}/unload"

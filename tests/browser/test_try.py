@@ -1,4 +1,4 @@
-"""The view Try, for the default models and awkward tables: it shows the answers of single requests."""
+"""The Try view of the default models and of unusual tables shows the same predictions as single requests."""
 
 import csv
 import io
@@ -16,19 +16,19 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import DEFAULT_MODELS, MODELS
 from tests.browser.tables import HEBREW, LONG_NAME, WIDE_COLUMNS
-from tests.browser.written_numbers import percent, written
+from tests.browser.written_numbers import format_number, format_percent
 from tests.service.conftest import Server
 
 SHOWN_CONTRIBUTIONS = 10
 
 
-def described(server: Server, model: str) -> dict[str, Any]:
+def model_metadata(server: Server, model: str) -> dict[str, Any]:
     found: dict[str, Any] = httpx.get(f"{server.url}/models/{model}", timeout=60).raise_for_status().json()
     return found
 
 
-def predicted(server: Server, model: str, row: dict[str, Any], **query: str) -> dict[str, Any]:
-    """The answer to a request of one row."""
+def prediction_of(server: Server, model: str, row: dict[str, Any], **query: str) -> dict[str, Any]:
+    """The prediction from a request with one row."""
     url = f"{server.url}/predict/{model}"
     response = httpx.post(url, params=query, json={"rows": [row]}, timeout=60).raise_for_status()
     found: dict[str, Any] = response.json()["predictions"][0]
@@ -37,52 +37,56 @@ def predicted(server: Server, model: str, row: dict[str, Any], **query: str) -> 
 
 def open_try(server: Server, open_page: Callable[..., Page], model: str, **options: Any) -> Page:
     page = open_page(f"{server.url}/#/try/{model}", **options)
-    expect(value_of(page)).to_be_visible()
+    expect(prediction_value(page)).to_be_visible()
     return page
 
 
-def value_of(page: Page) -> Locator:
+def prediction_value(page: Page) -> Locator:
     return page.get_by_role("region", name="Prediction").locator(".value")
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_model_from_loading_to_result(server: Server, open_page: Callable[..., Page], model: str) -> None:
+def test_the_try_view_shows_the_prediction_of_the_first_example(
+    server: Server, open_page: Callable[..., Page], model: str
+) -> None:
     page = open_page(f"{server.url}/")
     card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=model))
     card.get_by_role("link", name="Try", exact=True).click()
-    expect(value_of(page)).to_be_visible()
-    about = described(server, model)
+    expect(prediction_value(page)).to_be_visible()
+    about = model_metadata(server, model)
     regression = about["task"] == "regression"
     query = {"interval" if regression else "set": "0.9"} if about["metrics"].get("uncertainty") else {}
-    answer = predicted(server, model, about["examples"][0]["row"], **query)
+    answer = prediction_of(server, model, about["examples"][0]["row"], **query)
     prediction = page.get_by_role("region", name="Prediction")
     if regression:
-        expect(value_of(page)).to_have_text(written(answer["value"]))
+        expect(prediction_value(page)).to_have_text(format_number(answer["value"]))
         ends = answer["interval"]
-        expect(prediction).to_contain_text(f"90 % interval: {written(ends['low'])} to {written(ends['high'])}")
+        expect(prediction).to_contain_text(
+            f"90 % interval: {format_number(ends['low'])} to {format_number(ends['high'])}"
+        )
     else:
-        expect(value_of(page)).to_have_text(str(answer["label"]))
+        expect(prediction_value(page)).to_have_text(str(answer["label"]))
         shares = sorted(answer["probabilities"].values(), reverse=True)
-        expect(prediction.locator(".bar-value")).to_have_text([percent(share) for share in shares])
+        expect(prediction.locator(".bar-value")).to_have_text([format_percent(share) for share in shares])
 
 
 @pytest.mark.parametrize("model", DEFAULT_MODELS)
-def test_contributions_are_those_of_the_api(server: Server, open_page: Callable[..., Page], model: str) -> None:
+def test_contributions_equal_those_of_the_api(server: Server, open_page: Callable[..., Page], model: str) -> None:
     page = open_try(server, open_page, model)
-    row = described(server, model)["examples"][0]["row"]
-    explanation = predicted(server, model, row, explain="true")["explanation"]
+    row = model_metadata(server, model)["examples"][0]["row"]
+    explanation = prediction_of(server, model, row, explain="true")["explanation"]
     largest = sorted(explanation["contributions"].values(), key=abs, reverse=True)[:SHOWN_CONTRIBUTIONS]
-    expected = [f"{'+' if one > 0 else ''}{written(one)}" for one in largest if one]
+    expected = [f"{'+' if one > 0 else ''}{format_number(one)}" for one in largest if one]
     bars = page.locator(".waterfall .bar-value")
-    expect(bars.first).to_have_text(written(explanation["baseline"]))
+    expect(bars.first).to_have_text(format_number(explanation["baseline"]))
     assert bars.all_text_contents()[1 : len(expected) + 1] == expected
 
 
 @pytest.mark.parametrize("model", DEFAULT_MODELS)
 def test_the_what_if_curve_equals_single_requests(server: Server, open_page: Callable[..., Page], model: str) -> None:
     page = open_try(server, open_page, model)
-    about = described(server, model)
-    first = about["metrics"]["importance"][0]["name"]  # its curve is shown from the start
+    about = model_metadata(server, model)
+    first = about["metrics"]["importance"][0]["name"]  # the curve of this column is shown first
     numbers = [one for one in about["schema"]["features"] if one["kind"] == "number"]
     feature = next(one for one in numbers if one["name"] != first)
     expect(page.locator(".what-if")).to_be_visible()
@@ -94,7 +98,7 @@ def test_the_what_if_curve_equals_single_requests(server: Server, open_page: Cal
     assert len(rows) > 20
     assert len({row[feature["name"]] for row in rows}) == len(rows)
     for row, prediction in zip(rows[::8], predictions[::8], strict=True):
-        alone = predicted(server, model, row)
+        alone = prediction_of(server, model, row)
         for key in ("value", "label", "probabilities"):
             if key in alone:
                 assert prediction[key] == (
@@ -104,25 +108,25 @@ def test_the_what_if_curve_equals_single_requests(server: Server, open_page: Cal
     curve = page.locator(".what-if svg").first
     text = curve.get_attribute("aria-label") or ""
     if outputs[0] is not None:
-        assert f"From {written(outputs[0])} at" in text
-        assert f"to {written(outputs[-1])} at" in text
+        assert f"From {format_number(outputs[0])} at" in text
+        assert f"to {format_number(outputs[-1])} at" in text
 
 
-def test_a_change_is_predicted_and_linked(server: Server, open_page: Callable[..., Page]) -> None:
+def test_a_changed_value_is_predicted_and_part_of_the_url(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_try(server, open_page, "housing")
-    row = described(server, "housing")["examples"][0]["row"]
+    row = model_metadata(server, "housing")["examples"][0]["row"]
     page.get_by_label("MedInc", exact=True).fill("12.5")
     changed = row | {"MedInc": 12.5}
-    expect(value_of(page)).to_have_text(written(predicted(server, "housing", changed)["value"]))
+    expect(prediction_value(page)).to_have_text(format_number(prediction_of(server, "housing", changed)["value"]))
     page.wait_for_url(re.compile("12.5"))
     linked = open_try(server, open_page, "housing")
     linked.goto(page.url)
     linked.reload()
     expect(linked.get_by_label("MedInc", exact=True)).to_have_value("12.5")
-    expect(value_of(linked)).to_have_text(value_of(page).text_content() or "")
+    expect(prediction_value(linked)).to_have_text(prediction_value(page).text_content() or "")
 
 
-def test_a_problem_is_shown_at_its_field(server: Server, open_page: Callable[..., Page]) -> None:
+def test_an_invalid_value_is_reported_next_to_its_field(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_try(server, open_page, "housing")
     field = page.get_by_label("MedInc", exact=True)
     field.fill("much")
@@ -135,21 +139,23 @@ def test_a_problem_is_shown_at_its_field(server: Server, open_page: Callable[...
     ).not_to_be_empty()  # a warning: never seen
 
 
-def test_a_repeated_request_also_renews_the_explanation(server: Server, open_page: Callable[..., Page]) -> None:
+def test_a_retried_request_also_updates_the_explanation(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_try(server, open_page, "housing")
     expect(page.locator(".waterfall")).to_be_visible()
     page.route("**/predict/**", lambda route: route.abort())
     page.get_by_label("MedInc", exact=True).fill("12.5")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
-    page.wait_for_timeout(1000)  # until the change is explained; if that takes longer, the test checks less
+    page.wait_for_timeout(1000)  # so that the explanation is requested, too; on a slow machine the test checks less
     page.unroute("**/predict/**")
     page.get_by_role("button", name="Try again").click()
-    row = described(server, "housing")["examples"][0]["row"] | {"MedInc": 12.5}
-    contributions = predicted(server, "housing", row, explain="true")["explanation"]["contributions"]
-    expect(page.locator(".waterfall li").filter(has_text="MedInc")).to_contain_text(written(contributions["MedInc"]))
+    row = model_metadata(server, "housing")["examples"][0]["row"] | {"MedInc": 12.5}
+    contributions = prediction_of(server, "housing", row, explain="true")["explanation"]["contributions"]
+    expect(page.locator(".waterfall li").filter(has_text="MedInc")).to_contain_text(
+        format_number(contributions["MedInc"])
+    )
 
 
-def test_two_hundred_columns_are_found_by_name(server: Server, open_page: Callable[..., Page]) -> None:
+def test_a_form_of_200_columns_is_filtered_by_name(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_try(server, open_page, "wide")
     assert page.locator(".row-form .field").count() == WIDE_COLUMNS
     page.get_by_label("Find a column").fill("valve 006")
@@ -162,7 +168,9 @@ def test_two_hundred_columns_are_found_by_name(server: Server, open_page: Callab
     expect(field).to_be_visible()
 
 
-def test_ten_thousand_levels_are_offered_while_typing(server: Server, open_page: Callable[..., Page]) -> None:
+def test_a_field_with_10000_levels_suggests_those_that_match_the_typed_text(
+    server: Server, open_page: Callable[..., Page]
+) -> None:
     page = open_try(server, open_page, "towns")
     field = page.get_by_role("combobox", name="town", exact=True)
     field.fill("4321")
@@ -172,27 +180,27 @@ def test_ten_thousand_levels_are_offered_while_typing(server: Server, open_page:
     expect(field).to_have_value("town 04321")
     size = page.get_by_label("size", exact=True)
     size.fill("")
-    expect(size).to_have_attribute("aria-invalid", "false")  # it may be missing
-    row = described(server, "towns")["examples"][0]["row"] | {"town": "town 04321", "size": None}
-    answer = predicted(server, "towns", row)
+    expect(size).to_have_attribute("aria-invalid", "false")  # `size` may be missing
+    row = model_metadata(server, "towns")["examples"][0]["row"] | {"town": "town 04321", "size": None}
+    answer = prediction_of(server, "towns", row)
     shares = sorted(answer["probabilities"].values(), reverse=True)
     bars = page.get_by_role("region", name="Prediction").locator(".bar-value")
-    expect(bars).to_have_text([percent(share) for share in shares])
+    expect(bars).to_have_text([format_percent(share) for share in shares])
 
 
-def test_names_of_all_kinds_are_text(server: Server, open_page: Callable[..., Page]) -> None:
+def test_unusual_names_are_shown_as_text(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_try(server, open_page, "names")
     for name in (HEBREW, LONG_NAME):
         expect(page.get_by_label(name, exact=True)).to_be_visible()
     assert page.locator("main b").count() == 0  # a level with <b> does not become an element
 
 
-def test_the_keyboard_alone_completes_it(server: Server, open_page: Callable[..., Page]) -> None:
+def test_the_try_view_works_with_the_keyboard_only(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{server.url}/")
     expect(page.get_by_role("link", name="Try", exact=True).first).to_be_visible()
     tab_to(page, 'a.button[href="#/try/penguins"]')
     page.keyboard.press("Enter")
-    expect(value_of(page)).to_be_visible()
+    expect(prediction_value(page)).to_be_visible()
     body_mass = page.get_by_label("body_mass_g", exact=True)
     tab_to(page, f"#{body_mass.get_attribute('id')}")
     page.keyboard.press("Control+A")
@@ -200,16 +208,16 @@ def test_the_keyboard_alone_completes_it(server: Server, open_page: Callable[...
     island = page.get_by_label("island", exact=True)
     tab_to(page, f"#{island.get_attribute('id')}", backwards=True)
     page.keyboard.type("Bis")
-    row = described(server, "penguins")["examples"][0]["row"] | {"body_mass_g": 5800, "island": "Biscoe"}
-    answer = predicted(server, "penguins", row)
-    expect(value_of(page)).to_have_text(answer["label"])
+    row = model_metadata(server, "penguins")["examples"][0]["row"] | {"body_mass_g": 5800, "island": "Biscoe"}
+    answer = prediction_of(server, "penguins", row)
+    expect(prediction_value(page)).to_have_text(answer["label"])
     shares = sorted(answer["probabilities"].values(), reverse=True)
     bars = page.get_by_role("region", name="Prediction").locator(".bar-value")
-    expect(bars).to_have_text([percent(share) for share in shares])
+    expect(bars).to_have_text([format_percent(share) for share in shares])
 
 
 def tab_to(page: Page, selector: str, backwards: bool = False) -> None:
-    """Press the tabulator key until an element has the focus, which then must be seen."""
+    """Press Tab until the element has the focus. The focus must be visible."""
     for _ in range(60):
         page.keyboard.press("Shift+Tab" if backwards else "Tab")
         if page.evaluate("selector => document.activeElement.matches(selector)", selector):
@@ -220,7 +228,7 @@ def tab_to(page: Page, selector: str, backwards: bool = False) -> None:
 
 def test_a_file_is_scored(server: Server, open_page: Callable[..., Page], tmp_path: Path) -> None:
     page = open_try(server, open_page, "housing")
-    examples = [one["row"] for one in described(server, "housing")["examples"]]
+    examples = [one["row"] for one in model_metadata(server, "housing")["examples"]]
     file = write_table(tmp_path / "houses.csv", [*examples, examples[0] | {"MedInc": "much"}])
     page.locator("#file").set_input_files(file)
     expect(page.get_by_text(f"{len(examples)} rows predicted")).to_be_visible()
@@ -232,16 +240,16 @@ def test_a_file_is_scored(server: Server, open_page: Callable[..., Page], tmp_pa
     lines = list(csv.DictReader(io.StringIO(downloaded.value.path().read_text("utf-8"))))
     assert [float(line["MedInc"]) for line in lines[:-1]] == [row["MedInc"] for row in examples]
     name = next(key for key in lines[0] if key not in examples[0])
-    expected = [predicted(server, "housing", row)["value"] for row in examples]
+    expected = [prediction_of(server, "housing", row)["value"] for row in examples]
     assert [float(line[name]) for line in lines[:-1]] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_result_of_a_parquet_file_has_its_columns(
+def test_the_result_of_a_parquet_file_contains_the_input_columns(
     server: Server, open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
-    """The file is recognised by its first bytes, not by its name."""
+    """The file type is recognised by the first bytes of the file, not by its name."""
     page = open_try(server, open_page, "housing")
-    examples = [one["row"] for one in described(server, "housing")["examples"]]
+    examples = [one["row"] for one in model_metadata(server, "housing")["examples"]]
     table = pa.Table.from_pylist([*examples, examples[0] | {"MedInc": None}])
     file = tmp_path / "houses"
     pq.write_table(table, file)
@@ -254,7 +262,7 @@ def test_the_result_of_a_parquet_file_has_its_columns(
     lines = list(csv.DictReader(io.StringIO(downloaded.value.path().read_text("utf-8"))))
     assert [*lines[0]][: table.num_columns] == table.column_names
     assert [float(line["MedInc"]) for line in lines[:-1]] == [row["MedInc"] for row in examples]
-    expected = [predicted(server, "housing", row)["value"] for row in examples]
+    expected = [prediction_of(server, "housing", row)["value"] for row in examples]
     assert [float(line["value"]) for line in lines[:-1]] == pytest.approx(expected, rel=1e-5)
 
 

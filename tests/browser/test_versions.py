@@ -1,4 +1,4 @@
-"""The view Versions: it shows what the server answers, and a change is confirmed, made, and recorded in the audit."""
+"""The Versions view shows the versions of the API; a change needs a confirmation and is recorded in the audit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import KeyedServer
-from tests.browser.written_numbers import percent, written
+from tests.browser.written_numbers import format_number, format_percent
 from tests.service.conftest import Server
 
 
@@ -34,25 +34,25 @@ def open_versions(server: Server, open_page: Callable[..., Page], model: str = "
 
 
 def confirm(page: Page, button: str, **options: Any) -> None:
-    """Press a button, and the same verb in the question that follows."""
+    """Press a button and confirm in the dialog."""
     page.get_by_role("button", name=button, **options).click()
     page.get_by_role("dialog").get_by_role("button", name=button, **options).click()
     expect(page.get_by_text(f"Done: {button.lower()}.")).to_be_visible()
 
 
-def test_metrics_side_by_side_are_those_of_the_api(server: Server, open_page: Callable[..., Page]) -> None:
+def test_the_metrics_of_the_versions_equal_those_of_the_api(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_versions(server, open_page)
     versions = versions_of(server)["versions"]
     assert len(versions) == 2
     for version in versions:
         for name, value in version["metrics"]["network"].items():
             cell = page.get_by_role("row", name=name).locator(f'[data-version="{version["version"]}"]').first
-            assert (cell.text_content() or "").removesuffix(" (best)") == written(value)
+            assert (cell.text_content() or "").removesuffix(" (best)") == format_number(value)
         traffic = page.get_by_role("row", name="Requests").locator(f'[data-version="{version["version"]}"]')
-        assert traffic.text_content() == percent(version["traffic"] / 100)
+        assert traffic.text_content() == format_percent(version["traffic"] / 100)
 
 
-def test_a_card_is_shown_below(server: Server, open_page: Callable[..., Page]) -> None:
+def test_the_model_card_of_a_version_is_shown_and_focused(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_versions(server, open_page)
     page.get_by_role("button", name="Card of version 1").click()
     card = page.get_by_role("region", name="Card of version 1")
@@ -60,7 +60,7 @@ def test_a_card_is_shown_below(server: Server, open_page: Callable[..., Page]) -
     expect(card).to_be_focused()
 
 
-def test_a_rollback_asks_first(changed_server: Server, open_page: Callable[..., Page]) -> None:
+def test_a_rollback_requires_a_confirmation(changed_server: Server, open_page: Callable[..., Page]) -> None:
     before = versions_of(changed_server)
     assert (champion(changed_server), before["previous"]) == ("2", "1")
     page = open_versions(changed_server, open_page)
@@ -120,7 +120,9 @@ def sign_in(page: Page, key: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_changes_need_the_scope(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+def test_only_a_key_with_the_admin_scope_can_change_versions(
+    keyed: KeyedServer, open_page: Callable[..., Page]
+) -> None:
     page = open_page(f"{keyed.server.url}/#/versions/housing")
     sign_in(page, keyed.keys.texts["predict"])
     expect(page.get_by_role("region", name="Versions side by side")).to_be_visible()
@@ -130,7 +132,7 @@ def test_changes_need_the_scope(keyed: KeyedServer, open_page: Callable[..., Pag
     expect(page.get_by_role("button", name="Promote version 1")).to_be_visible()
 
 
-def test_a_key_is_in_memory_alone(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+def test_a_key_is_stored_in_memory_only(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{keyed.server.url}/#/versions/housing")
     key = keyed.keys.texts["all"]
     sign_in(page, key)

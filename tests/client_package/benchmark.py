@@ -1,8 +1,8 @@
-"""`make client-bench`: the client and a loop around `requests`, which score the same pandas frame through one server.
+"""`make client-bench`: compares the Python client with a loop around `requests` that scores the same pandas frame.
 
-`python -m tests.client_package.benchmark --rows 1000000`. The loop sends chunks as JSON, one after the other, and reads
-fewer rows; both are compared by rows per second and by the CPU time of client and server together, which depends less
-on what else the machine does. The contenders take turns, and each prediction is compared.
+`python -m tests.client_package.benchmark --rows 1000000`. The loop sends chunks as JSON in sequence and scores fewer
+rows. The benchmark reports rows per second, and the CPU time of client and server together, which depends less on other
+load of the machine. The contenders run alternately, and all predictions are compared.
 """
 
 import argparse
@@ -29,23 +29,24 @@ MODELS = {"eight": "network 8-32-1", "housing": "the default network"}
 CHUNKS = (1000, 10_000)
 CLIENT = "tabserve-client, Arrow"
 GOAL = 10.0
-"""The required speed of the client with the small network, as a multiple of a loop's; a large network takes both the
-same time."""
+"""The required rate of the client with the small network, as a multiple of the loop's rate. With a large network
+both have the same rate.
+"""
 Score = Callable[[str, str, pd.DataFrame], list[float]]
 
 
-def by_client(url: str, model: str, frame: pd.DataFrame) -> list[float]:
+def predict_with_client(url: str, model: str, frame: pd.DataFrame) -> list[float]:
     with Client(url, deadline=None) as client:
         return client.predict(model, frame).values
 
 
-def by_client_without_pyarrow(url: str, model: str, frame: pd.DataFrame) -> list[float]:
+def predict_with_client_without_pyarrow(url: str, model: str, frame: pd.DataFrame) -> list[float]:
     with Client(url, deadline=None) as client:
         client._core.server.reads_arrow = False
         return client.predict(model, frame).values
 
 
-def by_requests(chunk: int) -> Score:
+def predict_with_requests(chunk: int) -> Score:
     def score(url: str, model: str, frame: pd.DataFrame) -> list[float]:
         values: list[float] = []
         with requests.Session() as session:
@@ -65,15 +66,16 @@ def random_frame(schema: FeatureSchema, rows: int) -> pd.DataFrame:
 
 
 def measure(server: BenchServer, model: str, frame: pd.DataFrame, loop_rows: int, rounds: int) -> list[list[str]]:
-    """A line for each contender. Raises AssertionError if predictions differ."""
+    """The measurements, one line per contender. Raises AssertionError if predictions differ."""
     url = server.url.removesuffix(server.contender.path)
     contenders: dict[str, tuple[Score, pd.DataFrame]] = {
-        CLIENT: (by_client, frame),
-        "tabserve-client without pyarrow, NDJSON": (by_client_without_pyarrow, frame.iloc[:loop_rows]),
+        CLIENT: (predict_with_client, frame),
+        "tabserve-client without pyarrow, NDJSON": (predict_with_client_without_pyarrow, frame.iloc[:loop_rows]),
     }
-    contenders |= {f"requests, JSON, {n:,} rows": (by_requests(n), frame.iloc[:loop_rows]) for n in CHUNKS}
+    contenders |= {f"requests, JSON, {n:,} rows": (predict_with_requests(n), frame.iloc[:loop_rows]) for n in CHUNKS}
     rates: dict[str, list[float]] = {name: [] for name in contenders}
-    costs: dict[str, list[float]] = {name: [] for name in contenders}  # µs of CPU time for a row, of both sides
+    # µs of CPU time per row, client and server together
+    costs: dict[str, list[float]] = {name: [] for name in contenders}
     expected: list[float] = []
     for _ in range(rounds):
         for name, (score, part) in contenders.items():
@@ -95,10 +97,10 @@ def measure(server: BenchServer, model: str, frame: pd.DataFrame, loop_rows: int
 
 
 def main() -> int:
-    """The exit code is 1 if the goal is missed."""
+    """Run the benchmark; the exit code is 1 if the client misses the required rate."""
     parser = argparse.ArgumentParser(prog="python -m tests.client_package.benchmark", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--loop-rows", type=int, default=100_000, help="rows that the other contenders score")
+    parser.add_argument("--loop-rows", type=int, default=100_000, help="number of rows for the other contenders")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", nargs="*", default=[*MODELS], choices=MODELS)
     arguments = parser.parse_args()

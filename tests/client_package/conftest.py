@@ -1,4 +1,4 @@
-"""A server whose small models have intervals, label sets and explanations, and both clients for it."""
+"""Fixtures: a server of small models with intervals, label sets and explanations, and both clients connected to it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ __all__ = ["make_server"]
 
 
 class BlockingAsyncClient:
-    """An `AsyncClient` in an event loop of its own, with the methods of `Client`."""
+    """An `AsyncClient` with the blocking methods of `Client`: it runs its own event loop."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self._runner = asyncio.Runner()
@@ -37,10 +37,10 @@ class BlockingAsyncClient:
 
 @pytest.fixture(scope="session")
 def client_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for TABSERVE_STORE with `homes`, `income` and `house_class`."""
+    """A store folder, for TABSERVE_STORE, with the models `homes`, `income` and `house_class`."""
     root, rng = tmp_path_factory.mktemp("store"), np.random.default_rng(3)
     for schema in service_fixtures.schemas():
-        made = service_fixtures.trained(schema)
+        made = service_fixtures.random_version(schema)
         rows = service_fixtures.rows_of(schema, 300, rng)
         made = replace(made, background=Background.fit(schema, schema.frames.from_rows(rows), rng))
         if schema.task == "regression":
@@ -56,7 +56,7 @@ def client_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(make_server: Callable[..., Any], client_store: Path) -> Any:
-    """A server with lower limits than usual."""
+    """A server with lower limits than the defaults."""
     return make_server(
         TABSERVE_STORE=str(client_store),
         TABSERVE_WORKERS="1",
@@ -75,7 +75,7 @@ def client(request: pytest.FixtureRequest, server: Any) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def home_rows() -> Callable[[int], list[dict[str, Any]]]:
-    """home_rows(count): valid rows of `homes`, all different."""
+    """home_rows(count) returns distinct valid rows of the model `homes`."""
 
     def rows(count: int) -> list[dict[str, Any]]:
         made = service_fixtures.rows_of(service_fixtures.schemas()[0], count, np.random.default_rng(8))

@@ -1,4 +1,4 @@
-"""What a client does when a server, or a proxy in between, behaves badly: scripted servers on real sockets."""
+"""The client handles errors of servers and proxies, which scripted servers on real sockets simulate."""
 
 import asyncio
 import contextlib
@@ -39,8 +39,9 @@ def response(
 
 
 class ScriptedServer(threading.Thread):
-    """Answers the n-th request with the n-th response, then with the last one. The response None closes the
-    connection."""
+    """A server that answers the n-th request with the n-th response, and further requests with the last response. The
+    response None closes the connection.
+    """
 
     def __init__(self, *responses: bytes | None) -> None:
         super().__init__(daemon=True)
@@ -56,11 +57,11 @@ class ScriptedServer(threading.Thread):
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection, contextlib.suppress(ConnectionError):  # the client has left
+            with connection, contextlib.suppress(ConnectionError):  # the client has disconnected
                 self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
-        """Answer one request, then end the connection."""
+        """Answer one request of a connection."""
         received = b""
         while b"\r\n\r\n" not in received:
             data = connection.recv(65536)
@@ -96,7 +97,7 @@ def scripted() -> Iterator[Callable[..., ScriptedServer]]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Client]]:
-    """connect(server or address, **options): a client."""
+    """connect(server or address, **options) returns a client, closed after the test."""
     made: list[Client] = []
 
     def make(server: ScriptedServer | str, **options: Any) -> Client:
@@ -112,7 +113,7 @@ def connect() -> Iterator[Callable[..., Client]]:
 PROBLEM = (
     b'{"type":"about:blank","title":"Too many requests","status":429,"detail":"full","errors":[],"errors_omitted":0}'
 )
-PASSING: dict[str, bytes | None] = {
+TRANSIENT: dict[str, bytes | None] = {
     "no answer": None,
     "half of a head": b"HTTP/1.1 20",
     "half of an answer": response(200, ANSWER[:20], length=len(ANSWER)),
@@ -126,35 +127,35 @@ PASSING: dict[str, bytes | None] = {
 }
 
 
-@pytest.mark.parametrize("name", PASSING)
-def test_what_may_pass_is_tried_again(scripted: Any, connect: Any, name: str) -> None:
-    kind = BlockingAsyncClient if len(name) % 2 else Client  # both clients share their core
-    server = scripted(PASSING[name], response(200, ANSWER))
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_a_transient_error_is_retried(scripted: Any, connect: Any, name: str) -> None:
+    kind = BlockingAsyncClient if len(name) % 2 else Client  # one client per case is enough: both share the retry code
+    server = scripted(TRANSIENT[name], response(200, ANSWER))
     found = connect(server, kind=kind).predict("m", ROW)
     assert (found.values, found.version) == ([1.5], "3")
     assert len(server.requests) == 2
     assert len({request.rpartition(b"\r\n")[2] for request in server.requests}) == 1
 
 
-LASTING: dict[str, tuple[bytes | None, type[Exception]]] = {
+PERSISTENT: dict[str, tuple[bytes | None, type[Exception]]] = {
     "no answer": (None, ConnectionFailed),
-    "half of an answer": (PASSING["half of an answer"], InvalidAnswer),
-    "a page of a proxy": (PASSING["a page of a proxy"], InvalidAnswer),
-    "an error of a proxy": (PASSING["an error of a proxy"], ServerError),
+    "half of an answer": (TRANSIENT["half of an answer"], InvalidAnswer),
+    "a page of a proxy": (TRANSIENT["a page of a proxy"], InvalidAnswer),
+    "an error of a proxy": (TRANSIENT["an error of a proxy"], ServerError),
 }
 
 
 @pytest.mark.parametrize("kind", [Client, BlockingAsyncClient])
-@pytest.mark.parametrize("name", LASTING)
-def test_after_the_last_attempt_the_error_is_raised(scripted: Any, connect: Any, name: str, kind: Any) -> None:
-    answer, expected = LASTING[name]
+@pytest.mark.parametrize("name", PERSISTENT)
+def test_a_persistent_error_is_raised_after_the_last_attempt(scripted: Any, connect: Any, name: str, kind: Any) -> None:
+    answer, expected = PERSISTENT[name]
     server = scripted(answer)
     with pytest.raises(expected):
         connect(server, kind=kind, attempts=2).predict("m", ROW)
     assert len(server.requests) == 2
 
 
-def test_an_overloaded_server_is_asked_until_the_deadline(scripted: Any, connect: Any) -> None:
+def test_requests_to_an_overloaded_server_are_retried_until_the_deadline(scripted: Any, connect: Any) -> None:
     server = scripted(response(429, PROBLEM))
     with pytest.raises(DeadlineExceeded, match="429 Too many requests: full") as refused:
         connect(server, attempts=1, deadline=0.5).predict("m", ROW)
@@ -162,14 +163,14 @@ def test_an_overloaded_server_is_asked_until_the_deadline(scripted: Any, connect
     assert len(server.requests) > 1
 
 
-def test_a_wait_beyond_the_deadline_ends_the_call(scripted: Any, connect: Any) -> None:
+def test_a_retry_after_beyond_the_deadline_ends_the_call(scripted: Any, connect: Any) -> None:
     server = scripted(response(503, b"", "retry-after: 3600"))
     with pytest.raises(DeadlineExceeded):
         connect(server).predict("m", ROW)
     assert len(server.requests) == 1
 
 
-def test_an_error_that_stays_is_raised_at_once(scripted: Any, connect: Any) -> None:
+def test_a_validation_error_is_raised_without_retries(scripted: Any, connect: Any) -> None:
     error = {"row": 0, "field": "a", "code": "wrong_type", "message": "row 0, feature 'a': no"}
     problem = {"title": "Rows not valid", "status": 422, "detail": "1 of 1", "errors": [error], "errors_omitted": 4}
     server = scripted(response(422, json.dumps(problem).encode(), "x-request-id: r1"))
@@ -181,7 +182,7 @@ def test_an_error_that_stays_is_raised_at_once(scripted: Any, connect: Any) -> N
     assert len(server.requests) == 1
 
 
-def test_a_wrong_address_ends_after_its_attempts(connect: Any) -> None:
+def test_an_unreachable_address_raises_after_all_attempts(connect: Any) -> None:
     for url in ("http://127.0.0.1:1", "http://unknown.invalid"):
         with pytest.raises(ConnectionFailed, match=url):
             connect(url, attempts=2).models()
@@ -198,7 +199,7 @@ def test_a_server_without_pyarrow_gets_ndjson(scripted: Any, connect: Any) -> No
     assert kinds == [False, True, True]
 
 
-def test_an_answer_that_the_server_ended_early_is_requested_in_smaller_parts(scripted: Any, connect: Any) -> None:
+def test_rows_are_split_after_the_server_ends_a_response_early(scripted: Any, connect: Any) -> None:
     def lines(*entries: dict[str, Any]) -> bytes:
         content = b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
         return response(200, content, "x-model-version: 3", kind="application/x-ndjson")
@@ -209,7 +210,7 @@ def test_an_answer_that_the_server_ended_early_is_requested_in_smaller_parts(scr
     assert len(server.requests) == 3
 
 
-def test_feedback_by_rows_is_sent_once_and_by_ids_again(scripted: Any, connect: Any) -> None:
+def test_feedback_by_ids_is_retried_and_feedback_by_rows_is_not(scripted: Any, connect: Any) -> None:
     report = response(200, b'{"model":"m","judged":1,"versions":[]}')
     server = scripted(None, report)
     client = connect(server)
@@ -223,7 +224,7 @@ def test_feedback_by_rows_is_sent_once_and_by_ids_again(scripted: Any, connect: 
     assert len(server.requests) == 2
 
 
-def test_a_call_that_fails_later_says_what_was_reported(scripted: Any, connect: Any) -> None:
+def test_a_feedback_call_that_fails_midway_reports_the_number_of_accepted_entries(scripted: Any, connect: Any) -> None:
     server = scripted(response(200, b'{"model":"m","judged":1000,"versions":[]}'), None)
     with pytest.raises(ConnectionFailed) as refused:
         connect(server).feedback("m", [{"a": 1, "y": 2}] * 1500)
@@ -247,7 +248,7 @@ def test_an_invalid_key_is_refused_at_once_and_not_shown(key: str) -> None:
     assert "tsk_" not in str(refused.value)
 
 
-def test_a_cancelled_call_ends(scripted: Any) -> None:
+def test_a_cancelled_call_stops_retrying(scripted: Any) -> None:
     from tabserve_client import AsyncClient
 
     server = scripted(response(429, PROBLEM))
@@ -264,7 +265,7 @@ def test_a_cancelled_call_ends(scripted: Any) -> None:
     asyncio.run(cancelled())
 
 
-def test_waits_grow_and_follow_retry_after() -> None:
+def test_waits_between_attempts_grow_and_honour_retry_after() -> None:
     policy = RetryPolicy(deadline=None)
     conversation = exchange(Request("GET", "/models"), lambda reply: reply.content, policy, policy.end())
     waits, outcome = [], None
@@ -285,8 +286,8 @@ def test_waits_grow_and_follow_retry_after() -> None:
     assert retry_after(Reply(503, {}, b"")) == 0
 
 
-def test_all_pieces_of_a_call_have_one_client_key(scripted: Any, connect: Any) -> None:
-    """So that one version answers them where traffic is split. A key of the caller takes precedence."""
+def test_all_requests_of_a_call_have_the_same_client_key(scripted: Any, connect: Any) -> None:
+    """One version then answers all requests of a call when traffic is split. A key of the caller takes precedence."""
     half = response(200, b'{"value":1.5}\n' * 4096, "x-model-version: 3", kind="application/x-ndjson")
     server = scripted(half, half, half, half)
     for headers in ({}, {"X-Client-Key": "me"}):

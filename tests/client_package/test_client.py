@@ -1,4 +1,4 @@
-"""Both clients against a real server: rows in every form get complete answers in the right order."""
+"""Both clients, tested with a real server: rows in every format get complete predictions in the right order."""
 
 import subprocess
 import sys
@@ -18,18 +18,20 @@ SOURCE = Path(__file__).resolve().parents[2] / "clients/python/src"
 Row = dict[str, Any]
 Rows = Callable[[int], list[Row]]
 LARGE = SMALL_ROWS + 50
-"""Rows of one request in Arrow."""
+"""A number of rows that is sent in Arrow, in one request."""
 PIECE_ROWS = 300
-"""Fewer than usual, so that small frames are sent in pieces."""
+"""A low number of rows per request, so that small frames need several requests."""
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tabserve_client.prediction_call.PIECE_ROWS", PIECE_ROWS)
 
 
-def close(a: list[Any], b: list[Any]) -> bool:
-    """Whether predictions are equal, as the documentation says: batches of other sizes differ in the last bits."""
+def predictions_are_close(a: list[Any], b: list[Any]) -> bool:
+    """Whether predictions are equal within the documented tolerance: results of batches of different sizes differ in
+    the last bits.
+    """
     return len(a) == len(b) and all(abs(x - y) < 1 for x, y in zip(a, b, strict=True))  # the scale is 50,000
 
 
@@ -41,26 +43,26 @@ def test_models_and_schema(client: Client) -> None:
     assert client.predict("house_class", schema.examples[0]).version == schema.version == "1"
 
 
-def test_a_row_rows_a_frame_and_an_arrow_table_have_the_same_predictions(client: Client, home_rows: Rows) -> None:
+def test_all_input_types_get_the_same_predictions(client: Client, home_rows: Rows) -> None:
     rows = home_rows(LARGE)
     frame = pd.DataFrame(rows)
     expected = client.predict("homes", rows).values
     assert len(set(expected)) == LARGE
     for data in (frame, pa.Table.from_pylist(rows), pa.RecordBatch.from_pylist(rows), iter(rows)):
-        assert close(client.predict("homes", data).values, expected)
-    assert close(client.predict("homes", frame.iloc[:5]).values, expected[:5])
-    assert close(client.predict("homes", rows[3]).values, expected[3:4])
+        assert predictions_are_close(client.predict("homes", data).values, expected)
+    assert predictions_are_close(client.predict("homes", frame.iloc[:5]).values, expected[:5])
+    assert predictions_are_close(client.predict("homes", rows[3]).values, expected[3:4])
 
 
 @pytest.mark.parametrize("model", ["homes", "income", "house_class"])
-def test_json_and_arrow_have_the_same_parts(client: Client, model: str) -> None:
+def test_json_and_arrow_responses_have_the_same_fields(client: Client, model: str) -> None:
     rows = [dict(row) for row in client.schema(model).examples] * LARGE
     options: Any = {"interval": [0.5, 0.9]} if model == "homes" else {"label_set": [0.5, 0.9]}
     single: Any = dict.fromkeys(options, 0.9)
     for chosen in (options, single):
         table = client.predict(model, pd.DataFrame(rows), **chosen)
         few = client.predict(model, rows[:3], **chosen)
-        assert [plain(entry) for entry in table.to_list()[:3]] == [plain(entry) for entry in few.to_list()]
+        assert [rounded(entry) for entry in table.to_list()[:3]] == [rounded(entry) for entry in few.to_list()]
         assert list(table.to_columns()) == list(few.to_columns())
         assert list(table.to_pandas().columns) == list(few.to_pandas().columns) == few.to_arrow().column_names
     if model == "homes":
@@ -74,12 +76,12 @@ def test_json_and_arrow_have_the_same_parts(client: Client, model: str) -> None:
         assert few[0].probabilities[str(few[0].label)] == max(few[0].probabilities.values())
 
 
-def plain(value: Any) -> Any:
-    """The values without the last digits of numbers."""
+def rounded(value: Any) -> Any:
+    """A copy of the value with all numbers rounded to four significant digits."""
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: rounded(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [plain(part) for part in value]
+        return [rounded(part) for part in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
@@ -95,30 +97,30 @@ def test_explanations_sum_to_the_prediction(client: Client, home_rows: Rows) -> 
     assert "contribution_class" in found.to_pandas().columns
 
 
-def test_a_large_frame_is_answered_in_order_with_its_index(client: Client, home_rows: Rows) -> None:
+def test_predictions_of_a_large_frame_keep_its_order_and_index(client: Client, home_rows: Rows) -> None:
     count = 2 * PIECE_ROWS + 7
     frame = pd.DataFrame(home_rows(count))
     frame.index = pd.Index(range(count, 2 * count), name="home")
     found = client.predict("homes", frame).to_pandas()
     assert found.index.equals(frame.index)
     places = [0, PIECE_ROWS - 1, PIECE_ROWS, 2 * PIECE_ROWS, count - 1]
-    assert close(list(found["value"].iloc[places]), client.predict("homes", frame.iloc[places]).values)
+    assert predictions_are_close(list(found["value"].iloc[places]), client.predict("homes", frame.iloc[places]).values)
 
 
 def test_rows_over_a_limit_of_the_server_are_split(
     client: Client, home_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An Arrow batch of 4,096 rows is over TABSERVE_MAX_BODY_BYTES here, explanations of 40 rows over theirs."""
+    """4,096 rows exceed the server's TABSERVE_MAX_BODY_BYTES, explanations of 40 rows its TABSERVE_MAX_EVALUATIONS."""
     monkeypatch.setattr("tabserve_client.prediction_call.PIECE_ROWS", 4096)
     frame = pd.DataFrame(home_rows(4105))
     found = client.predict("homes", frame)
     assert len({name.partition(":")[0] for name in found.ids}) == 3
-    assert close(found.values[-9:], client.predict("homes", frame.iloc[-9:]).values)
+    assert predictions_are_close(found.values[-9:], client.predict("homes", frame.iloc[-9:]).values)
 
     monkeypatch.setitem(EXPLAINED_ROWS, "true", 40)
     explained = client.explain("homes", frame.iloc[:40])
     assert len({name.partition(":")[0] for name in explained.ids}) == 2
-    assert close(explained.values, found.values[:40])
+    assert predictions_are_close(explained.values, found.values[:40])
 
 
 def test_invalid_rows_are_errors_with_row_and_field(client: Client, home_rows: Rows) -> None:
@@ -145,7 +147,7 @@ def test_invalid_rows_are_errors_with_row_and_field(client: Client, home_rows: R
         assert texts.notna().sum() == 2
 
 
-def test_the_first_invalid_piece_decides(client: Client, home_rows: Rows) -> None:
+def test_the_error_of_the_first_invalid_request_is_raised(client: Client, home_rows: Rows) -> None:
     rows = home_rows(3 * PIECE_ROWS)
     for piece in (1, 2):
         rows[piece * PIECE_ROWS + 5]["2nd"] = "yesterday"
@@ -154,7 +156,7 @@ def test_the_first_invalid_piece_decides(client: Client, home_rows: Rows) -> Non
     assert [error.row for error in refused.value.errors] == [PIECE_ROWS + 5]
 
 
-def test_texts_of_tables_become_the_errors_and_warnings_of_json(client: Client, home_rows: Rows) -> None:
+def test_errors_and_warnings_of_arrow_responses_equal_those_of_json(client: Client, home_rows: Rows) -> None:
     rows = home_rows(LARGE)
     for row, text in enumerate(["a; wrong_type: row 3, feature 'x': b", 'it\'s "5; 6"', "é\\'", "; unseen_level: "]):
         rows[row]["Outcome Type"] = text
@@ -171,7 +173,7 @@ def test_texts_of_tables_become_the_errors_and_warnings_of_json(client: Client, 
     assert table.to_columns()["error"] == by_json.to_columns()["error"]
 
 
-def test_every_row_may_be_invalid(client: Client) -> None:
+def test_a_call_with_only_invalid_rows_returns_the_usual_columns(client: Client) -> None:
     for count in (3, LARGE):
         found = client.predict("homes", [{}] * count, on_invalid="skip", interval=0.9)
         assert found.values == [None] * count
@@ -179,7 +181,7 @@ def test_every_row_may_be_invalid(client: Client) -> None:
         assert found.to_pandas()["value"].dtype == np.float64
 
 
-def test_no_rows_have_no_predictions_but_the_columns(client: Client, home_rows: Rows) -> None:
+def test_a_call_without_rows_returns_the_usual_columns(client: Client, home_rows: Rows) -> None:
     frame = pd.DataFrame(home_rows(3)).iloc[:0]
     found = client.predict("homes", frame, interval=0.9)
     assert (len(found), found.version, found.errors) == (0, "1", [])
@@ -208,7 +210,9 @@ CELLS: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_cells_of_pandas_are_the_same_in_few_rows_and_in_many(client: Client, home_rows: Rows, name: str) -> None:
+def test_pandas_values_get_the_same_predictions_in_few_and_many_rows(
+    client: Client, home_rows: Rows, name: str
+) -> None:
     column, cells = CELLS[name]
     frame = pd.DataFrame(home_rows(3))
     frame[column] = cells
@@ -216,13 +220,15 @@ def test_cells_of_pandas_are_the_same_in_few_rows_and_in_many(client: Client, ho
     few = client.predict("homes", frame)
     assert not few.errors
     assert not few.warnings
-    assert close(few.values * LARGE, client.predict("homes", many).values)
+    assert predictions_are_close(few.values * LARGE, client.predict("homes", many).values)
 
 
 @pytest.mark.parametrize(
     "cell", [b"x", 1j, {1}, pd.Timedelta(1), object(), 10**5000], ids=lambda cell: type(cell).__name__
 )
-def test_cells_that_cannot_be_sent_are_named(client: Client, home_rows: Rows, cell: Any) -> None:
+def test_a_value_that_cannot_be_sent_is_reported_with_row_and_column(
+    client: Client, home_rows: Rows, cell: Any
+) -> None:
     rows = home_rows(LARGE)
     rows[4]["class"] = cell
     with pytest.raises(InvalidInput) as refused:
@@ -231,7 +237,7 @@ def test_cells_that_cannot_be_sent_are_named(client: Client, home_rows: Rows, ce
 
 
 @pytest.mark.parametrize("cell", [np.inf, "high", [1, np.nan], {"a": 1}, True])
-def test_cells_of_a_wrong_type_are_errors_of_the_server(client: Client, home_rows: Rows, cell: Any) -> None:
+def test_a_value_of_the_wrong_type_is_rejected_by_the_server(client: Client, home_rows: Rows, cell: Any) -> None:
     rows = home_rows(LARGE)
     rows[4]["class"] = cell
     frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in rows[0]})
@@ -241,7 +247,7 @@ def test_cells_of_a_wrong_type_are_errors_of_the_server(client: Client, home_row
         assert [(error.row, error.field) for error in refused.value.errors] == [(4, "class")]
 
 
-def test_missing_and_additional_columns_are_errors_of_the_server(client: Client, home_rows: Rows) -> None:
+def test_missing_and_additional_columns_are_rejected_by_the_server(client: Client, home_rows: Rows) -> None:
     frame = pd.DataFrame(home_rows(LARGE))
     for changed, code in (
         (frame.drop(columns="2nd"), "missing_field"),
@@ -252,10 +258,11 @@ def test_missing_and_additional_columns_are_errors_of_the_server(client: Client,
             client.predict("homes", changed)
         assert {error.code for error in refused.value.errors} == {code}
         assert len(refused.value.errors) + refused.value.errors_omitted >= len(changed)
-    assert len(client.predict("homes", frame.assign(id=1, price=2.0))) == LARGE  # ignored, and the target
+    # `id` is an ignored column, `price` the target
+    assert len(client.predict("homes", frame.assign(id=1, price=2.0))) == LARGE
 
 
-def test_other_data_is_refused(client: Client, home_rows: Rows) -> None:
+def test_unsupported_input_is_refused(client: Client, home_rows: Rows) -> None:
     frame = pd.DataFrame(home_rows(3))
     twice = pd.concat([frame, frame["class"]], axis=1)
     levels = frame.set_axis(pd.MultiIndex.from_product([["a"], frame.columns]), axis=1)
@@ -283,7 +290,7 @@ def test_options_are_checked_before_anything_is_sent(client: Client, home_rows: 
             client.predict(model, row)
 
 
-def test_errors_of_the_server_have_their_own_classes(client: Client, home_rows: Rows) -> None:
+def test_errors_of_the_server_are_raised_as_their_own_exception_classes(client: Client, home_rows: Rows) -> None:
     row = home_rows(1)[0]
     with pytest.raises(NotFound, match="did you mean 'homes'"):
         client.predict("home", row)
@@ -302,7 +309,7 @@ def test_feedback_by_rows_and_by_ids(client: Client, home_rows: Rows) -> None:
     rows = [{**row, "price": 1.0} for row in home_rows(1200)]  # two requests
     assert client.feedback("homes", pd.DataFrame(rows)).judged == 1200
     found = client.predict("homes", rows[:2])
-    with pytest.raises(RowsNotValid) as refused:  # this server captures nothing
+    with pytest.raises(RowsNotValid) as refused:  # capture is off on this server
         client.feedback("homes", ids=found.ids, truths=[1.0, 2.0])
     assert {error.code for error in refused.value.errors} == {"capture_off"}
     for arguments in ({}, {"rows": rows, "ids": []}, {"ids": ["a"]}, {"ids": ["a"], "truths": []}):

@@ -1,4 +1,6 @@
-"""The package is independent: it imports the standard library, httpx and itself, and optional packages when needed."""
+"""The client package is independent: it imports the standard library, httpx and itself, and optional packages when
+needed.
+"""
 
 import ast
 import sys
@@ -16,7 +18,7 @@ SERVER: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-
 OPTIONAL = {"pandas", "polars", "pyarrow"}
 
 
-def imported(body: list[ast.stmt]) -> set[str]:
+def imported_packages(body: list[ast.stmt]) -> set[str]:
     names = set()
     for node in body:
         if isinstance(node, ast.Import):
@@ -30,9 +32,9 @@ def imported(body: list[ast.stmt]) -> set[str]:
 def test_a_module_imports_nothing_of_the_server(path: Path) -> None:
     tree = ast.parse(path.read_text("utf-8"))
     allowed = {*sys.stdlib_module_names, "httpx", "tabserve_client"}
-    assert imported(tree.body) <= allowed
+    assert imported_packages(tree.body) <= allowed
     everywhere = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-    assert imported(everywhere) <= allowed | OPTIONAL
+    assert imported_packages(everywhere) <= allowed | OPTIONAL
     assert path.read_text("utf-8").count("\n") < 400
 
 

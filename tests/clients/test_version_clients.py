@@ -12,7 +12,7 @@ from models import store, version_files
 from models.tabular_model import TabularModel
 from tests.clients.conftest import HOUSING, PYTHON, USE, run_json, schemas
 from tests.ports import free_port
-from tests.service.conftest import Server, clean_environment, trained
+from tests.service.conftest import Server, clean_environment, random_version
 
 ROW = {name: float(place + 1) for place, name in enumerate(HOUSING)}
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in (1, 2):
         folder = root / "housing" / str(version)
         folder.mkdir(parents=True)
-        version_files.write(folder, trained(schemas()[0], seed=version))
+        version_files.write(folder, random_version(schemas()[0], seed=version))
     return root
 
 

@@ -1,4 +1,4 @@
-"""A server that speaks S3, and a local store with three versions of `small`."""
+"""Fixtures: an S3 server, and a local store with three versions of the model `small`."""
 
 import subprocess
 import sys
@@ -34,14 +34,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(s3: S3Server, tmp_path: Path) -> dict[str, str]:
-    """The environment of processes that use an empty store."""
+    """Environment variables for processes that use a new, empty store in S3."""
     url = f"s3://{BUCKET}/{uuid.uuid4().hex}/models"
     return {**s3.environment, "TABSERVE_STORE": url, "TABSERVE_STORE_CACHE": str(tmp_path / "cache")}
 
 
 @pytest.fixture
 def command(home: Path, settings: dict[str, str]) -> Command:
-    """command(words, settings): a command of `python -m service`."""
+    """command(*words, **settings) runs `python -m service` with these words."""
 
     def run(*words: str, **more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -58,7 +58,7 @@ def command(home: Path, settings: dict[str, str]) -> Command:
 
 @pytest.fixture
 def remote(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> VersionStore:
-    """The store, for this process."""
+    """The empty store in S3, opened by this process."""
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     return VersionStore.configured()
@@ -66,7 +66,7 @@ def remote(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Version
 
 @pytest.fixture(scope="session")
 def pushed_objects(s3: S3Server, home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The objects of a store with small:1 to small:3, pushed by the command."""
+    """The objects of an S3 store to which the command pushed small:1 to small:3."""
     url = f"s3://{BUCKET}/template"
     values = {**s3.environment, "TABSERVE_STORE_CACHE": str(tmp_path_factory.mktemp("cache"))}
     for version in (1, 2, 3):
@@ -86,7 +86,7 @@ def pushed_objects(s3: S3Server, home: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def store(remote: VersionStore, pushed_objects: dict[str, bytes]) -> VersionStore:
-    """The store with small:1 to small:3."""
+    """A store in S3 with small:1 to small:3."""
     assert remote.mirror
     for name, content in pushed_objects.items():
         remote.mirror.objects.put(name, content)

@@ -1,4 +1,4 @@
-"""A server that speaks S3 (moto), and a proxy before it that can fail as networks and servers do."""
+"""An S3 server (moto) behind a proxy that simulates failures of the network and the server."""
 
 import http.client
 import re
@@ -18,16 +18,17 @@ from tests.ports import free_port
 
 BUCKET = "bucket"
 WAIT_S = 60.0
-UNSENT = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+NOT_FORWARDED = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 CONDITIONS = {"if-match", "if-none-match"}
 
 
 @dataclass
 class Fault:
-    """kind: `refuse` closes the connection, `cut` closes it in the middle of the body, `truncate` and `flip` change the
-    body, `slow` waits before the answer, a status answers it, `ignore` removes conditions.
+    """A failure that the proxy simulates.
 
-    method, path: of the requests, the path as a regular expression. times: how many of them; None: all.
+    kind: `refuse` closes the connection, `cut` closes it in the middle of the body, `truncate` and `flip` change the
+    body, `slow` delays the response, a status code is returned, `ignore` removes conditional headers. method, path: the
+    requests that fail; path is a regular expression. times: the number of requests that fail; None: all.
     """
 
     kind: str
@@ -44,7 +45,7 @@ class Fault:
 
 @dataclass
 class S3Server:
-    """url: of the proxy, which all clients use."""
+    """An S3 server and its proxy, whose `url` all clients use."""
 
     process: "subprocess.Popen[bytes]"
     upstream: int
@@ -80,14 +81,14 @@ class S3Server:
 
 @contextmanager
 def s3_server(log: Path) -> Iterator[S3Server]:
-    """A server with an empty bucket."""
+    """An S3 server with an empty bucket."""
     port = free_port()
     program = "from moto.server import main; main()"
     with log.open("wb") as out:
         command = [sys.executable, "-c", program, "-H", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     server = S3Server(process, port, free_port())
-    proxy = ThreadingHTTPServer(("127.0.0.1", server.port), handler_of(server))
+    proxy = ThreadingHTTPServer(("127.0.0.1", server.port), proxy_handler(server))
     proxy.daemon_threads = True
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:
@@ -115,7 +116,7 @@ def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Pat
             time.sleep(0.05)
 
 
-def handler_of(server: S3Server) -> type[BaseHTTPRequestHandler]:
+def proxy_handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -139,14 +140,14 @@ def handler_of(server: S3Server) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def upstream(self, body: bytes, *, keep_conditions: bool) -> tuple[int, dict[str, str], bytes]:
-            left_out = UNSENT if keep_conditions else UNSENT | CONDITIONS
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+            dropped = NOT_FORWARDED if keep_conditions else NOT_FORWARDED | CONDITIONS
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
             connection = http.client.HTTPConnection("127.0.0.1", server.upstream, timeout=WAIT_S)
             connection.request(self.command, self.path, body, headers)
             found = connection.getresponse()
             content = found.read()
             connection.close()
-            sent = {name: value for name, value in found.getheaders() if name.lower() not in UNSENT}
+            sent = {name: value for name, value in found.getheaders() if name.lower() not in NOT_FORWARDED}
             if self.command == "HEAD":
                 sent["Content-Length"] = found.getheader("content-length") or "0"
             return found.status, sent, content

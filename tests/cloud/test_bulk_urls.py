@@ -1,4 +1,4 @@
-"""Bulk scoring from and to S3: exactly once after kills, and the same bytes as on a disk."""
+"""Bulk scoring from and to S3 scores each row exactly once after kills, and writes the same bytes as to a disk."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ROWS, GROUP = 4000, 500
 
 @pytest.fixture
 def folder(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A URL with in/a.parquet and in/b.parquet."""
+    """The URL of a folder with in/a.parquet and in/b.parquet."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TABSERVE_STORE", str(STORE))
@@ -38,7 +38,7 @@ def folder(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
-def start(words: list[str]) -> "subprocess.Popen[str]":
+def start_scoring(words: list[str]) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "scoring", "numbers", *words, "--keep", "id", "--workers", "1", "--max-bad", "50%"]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -54,20 +54,20 @@ def finish_both(first: "subprocess.Popen[str]", second: "subprocess.Popen[str]")
         return [finish(first), finish(second)]
 
 
-def tree(url: str) -> dict[str, bytes]:
+def contents(url: str) -> dict[str, bytes]:
     remote = RemoteFolder(url)
     return {name: remote.read(name) for name in remote.sizes()}
 
 
-def parts(files: dict[str, Any]) -> dict[str, Any]:
+def part_files(files: dict[str, Any]) -> dict[str, Any]:
     return {name: content for name, content in files.items() if "part-" in name}
 
 
-def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
+def test_output_at_a_url_equals_that_of_a_folder_after_kills_and_failures(
     s3: S3Server, folder: str, tmp_path: Path
 ) -> None:
     began = time.monotonic()
-    code, text = finish(start([f"{folder}/in/", "--out", str(tmp_path / "out")]))
+    code, text = finish(start_scoring([f"{folder}/in/", "--out", str(tmp_path / "out")]))
     duration = time.monotonic() - began
     assert code == 0, text
     expected = {
@@ -77,20 +77,23 @@ def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
     }
     chance, out = random.Random(5), f"{folder}/out"
     for _ in range(KILLS):
-        with ended(start([f"{folder}/in/", "--out", out])):
+        with ended(start_scoring([f"{folder}/in/", "--out", out])):
             time.sleep(duration * chance.uniform(0.3, 1.0))
     with s3.failing(Fault("403", "/out/", "PUT")):
-        code, text = finish(start([f"{folder}/in/", "--out", out]))
-        assert (code, "Traceback" in text) in ((1, False), (0, False)), text  # 0: all units were done before
-    two = finish_both(*(start([f"{folder}/in/", "--out", out]) for _ in range(2)))
+        code, text = finish(start_scoring([f"{folder}/in/", "--out", out]))
+        assert (code, "Traceback" in text) in ((1, False), (0, False)), text  # 0: the killed jobs had scored all units
+    two = finish_both(*(start_scoring([f"{folder}/in/", "--out", out]) for _ in range(2)))
     assert [code for code, _ in two] == [0, 0]
-    found = tree(out)
-    assert {name: found[name] for name in parts(expected)} == parts(expected)
-    assert {name for name in parts(found) if not name.startswith("_units/")} == parts(expected).keys()
+    found = contents(out)
+    assert {name: found[name] for name in part_files(expected)} == part_files(expected)
+    assert {name for name in part_files(found) if not name.startswith("_units/")} == part_files(expected).keys()
     assert json.loads(found["_SUCCESS"]) == json.loads(expected["_SUCCESS"])
     assert found["_manifest.jsonl"] == expected["_manifest.jsonl"]
 
-    another, inside = start([f"{folder}/in/a.parquet", "--out", out]), start([f"{folder}/in/", "--out", folder])
+    another, inside = (
+        start_scoring([f"{folder}/in/a.parquet", "--out", out]),
+        start_scoring([f"{folder}/in/", "--out", folder]),
+    )
     expected_texts = ("belongs to another job", "is in the folder of --out")
     for (code, text), expected_text in zip(finish_both(another, inside), expected_texts, strict=True):
         assert (code, expected_text in text) == (2, True), text

@@ -1,4 +1,4 @@
-"""Killed pushes and promotions leave either the old or the new state, and never an incomplete version."""
+"""A killed push or promotion leaves either the old or the new state, and never an incomplete version."""
 
 import random
 import subprocess
@@ -13,8 +13,8 @@ from tests.cloud.conftest import Command
 from tests.e2e.conftest import ROOT, environment
 
 KILLS = 6
-SHARE = 0.5
-"""The share of a command's time that its imports take; earlier kills would show nothing."""
+IMPORT_SHARE = 0.5
+"""The share of a command's time that its imports take. A kill during the imports would test nothing."""
 
 
 def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Popen[bytes]":
@@ -29,10 +29,10 @@ def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Pope
 
 def kill_at_random(process: "subprocess.Popen[bytes]", seconds: float, chance: random.Random) -> None:
     with ended(process):
-        time.sleep(seconds * chance.uniform(SHARE, 1.05))
+        time.sleep(seconds * chance.uniform(IMPORT_SHARE, 1.05))
 
 
-def test_killed_pushes_and_promotions(
+def test_a_killed_push_or_promotion_leaves_the_old_or_the_new_state(
     command: Command, home: Path, remote: VersionStore, settings: dict[str, str]
 ) -> None:
     chance = random.Random(11)
@@ -45,7 +45,7 @@ def test_killed_pushes_and_promotions(
             assert local_store.load(remote.find("small", stored.version)).version == str(stored.version)
     done = command("push", "small:2")
     assert done.returncode == 0, done.stderr
-    assert len(remote.versions("small")) == 2, "the same content is one version"
+    assert len(remote.versions("small")) == 2, "each content is stored as one version"
     first, second = sorted(stored.version for stored in remote.versions("small"))
 
     began = time.monotonic()

@@ -16,19 +16,19 @@ from models.version_lifecycle import VersionStore
 from tests.cloud.conftest import Command
 from tests.cloud.s3_server import Fault, S3Server
 from tests.e2e.conftest import Server
-from tests.e2e.server_processes import until, workers
+from tests.e2e.server_processes import wait_until, workers
 
 ROW = {"rows": [{"a": 1.5, "b": 2.5}]}
 Start = Callable[..., Server]
 
 
-def version_of(server: Server) -> str:
+def served_version(server: Server) -> str:
     answer = httpx.post(f"{server.url}/predict/small", json=ROW, timeout=30)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["version"])
 
 
-def problems_of(server: Server) -> dict[str, str]:
+def readiness_problems(server: Server) -> dict[str, str]:
     found: dict[str, Any] = httpx.get(f"{server.url}/readyz", timeout=30).json()
     return dict(found.get("problems", {}))
 
@@ -37,22 +37,22 @@ def promote(store: VersionStore, version: int) -> int:
     return store.promote(store.find("small", version), by_person=True)[1].generation
 
 
-def test_a_server_follows_the_store_also_when_the_store_fails(
+def test_servers_follow_the_store_and_survive_its_failures(
     serve: Start, home: Path, s3: S3Server, store: VersionStore, settings: dict[str, str], tmp_path: Path
 ) -> None:
     promote(store, 1)
     server = serve(home, **settings, TABSERVE_WORKERS="2")
     settings = {**settings, "TABSERVE_STORE_CACHE": str(tmp_path / "second")}
     second = serve(home, **settings)
-    assert (version_of(server), version_of(second)) == ("1", "1")
+    assert (served_version(server), served_version(second)) == ("1", "1")
 
     promote(store, 2)
-    until(lambda: version_of(server) == version_of(second) == "2")
+    wait_until(lambda: served_version(server) == served_version(second) == "2")
 
     answer = httpx.post(f"{server.url}/models/small/promote", json={"version": 3}, timeout=60)
     assert answer.status_code == 200, answer.text
-    assert version_of(server) == "3", "acknowledged when all workers serve it"
-    until(lambda: version_of(second) == "3")
+    assert served_version(server) == "3", "promotion acknowledged before all workers serve the version"
+    wait_until(lambda: served_version(second) == "3")
     stale = httpx.post(f"{second.url}/models/small/rollback", headers={"If-Match": '"1"'}, timeout=60)
     assert stale.status_code == 412
     audit = httpx.get(f"{second.url}/audit", timeout=30).json()["audit"]
@@ -63,58 +63,58 @@ def test_a_server_follows_the_store_also_when_the_store_fails(
         assert (answer.status_code, "read_only_store" in answer.text) == (409, True), answer.text
 
     with s3.failing(Fault("refuse")):
-        until(lambda: "store" in problems_of(server) and "store" in problems_of(second))
-        assert version_of(server) == version_of(second) == "3"
+        wait_until(lambda: "store" in readiness_problems(server) and "store" in readiness_problems(second))
+        assert served_version(server) == served_version(second) == "3"
         assert "tabserve_store_problem 1.0" in httpx.get(f"{server.url}/metrics").text
         [*_, worker] = workers(server)
         worker.kill()
-        until(lambda: len({each.pid for each in workers(server)} - {worker.pid}) == 2)
-        assert version_of(server) == "3", "a replaced worker needs the copy only"
+        wait_until(lambda: len({each.pid for each in workers(server)} - {worker.pid}) == 2)
+        assert served_version(server) == "3", "the new worker did not serve the local copy"
         refused = httpx.post(f"{server.url}/models/small/rollback", timeout=120)
         assert refused.status_code == 503, refused.text
-    until(lambda: problems_of(server) == problems_of(second) == {})
+    wait_until(lambda: readiness_problems(server) == readiness_problems(second) == {})
 
     answer = httpx.post(f"{second.url}/models/small/rollback", timeout=60)
     assert answer.status_code == 200, answer.text
-    until(lambda: version_of(server) == version_of(second) == "2")
+    wait_until(lambda: served_version(server) == served_version(second) == "2")
 
     s3.faults.append(Fault("500"))
-    until(lambda: "store" in problems_of(server))
+    wait_until(lambda: "store" in readiness_problems(server))
     s3.faults.clear()
-    assert version_of(server) == "2"
-    until(lambda: problems_of(server) == {})
+    assert served_version(server) == "2"
+    wait_until(lambda: readiness_problems(server) == {})
 
     assert store.mirror
     found = store.mirror.objects.get(SERVING_FILE)
     assert found
     store.mirror.objects.put(SERVING_FILE, found.content[:-10])
-    until(lambda: "is not valid" in problems_of(server).get("store", ""))
+    wait_until(lambda: "is not valid" in readiness_problems(server).get("store", ""))
     store.mirror.objects.put(SERVING_FILE, found.content)
-    until(lambda: problems_of(server) == {})
-    assert version_of(server) == "2"
+    wait_until(lambda: readiness_problems(server) == {})
+    assert served_version(server) == "2"
 
 
-def test_a_version_that_arrives_damaged_is_not_served(
+def test_a_version_that_is_damaged_in_transfer_is_not_served(
     serve: Start, home: Path, s3: S3Server, store: VersionStore, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """A version is served once the store sends all of it again; until then the previous version is served."""
+    """The previous version is served until the store returns all files of the new version intact."""
     for version in (3, 2, 1):
         promote(store, version)
     cache = tmp_path / "server"
     server = serve(home, **{**settings, "TABSERVE_STORE_CACHE": str(cache)})
     for kind, version in (("cut", 2), ("truncate", 3), ("flip", 2), ("500", 3)):
-        before = version_of(server)
+        before = served_version(server)
         with s3.failing(Fault(kind, f"small/{version}/weights")):
             shutil.rmtree(next(cache.glob(f"*/models/small/{version}")))
-            promote(store, version)  # a version that this process has a copy of
-            until(lambda: f"small:{version}" in problems_of(server).get("store", ""))  # noqa: B023
-            assert version_of(server) == before
+            promote(store, version)  # the version is in the local cache of this process
+            wait_until(lambda: f"small:{version}" in readiness_problems(server).get("store", ""))  # noqa: B023
+            assert served_version(server) == before
             assert list(cache.glob("*/models/unfinished-*")) == []
-        until(lambda: version_of(server) == str(version))  # noqa: B023
-        until(lambda: problems_of(server) == {})
+        wait_until(lambda: served_version(server) == str(version))  # noqa: B023
+        wait_until(lambda: readiness_problems(server) == {})
 
 
-def test_a_start_without_the_store_ends_with_the_reason(
+def test_a_start_without_a_reachable_store_ends_with_an_error_message(
     serve: Start, home: Path, s3: S3Server, settings: dict[str, str]
 ) -> None:
     server = serve(home, wait=False, **settings)
@@ -126,7 +126,7 @@ def test_a_start_without_the_store_ends_with_the_reason(
         assert f"{settings['TABSERVE_STORE']} cannot be reached" in server.log.read_text()
 
 
-def test_of_changes_at_once_one_wins_and_the_others_are_refused(store: VersionStore) -> None:
+def test_one_of_several_concurrent_promotions_succeeds(store: VersionStore) -> None:
     found = {version: store.find("small", version) for version in (1, 2, 3)}
     results: list[str] = []
 
@@ -148,7 +148,7 @@ def test_of_changes_at_once_one_wins_and_the_others_are_refused(store: VersionSt
     assert (report.lines, report.problems) == (1, [])
 
 
-def test_a_slow_store_and_a_wrong_clock_change_nothing(
+def test_a_promotion_succeeds_with_a_slow_store_and_a_wrong_clock(
     s3: S3Server, store: VersionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 4e9)
@@ -165,7 +165,9 @@ def test_a_store_that_ignores_conditions_is_not_changed(command: Command, s3: S3
     assert store.serving.read().generation == 0
 
 
-def test_commands(command: Command, s3: S3Server, store: VersionStore, settings: dict[str, str]) -> None:
+def test_the_version_commands_work_with_a_store_in_s3(
+    command: Command, s3: S3Server, store: VersionStore, settings: dict[str, str]
+) -> None:
     done = command("promote", "small:2", "--reason", "better")
     assert done.returncode == 0, done.stderr
     assert "servers on other machines follow" in done.stdout
@@ -180,7 +182,7 @@ def test_commands(command: Command, s3: S3Server, store: VersionStore, settings:
         assert (denied.returncode, "was denied" in denied.stderr) == (1, True)
 
 
-def test_a_full_disk_of_the_copy_is_reported(store: VersionStore, tmp_path: Path) -> None:
+def test_a_full_disk_of_the_local_copy_is_reported(store: VersionStore, tmp_path: Path) -> None:
     from models.mirror_plan import MirrorSelection
     from models.mirror_sync import MirrorSync, reported_problem
 

@@ -1,6 +1,6 @@
-"""Images built with the commands of the README, and containers that end with the test: `make container-test`.
+"""Fixtures of `make container-test`: images built with the README's commands, and containers removed after the test.
 
-The store and the models are kept in build/container, so that only the first run on a machine trains.
+The trained models are cached in build/container: only the first run on a machine trains them.
 """
 
 import shutil
@@ -21,12 +21,12 @@ LOCK = ROOT / "requirements" / "deployment.lock"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="also what takes minutes: the image with TensorFlow")
+    parser.addoption("--full", action="store_true", help="also test the image with TensorFlow, which takes minutes")
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Container]]:
-    """start(image, options…, command=…, port=…, publish=…): a container, removed with the test."""
+    """start(image, options…, command=…, port=…, publish=…) starts a container, which is removed after the test."""
     started: list[Container] = []
 
     def start(
@@ -44,7 +44,7 @@ def start() -> Iterator[Callable[..., Container]]:
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    """A BENTOML_HOME with the three default models, trained in seconds: two small ones, and the default network."""
+    """A BENTOML_HOME with the three default models, trained in seconds: two small networks and one default network."""
     small = ("--hidden", "32", "--epochs", "2")
     if not all((WORK / "models" / name).is_dir() for name in MODELS):
         run(sys.executable, "-m", "training", "housing", "income", "--no-baselines", *small)
@@ -53,22 +53,22 @@ def home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def in_process(home: Path) -> dict[str, Any]:
-    """The same versions, loaded in this process."""
+def local_models(home: Path) -> dict[str, Any]:
+    """The models of the image, loaded in this process, by name."""
     found, _ = store.versions(home)
     return {name: store.load(found[name][0]) for name in MODELS}
 
 
 @pytest.fixture(scope="session")
 def image(home: Path) -> str:
-    """The image of the README: the newest version of each model."""
+    """The image that the README builds, with the newest version of each model."""
     run("make", "image", "IMAGE=tabserve:tested")
     return "tabserve:tested"
 
 
 @pytest.fixture(scope="session")
 def tools() -> Path:
-    """A virtual environment with helm and the schemas, created again when its lock changes."""
+    """A virtual environment with helm and the schemas of Kubernetes, recreated when its lock file changes."""
     folder = WORK / "tools" / sha256(LOCK.read_bytes()).hexdigest()[:12]
     if not (folder / "done").is_file():
         shutil.rmtree(folder.parent, ignore_errors=True)

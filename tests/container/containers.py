@@ -1,4 +1,4 @@
-"""Containers, controlled by the command line of the engine, as the README does."""
+"""Controls containers with the engine's command line, as the README does."""
 
 import json
 import os
@@ -20,14 +20,16 @@ LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--securit
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Our environment, with the store of these tests."""
-    mine = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "MAKE", "MFLAGS")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
+    """The environment variables of a command: those of this process without settings of the project, and the test's
+    store.
+    """
+    excluded = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "MAKE", "MFLAGS")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(excluded)}
     return {**kept, "BENTOML_HOME": str(WORK), "BENTOML_DO_NOT_TRACK": "True", **settings}
 
 
 def run(*command: str, seconds: float = 600, check: bool = True, settings: Mapping[str, str] | None = None) -> str:
-    """The output of a command that runs in the project's root, standard output and standard error."""
+    """Run a command in the project's root and return its standard output and standard error."""
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -46,13 +48,13 @@ def docker(*arguments: str, check: bool = True) -> str:
     return run("docker", *arguments, seconds=120, check=check).strip()
 
 
-def missing(what: str) -> NoReturn:
-    """A program that CI has and other machines may not have."""
+def skip_or_fail(what: str) -> NoReturn:
+    """Skip the test because a program is missing; in CI, fail."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 def wait_until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> float:
-    """The seconds that it took."""
+    """Wait until a condition holds. Returns the seconds that passed."""
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         if what():
@@ -61,7 +63,7 @@ def wait_until(what: Callable[[], bool], seconds: float, why: Callable[[], str])
     raise AssertionError(f"not within {seconds} s: {why()}")
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     try:
         return httpx.get(url, timeout=2).status_code == 200
     except httpx.TransportError:
@@ -78,7 +80,7 @@ class Container:
 
     @property
     def url(self) -> str:
-        """The address as published on loopback, or on the network of the engine."""
+        """The address of the port: published on loopback, or on the engine's network."""
         published = json.loads(self.inspect("{{json .NetworkSettings.Ports}}")).get(f"{self.port}/tcp")
         if published:
             return f"http://127.0.0.1:{published[0]['HostPort']}"
@@ -90,13 +92,13 @@ class Container:
 
     def wait_ready(self, seconds: float = 90) -> float:
         url = self.url
-        return wait_until(lambda: answers(f"{url}/readyz"), seconds, lambda: self.logs)
+        return wait_until(lambda: responds(f"{url}/readyz"), seconds, lambda: self.logs)
 
     def shell(self, script: str) -> str:
         return docker("exec", self.id, "bash", "-c", script)
 
     def workers(self) -> set[int]:
-        """The process ids of the workers inside the container."""
+        """The process ids of the workers, inside the container."""
         found = self.shell("grep -l _bentoml_impl[.]worker /proc/[0-9]*/cmdline 2>/dev/null || true").split()
         return {int(path.split("/")[2]) for path in found}
 
@@ -105,7 +107,7 @@ class Container:
         return int(self.inspect("{{.State.ExitCode}}"))
 
 
-def named(service: str) -> str:
+def compose_image(service: str) -> str:
     """The image of a service in deploy/compose.yaml."""
     return str(yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"][service]["image"])
 
@@ -115,7 +117,7 @@ def size_mb(image: str) -> float:
 
 
 class Load:
-    """Eight clients that send requests without a pause, each over one connection or over a new one every time."""
+    """Eight clients that send requests without pauses, over one connection each or with one connection per request."""
 
     def __init__(self, url: str, keep_alive: bool = True) -> None:
         self.url, self.answered, self.failures = url, 0, list[str]()

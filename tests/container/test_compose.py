@@ -1,4 +1,4 @@
-"""deploy/compose.yaml runs: one of two replicas stops, and only Prometheus notices."""
+"""The stack of deploy/compose.yaml: when one of its two replicas stops, no request fails."""
 
 import json
 import os
@@ -13,30 +13,32 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.container.containers import ROOT, Load, answers, docker, missing, run, wait_until
+from tests.container.containers import ROOT, Load, docker, responds, run, skip_or_fail, wait_until
 from tests.ports import free_port
 
 DEPLOY = ROOT / "deploy"
 
 
-def program() -> tuple[str, ...]:
-    """Compose of version 2, or of version 1."""
+def compose_command() -> tuple[str, ...]:
+    """The command of Compose version 2 if it is installed, else of version 1."""
     if "Compose" in docker("compose", "version", check=False):
         return ("docker", "compose")
     if not shutil.which("docker-compose"):
-        missing("docker compose is not installed")
+        skip_or_fail("docker compose is not installed")
     return ("docker-compose",)
 
 
 @dataclass
 class Stack:
-    """A separate compose project."""
+    """A Compose project of this test process."""
 
     settings: dict[str, str]
 
     def compose(self, *arguments: str) -> str:
         name = f"tabserve-test-{os.getpid()}"
-        return run(*program(), "-p", name, "-f", str(DEPLOY / "compose.yaml"), *arguments, settings=self.settings)
+        return run(
+            *compose_command(), "-p", name, "-f", str(DEPLOY / "compose.yaml"), *arguments, settings=self.settings
+        )
 
     def logs(self) -> str:
         return self.compose("logs")
@@ -53,14 +55,14 @@ class Stack:
         return {one["metric"]["instance"]: float(one["value"][1]) for one in found}
 
 
-def test_the_override_takes_keys_and_certificates_from_secrets() -> None:
-    """The two files together: each file of a secret is used, and nothing else of the services changes."""
+def test_the_secure_compose_file_reads_keys_and_certificates_from_secrets() -> None:
+    """compose.secure.yaml uses every secret that it declares, and changes nothing else of the services."""
     base, secure = (yaml.safe_load((DEPLOY / f"{name}.yaml").read_text()) for name in ("compose", "compose.secure"))
     declared = set(secure["secrets"])
     used = {secret for service in secure["services"].values() for secret in service.get("secrets", ())}
     assert used == declared
-    named = " ".join([json.dumps(secure["services"]), *(path.read_text() for path in (DEPLOY / "compose").glob("*"))])
-    assert {name for name in declared if f"/run/secrets/{name}" in named} == declared
+    text = " ".join([json.dumps(secure["services"]), *(path.read_text() for path in (DEPLOY / "compose").glob("*"))])
+    assert {name for name in declared if f"/run/secrets/{name}" in text} == declared
     assert set(secure["services"]) == set(base["services"])
     environment = secure["services"]["tabserve-a"]["environment"]
     assert set(environment) == {"TABSERVE_KEYS_FILE", "TABSERVE_TRUSTED_KEYS"}
@@ -86,13 +88,13 @@ def stack(image: str) -> Iterator[Stack]:
     )
     try:
         stack.compose("up", "-d")
-        wait_until(lambda: answers(f"{stack.url}/readyz"), 60, stack.logs)
+        wait_until(lambda: responds(f"{stack.url}/readyz"), 60, stack.logs)
         yield stack
     finally:
         stack.compose("down", "--volumes", "--timeout", "10")
 
 
-def test_prometheus_has_both_replicas_and_the_rules(stack: Stack) -> None:
+def test_prometheus_scrapes_both_replicas_and_loads_the_alert_rules(stack: Stack) -> None:
     def both_up() -> bool:
         targets = stack.prometheus("targets")["activeTargets"]
         return sorted((t["labels"]["instance"], t["health"]) for t in targets) == [
@@ -107,7 +109,7 @@ def test_prometheus_has_both_replicas_and_the_rules(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_a_replica_that_stops_under_load_fails_no_request(stack: Stack, how: str) -> None:
+def test_no_request_fails_when_a_replica_stops_under_load(stack: Stack, how: str) -> None:
     with Load(stack.url) as load:
         time.sleep(2)
         stack.compose(how, "tabserve-a")
@@ -118,11 +120,11 @@ def test_a_replica_that_stops_under_load_fails_no_request(stack: Stack, how: str
         wait_until(lambda: stack.requests_by_replica().get("tabserve-a:3000", 0) > 10, 60, stack.logs)
     print(f"\n{how}: {load.answered} answered, {len(load.failures)} failed")
     assert before > 50
-    assert after > before, "the other one went on alone"
+    assert after > before, "the other replica answered no requests"
     assert load.failures == []
 
 
-def test_errors_of_the_balancer_are_problem_documents_too(stack: Stack) -> None:
+def test_errors_of_the_load_balancer_are_problem_documents(stack: Stack) -> None:
     large = HTTPConnection(stack.settings["PORT"], timeout=15)
     large.putrequest("POST", "/predict/housing")
     large.putheader("Content-Length", str(65 * 1024**2))
@@ -130,15 +132,17 @@ def test_errors_of_the_balancer_are_problem_documents_too(stack: Stack) -> None:
     refused = large.getresponse()
     assert (refused.status, refused.headers["content-type"]) == (413, "application/problem+json")
     assert json.load(refused)["title"] == "Body too large"
-    assert httpx.get(f"{stack.url}/metrics").status_code == 404, "it would be that of one replica by chance"
+    assert httpx.get(f"{stack.url}/metrics").status_code == 404, (
+        "the balancer must not return the metrics of an arbitrary replica"
+    )
     stack.compose("stop", "tabserve-a", "tabserve-b")
-    nobody = httpx.get(f"{stack.url}/models", timeout=15)
-    assert (nobody.status_code, nobody.headers["content-type"]) == (503, "application/problem+json")
-    assert nobody.json()["title"] == "Not ready"
-    assert nobody.headers["retry-after"] == "1"
+    unavailable = httpx.get(f"{stack.url}/models", timeout=15)
+    assert (unavailable.status_code, unavailable.headers["content-type"]) == (503, "application/problem+json")
+    assert unavailable.json()["title"] == "Not ready"
+    assert unavailable.headers["retry-after"] == "1"
 
 
-def test_every_container_has_the_fewest_privileges(stack: Stack) -> None:
+def test_every_container_runs_with_minimal_privileges(stack: Stack) -> None:
     for service in ("tabserve-a", "tabserve-b", "nginx", "prometheus"):
         inspected = json.loads(docker("inspect", stack.compose("ps", "--quiet", "--all", service).split()[-1]))[0]
         assert inspected["HostConfig"]["ReadonlyRootfs"], service

@@ -1,6 +1,4 @@
-"""deploy/helm/tabserve:
-rendered with many values, validated with Kubernetes' schemas, and its Deployment run by podman.
-"""
+"""The Helm chart is rendered with many values and validated with Kubernetes' schemas; its Deployment runs on podman."""
 
 import json
 import os
@@ -17,14 +15,24 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.container.containers import ROOT, Container, Load, answers, docker, missing, named, run, wait_until
+from tests.container.containers import (
+    ROOT,
+    Container,
+    Load,
+    compose_image,
+    docker,
+    responds,
+    run,
+    skip_or_fail,
+    wait_until,
+)
 
 CHART = ROOT / "deploy" / "helm" / "tabserve"
 OWN_RESOURCES = {
     "ScaledObject",
     "ServiceMonitor",
     "InferenceService",
-}  # kinds of operators, for which Kubernetes has no schema
+}  # kinds that operators define; Kubernetes has no schema of them
 DIGEST = "sha256:" + 32 * "ab"
 EVERYTHING: dict[str, Any] = {
     "image": {"repository": "registry.example.com/tabserve", "digest": DIGEST, "pullPolicy": "Always"},
@@ -83,7 +91,7 @@ Helm = Callable[..., str]
 
 @pytest.fixture
 def helm(tools: Path, tmp_path: Path) -> Helm:
-    """helm(command…, values={…}, check=…): runs helm on the chart and returns its output."""
+    """helm(command…, values={…}, check=…) runs helm on the chart and returns its output."""
 
     def call(*command: str, values: Mapping[str, Any] | None = None, check: bool = True) -> str:
         file = tmp_path / "values.json"
@@ -106,22 +114,22 @@ def validate(tools: Path, documents: list[Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", VALUES)
-def test_the_chart_is_clean_and_fits_the_schemas(helm: Helm, tools: Path, tmp_path: Path, case: str) -> None:
+def test_the_chart_passes_lint_and_the_kubernetes_schemas(helm: Helm, tools: Path, tmp_path: Path, case: str) -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", values=VALUES[case])
     rendered = render(helm, VALUES[case])
     assert sorted(rendered) == KINDS.get(case, sorted(rendered))
     validate(tools, [document for kind, document in rendered.items() if kind not in OWN_RESOURCES], tmp_path)
 
 
-def test_a_field_that_kubernetes_does_not_know_is_found(helm: Helm, tools: Path, tmp_path: Path) -> None:
-    """The check above can fail: an invalid field is found."""
+def test_the_validation_reports_an_unknown_field(helm: Helm, tools: Path, tmp_path: Path) -> None:
+    """The validation of the chart can fail: an unknown field is reported."""
     rendered = render(helm, {})
     rendered["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(AssertionError, match="readynessProbe"):
         validate(tools, list(rendered.values()), tmp_path)
 
 
-def test_every_queried_metric_exists(helm: Helm) -> None:
+def test_all_values_of_the_chart_are_rendered(helm: Helm) -> None:
     rendered = render(helm, EVERYTHING)
     pod = rendered["Deployment"]["spec"]["template"]["spec"]
     [container] = pod["containers"]
@@ -155,7 +163,7 @@ def test_every_queried_metric_exists(helm: Helm) -> None:
     assert [port["name"] for port in rendered["Service"]["spec"]["ports"]] == ["http", "grpc"]
     assert rendered["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus"
     job = rendered["ServiceMonitor"]["spec"]["jobLabel"]
-    assert rendered["Service"]["metadata"]["labels"][job] == "tabserve", "the alert rules ask for this job"
+    assert rendered["Service"]["metadata"]["labels"][job] == "tabserve", "the alert rules select this job"
     assert rendered["Service"]["metadata"]["annotations"] == {"a/b": "c"}
     [rule] = rendered["Ingress"]["spec"]["rules"]
     assert [path["path"] for path in rule["http"]["paths"]] == ["/predict", "/v2"]
@@ -170,14 +178,14 @@ def test_every_queried_metric_exists(helm: Helm) -> None:
         ({"secret": "a", "clientCa": True}, {"exec": {"command": ["tabserve", "healthy", "/readyz"]}}),
     ],
 )
-def test_the_probes_speak_as_the_server_does(helm: Helm, tls: dict[str, Any], readiness: dict[str, Any]) -> None:
+def test_the_probes_use_the_protocol_of_the_server(helm: Helm, tls: dict[str, Any], readiness: dict[str, Any]) -> None:
     [container] = render(helm, {"tls": tls})["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert readiness.items() <= container["readinessProbe"].items()
     assert ("SSL_CA_CERTS" in {one["name"] for one in container["env"]}) == ("clientCa" in tls)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("values", "message"),
     [
         ({"replica": 3}, "replica"),
         ({"settings": {"keys_file": "/keys"}}, "invalid propertyName 'keys_file'"),
@@ -193,38 +201,38 @@ def test_the_probes_speak_as_the_server_does(helm: Helm, tls: dict[str, Any], re
         ({"drainSeconds": 60}, "terminationGraceSeconds"),
     ],
 )
-def test_wrong_values_are_refused(helm: Helm, wrong: dict[str, Any], message: str) -> None:
-    printed = helm("template", "test", values=wrong, check=False)
+def test_invalid_values_are_refused(helm: Helm, values: dict[str, Any], message: str) -> None:
+    printed = helm("template", "test", values=values, check=False)
     assert "Error: " in printed
     assert message in printed
 
 
 def test_the_pod_of_the_kserve_example_is_valid(tools: Path, tmp_path: Path) -> None:
-    """Kubernetes has no schema for an InferenceService, but it has one for its pod."""
+    """Kubernetes has no schema of an InferenceService, only of the pod inside."""
     service = yaml.safe_load((ROOT / "deploy" / "kserve.yaml").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
-    described = service["spec"]["predictor"]
-    of_kserve = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
-    assert of_kserve <= set(described)
-    known = {name: described[name] for name in set(described) - of_kserve}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tabserve"}, "spec": known}
+    predictor = service["spec"]["predictor"]
+    kserve_fields = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
+    assert kserve_fields <= set(predictor)
+    pod_fields = {name: predictor[name] for name in set(predictor) - kserve_fields}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tabserve"}, "spec": pod_fields}
     validate(tools, [pod], tmp_path)
 
 
-# Run on a real engine
+# Tests on a container engine
 
 
 @pytest.fixture
 def podman(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """podman(arguments…): a separate engine for the output of `helm template`."""
+    """podman(arguments…) runs podman with its own storage."""
     if not shutil.which("podman") or os.geteuid() != 0:
-        missing("podman is not installed, or this is not root")
+        skip_or_fail("podman is not installed, or this is not root")
     conf = tmp_path / "containers.conf"
     conf.write_text(
         '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
     )
-    short = tempfile.mkdtemp(prefix="podman-")  # podman refuses long paths
+    short = tempfile.mkdtemp(prefix="podman-")  # podman rejects long paths
     own = ("--root", f"{short}/root", "--runroot", f"{short}/run")
 
     def call(*arguments: str, stdin: bytes | None = None) -> str:
@@ -253,14 +261,14 @@ def test_the_rendered_deployment_runs(helm: Helm, image: str, podman: Callable[.
     }
     deployment = render(helm, values)["Deployment"]
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    container.pop("ports")  # podman would publish them on all interfaces of this machine
+    container.pop("ports")  # podman would publish the ports on all interfaces of this machine
     manifest = tmp_path / "deployment.yaml"
     manifest.write_text(yaml.safe_dump(deployment))
     podman("kube", "play", str(manifest))
     [infra, served] = sorted(podman("ps", "--format", "{{.Names}}").split(), key=lambda name: "-infra" not in name)
     networks = json.loads(podman("inspect", "--format", "{{json .NetworkSettings.Networks}}", infra))
     url = f"http://{next(iter(networks.values()))['IPAddress']}:3000"
-    wait_until(lambda: answers(f"{url}/readyz"), 90, lambda: podman("logs", served))
+    wait_until(lambda: responds(f"{url}/readyz"), 90, lambda: podman("logs", served))
     assert [model["name"] for model in httpx.get(f"{url}/models").json()["models"]] == ["penguins"]
     status = dict(line.split(":\t") for line in podman("exec", served, "cat", "/proc/1/status").splitlines())
     assert status["Uid"].split()[0] == "1034"
@@ -271,14 +279,14 @@ def test_the_rendered_deployment_runs(helm: Helm, image: str, podman: Callable[.
 
 @pytest.fixture
 def nginx(start: Callable[..., Container], tmp_path: Path) -> Callable[..., Container]:
-    """nginx(containers…):
-    deploy/compose's nginx in front of these containers; another call switches to other containers.
+    """nginx(containers…) starts the nginx of deploy/compose for these containers; another call switches to other
+    containers.
     """
     folder = tmp_path / "nginx"
     folder.mkdir()
     for path in (folder, *list(folder.parents)[:3]):
         path.chmod(0o755)
-    image = named("nginx")
+    image = compose_image("nginx")
     running: list[Container] = []
 
     def serve(*containers: Container) -> Container:
@@ -300,10 +308,10 @@ def nginx(start: Callable[..., Container], tmp_path: Path) -> Callable[..., Cont
     return serve
 
 
-def test_a_rolling_update_fails_no_request(
+def test_no_request_fails_during_a_rolling_update(
     image: str, start: Callable[..., Container], nginx: Callable[..., Container]
 ) -> None:
-    """Like a Deployment: start a container, wait until it is ready, stop another one, and update the load balancer."""
+    """As in a Deployment: a new container becomes ready, an old container stops, and the load balancer is updated."""
 
     def replica() -> Container:
         container = start(image, "--env", "TABSERVE_WORKERS=1", "--env", "TABSERVE_DRAIN_S=10", publish=False)
@@ -311,7 +319,8 @@ def test_a_rolling_update_fails_no_request(
         return container
 
     serving = [replica(), replica()]
-    with Load(nginx(*serving).url, keep_alive=False) as load:  # nginx closes its open connections when it reloads
+    # nginx closes open connections when it reloads its configuration
+    with Load(nginx(*serving).url, keep_alive=False) as load:
         time.sleep(1)
         for old in list(serving):
             serving = [*serving[1:], replica()]

@@ -1,4 +1,4 @@
-"""The image of `make image`: its contents, that it serves the trained models, and that it survives failures.
+"""The image of `make image`: its contents, its predictions, and its behaviour at failures.
 
 This file has more than 400 lines: tests of one image, which takes minutes to build, and their helpers.
 """
@@ -24,7 +24,7 @@ from service.version import version
 from tests.container.containers import LOCKED_DOWN, ROOT, Container, docker, run, size_mb, wait_until
 
 Start = Callable[..., Container]
-PLAIN = "tabserve:bentoml"  # as `make image` calls it
+BENTOML_IMAGE = "tabserve:bentoml"  # the name that `make image` gives to the intermediate image
 NOT_FOR_SERVING = {"pandas", "scikit-learn", "matplotlib", "pip", "setuptools", "uv", "pytest"}
 TENSORFLOW = {"keras", "tensorflow", "tensorflow-cpu"}
 EXTRAS = {"pyarrow", "grpcio"}
@@ -43,7 +43,7 @@ def distributions(image: str) -> set[str]:
     return set(docker("run", "--rm", "--entrypoint", "python", image, "-c", listing).split())
 
 
-def row_of(container: Container, model: str) -> dict[str, Any]:
+def example_row(container: Container, model: str) -> dict[str, Any]:
     row: dict[str, Any] = httpx.get(f"{container.url}/models/{model}").json()["examples"][0]["row"]
     return row
 
@@ -57,18 +57,18 @@ def predict(container: Container, model: str, rows: list[dict[str, Any]]) -> Any
 # Contents
 
 
-def test_the_image_is_small_and_contains_only_what_serving_needs(image: str) -> None:
-    held = distributions(image)
-    assert not held & (NOT_FOR_SERVING | TENSORFLOW | EXTRAS)
-    assert {"bentoml", "numpy", "uvloop"} <= held
-    base, plain, ours = (size_mb(name) for name in ("python:3.11-slim", PLAIN, image))
+def test_the_image_is_small_and_has_no_packages_beyond_serving(image: str) -> None:
+    found = distributions(image)
+    assert not found & (NOT_FOR_SERVING | TENSORFLOW | EXTRAS)
+    assert {"bentoml", "numpy", "uvloop"} <= found
+    base, plain, ours = (size_mb(name) for name in ("python:3.11-slim", BENTOML_IMAGE, image))
     print(f"\nbase {base:.0f} MB, bentoml containerize {plain:.0f} MB, make image {ours:.0f} MB")
     assert plain <= 400
     assert ours <= 350
 
 
 def test_the_sources_in_the_image_are_compiled(image: str) -> None:
-    """A worker cannot write bytecode under a read-only root, so it would compile each module at every start."""
+    """Workers cannot write bytecode to a read-only root file system and would compile each module at every start."""
     src = "/home/bentoml/bento/src"
     listed = docker("run", "--rm", "--entrypoint", "find", image, src, "-path", "*/service/*", "-name", "*.py*").split()
     sources = {Path(path).stem for path in listed if path.endswith(".py")}
@@ -87,7 +87,7 @@ def test_the_files_of_the_page_are_in_the_image(image: str) -> None:
     assert "index.html" in own
 
 
-def test_labels_and_the_list_of_contents_name_the_models(image: str, tools: Path) -> None:
+def test_labels_and_sbom_list_the_models(image: str, tools: Path) -> None:
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     assert labels["org.opencontainers.image.version"] == version()
     tags = labels["tabserve.models"].split()
@@ -100,7 +100,7 @@ def test_labels_and_the_list_of_contents_name_the_models(image: str, tools: Path
     run(str(tools / "bin" / "python"), "-c", VALID_SBOM, "build/tabserve-tested.cdx.json")
 
 
-def test_extras_and_models_are_chosen_at_build(home: Path, start: Start) -> None:
+def test_make_image_builds_the_requested_extras_and_models(home: Path, start: Start) -> None:
     image = "tabserve:tested-extras"
     run("make", "image", f"IMAGE={image}", "MODELS=penguins housing:1", "EXTRAS=arrow grpc")
     assert distributions(image) >= EXTRAS
@@ -108,13 +108,13 @@ def test_extras_and_models_are_chosen_at_build(home: Path, start: Start) -> None
     assert size_mb(image) <= 600
     container = start(image, "--env", "TABSERVE_GRPC_PORT=9000", "--publish", "127.0.0.1::9000")
     container.wait_ready()
-    assert set(served(container)) == {"housing", "penguins"}
+    assert set(served_versions(container)) == {"housing", "penguins"}
     with grpc.insecure_channel(docker("port", container.id, "9000")) as channel:
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_failed_build_is_one_line(home: Path) -> None:
+def test_a_build_with_an_invalid_option_prints_one_error_line(home: Path) -> None:
     for option, message in (
         ("MODELS=huosing", "did you mean housing?"),
         ("EXTRAS=arow", "expected one or more of arrow, cloud, grpc, signing, tracing"),
@@ -122,21 +122,21 @@ def test_a_failed_build_is_one_line(home: Path) -> None:
         printed = run("make", "image", "IMAGE=tabserve:never", option, check=False)
         assert message in printed
         assert "Traceback" not in printed
-        assert "Error" in printed.splitlines()[-1]  # of make
+        assert "Error" in printed.splitlines()[-1]  # printed by make
     assert not docker("images", "--quiet", "tabserve:never")
 
 
 # Serving
 
 
-def test_docker_run_without_options_serves_what_was_trained(
-    image: str, start: Start, in_process: dict[str, Any]
+def test_docker_run_without_options_serves_the_trained_models(
+    image: str, start: Start, local_models: dict[str, Any]
 ) -> None:
     container = start(image, publish=False)
     container.wait_ready()
     url = container.url
     assert httpx.get(f"{url}/livez").status_code == 200
-    for name, model in in_process.items():
+    for name, model in local_models.items():
         rows = model.golden.rows
         answer = predict(container, name, rows)
         assert answer["version"] == model.version
@@ -153,18 +153,18 @@ def test_docker_run_without_options_serves_what_was_trained(
 
 
 def test_the_image_of_bentoml_containerize_serves(image: str, start: Start) -> None:
-    container = start(PLAIN, "--env", "TABSERVE_WORKERS=1")
+    container = start(BENTOML_IMAGE, "--env", "TABSERVE_WORKERS=1")
     container.wait_ready()
-    predict(container, "housing", [row_of(container, "housing")])
+    predict(container, "housing", [example_row(container, "housing")])
     assert container.shell("id -u") == "1034"
 
 
-def test_the_image_serves_with_any_user_and_the_fewest_privileges(image: str, start: Start) -> None:
-    for user in ("", "12345:0"):  # the default port, and one that the orchestrator sets
+def test_the_image_serves_as_any_user_with_minimal_privileges(image: str, start: Start) -> None:
+    for user in ("", "12345:0"):  # the user of the image, and a user that an orchestrator sets
         as_user = ("--user", user) if user else ()
         container = start(image, *LOCKED_DOWN, *as_user, "--pids-limit", "100", "--memory", "512m")
         container.wait_ready()
-        predict(container, "housing", [row_of(container, "housing")])
+        predict(container, "housing", [example_row(container, "housing")])
         status = dict(line.split(":\t") for line in container.shell("cat /proc/1/status").splitlines())
         assert status["Uid"].split() == [user.partition(":")[0] or "1034"] * 4
         assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
@@ -182,8 +182,8 @@ def test_a_read_only_root_without_a_tmpfs_is_reported(image: str, start: Start) 
     )
 
 
-def test_one_worker_is_ready_soon_and_needs_little_memory(image: str, start: Start) -> None:
-    start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1").wait_ready()  # afterwards the image is in the page cache
+def test_one_worker_starts_with_little_cpu_time_and_memory(image: str, start: Start) -> None:
+    start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1").wait_ready()  # loads the image into the page cache
     container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1")
     seconds = container.wait_ready()
     cpu = processor_seconds(container)
@@ -194,7 +194,7 @@ def test_one_worker_is_ready_soon_and_needs_little_memory(image: str, start: Sta
         more.wait_ready()
         wait_idle(more)
         print(f"{workers} workers: {memory_mb(more):.0f} MB")
-    assert cpu <= 5  # its time on an idle machine
+    assert cpu <= 5  # CPU time on an idle machine
     assert memory <= 160
 
 
@@ -205,7 +205,7 @@ def processor_seconds(container: Container) -> float:
 
 
 def wait_idle(container: Container) -> None:
-    """Wait until the last worker has started, i.e. until the container uses no processor time for a second."""
+    """Wait until all workers have started: until the container uses almost no processor time for a second."""
 
     def idle() -> bool:
         before = processor_seconds(container)
@@ -216,7 +216,7 @@ def wait_idle(container: Container) -> None:
 
 
 def memory_mb(container: Container) -> float:
-    """The memory as `docker stats` shows it."""
+    """The memory of the container, from `docker stats`."""
     used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container.id).split()[0]
     assert used.endswith("MiB")
     return float(used.removesuffix("MiB")) * 1024**2 / 1e6
@@ -225,8 +225,8 @@ def memory_mb(container: Container) -> float:
 # Failures
 
 
-def half_a_request(container: Container, model: str, row: dict[str, Any]) -> tuple[socket.socket, bytes]:
-    """A connection on which the server has received half of a body, and the other half."""
+def send_half_a_request(container: Container, model: str, row: dict[str, Any]) -> tuple[socket.socket, bytes]:
+    """Send half of a request body. Returns the connection and the rest of the body."""
     body = json.dumps({"rows": [row]}).encode()
     address = urlsplit(container.url)
     connection = socket.create_connection((address.hostname, address.port), timeout=30)
@@ -235,15 +235,15 @@ def half_a_request(container: Container, model: str, row: dict[str, Any]) -> tup
     return connection, body[len(body) // 2 :]
 
 
-def test_docker_stop_loses_no_request_in_progress(image: str, start: Start) -> None:
+def test_docker_stop_completes_requests_in_progress(image: str, start: Start) -> None:
     container = start(image, "--env", "TABSERVE_WORKERS=2")
     container.wait_ready()
-    url, row = container.url, row_of(container, "housing")
-    slow = [half_a_request(container, "housing", row) for _ in range(4)]
+    url, row = container.url, example_row(container, "housing")
+    slow = [send_half_a_request(container, "housing", row) for _ in range(4)]
     answered, failures = [0], []
 
     def load() -> None:
-        """A client behind a load balancer: it sends requests until /readyz fails."""
+        """Send requests until /readyz fails, as a client behind a load balancer does."""
         with httpx.Client(base_url=url, timeout=15) as client:
             while client.get("/readyz").status_code == 200:
                 reply = client.post("/predict/housing", json={"rows": [row]})
@@ -270,7 +270,7 @@ def test_docker_stop_loses_no_request_in_progress(image: str, start: Start) -> N
     assert container.wait_exit() == 0
 
 
-def test_a_worker_killed_inside_is_replaced(image: str, start: Start) -> None:
+def test_a_killed_worker_is_replaced_without_a_container_restart(image: str, start: Start) -> None:
     container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=2")
     container.wait_ready()
     began, before = container.inspect("{{.State.StartedAt}}"), container.workers()
@@ -279,15 +279,15 @@ def test_a_worker_killed_inside_is_replaced(image: str, start: Start) -> None:
     wait_until(lambda: len(container.workers() - before) == 1, 30, lambda: container.logs)
     assert container.workers() - before
     container.wait_ready()
-    row = row_of(container, "penguins")
+    row = example_row(container, "penguins")
     for _ in range(20):
         predict(container, "penguins", [row])
-    assert container.inspect("{{.State.StartedAt}}") == began, "the container itself was not to be restarted"
+    assert container.inspect("{{.State.StartedAt}}") == began, "the container was restarted"
 
 
 @pytest.fixture
 def mounted(home: Path, tmp_path: Path) -> Path:
-    """A store with only penguins:1, as a folder that a container may read."""
+    """A store folder with only penguins:1, readable by the container's user."""
     folder = tmp_path / "store"
     newest = max((home / "models" / "penguins").glob("*/"), key=lambda path: int(path.name))
     shutil.copytree(newest, folder / "penguins" / "1")
@@ -296,62 +296,64 @@ def mounted(home: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_mounted_store_replaces_the_models_inside(image: str, start: Start, mounted: Path) -> None:
+def test_a_mounted_store_replaces_the_models_of_the_image(image: str, start: Start, mounted: Path) -> None:
     store = ("--volume", f"{mounted}:/store:ro", "--env", "TABSERVE_STORE=/store")
     container = start(image, *LOCKED_DOWN, *store)
     container.wait_ready()
-    assert served(container) == {"penguins": "1"}
+    assert served_versions(container) == {"penguins": "1"}
     shutil.copytree(mounted / "penguins" / "1", mounted / "penguins" / "2")
     docker("restart", container.id)
     container.wait_ready()
-    assert served(container) == {"penguins": "2"}
-    predict(container, "penguins", [row_of(container, "penguins")])
+    assert served_versions(container) == {"penguins": "2"}
+    predict(container, "penguins", [example_row(container, "penguins")])
 
 
-def test_a_mounted_store_is_promoted_from_outside(image: str, start: Start, mounted: Path) -> None:
-    """The command runs on the machine, while the container runs and can only read its store."""
+def test_a_version_of_a_mounted_store_is_promoted_from_the_host(image: str, start: Start, mounted: Path) -> None:
+    """The commands run outside the container, which can only read its store."""
     shutil.copytree(mounted / "penguins" / "1", mounted / "penguins" / "2")
     container = start(image, *LOCKED_DOWN, "--volume", f"{mounted}:/store:ro", "--env", "TABSERVE_STORE=/store")
     container.wait_ready()
-    assert served(container) == {"penguins": "2"}
-    row = row_of(container, "penguins")
+    assert served_versions(container) == {"penguins": "2"}
+    row = example_row(container, "penguins")
     for command, expected in ((("promote", "penguins:1"), "1"), (("rollback", "penguins"), "2")):
         run(sys.executable, "-m", "tabserve", *command, settings={"TABSERVE_STORE": str(mounted)})
-        wait_until(lambda: answering(container, row) == {expected}, 60, lambda: container.logs)  # noqa: B023
+        wait_until(lambda: answering_versions(container, row) == {expected}, 60, lambda: container.logs)  # noqa: B023
     refused = httpx.post(f"{container.url}/models/penguins/promote", json={"version": 1}, timeout=30)
-    assert refused.status_code == 403  # not from the same machine
+    assert refused.status_code == 403  # the request does not come from the container itself
 
 
-def answering(container: Container, row: dict[str, Any]) -> set[str]:
-    """The versions with which the workers answer."""
+def answering_versions(container: Container, row: dict[str, Any]) -> set[str]:
+    """The versions in the answers to 20 requests."""
     return {predict(container, "penguins", [row])["version"] for _ in range(20)}
 
 
-def served(container: Container) -> dict[str, str]:
+def served_versions(container: Container) -> dict[str, str]:
     models = httpx.get(f"{container.url}/models").json()["models"]
     return {model["name"]: model["version"] for model in models}
 
 
 def test_an_invalid_setting_stops_the_container_with_one_line(image: str, start: Start) -> None:
-    wrong = {
+    invalid = {
         "TABSERVE_WORKER=1": "unknown setting TABSERVE_WORKER, did you mean TABSERVE_WORKERS?",
         "TABSERVE_MAX_ROWS=many": "TABSERVE_MAX_ROWS='many': expected a whole number",
         "TABSERVE_STORE=/nowhere": "TABSERVE_STORE='/nowhere': no such folder",
         "TABSERVE_MODELS=penguin": "did you mean penguins?",
     }
-    started = [(start(image, *LOCKED_DOWN, "--env", setting), message) for setting, message in wrong.items()]
+    started = [(start(image, *LOCKED_DOWN, "--env", setting), message) for setting, message in invalid.items()]
     for container, message in started:
         assert container.wait_exit() == 1
         assert message in container.logs
         assert len(container.logs.splitlines()) == 1
 
 
-def test_variables_of_a_kubernetes_service_called_tabserve_are_ignored(image: str, start: Start) -> None:
-    """Otherwise a Service of this name would prevent every container of its namespace from starting."""
+def test_variables_of_a_kubernetes_service_named_tabserve_are_ignored(image: str, start: Start) -> None:
+    """Kubernetes sets these variables in every container of the Service's namespace; the server must start
+    nevertheless.
+    """
     address = "tcp://10.0.0.1:3000"
     environment = {
         "TABSERVE_SERVICE_HOST": "10.0.0.1",
-        "TABSERVE_PREDICTOR_SERVICE_HOST": "10.0.0.1",  # of KServe
+        "TABSERVE_PREDICTOR_SERVICE_HOST": "10.0.0.1",  # set by KServe
         "TABSERVE_SERVICE_PORT": "3000",
         "TABSERVE_SERVICE_PORT_HTTP": "3000",
         "TABSERVE_PORT": address,
@@ -360,25 +362,25 @@ def test_variables_of_a_kubernetes_service_called_tabserve_are_ignored(image: st
     }
     container = start(image, *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")))
     container.wait_ready()
-    wrong = start(image, "--env", "TABSERVE_PORT=8080")
-    assert wrong.wait_exit() == 1
-    assert "unknown setting TABSERVE_PORT" in wrong.logs
+    invalid = start(image, "--env", "TABSERVE_PORT=8080")
+    assert invalid.wait_exit() == 1
+    assert "unknown setting TABSERVE_PORT" in invalid.logs
 
 
-# Platforms that start the image in their own way
+# Platforms with their own conventions
 
 
-def test_sagemaker_starts_it_with_serve_on_8080_and_a_model_of_its_own(image: str, start: Start, mounted: Path) -> None:
+def test_the_sagemaker_conventions_are_supported(image: str, start: Start, mounted: Path) -> None:
     container = start(image, "--volume", f"{mounted}:/opt/ml/model:ro", command=("serve",), port=8080)
     container.wait_ready()
-    assert served(container) == {"penguins": "1"}
+    assert served_versions(container) == {"penguins": "1"}
     assert httpx.get(f"{container.url}/ping").status_code == 200
-    instances = {"instances": [row_of(container, "penguins")]}
+    instances = {"instances": [example_row(container, "penguins")]}
     assert "predictions" in httpx.post(f"{container.url}/invocations", json=instances).json()
     wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", 30, lambda: container.logs)
 
 
-def test_vertex_names_its_port_and_routes(image: str, start: Start) -> None:
+def test_the_port_and_routes_of_vertex_ai_are_used(image: str, start: Start) -> None:
     environment = (
         "AIP_HTTP_PORT=8081",
         "AIP_HEALTH_ROUTE=/alive",
@@ -388,17 +390,17 @@ def test_vertex_names_its_port_and_routes(image: str, start: Start) -> None:
     container = start(image, *(part for one in environment for part in ("--env", one)), port=8081)
     container.wait_ready()
     assert httpx.get(f"{container.url}/alive").status_code == 200
-    instances = {"instances": [row_of(container, "penguins")]}
+    instances = {"instances": [example_row(container, "penguins")]}
     assert "predictions" in httpx.post(f"{container.url}/ask", json=instances).json()
 
 
-def test_the_port_is_taken_from_the_platform(image: str, start: Start) -> None:
+def test_the_port_is_read_from_the_variables_of_the_platform(image: str, start: Start) -> None:
     names = ("PORT", "SAGEMAKER_BIND_TO_PORT")
     for container in [start(image, "--env", f"{name}=8081", port=8081) for name in names]:
         container.wait_ready()
 
 
-def test_another_command_runs_in_its_place(image: str) -> None:
+def test_a_command_given_to_docker_run_replaces_the_server(image: str) -> None:
     assert docker("run", "--rm", image, "python", "-c", "print(6 * 7)") == "42"
 
 
@@ -408,20 +410,22 @@ def test_another_command_runs_in_its_place(image: str) -> None:
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> None:
     if not request.config.getoption("--full"):
-        pytest.skip("takes minutes: make container-test FULL=1")
+        pytest.skip("this test takes minutes and runs with make container-test FULL=1")
 
 
 @pytest.mark.usefixtures("full")
-def test_a_model_that_needs_tensorflow_brings_it(home: Path, start: Start, in_process: dict[str, Any]) -> None:
+def test_an_image_for_the_tensorflow_engine_contains_tensorflow(
+    home: Path, start: Start, local_models: dict[str, Any]
+) -> None:
     image = "tabserve:tested-tensorflow"
     run("make", "image", f"IMAGE={image}", "MODELS=housing", seconds=1200, settings={"TABSERVE_ENGINE": "tensorflow"})
     assert distributions(image) & TENSORFLOW
-    print(f"\nwith TensorFlow {size_mb(image):.0f} MB, bentoml containerize {size_mb(PLAIN):.0f} MB")
+    print(f"\nwith TensorFlow {size_mb(image):.0f} MB, bentoml containerize {size_mb(BENTOML_IMAGE):.0f} MB")
     assert size_mb(image) <= 1900
     container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_ENGINE=tensorflow")
     print(f"ready after {container.wait_ready():.1f} s, {memory_mb(container):.0f} MB")
     assert httpx.get(f"{container.url}/models").json()["models"][0]["engine"] == "tensorflow"
-    model = in_process["housing"]
+    model = local_models["housing"]
     answer = predict(container, "housing", model.golden.rows)
     for got, [wanted] in zip(answer["predictions"], model.golden.answers, strict=True):
         assert abs(got["value"] - wanted) <= GOLDEN_TOLERANCE * model.tolerance()

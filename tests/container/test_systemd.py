@@ -1,4 +1,4 @@
-"""deploy/tabserve.service, tested as far as possible without systemd as the first process."""
+"""The unit deploy/tabserve.service, tested without a running systemd."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.container.containers import ROOT, missing, run
+from tests.container.containers import ROOT, run, skip_or_fail
 
 UNIT = (ROOT / "deploy" / "tabserve.service").read_text()
 
@@ -16,18 +16,20 @@ UNIT = (ROOT / "deploy" / "tabserve.service").read_text()
 @pytest.fixture
 def analyze() -> str:
     found = shutil.which("systemd-analyze")
-    return found or missing("systemd-analyze is not installed")
+    return found or skip_or_fail("systemd-analyze is not installed")
 
 
-def test_systemd_understands_every_line(analyze: str, tmp_path: Path) -> None:
+def test_systemd_analyze_accepts_every_line_of_the_unit(analyze: str, tmp_path: Path) -> None:
     unit = tmp_path / "tabserve.service"
     unit.write_text(UNIT.replace("/opt/tabserve/.venv/bin/bentoml", shutil.which("true") or ""))
     assert run(analyze, "verify", str(unit)) == ""
     unit.write_text(unit.read_text().replace("ProtectSystem=", "ProtectSytem="))
-    assert "ProtectSytem" in run(analyze, "verify", str(unit), check=False), "the check above can fail"
+    assert "ProtectSytem" in run(analyze, "verify", str(unit), check=False), (
+        "systemd-analyze did not report a misspelled option"
+    )
 
 
-def test_the_service_has_few_privileges(analyze: str) -> None:
+def test_the_unit_has_a_low_exposure_level(analyze: str) -> None:
     report = run(analyze, "security", "--offline=true", "deploy/tabserve.service", check=False)
     exposure = re.search(r"Overall exposure level for tabserve.service: ([0-9.]+)", report)
     assert exposure, report
@@ -35,8 +37,8 @@ def test_the_service_has_few_privileges(analyze: str) -> None:
     assert float(exposure[1]) < 2.5
 
 
-def test_keys_and_certificates_come_from_credentials(analyze: str, tmp_path: Path) -> None:
-    """systemd understands the drop-in, and each credential that a setting names is loaded."""
+def test_keys_and_certificates_are_read_from_credentials(analyze: str, tmp_path: Path) -> None:
+    """systemd accepts the drop-in file, which loads every credential that its settings use."""
     secrets = (ROOT / "deploy" / "tabserve-secrets.conf").read_text()
     unit, folder = tmp_path / "tabserve.service", tmp_path / "tabserve.service.d"
     unit.write_text(UNIT.replace("/opt/tabserve/.venv/bin/bentoml", shutil.which("true") or ""))
@@ -50,14 +52,14 @@ def test_keys_and_certificates_come_from_credentials(analyze: str, tmp_path: Pat
     assert "$TLS_OPTIONS" in UNIT
 
 
-def test_its_command_starts_the_server() -> None:
-    """BentoML has the options, and no variable of the environment is an unknown setting."""
+def test_the_command_and_environment_of_the_unit_are_valid() -> None:
+    """BentoML supports the options of ExecStart, and all environment variables are known settings."""
     [command] = re.findall(r"^ExecStart=/opt/tabserve/\.venv/bin/(.*)$", UNIT, re.MULTILINE)
     options = set(re.findall(r"--[a-z-]+", command))
-    helped = subprocess.run(
+    help_text = subprocess.run(
         [str(ROOT / ".venv/bin/bentoml"), "serve", "--help"], capture_output=True, text=True, check=True, timeout=300
     ).stdout
-    assert options <= set(re.findall(r"--[a-z-]+", helped))
+    assert options <= set(re.findall(r"--[a-z-]+", help_text))
     lines = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
     environment = dict(pair.split("=", 1) for pair in " ".join(lines).split())
     assert environment.pop("TLS_OPTIONS") == ""

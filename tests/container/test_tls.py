@@ -22,7 +22,7 @@ Start = Callable[..., Container]
 
 
 class MountedSecret:
-    """A folder of a secret as Kubernetes mounts it: its files are links into a folder, which a renewal replaces."""
+    """A secret's folder as Kubernetes mounts it: the files are links into a subfolder, which each renewal replaces."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ def secret(authority: Authority) -> MountedSecret:
 
 @pytest.fixture
 def start_secured(start: Start, grpc_image: str, secret: MountedSecret) -> Start:
-    """start_secured(options…): a container with the secret, with few privileges."""
+    """start_secured(options…) starts a container that mounts the secret and has minimal privileges."""
     mount = ("--volume", f"{secret.folder}:{SECRET}:ro")
     served = ("--env", f"TABSERVE_GRPC_PORT={GRPC_PORT}", "--publish", f"127.0.0.1::{GRPC_PORT}")
 
@@ -78,20 +78,20 @@ def start_secured(start: Start, grpc_image: str, secret: MountedSecret) -> Start
     return start_with
 
 
-def address_of(container: Container, port: str) -> tuple[str, int]:
-    """The address at which a port is published."""
+def published_address(container: Container, port: str) -> tuple[str, int]:
+    """The published address of a port of the container."""
     host, _, number = docker("port", container.id, port).splitlines()[0].rpartition(":")
     return host, int(number)
 
 
-def https(container: Container) -> str:
+def https_url(container: Container) -> str:
     return f"https://{urlsplit(container.url).netloc}"
 
 
-def wait_secured(container: Container, context: ssl.SSLContext) -> None:
+def wait_ready_over_tls(container: Container, context: ssl.SSLContext) -> None:
     def ready() -> bool:
         try:
-            return httpx.get(f"{https(container)}/readyz", verify=context, timeout=2).status_code == 200
+            return httpx.get(f"{https_url(container)}/readyz", verify=context, timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -99,11 +99,11 @@ def wait_secured(container: Container, context: ssl.SSLContext) -> None:
     wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", 90, lambda: container.logs)
 
 
-def names(container: Container, port: str, context: ssl.SSLContext) -> set[str]:
-    """The names in the certificates of some new connections, which both workers accept."""
+def certificate_names(container: Container, port: str, context: ssl.SSLContext) -> set[str]:
+    """The names in the server certificates of several new connections, enough to reach both workers."""
     found = set()
     for _ in range(8):
-        plain = socket.create_connection(address_of(container, port), 10)
+        plain = socket.create_connection(published_address(container, port), 10)
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
             subject = (connection.getpeercert() or {})["subject"]
             found.add(dict(part for parts in subject for part in parts)["commonName"])  # type: ignore[misc]
@@ -113,19 +113,19 @@ def names(container: Container, port: str, context: ssl.SSLContext) -> set[str]:
 def grpc_status(container: Container, authority: Authority, client: tuple[Path, Path] | None = None) -> int:
     certificate, key = (None, None) if client is None else (file.read_bytes() for file in client)
     credentials = grpc.ssl_channel_credentials(authority.file.read_bytes(), key, certificate)
-    host, port = address_of(container, GRPC_PORT)
+    host, port = published_address(container, GRPC_PORT)
     with grpc.secure_channel(f"{host}:{port}", credentials) as channel:
         request = health_pb2.HealthCheckRequest()
         return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=30, wait_for_ready=False).status)
 
 
-def test_the_image_serves_https_and_grpc_with_a_mounted_secret_and_follows_its_renewal(
+def test_https_and_grpc_use_a_mounted_certificate_and_its_renewal(
     start_secured: Start, authority: Authority, secret: MountedSecret
 ) -> None:
     container = start_secured()
     context = ssl.create_default_context(cafile=str(authority.file))
-    wait_secured(container, context)
-    with httpx.Client(base_url=https(container), verify=context, timeout=15) as client:
+    wait_ready_over_tls(container, context)
+    with httpx.Client(base_url=https_url(container), verify=context, timeout=15) as client:
         row = client.get("/models/penguins").json()["examples"][0]["row"]
         answer = client.post("/predict/penguins", json={"rows": [row]})
         assert answer.status_code == 200
@@ -133,32 +133,32 @@ def test_the_image_serves_https_and_grpc_with_a_mounted_secret_and_follows_its_r
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{container.url}/readyz", timeout=10)
     assert grpc_status(container, authority) == SERVING
-    host, port = address_of(container, GRPC_PORT)
+    host, port = published_address(container, GRPC_PORT)
     with grpc.insecure_channel(f"{host}:{port}") as channel, pytest.raises(grpc.RpcError):
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
-    assert names(container, "3000", context) == {"first"}
+    assert certificate_names(container, "3000", context) == {"first"}
     certificate, key = authority.issue("renewed")
     secret.write(tls_crt=certificate, tls_key=key, ca_crt=authority.file)
-    wait_until(lambda: names(container, "3000", context) == {"renewed"}, 60, lambda: container.logs)
+    wait_until(lambda: certificate_names(container, "3000", context) == {"renewed"}, 60, lambda: container.logs)
     assert grpc_status(container, authority) == SERVING
     assert container.inspect("{{.RestartCount}}") == "0"
 
 
-def test_clients_need_a_certificate_of_the_mounted_authority(start_secured: Start, authority: Authority) -> None:
+def test_clients_need_a_certificate_of_the_configured_authority(start_secured: Start, authority: Authority) -> None:
     container = start_secured("--env", f"SSL_CA_CERTS={SECRET}/ca.crt")
     client = authority.issue("client")
     context = ssl.create_default_context(cafile=str(authority.file))
     context.load_cert_chain(*client)
-    wait_secured(container, context)
+    wait_ready_over_tls(container, context)
     assert grpc_status(container, authority, client) == SERVING
     without = ssl.create_default_context(cafile=str(authority.file))
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"{https(container)}/readyz", verify=without, timeout=10)
+        httpx.get(f"{https_url(container)}/readyz", verify=without, timeout=10)
     with pytest.raises(grpc.RpcError):
         grpc_status(container, authority)
 
 
-def test_a_key_that_the_user_cannot_read_stops_the_start_with_one_line(
+def test_an_unreadable_tls_key_stops_the_start_without_a_traceback(
     start_secured: Start, authority: Authority, secret: MountedSecret
 ) -> None:
     certificate, key = authority.issue("unreadable")

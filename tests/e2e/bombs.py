@@ -1,4 +1,4 @@
-"""Small bodies that expand to large content: a number of random variations of each kind."""
+"""Small request bodies that expand to large content, in random variations of several kinds."""
 
 import gzip
 import io
@@ -24,13 +24,13 @@ class Bomb(NamedTuple):
     body: bytes
 
 
-def parquet(name: str, table: pa.Table, **options: object) -> Bomb:
+def parquet_bomb(name: str, table: pa.Table, **options: object) -> Bomb:
     sink = io.BytesIO()
     pq.write_table(table, sink, **options)
     return Bomb(name, PREDICT, {"content-type": PARQUET}, sink.getvalue())
 
 
-def arrow(name: str, *batches: pa.RecordBatch) -> Bomb:
+def arrow_bomb(name: str, *batches: pa.RecordBatch) -> Bomb:
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, batches[0].schema) as writer:
         for batch in batches:
@@ -38,7 +38,7 @@ def arrow(name: str, *batches: pa.RecordBatch) -> Bomb:
     return Bomb(name, PREDICT, {"content-type": ARROW}, sink.getvalue())
 
 
-def packed(name: str, media: str, content: bytes, coding: str, path: str = PREDICT) -> Bomb:
+def compressed_bomb(name: str, media: str, content: bytes, coding: str, path: str = PREDICT) -> Bomb:
     body = gzip.compress(content, 6) if coding == "gzip" else zstd.compress(content)
     return Bomb(name, path, {"content-type": media, "content-encoding": coding}, body)
 
@@ -50,18 +50,18 @@ def long_text(rng: random.Random) -> str:
 # Parquet
 
 
-def shared_text(rng: random.Random) -> Bomb:
+def shared_text_parquet(rng: random.Random) -> Bomb:
     rows, kind = rng.choice([900, 5_000, 50_000]), rng.choice([pa.string(), pa.large_string()])
     codes = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([long_text(rng)], kind))
     compression = rng.choice(["zstd", "snappy", "gzip", "none"])
-    return parquet(f"{rows} rows share a {kind}", pa.table({"job": codes}), compression=compression)
+    return parquet_bomb(f"{rows} rows share a {kind}", pa.table({"job": codes}), compression=compression)
 
 
-def shared_prefix(rng: random.Random) -> Bomb:
+def shared_prefix_parquet(rng: random.Random) -> Bomb:
     rows, text = rng.choice([900, 3_000]), "x" * rng.choice([10_000, 40_000])
     texts = pa.array([f"{text}{row}" for row in range(rows)])
     encoding = {"job": rng.choice(["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])}
-    return parquet(
+    return parquet_bomb(
         "texts with a common prefix",
         pa.table({"job": texts}),
         use_dictionary=False,
@@ -71,29 +71,29 @@ def shared_prefix(rng: random.Random) -> Bomb:
     )
 
 
-def large_page(rng: random.Random) -> Bomb:
+def large_page_parquet(rng: random.Random) -> Bomb:
     table = pa.table({"job": ["x" * MIB] * rng.choice([40, 90])})
-    return parquet("one large page", table, use_dictionary=False, compression="zstd", data_page_size=512 * MIB)
+    return parquet_bomb("one large page", table, use_dictionary=False, compression="zstd", data_page_size=512 * MIB)
 
 
-def nested(rng: random.Random) -> Bomb:
+def nested_parquet(rng: random.Random) -> Bomb:
     count = rng.choice([10**6, 5 * 10**6])
     kind = rng.choice(["list", "struct"])
     value = pa.nulls(count, pa.float64())
     column = (
         pa.ListArray.from_arrays([0, count], value) if kind == "list" else pa.StructArray.from_arrays([value], ["x"])
     )
-    return parquet(f"a {kind} of {count}", pa.table({"a": column}), compression="zstd")
+    return parquet_bomb(f"a {kind} of {count}", pa.table({"a": column}), compression="zstd")
 
 
-def many_rows(rng: random.Random) -> Bomb:
+def many_rows_parquet(rng: random.Random) -> Bomb:
     rows = rng.choice([10**6, 5 * 10**6])
-    return parquet(f"{rows} empty rows", pa.table({"unknown": pa.nulls(rows, pa.bool_())}), compression="zstd")
+    return parquet_bomb(f"{rows} empty rows", pa.table({"unknown": pa.nulls(rows, pa.bool_())}), compression="zstd")
 
 
-def damaged(rng: random.Random) -> Bomb:
+def damaged_parquet(rng: random.Random) -> Bomb:
     table = pa.table({"a": [1.0, 2.0] * 500, "job": ["x", "y"] * 500})
-    made = parquet("damaged", table, use_dictionary=rng.random() < 0.5, compression="zstd")
+    made = parquet_bomb("damaged", table, use_dictionary=rng.random() < 0.5, compression="zstd")
     body = bytearray(made.body)
     for _ in range(rng.choice([1, 2, 5])):
         body[rng.randrange(4, len(body) - 8)] = rng.choice([0, 127, 128, 255, rng.randrange(256)])
@@ -103,8 +103,8 @@ def damaged(rng: random.Random) -> Bomb:
 # Arrow
 
 
-def views(rng: random.Random, count: int) -> pa.Array:
-    """Texts that all refer to the same bytes, or to overlapping bytes."""
+def overlapping_views(rng: random.Random, count: int) -> pa.Array:
+    """A string view array whose texts share the same bytes, or overlapping bytes."""
     text = rng.choice([100_000, MIB])
     step = rng.choice([0, 1])
     rows = [
@@ -115,24 +115,24 @@ def views(rng: random.Random, count: int) -> pa.Array:
     return pa.Array.from_buffers(pa.string_view(), count, buffers)
 
 
-def string_views(rng: random.Random) -> Bomb:
-    texts = views(rng, rng.choice([400, 4_000, 30_000]))
+def string_view_arrow(rng: random.Random) -> Bomb:
+    texts = overlapping_views(rng, rng.choice([400, 4_000, 30_000]))
     if rng.random() < 0.5:
         texts = pa.DictionaryArray.from_arrays(pa.array(range(len(texts)), pa.int32()), texts)
-    return arrow("string views", pa.record_batch({"job": texts}))
+    return arrow_bomb("string views", pa.record_batch({"job": texts}))
 
 
-def run_ends(rng: random.Random) -> Bomb:
+def run_end_encoded_arrow(rng: random.Random) -> Bomb:
     count = rng.choice([10**6, 2**30])
     column = pa.RunEndEncodedArray.from_arrays(pa.array([count], pa.int32()), pa.array([1.0]))
-    return arrow("run ends", pa.record_batch({"a": column}))
+    return arrow_bomb("run ends", pa.record_batch({"a": column}))
 
 
-def null_rows(rng: random.Random) -> Bomb:
-    return arrow("nulls", pa.record_batch({"a": pa.nulls(rng.choice([10**6, 2**31 - 1]))}))
+def null_rows_arrow(rng: random.Random) -> Bomb:
+    return arrow_bomb("nulls", pa.record_batch({"a": pa.nulls(rng.choice([10**6, 2**31 - 1]))}))
 
 
-def growing_dictionary(rng: random.Random) -> Bomb:
+def growing_dictionary_arrow(rng: random.Random) -> Bomb:
     sink = io.BytesIO()
     schema = pa.schema({"job": pa.dictionary(pa.int32(), pa.string())})
     options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
@@ -146,7 +146,7 @@ def growing_dictionary(rng: random.Random) -> Bomb:
 
 
 def damaged_arrow(rng: random.Random) -> Bomb:
-    made = arrow("damaged stream", pa.record_batch({"a": [1.0] * 500, "job": ["x"] * 500}))
+    made = arrow_bomb("damaged stream", pa.record_batch({"a": [1.0] * 500, "job": ["x"] * 500}))
     body = bytearray(made.body)
     for _ in range(rng.choice([1, 3])):
         body[rng.randrange(8, len(body))] = rng.choice([0, 127, 255, rng.randrange(256)])
@@ -157,13 +157,13 @@ def damaged_arrow(rng: random.Random) -> Bomb:
 
 
 def amplified_csv(rng: random.Random) -> Bomb:
-    made = packed("amplified CSV", "text/csv", b"a\n" + b"1\n" * rng.choice([10**6, 2 * 10**7]), "gzip")
+    made = compressed_bomb("amplified CSV", "text/csv", b"a\n" + b"1\n" * rng.choice([10**6, 2 * 10**7]), "gzip")
     return made._replace(path=f"{PREDICT}?on_invalid=skip")
 
 
-def packed_zeros(rng: random.Random) -> Bomb:
+def compressed_repeated_byte(rng: random.Random) -> Bomb:
     media = rng.choice(["application/json", "text/csv", "application/x-ndjson", ARROW, PARQUET])
-    return packed(
+    return compressed_bomb(
         f"packed {media}",
         media,
         bytes([rng.choice(b"[x\n ,")]) * rng.choice([20, 100]) * MIB,
@@ -171,31 +171,31 @@ def packed_zeros(rng: random.Random) -> Bomb:
     )
 
 
-def members(rng: random.Random) -> Bomb:
-    made = packed("members", "text/csv", b"a,b\n" + b"1,2\n" * 100_000, "gzip")
+def many_gzip_members(rng: random.Random) -> Bomb:
+    made = compressed_bomb("members", "text/csv", b"a,b\n" + b"1,2\n" * 100_000, "gzip")
     return made._replace(body=made.body * rng.choice([50, 2000]))
 
 
-def wide_window(rng: random.Random) -> Bomb:
+def long_gzip_line(rng: random.Random) -> Bomb:
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     body = b"".join(compressor.compress(b"," * MIB) for _ in range(rng.choice([15, 200]))) + compressor.flush()
     return Bomb("one line", PREDICT, {"content-type": "text/csv", "content-encoding": "gzip"}, body)
 
 
-def json_keys(rng: random.Random) -> Bomb:
+def many_json_keys(rng: random.Random) -> Bomb:
     keys = ",".join(f'"k{number}":1' for number in range(rng.choice([10**5, 10**6])))
     row = rng.choice(['{"rows":[{%s}]}', "{%s}", '{"rows":[{"a":1},{%s}]}'])
     path = rng.choice([PREDICT, "/v2/models/texts/infer", "/v1/models/texts:predict", "/invocations"])
     return Bomb("keys", path, {"content-type": "application/json"}, (row % keys).encode())
 
 
-def json_nodes(rng: random.Random) -> Bomb:
+def many_json_nodes(rng: random.Random) -> Bomb:
     part = rng.choice(["[],", "{},", "1,", '"",', "[[],[]],", '{"a":1},'])
     body = '{"rows":[' + part * (rng.choice([4, 15]) * MIB // len(part)) + "1]}"
     return Bomb("nodes", PREDICT, {"content-type": "application/json"}, body.encode())
 
 
-def claimed_shape(rng: random.Random) -> Bomb:
+def excessive_declared_shape(rng: random.Random) -> Bomb:
     shape = rng.choice([[10**9, 2], [2**31, 1], [1, 10**9], [10**18]])
     inputs = [{"name": "a", "shape": shape, "datatype": "FP64", "parameters": {"binary_data_size": 8}}]
     head = json.dumps({"inputs": inputs}).encode()
@@ -203,7 +203,7 @@ def claimed_shape(rng: random.Random) -> Bomb:
     return Bomb("claimed shape", "/v2/models/texts/infer", headers, head + bytes(8))
 
 
-def byte_tensor(rng: random.Random) -> Bomb:
+def empty_bytes_tensor(rng: random.Random) -> Bomb:
     count = rng.choice([10**5, 3 * 10**6])
     content = bytes(4) * count
     inputs = [{"name": "job", "shape": [count], "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}]
@@ -213,25 +213,25 @@ def byte_tensor(rng: random.Random) -> Bomb:
 
 
 KINDS: tuple[Callable[[random.Random], Bomb], ...] = (
-    shared_text,
-    shared_prefix,
-    large_page,
-    nested,
-    many_rows,
-    damaged,
-    string_views,
-    run_ends,
-    null_rows,
-    growing_dictionary,
+    shared_text_parquet,
+    shared_prefix_parquet,
+    large_page_parquet,
+    nested_parquet,
+    many_rows_parquet,
+    damaged_parquet,
+    string_view_arrow,
+    run_end_encoded_arrow,
+    null_rows_arrow,
+    growing_dictionary_arrow,
     damaged_arrow,
     amplified_csv,
-    packed_zeros,
-    members,
-    wide_window,
-    json_keys,
-    json_nodes,
-    claimed_shape,
-    byte_tensor,
+    compressed_repeated_byte,
+    many_gzip_members,
+    long_gzip_line,
+    many_json_keys,
+    many_json_nodes,
+    excessive_declared_shape,
+    empty_bytes_tensor,
 )
 
 

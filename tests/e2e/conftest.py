@@ -1,4 +1,4 @@
-"""BentoML stores with tiny real models, and `bentoml serve` as a real process."""
+"""Fixtures: BentoML stores with tiny models, and servers started by `bentoml serve`."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from tests.child_processes import stop_all, wait_or_kill
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENT_S = "120"  # the timeout of requests, which a slow machine does not reach
+GENEROUS_TIMEOUT_S = "120"  # a request timeout that even a slow machine does not exceed
 BENTOML = str(Path(sys.executable).parent / "bentoml")
 TRAIN = """
 import sys
@@ -53,13 +53,13 @@ print(store.save(trained).tag)
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
-    mine = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
+    excluded = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(excluded)}
     return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
 
 
 def train_version(home: Path, name: str, seed: int = 0) -> str:
-    """A new version in the store of `home`; its tag."""
+    """Train a new version in the store of `home`. Returns its tag."""
     command = [sys.executable, "-c", TRAIN, name, str(seed)]
     done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def train_version(home: Path, name: str, seed: int = 0) -> str:
 
 @pytest.fixture(scope="session")
 def command() -> Callable[..., str]:
-    """command(home, program, …): runs in the project's root and returns the output."""
+    """command(home, program, …) runs a program in the project's root and returns its output."""
 
     def run(home: Path, program: str, *arguments: str) -> str:
         program = BENTOML if program == "bentoml" else program
@@ -88,7 +88,7 @@ def train() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BENTOML_HOME with small:1, which no test changes."""
+    """A BENTOML_HOME with small:1, shared by tests that do not change it."""
     folder = tmp_path_factory.mktemp("trained")
     train_version(folder, "small")
     return folder
@@ -96,7 +96,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(trained_home: Path, tmp_path: Path) -> Path:
-    """A BENTOML_HOME with small:1."""
+    """A BENTOML_HOME with small:1, a copy that a test may change."""
     shutil.copytree(trained_home, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -142,9 +142,11 @@ def start_server(
     tls: ssl.SSLContext | None = None,
     **settings: str,
 ) -> Server:
-    """A server that may not be ready yet. options: of `bentoml serve`. tls: of the client."""
+    """Start a server without waiting until it is ready. options: of `bentoml serve`. tls: the TLS context of its
+    clients.
+    """
     command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port), *options]
-    defaults = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0.2", "TABSERVE_TIMEOUT_S": PATIENT_S}
+    defaults = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0.2", "TABSERVE_TIMEOUT_S": GENEROUS_TIMEOUT_S}
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=cwd, env=environment(home, **defaults | settings), stdout=out, stderr=subprocess.STDOUT
@@ -153,8 +155,8 @@ def start_server(
 
 
 @contextmanager
-def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """A function that starts servers, which are stopped at the end of the block."""
+def running_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """A context with a function that starts servers. At its end they are stopped."""
     servers: list[Server] = []
 
     def start(home: Path, *, wait: bool = True, port: int = 0, **arguments: Any) -> Server:
@@ -167,18 +169,18 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     try:
         yield start
     finally:
-        stop_all([server.process for server in servers])  # SIGINT: they do not wait for other clients
+        stop_all([server.process for server in servers])  # by SIGINT, so that they do not wait for load balancers
 
 
 @pytest.fixture
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """serve(home, wait=…, port=…, arguments of start_server): a server, stopped after the test."""
-    with starting(tmp_path_factory) as start:
+    """serve(home, wait=…, port=…, arguments of start_server) starts a server, which is stopped after the test."""
+    with running_servers(tmp_path_factory) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Like `serve`, but the server is stopped after the last test of the file."""
-    with starting(tmp_path_factory) as start:
+    """Like `serve`, but the servers are stopped after the last test of the module."""
+    with running_servers(tmp_path_factory) as start:
         yield start

@@ -1,8 +1,8 @@
-"""Kills real trainings at random moments and checks the store after each: `python -m tests.e2e.killed_trainings 20`.
+"""Kills training processes at random times and checks the store after each: `python -m tests.e2e.killed_trainings 20`.
 
-Each round starts trainings of one model, one or three at once, and kills one of them: at a random moment of its time,
-or shortly after its folder in the store appeared. After every round each version in the store loads, BentoML lists
-them, and at the end one more training succeeds and nothing unfinished is left.
+Each round starts one or three concurrent trainings of one model and kills one of them: at a random time, or shortly
+after its folder in the store appears. After each round, all versions in the store must load, and BentoML must list
+them. At the end another training must succeed and leave no unfinished folder.
 """
 
 import argparse
@@ -25,31 +25,31 @@ from tests.child_processes import ended
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "victim"
 QUICK = ["--no-baselines", "--framework", "numpy", "--network", "plain", "--epochs", "3"]
-AT_ONCE = 3
+CONCURRENT_TRAININGS = 3
 TIMEOUT_S = 600.0
 POLL_S = 0.002
-SAVING_S = 0.1  # about how long a version is written
+WRITING_S = 0.1  # the approximate time for writing a version
 
 
-class StoreInDisorder(Exception):  # noqa: N818 - the name describes the error
-    """An inconsistent store after a killed training."""
+class InconsistentStore(Exception):  # noqa: N818 - the name describes the error
+    """The store is inconsistent after a killed training."""
 
 
 class KilledTrainings:
-    """Trainings into a store in `home`, killed at moments that `rng` chooses."""
+    """Runs trainings with a store in `home` and kills some of them at random times."""
 
     def __init__(self, home: Path, rng: random.Random) -> None:
         self.models = home / "models"
         self._home = home
         self._rng = rng
         self._table = home / "table.csv"
-        self._seconds = 10.0  # of one training, known after the first
+        self._seconds = 10.0  # duration of one training, measured with the first
         home.mkdir(parents=True, exist_ok=True)
         lines = [f"{a},{'xyz'[a % 3]},{a * 3 % 17}" for a in range(200)]
         self._table.write_text("a,b,y\n" + "\n".join(lines) + "\n")
 
-    def complete(self) -> str:
-        """A training that is not killed; its output."""
+    def run_to_end(self) -> str:
+        """Run one training to its end. Returns its output."""
         started = time.monotonic()
         with ended(self._start()) as process:
             output, _ = process.communicate(timeout=TIMEOUT_S)
@@ -60,24 +60,28 @@ class KilledTrainings:
         self._require(not left, f"not removed: {left}")
         return output
 
-    def round(self, *, at_once: int, while_saving: bool) -> str:
-        """Start trainings, kill the first, wait for the others. Returns a description."""
-        before, leftovers = self._versions(), set(self._saving())
+    def run_and_kill(self, *, at_once: int, while_writing: bool) -> str:
+        """Start trainings, kill the first one, and wait for the others. Returns a description."""
+        before, leftovers = self._versions(), set(self._folders_being_written())
         with ExitStack() as stack:
             processes = [stack.enter_context(ended(self._start())) for _ in range(at_once)]
-            moment = self._wait_until_saving(processes[0], leftovers) if while_saving else self._wait(self._seconds)
+            moment = (
+                self._wait_until_writing(processes[0], leftovers)
+                if while_writing
+                else self._wait_randomly(self._seconds)
+            )
             processes[0].kill()
             outputs = [process.communicate(timeout=TIMEOUT_S)[0] for process in processes]
         for process, output in zip(processes[1:], outputs[1:], strict=True):
-            self._require(process.returncode == 0, f"a training next to a killed one failed: {output}")
+            self._require(process.returncode == 0, f"a training concurrent with a killed training failed: {output}")
         self.check()
         new = self._versions() - before
-        self._require(at_once - 1 <= len(new) <= at_once, f"{at_once} trainings at once stored {sorted(new)}")
+        self._require(at_once - 1 <= len(new) <= at_once, f"{at_once} concurrent trainings stored {sorted(new)}")
         left = len(list(self.models.glob(f"{PREFIX}*")))
-        return f"{at_once} at once, killed {moment}: {len(new)} stored, {left} unfinished"
+        return f"{at_once} concurrent, killed {moment}: {len(new)} stored, {left} unfinished"
 
     def check(self) -> None:
-        """Raises StoreInDisorder if a version does not load, or BentoML does not read the store."""
+        """Raises InconsistentStore if a version does not load, or if BentoML does not list all versions."""
         for versions in store.versions(self._home)[0].values():
             for stored in versions:
                 store.load(stored)
@@ -86,7 +90,7 @@ class KilledTrainings:
 
     def _versions(self) -> set[str]:
         ours, others = store.versions(self._home)
-        self._require(not others, f"folders that are not versions: {others}")
+        self._require(not others, f"folders without a version: {others}")
         return {stored.tag for versions in ours.values() for stored in versions}
 
     def _start(self) -> "subprocess.Popen[str]":
@@ -107,22 +111,22 @@ class KilledTrainings:
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def _wait(self, seconds: float) -> str:
+    def _wait_randomly(self, seconds: float) -> str:
         time.sleep(waited := self._rng.uniform(0, seconds))
         return f"after {waited:.2f} s"
 
-    def _saving(self) -> list[Path]:
-        """Folders in which versions are written."""
+    def _folders_being_written(self) -> list[Path]:
+        """The folders in which versions are being written."""
         return list(self.models.glob(f"{PREFIX}*/features.json"))
 
-    def _wait_until_saving(self, process: "subprocess.Popen[str]", leftovers: set[Path]) -> str:
-        while process.poll() is None and leftovers.issuperset(self._saving()):
+    def _wait_until_writing(self, process: "subprocess.Popen[str]", leftovers: set[Path]) -> str:
+        while process.poll() is None and leftovers.issuperset(self._folders_being_written()):
             time.sleep(POLL_S)
-        return f"{self._wait(SAVING_S)} of saving"
+        return f"{self._wait_randomly(WRITING_S)} of writing"
 
-    def _require(self, fulfilled: bool, otherwise: str) -> None:
-        if not fulfilled:
-            raise StoreInDisorder(otherwise)
+    def _require(self, condition: bool, message: str) -> None:
+        if not condition:
+            raise InconsistentStore(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,13 +136,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         trainings = KilledTrainings(Path(folder), random.Random(parsed.seed))
-        trainings.complete()
+        trainings.run_to_end()
         for kill in range(parsed.kills):
-            described = trainings.round(at_once=AT_ONCE if kill % 5 == 4 else 1, while_saving=kill % 2 == 0)
-            print(f"{kill + 1:3}  {described}", flush=True)
-        output = trainings.complete()
+            outcome = trainings.run_and_kill(
+                at_once=CONCURRENT_TRAININGS if kill % 5 == 4 else 1, while_writing=kill % 2 == 0
+            )
+            print(f"{kill + 1:3}  {outcome}", flush=True)
+        output = trainings.run_to_end()
         print("\n".join(line for line in output.splitlines() if "unfinished" in line or "latest" in line))
-        print(f"{parsed.kills} trainings killed: every version loads, no name is blocked, nothing is left over")
+        print(f"{parsed.kills} trainings killed: every version loads, and no unfinished folder is left")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Many large bodies at once: `python -m tests.e2e.large_bodies --clients 50 --mib 16 --limit-mib 512`.
+"""Sends many large bodies concurrently: `python -m tests.e2e.large_bodies --clients 50 --mib 16 --limit-mib 512`.
 
-They are JSON over HTTP, or messages of gRPC (`--grpc`, `--compressed`). Clients that are refused (503, UNAVAILABLE)
-try again. Prints what they got and how much memory the server took at its peak.
+The bodies are JSON over HTTP, or gRPC messages (`--grpc`, `--compressed`). Clients retry refused requests (503,
+UNAVAILABLE). Prints the status codes of all responses and the peak memory of the server.
 """
 
 import argparse
@@ -25,20 +25,20 @@ from tests.e2e.server_processes import descendants, proportional_mib, workers
 from tests.ports import free_port
 
 MIB = 1024**2
-ROWS = 9_000  # within TABSERVE_MAX_ROWS
+ROWS = 9_000  # fewer than TABSERVE_MAX_ROWS
 ROW = '{"a": 1.55555555555555, "b": 2.5}'
-UNKNOWN_FIELD = b"\xa2\x06"  # number 100, bytes
+UNKNOWN_FIELD = b"\xa2\x06"  # the tag of field 100, of type bytes
 WAIT_S = 300
 
 
-def body_of(row: str, size: int) -> bytes:
-    """A JSON body of about this size: the same row ROWS times, padded with blanks."""
+def json_body(row: str, size: int) -> bytes:
+    """A JSON body of about this size that repeats a row ROWS times, padded with spaces."""
     padded = "{" + " " * (size // ROWS - len(row) - 2) + row[1:]
     return ('{"rows": [' + ", ".join([padded] * ROWS) + "]}").encode()
 
 
-def message_of(model: str, row: str, size: int) -> bytes:
-    """A message of gRPC of about this size: ROWS times the same row, and a field that no reader knows."""
+def grpc_message(model: str, row: str, size: int) -> bytes:
+    """A gRPC message of about this size that repeats a row ROWS times and ends with a large unknown field."""
     request = MESSAGES["ModelInferRequest"](model_name=model)
     for name, value in json.loads(row).items():
         datatype = "BYTES" if isinstance(value, str) else "FP64"
@@ -57,7 +57,7 @@ class Reply(NamedTuple):
 
 
 class HttpClient:
-    """Sends a body to a model."""
+    """Sends a body to a model over HTTP."""
 
     def __init__(self, port: int, model: str, body: bytes, content_type: str = "application/json") -> None:
         self.port, self.model, self.body = port, model, body
@@ -77,7 +77,7 @@ class HttpClient:
 
 
 class GrpcClient:
-    """Sends a message to a method of the gRPC server, on a separate connection."""
+    """Sends a message to a gRPC method over a separate connection."""
 
     def __init__(self, port: int, message: bytes, compressed: bool = False, method: str = f"/{SERVICE}/ModelInfer"):
         self.message, self.compression = message, grpc.Compression.Gzip if compressed else None
@@ -98,7 +98,7 @@ Client = HttpClient | GrpcClient
 
 
 class Sender(threading.Thread):
-    """Sends a body again and again until it is answered."""
+    """Sends a request repeatedly until the status is 200."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(daemon=True)
@@ -114,7 +114,7 @@ class Sender(threading.Thread):
 
 
 class MemoryWatch(threading.Thread):
-    """The most memory that all processes of a server take at once; what they share counts once."""
+    """Measures the peak memory of all processes of a server together; shared memory counts once."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)
@@ -128,8 +128,8 @@ class MemoryWatch(threading.Thread):
             self.peak_mib = max(self.peak_mib, sum(map(proportional_mib, processes)))
 
 
-class Outcome:
-    """The results of the clients, the workers that died, and the most memory that the server took at once."""
+class LoadOutcome:
+    """The status codes that the clients received, the lost workers, and the peak memory of the server."""
 
     def __init__(self, server: Server, clients: int, new_client: Callable[[], Client]) -> None:
         before, memory = workers(server), MemoryWatch(server)
@@ -150,10 +150,12 @@ class Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.large_bodies", description=__doc__)
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--mib", type=int, default=16, help="the size of each body")
-    parser.add_argument("--limit-mib", type=int, default=512, help="TABSERVE_MEMORY_BYTES, of the whole server")
-    parser.add_argument("--grpc", action="store_true", help="send messages of gRPC")
-    parser.add_argument("--compressed", action="store_true", help="compress the messages of gRPC")
+    parser.add_argument("--mib", type=int, default=16, help="size of each body")
+    parser.add_argument(
+        "--limit-mib", type=int, default=512, help="TABSERVE_MEMORY_BYTES, the limit of the whole server"
+    )
+    parser.add_argument("--grpc", action="store_true", help="send gRPC messages")
+    parser.add_argument("--compressed", action="store_true", help="compress the gRPC messages")
     options = parser.parse_args()
     memory, size, grpc_port = str(options.limit_mib * MIB), options.mib * MIB, free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +168,7 @@ def main() -> int:
             TABSERVE_MEMORY_BYTES=memory,
             TABSERVE_GRPC_PORT=str(grpc_port),
         )
-        body = message_of("small", ROW, size) if options.grpc else body_of(ROW, size)
+        body = grpc_message("small", ROW, size) if options.grpc else json_body(ROW, size)
 
         def new_client() -> Client:
             if options.grpc:
@@ -176,7 +178,7 @@ def main() -> int:
         try:
             server.wait_ready()
             started = time.monotonic()
-            outcome = Outcome(server, options.clients, new_client)
+            outcome = LoadOutcome(server, options.clients, new_client)
         finally:
             server.stop()
     print(f"{outcome.answered} of {options.clients} answered in {time.monotonic() - started:.0f} s: {outcome.results}")

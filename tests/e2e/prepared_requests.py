@@ -1,4 +1,4 @@
-"""Clients that send prepared requests and compare the answers with prepared ones, at little cost for each."""
+"""Clients that send prepared requests and compare the responses with precomputed predictions, at little CPU cost."""
 
 import random
 import socket
@@ -15,14 +15,14 @@ HEAD_END = b"\r\n\r\n"
 
 
 class PreparedRequest(NamedTuple):
-    """A whole request, and the values of its answer with the differences that are allowed."""
+    """An encoded request, its expected predictions, and their allowed differences."""
 
     message: bytes
     expected: list[float]
     allowed: list[float]
 
     def problem(self, status: bytes, body: bytes) -> str | None:
-        """The problem of an answer, if there is one."""
+        """Describes what is wrong with a response; None if it is correct."""
         if status != b"200":
             return f"{status!r} {body[:200]!r}"
         values = [prediction["value"] for prediction in orjson.loads(body)["predictions"]]
@@ -31,16 +31,16 @@ class PreparedRequest(NamedTuple):
             for value, expected, allowed in zip(values, self.expected, self.allowed, strict=True)
         ):
             return None
-        return f"{values} for {self.expected}"
+        return f"{values} instead of {self.expected}"
 
 
-def prepare(model: TabularModel, count: int = REQUESTS, seed: int = 0) -> list[PreparedRequest]:
-    """Requests of 1 or 40 random rows, no two alike."""
+def prepare_requests(model: TabularModel, count: int = REQUESTS, seed: int = 0) -> list[PreparedRequest]:
+    """Requests with 1 or 40 random rows each."""
     rng = random.Random(seed)
-    return [_prepared(model, rng) for _ in range(count)]
+    return [_random_request(model, rng) for _ in range(count)]
 
 
-def _prepared(model: TabularModel, rng: random.Random) -> PreparedRequest:
+def _random_request(model: TabularModel, rng: random.Random) -> PreparedRequest:
     rows: list[Row] = [
         {"a": round(rng.uniform(0, 10), 3), "b": round(rng.uniform(0, 10), 3)} for _ in range(rng.choice([1, 1, 1, 40]))
     ]
@@ -51,12 +51,12 @@ def _prepared(model: TabularModel, rng: random.Random) -> PreparedRequest:
     return PreparedRequest(head.encode() + body, expected, [TOLERANCE * max(abs(one), scale) for one in expected])
 
 
-class CutOff(ConnectionError):  # noqa: N818 - the name describes the error
-    """The connection ended before an answer began."""
+class ConnectionEnded(ConnectionError):  # noqa: N818 - the name describes the error
+    """The connection ended before a response, or within it."""
 
 
 class PreparedClient(Client):
-    """Sends prepared requests in a random order over one connection, and opens another one if that is lost."""
+    """Sends prepared requests in random order over one connection, and reconnects when the connection is lost."""
 
     def __init__(self, port: int, model: TabularModel, seed: int, requests: list[PreparedRequest]) -> None:
         super().__init__(port, model, seed)
@@ -71,7 +71,7 @@ class PreparedClient(Client):
                 connection.sendall(request.message)
                 self.compare(request, connection)
             except OSError:
-                self.cut += 1
+                self.lost += 1
                 if connection is not None:
                     connection.close()
                 connection = None
@@ -79,28 +79,28 @@ class PreparedClient(Client):
             connection.close()
 
     def compare(self, request: PreparedRequest, connection: socket.socket) -> None:
-        """Read an answer and compare it. Raises OSError if none has begun: one that has must be complete."""
+        """Read a response and compare it. Raises OSError if no response begins; an incomplete response is an error."""
         received = connection.recv(65536)
         if not received:
-            raise CutOff
+            raise ConnectionEnded
         try:
             while HEAD_END not in received:
-                received += self._next(connection)
+                received += self._receive(connection)
             head, _, body = received.partition(HEAD_END)
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             while len(body) < length:
-                body += self._next(connection)
+                body += self._receive(connection)
             problem = request.problem(head[9:12], body)
         except (OSError, ValueError) as error:
             problem = f"{received[:200]!r}, then {error!r}"
         if problem:
-            self.wrong.append(problem)
+            self.problems.append(problem)
         else:
-            self.right += 1
+            self.correct += 1
 
     @staticmethod
-    def _next(connection: socket.socket) -> bytes:
+    def _receive(connection: socket.socket) -> bytes:
         received = connection.recv(65536)
         if not received:
-            raise CutOff("the answer is incomplete")
+            raise ConnectionEnded("the response is incomplete")
         return received

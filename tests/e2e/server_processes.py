@@ -1,4 +1,4 @@
-"""The processes of a server, and waiting until they are as expected."""
+"""Finds the processes of a server, measures their memory, and waits for conditions."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ from service.server.library_hooks.bentoml_hooks import WORKER_MODULE
 WAIT_S = 300
 
 
-def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -26,21 +26,21 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def workers(server: Any) -> list[psutil.Process]:
-    return running(server, WORKER_MODULE)
+    return processes_running(server, WORKER_MODULE)
 
 
-def running(server: Any, module: str) -> list[psutil.Process]:
+def processes_running(server: Any, module: str) -> list[psutil.Process]:
     """The processes of a server that run a module."""
     found = []
     for child in descendants(server.process.pid):
-        with contextlib.suppress(psutil.NoSuchProcess):  # also raised for zombies
+        with contextlib.suppress(psutil.NoSuchProcess):  # also raised for zombie processes
             if module in child.cmdline():
                 found.append(child)
     return found
 
 
 def proportional_mib(pid: int) -> float:
-    """The memory of a process with its part of the shared memory; 0 if it has ended."""
+    """The memory of a process, including its share of shared memory; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""Compares all answers of a server while its workers are killed: `python -m tests.e2e.soak --seconds 1200`.
+"""Checks all responses of a server while its workers are killed: `python -m tests.e2e.soak --seconds 1200`.
 
-A kill may lose the requests in progress of its worker, one per connection, and nothing else: no wrong answer, no error,
-no request of another connection. Otherwise the exit code is 1. With --hang some of the new workers hang while they
-start, and have to be replaced, too.
+A kill may lose the requests in progress of the killed worker, one per connection. Any other lost request, error or
+wrong prediction sets the exit code to 1. With --hang some of the new workers hang while they start, and must be
+replaced, too.
 """
 
 import argparse
@@ -19,84 +19,85 @@ from typing import Any
 import psutil
 
 from tests.e2e.conftest import Server, start_server, train_version
-from tests.e2e.prepared_requests import PreparedClient, prepare
-from tests.e2e.server_processes import until, workers
-from tests.e2e.test_chaos import Crowd, connections, model_of
+from tests.e2e.prepared_requests import PreparedClient, prepare_requests
+from tests.e2e.server_processes import wait_until, workers
+from tests.e2e.test_chaos import ClientGroup, client_connections, load_small_model
 from tests.ports import free_port
 
-REPLACED_S = 600.0  # under other load a worker takes long to start
+REPLACED_S = 600.0  # a worker starts slowly on a busy machine
 START_S = 60.0
 
 
 class Soak:
-    """Clients that compare answers, and kills of workers at random moments."""
+    """Runs clients that check responses, and kills workers at random times."""
 
     def __init__(self, server: Server, home: Path, clients: int, seed: int, hang: float = 0.0) -> None:
         """hang: the share of the kills after which the next worker hangs."""
-        model = model_of(home)
-        requests = prepare(model)
-        self.crowd = Crowd([PreparedClient(server.port, model, number, requests) for number in range(clients)])
+        model = load_small_model(home)
+        requests = prepare_requests(model)
+        self.group = ClientGroup([PreparedClient(server.port, model, number, requests) for number in range(clients)])
         self.allowed = self.kills = self.hangs = 0
         self._hang = hang
         self._server = server
         self._random = random.Random(seed)
 
     def run(self, seconds: float, between_s: float, answers: float = math.inf) -> None:
-        """Kill a worker about every `between_s` seconds, until the time is up or this number of answers was
-        compared."""
+        """Kill a worker about every `between_s` seconds, until the time is over or this number of responses was
+        checked.
+        """
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and self.crowd.right < answers:
+        while (left := deadline - time.monotonic()) > 0 and self.group.correct < answers:
             time.sleep(min(left, between_s * self._random.uniform(0.5, 1.5)))
             self.kill()
             print(self.summary(), file=sys.stderr, flush=True)
-        until(lambda: len(workers(self._server)) == 2, REPLACED_S)
-        self.crowd.stop()
+        wait_until(lambda: len(workers(self._server)) == 2, REPLACED_S)
+        self.group.stop()
 
     def kill(self) -> None:
-        until(lambda: len(workers(self._server)) == 2, REPLACED_S)
+        wait_until(lambda: len(workers(self._server)) == 2, REPLACED_S)
         before = workers(self._server)
         victim = self._random.choice(before)
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(signal.SIGSTOP)
-            self.allowed += connections(victim)
+            self.allowed += client_connections(victim)
             victim.send_signal(signal.SIGKILL)
             self.kills += 1
         if self._random.random() < self._hang:
-            self._stop_start({worker.pid for worker in before})
+            self._suspend_new_worker({worker.pid for worker in before})
 
-    def _stop_start(self, before: set[int]) -> None:
-        """Stop the worker that starts now, and wait until the server has ended it."""
+    def _suspend_new_worker(self, before: set[int]) -> None:
+        """Suspend the worker that is starting, and wait until the server has ended it."""
 
         def started() -> list[psutil.Process]:
             return [worker for worker in workers(self._server) if worker.pid not in before]
 
-        until(lambda: bool(started()), REPLACED_S)
+        wait_until(lambda: bool(started()), REPLACED_S)
         hanging = started()[0]
         hanging.suspend()
-        until(lambda: hanging.pid not in {worker.pid for worker in workers(self._server)}, REPLACED_S)
+        wait_until(lambda: hanging.pid not in {worker.pid for worker in workers(self._server)}, REPLACED_S)
         self.hangs += 1
 
     @property
     def lost_elsewhere(self) -> int:
-        """Requests that were lost beyond those in progress in killed workers."""
-        return max(self.crowd.cut - self.allowed, 0)
+        """The number of lost requests beyond those in progress in killed workers."""
+        return max(self.group.lost - self.allowed, 0)
 
     def failed(self) -> bool:
-        return bool(self.crowd.wrong or self.lost_elsewhere or not self.crowd.right)
+        return bool(self.group.problems or self.lost_elsewhere or not self.group.correct)
 
     def summary(self) -> str:
-        crowd: Any = self.crowd
+        group: Any = self.group
         return (
-            f"{crowd.right} answers compared: {len(crowd.wrong)} wrong; {self.kills} kills, {self.hangs} hangs, "
-            f"{crowd.cut} requests lost with them (at most {self.allowed}), {self.lost_elsewhere} elsewhere"
+            f"{group.correct} responses checked: {len(group.problems)} wrong; {self.kills} kills, {self.hangs} hangs, "
+            f"{group.lost} requests lost with them (at most {self.allowed}), {self.lost_elsewhere} elsewhere"
         )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--answers", type=float, default=math.inf, help="end when so many are compared")
-    parser.add_argument("--between", type=float, default=15.0, help="seconds between two kills")
+    parser.add_argument("--answers", type=float, default=math.inf, help="stop after this number of checked responses")
+    parser.add_argument("--between", type=float, default=15.0, help="average seconds between two kills")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--hang", type=float, default=0.0, help="share of the kills after which the next worker hangs")
     options = parser.parse_args()
@@ -110,11 +111,11 @@ def main() -> int:
             soak.run(options.seconds, options.between, options.answers)
             memory = sum(worker.memory_info().rss for worker in workers(server)) / 1024**2
         except AssertionError:
-            print("the log of the server ends with", server.log.read_text()[-4000:], sep="\n", file=sys.stderr)
+            print("the end of the server's log:", server.log.read_text()[-4000:], sep="\n", file=sys.stderr)
             raise
         finally:
             server.stop()
-    print(f"{soak.summary()}; workers hold {memory:.0f} MiB", *soak.crowd.wrong[:5], sep="\n")
+    print(f"{soak.summary()}; the workers use {memory:.0f} MiB", *soak.group.problems[:5], sep="\n")
     return int(soak.failed())
 
 

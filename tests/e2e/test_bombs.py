@@ -1,6 +1,6 @@
-"""A worker survives bodies that expand: its memory stays below a limit, and it answers afterwards.
+"""A worker survives bodies that expand: its memory stays below a limit, and it answers the next request.
 
-`BOMBS=200 python -m pytest tests/e2e/test_bombs.py` tries as many variations.
+`BOMBS=200 python -m pytest tests/e2e/test_bombs.py` sends 200 variations.
 """
 
 import json
@@ -14,13 +14,13 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from tests.e2e.bombs import KINDS, MIB, PARQUET, parquet, variations
-from tests.e2e.large_bodies import GrpcClient, HttpClient, Outcome, body_of, message_of
+from tests.e2e.bombs import KINDS, MIB, PARQUET, parquet_bomb, variations
+from tests.e2e.large_bodies import GrpcClient, HttpClient, LoadOutcome, grpc_message, json_body
 from tests.e2e.server_processes import peak_mib, workers
 from tests.ports import free_port
 
 VARIATIONS = int(os.environ.get("BOMBS", len(KINDS)))
-MOST_MB = 512
+MAX_PEAK_MB = 512
 TRAIN = """
 import numpy as np
 from models import store
@@ -49,7 +49,7 @@ def home(tmp_path: Path, command: Callable[..., str]) -> Path:
     return tmp_path
 
 
-def test_no_body_takes_a_worker_or_its_memory(serve: Callable[..., Any], home: Path) -> None:
+def test_expanding_bodies_do_not_exhaust_the_memory_of_a_worker(serve: Callable[..., Any], home: Path) -> None:
     server = serve(home)
     (worker,), peaks = workers(server), []
     with httpx.Client(base_url=server.url, timeout=120) as client:
@@ -57,30 +57,30 @@ def test_no_body_takes_a_worker_or_its_memory(serve: Callable[..., Any], home: P
             before = peak_mib(worker.pid)
             try:
                 status: int | str = client.post(bomb.path, content=bomb.body, headers=bomb.headers).status_code
-            except httpx.TransportError as error:  # refused, and closed while it was sent
+            except httpx.TransportError as error:  # the server closed the connection while the body was sent
                 status = type(error).__name__
             assert worker.is_running(), bomb.name
             peaks.append((round(peak_mib(worker.pid) - before), bomb.name, status))
-            assert peak_mib(worker.pid) < MOST_MB, sorted(peaks)[-5:]
+            assert peak_mib(worker.pid) < MAX_PEAK_MB, sorted(peaks)[-5:]
             assert status != 500, bomb.name
         reply = client.post("/predict/texts", json={"rows": [{"a": 1, "job": "x"}]})
     print(f"peak {peak_mib(worker.pid):.0f} MB", sorted(peaks)[-8:])
     assert (reply.status_code, workers(server)) == (200, [worker]), json.dumps(peaks)
 
 
-def test_many_large_bodies_at_once_stay_within_the_memory_of_the_server(serve: Callable[..., Any], home: Path) -> None:
-    """`python -m tests.e2e.large_bodies` sends 50 bodies of 16 MiB."""
-    limit_mib, port = 512, free_port()  # 12 bodies at once would take 1,150
+def test_concurrent_large_bodies_stay_within_the_memory_limit(serve: Callable[..., Any], home: Path) -> None:
+    """This test sends fewer bodies than `python -m tests.e2e.large_bodies`, which sends 50 of 16 MiB."""
+    limit_mib, port = 512, free_port()  # without the limit, 12 concurrent bodies use 1,150 MiB
     memory = str(limit_mib * MIB)
     server = serve(home, TABSERVE_WORKERS="2", TABSERVE_MEMORY_BYTES=memory, TABSERVE_GRPC_PORT=str(port))
     row = '{"a": 1.5, "job": "x"}'
-    body, message = body_of(row, 16 * MIB), message_of("texts", row, 16 * MIB)
-    http = Outcome(server, 12, lambda: HttpClient(server.port, "texts", body))
-    grpc = Outcome(server, 12, lambda: GrpcClient(port, message))
+    body, message = json_body(row, 16 * MIB), grpc_message("texts", row, 16 * MIB)
+    http = LoadOutcome(server, 12, lambda: HttpClient(server.port, "texts", body))
+    grpc = LoadOutcome(server, 12, lambda: GrpcClient(port, message))
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 900, pa.int32()), ["x" * 8 * MIB])
-    expanding = parquet("one text of 8 MiB", pa.table({"job": text}), compression="zstd").body
+    expanding = parquet_bomb("one text of 8 MiB", pa.table({"job": text}), compression="zstd").body
     assert len(expanding) < 10_000
-    small = Outcome(server, 24, lambda: HttpClient(server.port, "texts", expanding, PARQUET))
+    small = LoadOutcome(server, 24, lambda: HttpClient(server.port, "texts", expanding, PARQUET))
     for outcome, refused in ((http, "503"), (grpc, "UNAVAILABLE"), (small, "503")):
         assert outcome.answered == len(outcome.senders), outcome.results
         assert set(outcome.results) <= {"200", refused}

@@ -1,4 +1,4 @@
-"""A server with capture: workers are killed, rows are captured once, and any worker matches feedback by id."""
+"""A server with capture, whose workers are killed, captures each row once; any worker matches feedback by id."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from tests.e2e.server_processes import WAIT_S, until
-from tests.e2e.test_failures import metric, replace_a_worker
+from tests.e2e.server_processes import WAIT_S, wait_until
+from tests.e2e.test_failures import metric_value, replace_a_worker
 
 Serve = Callable[..., Any]
 
 
 def predict(server: Any, number: int) -> str:
-    """The id of the response."""
+    """Send one row. Returns the request id of the response."""
     body = {"rows": [{"a": number / 100, "b": 2.5}]}
     reply = httpx.post(f"{server.url}/predict/small", json=body, timeout=WAIT_S)
     assert reply.status_code == 200, reply.text
@@ -34,12 +34,12 @@ def test_captured_rows_survive_killed_workers_and_a_restart(serve: Serve, home: 
     settings = {"TABSERVE_CAPTURE": str(folder), "TABSERVE_CAPTURE_SHARE": "1", "TABSERVE_STATE": str(state)}
     server = serve(home, TABSERVE_WORKERS="2", **settings)
     ids = [predict(server, number) for number in range(50)]
-    until(lambda: metric(server, "tabserve_capture_rows_total") == 50)
+    wait_until(lambda: metric_value(server, "tabserve_capture_rows_total") == 50)
     replace_a_worker(server)
     assert send_feedback(server, ids[:20])["judged"] == 20
     replace_a_worker(server)
     ids += [predict(server, number) for number in range(50, 100)]
-    until(lambda: metric(server, "tabserve_capture_rows_total") == 100)
+    wait_until(lambda: metric_value(server, "tabserve_capture_rows_total") == 100)
     assert send_feedback(server, ids[:30])["repeated"] == 20
     assert server.stop() == 0
     captured = pd.concat(map(pd.read_parquet, folder.glob("*.parquet")))
@@ -50,7 +50,7 @@ def test_captured_rows_survive_killed_workers_and_a_restart(serve: Serve, home: 
     reply = send_feedback(server, ids[20:40])
     assert (reply["judged"], reply["repeated"]) == (10, 10)
     assert reply["versions"][0]["rows"] == 40
-    until(lambda: metric(server, "tabserve_live_metric") > 0)
+    wait_until(lambda: metric_value(server, "tabserve_live_metric") > 0)
     assert server.stop() == 0
     truths = pd.concat(map(pd.read_parquet, (folder / "feedback").glob("*.parquet")))
     assert set(truths["tabserve_id"]) == {f"{name}:0" for name in ids[:40]}

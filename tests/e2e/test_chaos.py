@@ -1,4 +1,4 @@
-"""An accepted request gets its correct answer, even if processes around it die. Real processes."""
+"""Accepted requests get correct responses, even when other clients misbehave and workers are killed."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ import pytest
 from models import store
 from models.golden_rows import TOLERANCE
 from models.tabular_model import TabularModel
-from tests.e2e.server_processes import until, workers
+from tests.e2e.server_processes import wait_until, workers
 
 Serve = Callable[..., Any]
 Row = dict[str, float]
@@ -54,18 +54,18 @@ store.save(TrainedVersion(schema, encoder, rows, "trained by NumPy", network=net
 
 @pytest.fixture
 def fragile_home(tmp_path: Path, command: Callable[..., str]) -> Path:
-    """A BENTOML_HOME with small:1, whose network returns infinity for POISON."""
+    """A BENTOML_HOME with small:1, whose network returns infinity for the row POISON."""
     command(tmp_path, sys.executable, "-c", FRAGILE)
     return tmp_path
 
 
-def model_of(home: Path) -> TabularModel:
+def load_small_model(home: Path) -> TabularModel:
     found, _ = store.versions(home)
     return store.load(found["small"][0])
 
 
-def error_of(model: TabularModel, rows: list[Row], status: int, body: bytes) -> str | None:
-    """The error of an answer to valid rows, if any."""
+def reply_problem(model: TabularModel, rows: list[Row], status: int, body: bytes) -> str | None:
+    """Describes what is wrong with the response to valid rows; None if it is correct."""
     if status != 200:
         return f"{status} {body[:200]!r}"
     values = [prediction["value"] for prediction in json.loads(body)["predictions"]]
@@ -75,19 +75,19 @@ def error_of(model: TabularModel, rows: list[Row], status: int, body: bytes) -> 
         abs(a - b) <= TOLERANCE * max(abs(b), scale) for a, b in zip(values, expected, strict=True)
     ):
         return None
-    return f"{values} for {expected}"
+    return f"{values} instead of {expected}"
 
 
 class Client(threading.Thread):
-    """Sends requests over one connection until it is stopped, and compares each answer with the model's own."""
+    """Sends requests over one connection until stopped, and compares each response with the model's own predictions."""
 
     def __init__(self, port: int, model: TabularModel, seed: int) -> None:
         super().__init__(daemon=True)
         self.port, self.model, self.random = port, model, random.Random(seed)
         self.stopped = threading.Event()
-        self.right, self.cut = 0, 0
-        self.wrong: list[str] = []
-        self.closed = False  # the server announced that it closes the connection
+        self.correct, self.lost = 0, 0
+        self.problems: list[str] = []
+        self.closed = False  # whether the server has announced that it closes the connection
 
     def row(self) -> Row:
         return {"a": round(self.random.uniform(0, 10), 3), "b": round(self.random.uniform(0, 10), 3)}
@@ -100,27 +100,27 @@ class Client(threading.Thread):
                 connection.request("POST", "/predict/small", json.dumps({"rows": rows}))
                 reply = connection.getresponse()
             except (OSError, http.client.HTTPException):
-                self.cut += 1
+                self.lost += 1
                 connection.close()
                 continue
-            self.hold(rows, reply)
+            self.check_reply(rows, reply)
         connection.close()
 
-    def hold(self, rows: list[Row], reply: http.client.HTTPResponse) -> None:
-        """A response that has begun must be complete."""
+    def check_reply(self, rows: list[Row], reply: http.client.HTTPResponse) -> None:
+        """Check a response. After its head has arrived, the body must be complete."""
         self.closed = reply.getheader("connection") == "close"
         try:
-            problem = error_of(self.model, rows, reply.status, reply.read())
+            problem = reply_problem(self.model, rows, reply.status, reply.read())
         except (OSError, http.client.HTTPException) as error:
             problem = f"{reply.status}, then {error!r}"
         if problem:
-            self.wrong.append(problem)
+            self.problems.append(problem)
         else:
-            self.right += 1
+            self.correct += 1
 
 
-class Crowd:
-    """Clients that run together."""
+class ClientGroup:
+    """A group of clients that run concurrently."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
         self.clients = clients
@@ -135,80 +135,82 @@ class Crowd:
             assert not client.is_alive()
 
     @property
-    def wrong(self) -> list[str]:
-        return [wrong for client in self.clients for wrong in client.wrong]
+    def problems(self) -> list[str]:
+        return [problem for client in self.clients for problem in client.problems]
 
     @property
-    def cut(self) -> int:
-        return sum(client.cut for client in self.clients)
+    def lost(self) -> int:
+        return sum(client.lost for client in self.clients)
 
     @property
-    def right(self) -> int:
-        return sum(client.right for client in self.clients)
+    def correct(self) -> int:
+        return sum(client.correct for client in self.clients)
 
 
-def clients_of(server: Any, model: TabularModel, count: int) -> list[Client]:
+def new_clients(server: Any, model: TabularModel, count: int) -> list[Client]:
     return [Client(server.port, model, seed) for seed in range(count)]
 
 
-def ask(port: int, rows: list[Row]) -> tuple[int, bytes]:
-    """Send one request over a separate connection."""
+def send_request(port: int, rows: list[Row]) -> tuple[int, bytes]:
+    """Send one request over a new connection. Returns the status and body of the response."""
     with post(port, json.dumps({"rows": rows}).encode()) as connection:
-        return reply_on(connection)
+        return read_reply(connection)
 
 
-def test_a_killed_worker_loses_only_its_requests_in_progress(serve: Serve, home: Path) -> None:
+def test_a_killed_worker_loses_only_its_own_requests_in_progress(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
-    model = model_of(home)
-    crowd = Crowd(clients_of(server, model, 12))
-    until(lambda: crowd.right > 100)
+    model = load_small_model(home)
+    group = ClientGroup(new_clients(server, model, 12))
+    wait_until(lambda: group.correct > 100)
     victim, other = workers(server)
     waiting = [post(server.port, json.dumps({"rows": [{"a": 1.0, "b": 2.0}]}).encode()) for _ in range(20)]
     victim.send_signal(signal.SIGSTOP)
-    held = connections(victim)
+    in_progress = client_connections(victim)
     victim.send_signal(signal.SIGKILL)
-    late = []  # connections made since: from the backlog that the workers share
+    later_replies = []  # the responses to connections made after the kill, from the backlog that the workers share
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and len({w.pid for w in workers(server)} - {victim.pid}) < 2:
-        late.append(ask(server.port, [{"a": 1.0, "b": 2.0}]))
+        later_replies.append(send_request(server.port, [{"a": 1.0, "b": 2.0}]))
         time.sleep(0.05)
-    answered = crowd.right
-    until(lambda: crowd.right > answered + 100)
-    crowd.stop()
+    answered = group.correct
+    wait_until(lambda: group.correct > answered + 100)
+    group.stop()
     assert {w.pid for w in workers(server)} >= {other.pid}
     assert len(workers(server)) == 2
-    assert crowd.wrong == []
-    assert all(client.cut <= 1 for client in crowd.clients)
+    assert group.problems == []
+    assert all(client.lost <= 1 for client in group.clients)
     lost = 0
     for connection in waiting:
         with connection:
             try:
-                status, body = reply_on(connection)
+                status, body = read_reply(connection)
             except (OSError, http.client.HTTPException):
                 lost += 1
             else:
-                assert error_of(model, [{"a": 1.0, "b": 2.0}], status, body) is None
-    assert crowd.cut + lost <= held  # a connection holds one request
-    assert late
-    assert [error_of(model, [{"a": 1.0, "b": 2.0}], *answer) for answer in late] == [None] * len(late)
+                assert reply_problem(model, [{"a": 1.0, "b": 2.0}], status, body) is None
+    assert group.lost + lost <= in_progress  # each connection has at most one request in progress
+    assert later_replies
+    assert [reply_problem(model, [{"a": 1.0, "b": 2.0}], *answer) for answer in later_replies] == [None] * len(
+        later_replies
+    )
 
 
-def connections(process: psutil.Process) -> int:
-    """The number of its client connections."""
+def client_connections(process: psutil.Process) -> int:
+    """The number of client connections of a process."""
     return sum(found.status == psutil.CONN_ESTABLISHED for found in process.net_connections("tcp"))
 
 
 def test_a_stopping_server_answers_accepted_requests(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_DRAIN_S="1")
-    crowd = Crowd(clients_of(server, model_of(home), 12))
-    until(lambda: all(client.right for client in crowd.clients))
+    group = ClientGroup(new_clients(server, load_small_model(home), 12))
+    wait_until(lambda: all(client.correct for client in group.clients))
     server.process.send_signal(signal.SIGTERM)
-    for client in crowd.clients:
-        client.join(60)  # each continues until the server announces the end of its connection
+    for client in group.clients:
+        client.join(60)  # each client continues until the server announces that it closes the connection
     assert server.process.wait(60) == 0
-    assert all(client.closed for client in crowd.clients)
-    assert crowd.wrong == []
-    assert crowd.cut == 0
+    assert all(client.closed for client in group.clients)
+    assert group.problems == []
+    assert group.lost == 0
 
 
 def post(port: int, body: bytes, length: int | None = None) -> socket.socket:
@@ -220,8 +222,8 @@ def post(port: int, body: bytes, length: int | None = None) -> socket.socket:
     return connection
 
 
-def reply_on(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and body of the only response."""
+def read_reply(connection: socket.socket) -> tuple[int, bytes]:
+    """The status and body of the response on a connection."""
     reply = http.client.HTTPResponse(connection)
     reply.begin()
     return reply.status, reply.read()
@@ -229,15 +231,15 @@ def reply_on(connection: socket.socket) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("batching", ["auto", "on"])
 def test_bad_clients_do_not_affect_others(serve: Serve, fragile_home: Path, batching: str) -> None:
-    """Clients that vanish, slow senders, bodies over the limit, and rows at which the engine fails."""
+    """Bad clients disconnect, send slowly, exceed the body limit, or send rows at which the engine fails."""
     limits = {
         "TABSERVE_MAX_BODY_BYTES": "20000",
         "TABSERVE_TIMEOUT_S": "10",
         "TABSERVE_BATCHING": batching,
     }
     server = serve(fragile_home, **limits)
-    model = model_of(fragile_home)
-    crowd = Crowd(clients_of(server, model, 8))
+    model = load_small_model(fragile_home)
+    group = ClientGroup(new_clients(server, model, 8))
     good = json.dumps({"rows": [{"a": 1.0, "b": 2.0}]}).encode()
     slow = [post(server.port, good[:10], len(good)) for _ in range(20)]
     for _ in range(100):
@@ -245,23 +247,23 @@ def test_bad_clients_do_not_affect_others(serve: Serve, fragile_home: Path, batc
         post(server.port, good[:10], len(good)).close()
     for _ in range(10):
         with post(server.port, b" " * 30_000) as connection:
-            assert reply_on(connection)[0] == 413
+            assert read_reply(connection)[0] == 413
     for turn in range(10):
         rows = [{"a": number / 8, "b": float(turn)} for number in range(64)]
         rows[17] = POISON
         connections = [post(server.port, json.dumps({"rows": [row]}).encode()) for row in rows]
         for row, connection in zip(rows, connections, strict=True):
             with connection:
-                status, body = reply_on(connection)
+                status, body = read_reply(connection)
             if row is POISON:
                 assert status == 500
                 assert b"inf" not in body.lower()
             else:
-                assert error_of(model, [row], status, body) is None
+                assert reply_problem(model, [row], status, body) is None
     for connection in slow:
         with connection:
-            assert reply_on(connection)[0] == 408
-    until(lambda: crowd.right > 100)
-    crowd.stop()
-    assert crowd.wrong == []
-    assert crowd.cut == 0
+            assert read_reply(connection)[0] == 408
+    wait_until(lambda: group.correct > 100)
+    group.stop()
+    assert group.problems == []
+    assert group.lost == 0

@@ -1,4 +1,4 @@
-"""A server whose store is missing, whose temporary folder is full, or whose clock jumps."""
+"""A server keeps answering when its store is deleted, its temporary folder is full, or its clock jumps."""
 
 import io
 import shutil
@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.server_processes import WAIT_S, until, workers
+from tests.e2e.server_processes import WAIT_S, wait_until, workers
 
-WRONG_CLOCK = """
+SHIFTED_CLOCK = """
 import pathlib, time
 
 file = pathlib.Path(__file__).with_name("seconds")
@@ -39,46 +39,46 @@ def replace_a_worker(server: Any) -> None:
     before = workers(server)
     started = server.log.read_text().count("model ready")
     before[0].kill()
-    until(lambda: server.log.read_text().count("model ready") > started)
-    until(lambda: len(workers(server)) == len(before))
+    wait_until(lambda: server.log.read_text().count("model ready") > started)
+    wait_until(lambda: len(workers(server)) == len(before))
     assert before[0].pid not in {worker.pid for worker in workers(server)}
 
 
 def large_parquet() -> bytes:
-    """A file that is too large to be held in memory."""
+    """A Parquet file that is too large for the server to keep in memory."""
     numbers = np.random.default_rng(0).random(100_000)
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": numbers, "b": numbers}), sink)
     return sink.getvalue()
 
 
-def metric(server: Any, name: str) -> float:
+def metric_value(server: Any, name: str) -> float:
     lines = httpx.get(f"{server.url}/metrics", timeout=WAIT_S).text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Path:
-    """A file with seconds that are added to the wall clock of a server whose PYTHONPATH is the file's folder."""
+def clock_shift(tmp_path: Path) -> Path:
+    """A file with the seconds by which a server's clock is wrong. The server's PYTHONPATH must contain its folder."""
     folder = tmp_path / "clock"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(WRONG_CLOCK)
+    (folder / "sitecustomize.py").write_text(SHIFTED_CLOCK)
     file = folder / "seconds"
     file.write_text("0")
     return file
 
 
-def test_a_worker_is_replaced_when_the_store_is_gone_and_the_clock_jumps(
-    serve: Serve, home: Path, tmp_path: Path, clock: Path
+def test_a_killed_worker_is_replaced_after_the_store_is_deleted_and_the_clock_jumps(
+    serve: Serve, home: Path, tmp_path: Path, clock_shift: Path
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary), PYTHONPATH=str(clock.parent))
+    server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary), PYTHONPATH=str(clock_shift.parent))
     expected = predict(server)
     for seconds in (1e6, -1e6, 0, 1e5, -1e9):
-        clock.write_text(str(seconds))
+        clock_shift.write_text(str(seconds))
         assert predict(server) == expected
-        assert metric(server, "tabserve_model_info") > 0
+        assert metric_value(server, "tabserve_model_info") > 0
     shutil.rmtree(home / "models")
     replace_a_worker(server)
     assert "copies of its versions" in server.log.read_text()
@@ -88,7 +88,7 @@ def test_a_worker_is_replaced_when_the_store_is_gone_and_the_clock_jumps(
         shutil.rmtree(copies)
     victim, other = workers(server)
     victim.kill()
-    until(lambda: server.log.read_text().count("worker cannot start") >= 3)
+    wait_until(lambda: server.log.read_text().count("worker cannot start") >= 3)
     assert other.is_running()
     assert [predict(server) for _ in range(10)] == [expected] * 10
     assert "stopping the server" not in server.log.read_text()
@@ -97,12 +97,12 @@ def test_a_worker_is_replaced_when_the_store_is_gone_and_the_clock_jumps(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system with a capacity of 1 MB."""
+    """A folder on a file system of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True, timeout=60).returncode:
-        pytest.skip("this user may not mount a file system")
+        pytest.skip("this user has no permission to mount a file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60)
 
@@ -120,14 +120,14 @@ def fill(folder: Path) -> Path:
     return file
 
 
-def test_predictions_go_on_when_the_temporary_folder_is_full(serve: Serve, home: Path, small_disk: Path) -> None:
+def test_requests_are_answered_while_the_temporary_folder_is_full(serve: Serve, home: Path, small_disk: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(small_disk))
     expected = predict(server)
-    assert metric(server, "tabserve_lost_series") == 0
+    assert metric_value(server, "tabserve_lost_series") == 0
     filler = fill(small_disk)
     with httpx.Client(base_url=server.url, timeout=WAIT_S, headers={"connection": "close"}) as client:
         for path in ("/v2/models/small/infer", "/v1/models/small:predict", "/invocations", "/predict/small") * 6:
-            assert client.post(path, content=b"{").status_code in (400, 422)  # these requests need new time series
+            assert client.post(path, content=b"{").status_code in (400, 422)  # these requests create new time series
     assert predict(server) == expected
     refused = httpx.post(f"{server.url}/predict/small", content=large_parquet(), headers=PARQUET, timeout=WAIT_S)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
@@ -135,17 +135,19 @@ def test_predictions_go_on_when_the_temporary_folder_is_full(serve: Serve, home:
     before = {worker.pid for worker in workers(server)}
     assert len(before) == 2
     replace_a_worker(server)
-    until(lambda: metric(server, "tabserve_lost_series") > 0)
-    assert server.log.read_text().count("metrics are lost until there is space") <= 3  # a line of each worker
+    wait_until(lambda: metric_value(server, "tabserve_lost_series") > 0)
+    assert server.log.read_text().count("metrics are lost until there is space") <= 3  # one message per worker
     assert [predict(server) for _ in range(10)] == [expected] * 10
     survivor = before & {worker.pid for worker in workers(server)}
     assert len(survivor) == 1
     filler.unlink()
-    until(lambda: metric(server, "tabserve_lost_series") == 0)
+    wait_until(lambda: metric_value(server, "tabserve_lost_series") == 0)
     assert server.stop() == 0
 
 
-def test_a_full_temporary_folder_ends_the_start_with_one_line(serve: Serve, home: Path, small_disk: Path) -> None:
+def test_a_full_temporary_folder_stops_the_start_with_one_error_line(
+    serve: Serve, home: Path, small_disk: Path
+) -> None:
     fill(small_disk)
     server = serve(home, wait=False, TMPDIR=str(small_disk))
     assert server.process.wait(WAIT_S) == 1

@@ -1,14 +1,16 @@
-"""Killed trainings leave no part of a version and block no name; `make kills` does it 20 times."""
+"""A killed training leaves no incomplete version and does not block later trainings; `make kills` repeats this 20
+times.
+"""
 
 import random
 from pathlib import Path
 
 from models.store_repair import repair_store
-from tests.e2e.killed_trainings import AT_ONCE, NAME, KilledTrainings
+from tests.e2e.killed_trainings import CONCURRENT_TRAININGS, NAME, KilledTrainings
 
 
-def test_killed_training_beside_others_of_its_name(tmp_path: Path) -> None:
+def test_concurrent_trainings_succeed_when_one_of_them_is_killed(tmp_path: Path) -> None:
     trainings = KilledTrainings(tmp_path, random.Random(1))
-    trainings.round(at_once=AT_ONCE, while_saving=True)
+    trainings.run_and_kill(at_once=CONCURRENT_TRAININGS, while_writing=True)
     repair_store(trainings.models)
     assert [path.name for path in trainings.models.iterdir()] == [NAME]

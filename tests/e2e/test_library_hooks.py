@@ -1,4 +1,4 @@
-"""A server whose libraries have changed stops its start with a clear message."""
+"""A server whose libraries lack a required hook does not start, and its log names the hook."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 Serve = Callable[..., Any]
 END_S = 240
-"""The longest wait for the end of a server; three starts of a worker take about 12 s."""
-# Python runs this code first in every process of the server.
+"""The time limit for the end of a server; three starts of a worker take about 12 s."""
+# Every process of the server runs one of these programs first, as its sitecustomize module.
 NO_SHARED_FOLDER = """
 import bentoml.serving
 del bentoml.serving.ensure_prometheus_dir
@@ -50,7 +50,7 @@ uvicorn.Config.__setattr__ = changed
 """
 
 
-SABOTAGES = {
+CHANGES = {
     "shared folder": (NO_SHARED_FOLDER, "bentoml", "hook 'ensure_prometheus_dir'"),
     "model store": (OTHER_STORE_FOLDER, "bentoml", "hook 'BentoMLContainer.model_store.get()._path'"),
     "worker module": (NEW_WORKER_MODULE, "bentoml", "hook 'the module _bentoml_impl.worker.service'"),
@@ -64,17 +64,17 @@ SABOTAGES = {
 }
 
 
-def test_a_missing_hook_ends_the_start(serve: Serve, trained_home: Path, tmp_path: Path) -> None:
-    """The servers start at the same time, as most of their time is waiting for the next start of a worker."""
+def test_a_missing_hook_stops_the_start_with_its_name(serve: Serve, trained_home: Path, tmp_path: Path) -> None:
+    """The servers start concurrently, because they mostly wait before the next start of a worker."""
 
-    def start(name: str, sabotage: str) -> Any:
+    def start(name: str, change: str) -> Any:
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "sitecustomize.py").write_text(sabotage)
+        (folder / "sitecustomize.py").write_text(change)
         return serve(trained_home, wait=False, PYTHONPATH=str(folder))
 
-    servers = {name: start(name, sabotage) for name, (sabotage, _, _) in SABOTAGES.items()}
-    for name, (_, library, message) in SABOTAGES.items():
+    servers = {name: start(name, change) for name, (change, _, _) in CHANGES.items()}
+    for name, (_, library, message) in CHANGES.items():
         code = servers[name].process.wait(END_S)
         log = servers[name].log.read_text()
         assert code == 1, (name, log)

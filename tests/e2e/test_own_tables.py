@@ -1,6 +1,6 @@
-"""Three untidy tables from outside the project, trained with the command line and predicted over HTTP.
+"""Three tables with untidy data: models are trained with the command line and predict over HTTP.
 
-A row of the table, pasted unchanged with its id and its target, must be answered.
+A complete row of the table, including its id and target columns, must be accepted by the server.
 """
 
 import csv
@@ -21,16 +21,16 @@ from training.__main__ import main
 Table = tuple[pd.DataFrame, str]
 
 
-def punched(frame: pd.DataFrame, rng: np.random.Generator, columns: list[str]) -> pd.DataFrame:
-    """Every tenth cell or so of these columns is blank."""
+def with_missing_cells(frame: pd.DataFrame, rng: np.random.Generator, columns: list[str]) -> pd.DataFrame:
+    """A copy of the frame in which about a tenth of the cells of these columns are empty."""
     frame = frame.copy()
     for column in columns:
         frame[column] = frame[column].astype(object).mask(rng.random(len(frame)) < 0.1, "")
     return frame
 
 
-def diabetes(rng: np.random.Generator) -> Table:
-    """Regression: spaces and punctuation in names, a category of numbers as text, dates, a running number."""
+def diabetes_table(rng: np.random.Generator) -> Table:
+    """A regression table with spaces and punctuation in names, a category, dates and an id column."""
     frame = datasets.load_diabetes(as_frame=True, scaled=False).frame
     frame = frame.rename(
         columns={"age": "age (years)", "bmi": "body-mass.index", "s1": "2nd serum", "target": "Progress %"}
@@ -40,34 +40,34 @@ def diabetes(rng: np.random.Generator) -> Table:
     frame["seen on"] = (pd.Timestamp("2019-01-01") + pd.to_timedelta(rng.integers(0, 900, len(frame)), "D")).strftime(
         "%d.%m.%Y"
     )
-    return punched(frame, rng, ["body-mass.index", "sex", "seen on"]), "Progress %"
+    return with_missing_cells(frame, rng, ["body-mass.index", "sex", "seen on"]), "Progress %"
 
 
-def cancer(rng: np.random.Generator) -> Table:
-    """Two classes written as true and false; an empty column, a constant one, a boolean with gaps."""
+def cancer_table(rng: np.random.Generator) -> Table:
+    """Two classes, `true` and `false`; an empty column, a constant column, a boolean column with missing values."""
     frame = datasets.load_breast_cancer(as_frame=True).frame
     frame["malignant"] = np.where(frame.pop("target") == 0, "true", "false")
     frame["empty"], frame["constant"] = "", "x"
     frame["Outcome Type"] = np.where(rng.random(len(frame)) < 0.5, "TRUE", "False")
     frame = frame[[frame.columns[index] for index in rng.permutation(frame.shape[1])]]
-    return punched(frame, rng, ["mean radius", "Outcome Type"]), "malignant"
+    return with_missing_cells(frame, rng, ["mean radius", "Outcome Type"]), "malignant"
 
 
-def wine(rng: np.random.Generator) -> Table:
-    """Three classes numbered with gaps; a number column with a few words in it, names that are Python keywords."""
+def wine_table(rng: np.random.Generator) -> Table:
+    """Three classes, 10, 20 and 40; a number column with a text in one cell, names with special meanings in Python."""
     frame = datasets.load_wine(as_frame=True).frame
     frame = frame.rename(columns={"alcohol": "class", "ash": "model_x", "hue": "_u", "target": "cultivar"})
     frame["cultivar"] = frame["cultivar"].map({0: 10, 1: 20, 2: 40})
     frame["proline"] = frame["proline"].astype(object)
     frame.loc[3, "proline"] = "unknown"
     frame["cellar"] = rng.choice(["north", "south, old", 'the "new" one'], len(frame))
-    return punched(frame, rng, ["model_x", "cellar"]), "cultivar"
+    return with_missing_cells(frame, rng, ["model_x", "cellar"]), "cultivar"
 
 
 TABLES: dict[str, tuple[Callable[[np.random.Generator], Table], str, list[str]]] = {
-    "diabetes": (diabetes, ",", ["--framework", "numpy"]),
-    "cancer": (cancer, ";", ["--framework", "numpy"]),
-    "wine": (wine, "\t", ["--framework", "numpy", "--categorical", "cellar"]),
+    "diabetes": (diabetes_table, ",", ["--framework", "numpy"]),
+    "cancer": (cancer_table, ";", ["--framework", "numpy"]),
+    "wine": (wine_table, "\t", ["--framework", "numpy", "--categorical", "cellar"]),
 }
 
 
@@ -78,11 +78,11 @@ from tests.quick_training import run
 
 sys.exit(max(run(arguments) for arguments in json.loads(sys.argv[1])))
 """
-"""`python -m training` for each list of arguments, in one process, as starting one takes seconds."""
+"""Runs `python -m training` for each list of arguments, in one process to save the time of several starts."""
 
 
-def as_json(text: str, kind: str) -> Any:
-    """A cell of the CSV as a person who knows the column would write it in JSON."""
+def json_value(text: str, kind: str) -> Any:
+    """The JSON value of a CSV cell whose column has this kind."""
     if text == "":
         return None
     if kind == "number":
@@ -99,7 +99,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.csv" for name in TABLES}
 
 
-def test_rows_of_untidy_tables_are_answered_as_they_are(
+def test_the_server_accepts_complete_rows_of_untidy_tables(
     tables: dict[str, Path], serve: Callable[..., Any], command: Callable[..., str], tmp_path: Path
 ) -> None:
     targets = {name: make(np.random.default_rng(7))[1] for name, (make, _, _) in TABLES.items()}
@@ -128,7 +128,7 @@ def test_rows_of_untidy_tables_are_answered_as_they_are(
         with tables[name].open(newline="", encoding="utf-8") as lines:
             table = [dict(row) for row in csv.DictReader(lines, delimiter=delimiter)]
         usable = [row for row in table if row.get("proline") != "unknown"][:60]
-        rows = [{key: as_json(cell, kinds.get(key, "text")) for key, cell in row.items()} for row in usable]
+        rows = [{key: json_value(cell, kinds.get(key, "text")) for key, cell in row.items()} for row in usable]
         assert targets[name] in rows[0]
         answer = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows}, timeout=60)
         assert answer.status_code == 200, answer.text

@@ -1,4 +1,4 @@
-"""A server replaces its workers although they cannot be started for a while, or end while they start."""
+"""A server replaces workers even if new workers cannot be started for some time, or end while they start."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,13 +7,13 @@ from typing import Any
 
 import psutil
 
-from tests.e2e.server_processes import until, workers
+from tests.e2e.server_processes import wait_until, workers
 from tests.e2e.test_failures import predict
 
 
 @contextlib.contextmanager
-def with_one_free_descriptor(pid: int) -> Iterator[None]:
-    """A process can open one more file, which it needs to look at its children, but not the pipe of another one."""
+def one_free_descriptor(pid: int) -> Iterator[None]:
+    """Limit a process to one more open file: enough to inspect its children, too few to start another one."""
     process = psutil.Process(pid)
     before = process.rlimit(psutil.RLIMIT_NOFILE)
     used = {int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir()}
@@ -28,21 +28,21 @@ def with_one_free_descriptor(pid: int) -> Iterator[None]:
 def test_workers_are_replaced_after_failed_starts(serve: Callable[..., Any], home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
 
-    def logged(words: str) -> int:
-        return int(server.log.read_text().count(words))
+    def log_count(text: str) -> int:
+        return int(server.log.read_text().count(text))
 
-    until(lambda: logged("model ready") == 2)
+    wait_until(lambda: log_count("model ready") == 2)
     healthy, victim = workers(server)
-    with with_one_free_descriptor(server.process.pid):
+    with one_free_descriptor(server.process.pid):
         victim.kill()
-        until(lambda: logged("worker cannot be started, trying again") >= 2)
+        wait_until(lambda: log_count("worker cannot be started, trying again") >= 2)
         predict(server)
-    until(lambda: len(workers(server)) == 2)
-    while logged("worker ended while it started, replacing it") < 2:
+    wait_until(lambda: len(workers(server)) == 2)
+    while log_count("worker ended while it started, replacing it") < 2:
         for worker in workers(server):
             if worker.pid != healthy.pid:
                 worker.kill()
     predict(server)
-    until(lambda: logged("model ready") >= 3)
+    wait_until(lambda: log_count("model ready") >= 3)
     assert healthy.is_running()
     assert len(workers(server)) == 2

@@ -1,4 +1,4 @@
-"""`bentoml serve` from the project's root, as a real process: its models, start, stop and crashes."""
+"""`bentoml serve` in the project's root: start, served versions, killed workers, and stop."""
 
 import json
 import signal
@@ -41,7 +41,7 @@ def predict(server: Any, name: str = "small") -> Any:
         ({"TABSERVE_MAX_ROWS": "many"}, "TABSERVE_MAX_ROWS='many': expected a whole number"),
     ],
 )
-def test_a_start_that_is_not_possible_ends_with_one_line(
+def test_an_invalid_configuration_stops_the_start_with_one_line(
     serve: Serve, tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     environment = {name: value.format(home=tmp_path) for name, value in settings.items()}
@@ -54,7 +54,7 @@ def test_a_start_that_is_not_possible_ends_with_one_line(
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1"])
-def test_an_invalid_port_is_refused_in_one_line(port: str) -> None:
+def test_an_invalid_port_is_refused_with_one_line(port: str) -> None:
     command = [sys.executable, "-m", "service", f"--port={port}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (
@@ -63,14 +63,14 @@ def test_an_invalid_port_is_refused_in_one_line(port: str) -> None:
     )
 
 
-def test_a_model_that_is_not_there_ends_the_start_and_names_the_nearest(serve: Serve, home: Path) -> None:
-    for wanted, message in (("smal", "did you mean small?"), ("small:7", "stored versions: 1")):
-        server = serve(home, wait=False, TABSERVE_MODELS=wanted)
+def test_an_unknown_model_stops_the_start_with_a_suggestion(serve: Serve, home: Path) -> None:
+    for models, message in (("smal", "did you mean small?"), ("small:7", "stored versions: 1")):
+        server = serve(home, wait=False, TABSERVE_MODELS=models)
         assert server.process.wait(60) == 1
         assert message in server.log.read_text()
 
 
-def test_a_version_with_other_predictions_than_at_training_is_not_served(
+def test_a_version_that_fails_its_golden_rows_is_not_served(
     serve: Serve, home: Path, train: Callable[..., str]
 ) -> None:
     assert train(home, "small", 1) == "small:2"
@@ -88,9 +88,12 @@ def test_a_version_with_other_predictions_than_at_training_is_not_served(
     assert "must not be served" in named.log.read_text()
 
 
-def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, train: Callable[..., str]) -> None:
-    """The server serves the newest version, without TensorFlow; keeps it when a worker is killed after a new training,
-    also in a container; loses no request while it drains; and ends with 0."""
+def test_a_server_keeps_its_version_after_a_kill_and_drains_without_failures(
+    serve: Serve, home: Path, train: Callable[..., str]
+) -> None:
+    """The server serves the newest version without TensorFlow. A worker replaced after a new training serves the same
+    version as before, also in a container. No request fails while the server drains, and the exit code is 0.
+    """
     (home / "models/foreign/1").mkdir(parents=True)
     (home / "models/foreign/1/model.yaml").write_text("name: foreign\nversion: '1'\n")
     server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S="3", BENTOML_CONTAINERIZED="true")
@@ -105,7 +108,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     first[0].kill()
     until = time.monotonic() + 300
     while server.log.read_text().count("model ready") < 3:
-        assert time.monotonic() < until, "not replaced"
+        assert time.monotonic() < until, "the worker was not replaced"
         time.sleep(0.1)
     assert {w.pid for w in workers(server)} - {w.pid for w in first}
     assert {predict(server)["version"] for _ in range(20)} == {"1"}
@@ -114,7 +117,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     answered = [0]
 
     def load() -> None:
-        """A client behind a load balancer: it sends requests until /readyz fails."""
+        """Send requests until /readyz fails, as a client behind a load balancer does."""
         with httpx.Client(base_url=server.url, timeout=300) as client:
             while True:
                 try:
@@ -142,22 +145,22 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     assert answered[0] >= 20
 
 
-def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, tmp_path: Path) -> None:
-    """A second server, for example of a load test, must not empty the metrics folder of the first one."""
+def test_servers_with_the_same_home_have_separate_metrics(serve: Serve, home: Path, tmp_path: Path) -> None:
+    """A second server must not empty the metrics folder of the first server."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
-    def requests_of(server: Any) -> float:
+    def request_total(server: Any) -> float:
         text = httpx.get(f"{server.url}/metrics", timeout=300).text
         counts = [line for line in text.splitlines() if line.startswith("tabserve_requests_total{")]
         return sum(float(line.rpartition(" ")[2]) for line in counts)
 
     def wait_for_requests(server: Any, expected: int) -> None:
-        """Each worker publishes its counts once a second."""
+        """Wait until the server reports this number of requests; workers publish their counts once a second."""
         until = time.monotonic() + 300
-        while requests_of(server) < expected and time.monotonic() < until:
+        while request_total(server) < expected and time.monotonic() < until:
             time.sleep(0.2)
-        assert requests_of(server) == expected
+        assert request_total(server) == expected
 
     first = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary))
     for _ in range(5):
@@ -173,11 +176,12 @@ def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, 
     assert not list(temporary.glob("tabserve-*"))
 
 
-def test_a_person_who_presses_ctrl_c_does_not_wait_for_the_grace(serve: Serve, home: Path) -> None:
+def test_ctrl_c_stops_a_server_without_the_drain_period(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_DRAIN_S="600")
     supervisor = psutil.Process(server.process.pid)
     stopped_workers = workers(server)
-    supervisor.suspend()  # a terminal sends SIGINT to all processes at once: no worker is replaced in between
+    # A terminal sends SIGINT to all processes at the same time: prevent the replacement of a worker
+    supervisor.suspend()
     for process in (supervisor, *stopped_workers):
         process.send_signal(signal.SIGINT)
     supervisor.resume()
@@ -185,17 +189,17 @@ def test_a_person_who_presses_ctrl_c_does_not_wait_for_the_grace(serve: Serve, h
 
 
 def test_a_numpy_worker_never_imports_tensorflow(command: Command, home: Path) -> None:
-    look = "import service.app, sys; print(sorted({'tensorflow', 'keras', 'pandas', 'sklearn'} & set(sys.modules)))"
-    assert command(home, sys.executable, "-c", look).splitlines()[-1] == "[]"
+    program = "import service.app, sys; print(sorted({'tensorflow', 'keras', 'pandas', 'sklearn'} & set(sys.modules)))"
+    assert command(home, sys.executable, "-c", program).splitlines()[-1] == "[]"
 
 
-def test_a_bento_is_built_and_serves_the_versions_it_was_built_with(
+def test_a_bento_serves_the_versions_of_its_build(
     serve: Serve, command: Command, home: Path, train: Callable[..., str], tmp_path: Path
 ) -> None:
     tag = command(home, "bentoml", "build", "-o", "tag").split()[-1].removeprefix("__tag__:")
     bento = home / "bentos" / tag.replace(":", "/")
-    held = {path.relative_to(bento / "src").parts[0] for path in (bento / "src").rglob("*") if path.is_file()}
-    assert held == {"service", "models", "requirements", "pyproject.toml", "bentofile.yaml"}
+    files = {path.relative_to(bento / "src").parts[0] for path in (bento / "src").rglob("*") if path.is_file()}
+    assert files == {"service", "models", "requirements", "pyproject.toml", "bentofile.yaml"}
     assert not list((bento / "src").rglob("__pycache__"))
     train(home, "small", 1)
     from_store = serve(home, target=tag, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.e2e.soak`."""
+"""A short run of `python -m tests.e2e.soak`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from tests.e2e.soak import Soak
 
 
-def test_kills_cost_the_requests_in_progress_and_nothing_else(serve: Callable[..., Any], home: Path) -> None:
+def test_killed_workers_lose_only_their_requests_in_progress(serve: Callable[..., Any], home: Path) -> None:
     soak = Soak(serve(home, TABSERVE_WORKERS="2"), home, clients=8, seed=0)
     soak.run(seconds=4, between_s=2)
     assert soak.kills

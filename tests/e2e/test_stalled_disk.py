@@ -1,4 +1,4 @@
-"""A server whose disk stalls answers as before: counters, capture and its files wait for the disk, no request does."""
+"""Requests are answered while the disk stalls: only counters, capture and other files wait for the disk."""
 
 import time
 from collections import Counter
@@ -11,14 +11,14 @@ import pyarrow.dataset as ds
 import pytest
 
 from service.capture.capture_queue import MAX_WAITING_ROWS
-from tests.e2e.server_processes import until
+from tests.e2e.server_processes import wait_until
 from tests.service.watched_model import rows_like_training, write_store
 from tests.stalling_disk import MountError, StallingDisk, mounted
 
 Serve = Callable[..., Any]
-ROWS = 16  # as many as are captured of a request
+ROWS = 16  # the number of rows of a request that capture stores
 REQUESTS = 2 * MAX_WAITING_ROWS // ROWS
-STALL_S = 3.0  # several times the second after which counters and captured rows are written
+STALL_S = 3.0  # longer than the second after which counters and captured rows are written
 BODY = {"rows": rows_like_training(ROWS, seed=7)}
 LIMIT_S = 60.0  # for a response while the disk stalls
 
@@ -35,7 +35,7 @@ def disk(tmp_path: Path) -> Iterator[StallingDisk]:
 
 
 def capture_results(client: httpx.Client) -> Counter[str]:
-    """The rows sampled for capture, by what happened to them."""
+    """The numbers of rows sampled for capture, by result."""
     found: Counter[str] = Counter()
     for line in client.get("/metrics").text.splitlines():
         if line.startswith("tabserve_capture_rows_total{"):
@@ -49,15 +49,15 @@ def predict(client: httpx.Client) -> None:
     assert reply.status_code == 200, reply.text
 
 
-def test_no_request_waits_for_a_disk_that_stalls(serve: Serve, tmp_path: Path, disk: StallingDisk) -> None:
-    """Rows that do not fit into memory meanwhile are dropped and counted; afterwards everything else is on the disk."""
+def test_no_request_waits_for_a_stalled_disk(serve: Serve, tmp_path: Path, disk: StallingDisk) -> None:
+    """Rows that exceed the queue in memory are dropped and counted; all other rows are written afterwards."""
     state, capture = disk.folder / "state", disk.folder / "capture"
     state.mkdir()
     settings = {"TABSERVE_STORE": write_store(tmp_path / "store"), "TABSERVE_STATE": state, "TABSERVE_CAPTURE": capture}
     server = serve(tmp_path, TABSERVE_CAPTURE_SHARE="1", **{name: str(value) for name, value in settings.items()})
     with httpx.Client(base_url=server.url, timeout=LIMIT_S) as client:
         predict(client)
-        until(lambda: capture_results(client)["captured"] == ROWS)
+        wait_until(lambda: capture_results(client)["captured"] == ROWS)
         sent = 1
         with disk.stalled():
             end = time.monotonic() + STALL_S
@@ -66,7 +66,7 @@ def test_no_request_waits_for_a_disk_that_stalls(serve: Serve, tmp_path: Path, d
                 sent += 1
             assert client.get("/readyz").status_code == 200
             assert capture_results(client)["captured"] == ROWS  # the metrics are served, too
-        until(lambda: capture_results(client).total() == sent * ROWS)
+        wait_until(lambda: capture_results(client).total() == sent * ROWS)
         results = capture_results(client)
         assert results["queue_full"] > 0
         assert results.keys() == {"captured", "queue_full"}

@@ -21,7 +21,7 @@ import psutil
 
 from tests.child_processes import ended
 from tests.e2e.conftest import ROOT, environment
-from tests.e2e.server_processes import WAIT_S, descendants, until
+from tests.e2e.server_processes import WAIT_S, descendants, wait_until
 from tests.ports import free_port
 
 Serve = Callable[..., Any]
@@ -32,8 +32,8 @@ REQUEST = b"POST /predict/small HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncont
 )
 
 
-def none_runs(processes: list[psutil.Process]) -> bool:
-    """A process that has ended may hold its port a little longer: until its last thread has ended."""
+def all_ended(processes: list[psutil.Process]) -> bool:
+    """Whether all processes have ended. Their ports may stay in use a little longer, until the last threads end."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
@@ -52,7 +52,7 @@ def is_free(port: int) -> bool:
 
 
 class ReconnectingClient(threading.Thread):
-    """Opens a connection for each request, whatever /readyz says, until connections are refused."""
+    """Sends each request over a new connection, regardless of /readyz, until connections are refused."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -76,12 +76,12 @@ class ReconnectingClient(threading.Thread):
                 self.results[type(error).__name__] += 1
 
 
-def test_accepted_requests_are_answered_while_clients_open_new_connections(serve: Serve, home: Path) -> None:
+def test_a_stopping_server_answers_requests_on_new_connections(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S="1")
     clients = [ReconnectingClient(server.port) for _ in range(24)]
     for client in clients:
         client.start()
-    until(lambda: all(client.results["200"] > 3 for client in clients))
+    wait_until(lambda: all(client.results["200"] > 3 for client in clients))
     before = sum(client.results["200"] for client in clients)
     server.process.send_signal(signal.SIGTERM)
     for client in clients:
@@ -93,41 +93,42 @@ def test_accepted_requests_are_answered_while_clients_open_new_connections(serve
     assert server.process.wait(WAIT_S) == 0
 
 
-def test_a_second_signal_stops_the_server_at_once(serve: Serve, home: Path) -> None:
+def test_a_second_signal_stops_the_server_immediately(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S="600")
     workers = descendants(server.process.pid)
     server.process.send_signal(signal.SIGTERM)
-    until(lambda: httpx.get(f"{server.url}/readyz", timeout=WAIT_S).status_code == 503)
+    wait_until(lambda: httpx.get(f"{server.url}/readyz", timeout=WAIT_S).status_code == 503)
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(WAIT_S) == 1
-    until(lambda: none_runs(workers))
-    until(lambda: is_free(server.port))
+    wait_until(lambda: all_ended(workers))
+    wait_until(lambda: is_free(server.port))
 
 
-def test_a_signal_that_arrives_while_a_worker_is_replaced_stops_the_server(serve: Serve, home: Path) -> None:
+def test_a_signal_during_the_replacement_of_a_worker_stops_the_server(serve: Serve, home: Path) -> None:
     server = serve(home)
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     (worker,) = descendants(server.process.pid)
     worker.kill()
     deadline = time.monotonic() + WAIT_S
-    while not {*children.read_text().split()} - {str(worker.pid)}:  # without a pause: the moment is short
+    # No sleep, because the successor is starting for a short time only
+    while not {*children.read_text().split()} - {str(worker.pid)}:
         assert time.monotonic() < deadline
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(WAIT_S) == 0
 
 
-def test_workers_end_with_a_supervisor_that_is_killed_and_a_restart_works(serve: Serve, home: Path) -> None:
+def test_workers_end_after_their_supervisor_is_killed_and_the_server_can_restart(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
     workers = descendants(server.process.pid)
     server.process.kill()
     server.process.wait(WAIT_S)
-    until(lambda: none_runs(workers))
-    until(lambda: is_free(server.port))
-    again = serve(home, port=server.port)
-    assert httpx.post(f"{again.url}/predict/small", content=BODY, timeout=WAIT_S).status_code == 200
+    wait_until(lambda: all_ended(workers))
+    wait_until(lambda: is_free(server.port))
+    restarted = serve(home, port=server.port)
+    assert httpx.post(f"{restarted.url}/predict/small", content=BODY, timeout=WAIT_S).status_code == 200
 
 
-def test_a_server_ends_with_the_command_that_started_it(home: Path) -> None:
+def test_a_server_ends_when_its_launching_command_is_killed(home: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "service", "--port", str(port)]
     settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
@@ -136,8 +137,8 @@ def test_a_server_ends_with_the_command_that_started_it(home: Path) -> None:
     ) as launcher:
         assert launcher.stdout
         while b"Serving" not in (line := launcher.stdout.readline()):
-            assert line, "it has ended"
+            assert line, "the launcher has ended"
         server = descendants(launcher.pid)
         launcher.kill()
-    until(lambda: none_runs(server))
-    until(lambda: is_free(port))
+    wait_until(lambda: all_ended(server))
+    wait_until(lambda: is_free(port))

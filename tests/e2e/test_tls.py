@@ -1,4 +1,4 @@
-"""`bentoml serve` with mutual TLS: HTTP and gRPC in two workers, renewed certificates, routes for the same machine."""
+"""`bentoml serve` with mutual TLS: HTTP and gRPC, renewed certificates, limits, and routes for local clients."""
 
 import json
 import shutil
@@ -17,15 +17,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.certificates import Authority
 from tests.e2e.conftest import Server
-from tests.e2e.server_processes import until
+from tests.e2e.server_processes import wait_until
 from tests.ports import free_port
 
 BODY = b'{"rows": [{"a": 1, "b": 2}]}'
 JSON = {"content-type": "application/json"}
 
 
-class Secured:
-    """A server with TLS, its authority, and a client with a certificate."""
+class TlsServer:
+    """A server with mutual TLS, its certificate authority, and the certificate of a client."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = Authority(folder)
@@ -43,8 +43,8 @@ class Secured:
         certificate, key = map(str, self.files)
         return ["--ssl-certfile", certificate, "--ssl-keyfile", key, "--ssl-ca-certs", str(self.authority.file)]
 
-    def names(self) -> set[str]:
-        """The names in the certificates of some new connections, which both workers accept."""
+    def certificate_names(self) -> set[str]:
+        """The names in the server certificates of several new connections, enough to reach both workers."""
         found = set()
         for _ in range(8):
             with self.connect() as connection:
@@ -63,16 +63,16 @@ class Secured:
     def channel(self, *, with_certificate: bool = True) -> grpc.Channel:
         certificate, key = (file.read_bytes() for file in self.client_files)
         authority = self.authority.file.read_bytes()
-        mine = (key, certificate) if with_certificate else (None, None)
-        credentials = grpc.ssl_channel_credentials(authority, *mine)
+        client_pair = (key, certificate) if with_certificate else (None, None)
+        credentials = grpc.ssl_channel_credentials(authority, *client_pair)
         return grpc.secure_channel(f"127.0.0.1:{self.grpc_port}", credentials)
 
 
 @pytest.fixture(scope="module")
 def secured(
     serve_module: Callable[..., Server], trained_home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Secured:
-    found = Secured(tmp_path_factory.mktemp("tls"))
+) -> TlsServer:
+    found = TlsServer(tmp_path_factory.mktemp("tls"))
     home = Path(shutil.copytree(trained_home, tmp_path_factory.mktemp("home") / "home"))
     found.server = serve_module(
         home,
@@ -86,12 +86,12 @@ def secured(
 
 
 @pytest.fixture
-def client(secured: Secured) -> Iterator[httpx.Client]:
+def client(secured: TlsServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=secured.server.url, verify=secured.context, timeout=60) as made:
         yield made
 
 
-def test_a_client_needs_a_certificate(secured: Secured, client: httpx.Client) -> None:
+def test_a_client_needs_a_certificate(secured: TlsServer, client: httpx.Client) -> None:
     reply = client.post("/predict/small", content=BODY, headers=JSON)
     assert reply.status_code == 200
     assert reply.headers["strict-transport-security"] == "max-age=31536000"
@@ -102,7 +102,7 @@ def test_a_client_needs_a_certificate(secured: Secured, client: httpx.Client) ->
         httpx.get(f"http://127.0.0.1:{secured.server.port}/livez", timeout=60)
 
 
-def test_the_limits_hold(secured: Secured, client: httpx.Client) -> None:
+def test_size_limits_apply_over_tls(secured: TlsServer, client: httpx.Client) -> None:
     with secured.connect() as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 70_000 + b"\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 431 ")
@@ -110,14 +110,14 @@ def test_the_limits_hold(secured: Secured, client: httpx.Client) -> None:
     assert client.post("/predict/small", content=b" " * (17 * 2**20), headers=JSON).status_code == 413
 
 
-def test_routes_for_the_same_machine_accept_a_page_of_the_server(secured: Secured, client: httpx.Client) -> None:
+def test_admin_routes_accept_the_origin_of_the_server_only(secured: TlsServer, client: httpx.Client) -> None:
     own = {**JSON, "origin": secured.server.url}
     assert client.post("/models/small/promote", content=b'{"version": 1}', headers=own).status_code == 200
     other = {**JSON, "origin": "https://example.com"}
     assert client.post("/models/small/promote", content=b'{"version": 1}', headers=other).status_code == 403
 
 
-def test_grpc_has_the_same_certificates(secured: Secured) -> None:
+def test_grpc_uses_the_same_certificates(secured: TlsServer) -> None:
     with secured.channel() as channel:
         health = health_pb2_grpc.HealthStub(channel)
         assert health.Check(health_pb2.HealthCheckRequest(), timeout=60).status == 1
@@ -128,14 +128,14 @@ def test_grpc_has_the_same_certificates(secured: Secured) -> None:
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_renewed_certificate_is_used_by_all_workers_and_fails_no_request(
-    secured: Secured, client: httpx.Client
+def test_all_workers_use_a_renewed_certificate_without_failed_requests(
+    secured: TlsServer, client: httpx.Client
 ) -> None:
     stopped, statuses = threading.Event(), []
 
     def send() -> None:
         while not stopped.is_set():
-            with httpx.Client(verify=secured.context, timeout=60) as fresh:  # a handshake for each request
+            with httpx.Client(verify=secured.context, timeout=60) as fresh:  # a new handshake for each request
                 statuses.append(
                     fresh.post(f"{secured.server.url}/predict/small", content=BODY, headers=JSON).status_code
                 )
@@ -143,10 +143,10 @@ def test_a_renewed_certificate_is_used_by_all_workers_and_fails_no_request(
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        old = secured.names()
+        old = secured.certificate_names()
         for new, served in zip(secured.authority.issue("renewed"), secured.files, strict=True):
             shutil.copy(new, served)
-        until(lambda: secured.names() == {"renewed"})
+        wait_until(lambda: secured.certificate_names() == {"renewed"})
     finally:
         stopped.set()
         sender.join(60)
@@ -155,22 +155,22 @@ def test_a_renewed_certificate_is_used_by_all_workers_and_fails_no_request(
     assert client.get("/livez").status_code == 200
 
 
-def accepts_nothing_new(probe: httpx.Client) -> bool:
-    """Whether a server reports that it stops, or, on a slow machine, already refuses connections."""
+def is_stopping(probe: httpx.Client) -> bool:
+    """Whether a server reports on /readyz that it is stopping, or refuses connections."""
     try:
         return probe.get("/readyz").status_code == 503
     except httpx.TransportError:
         return True
 
 
-def test_a_server_that_stops_answers_what_it_has_accepted(secured: Secured) -> None:
-    """The last test: it stops the server."""
+def test_a_stopping_server_answers_a_request_in_progress_over_tls(secured: TlsServer) -> None:
+    """This test must be the last with this server, because it stops the server."""
     head = b"POST /predict/small HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     with secured.connect() as connection:
         connection.sendall(head + b"content-length: %d\r\n\r\n" % len(BODY))
         with httpx.Client(base_url=secured.server.url, verify=secured.context, timeout=60) as probe:
             secured.server.process.terminate()
-            until(lambda: accepts_nothing_new(probe))
+            wait_until(lambda: is_stopping(probe))
         time.sleep(0.1)
         connection.sendall(BODY)
         answer = b""
@@ -183,7 +183,9 @@ def test_a_server_that_stops_answers_what_it_has_accepted(secured: Secured) -> N
     assert secured.server.process.wait(60) == 0
 
 
-def test_files_that_cannot_be_used_stop_the_start(serve: Callable[..., Server], home: Path, tmp_path: Path) -> None:
+def test_a_certificate_with_another_key_stops_the_start(
+    serve: Callable[..., Server], home: Path, tmp_path: Path
+) -> None:
     certificate, _ = Authority(tmp_path).issue("one")
     _, key = Authority(tmp_path, "other").issue("two")
     server = serve(home, wait=False, options=["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)])

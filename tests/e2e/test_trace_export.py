@@ -1,4 +1,4 @@
-"""Spans reach a collector by the standard variables of OpenTelemetry, and no request waits for it."""
+"""The standard variables of OpenTelemetry configure the export of spans, and no request waits for the collector."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ Serve = Callable[..., Any]
 
 
 class Collector:
-    """Receives OTLP over HTTP. `open`: it answers; else it keeps the exporter waiting."""
+    """A collector that receives OTLP over HTTP. While `open` is not set, it delays its responses."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
@@ -72,7 +72,9 @@ def collector() -> Iterator[Collector]:
     collector.server.server_close()
 
 
-def test_requests_become_spans_and_never_wait_for_the_collector(serve: Serve, home: Path, collector: Collector) -> None:
+def test_requests_are_exported_as_spans_without_waiting_for_the_collector(
+    serve: Serve, home: Path, collector: Collector
+) -> None:
     server = serve(home, OTEL_SERVICE_NAME="fares", **collector.settings)
     url = f"{server.url}/predict/small"
     assert httpx.post(url, json=ROW, timeout=60).status_code == 200
@@ -84,10 +86,10 @@ def test_requests_become_spans_and_never_wait_for_the_collector(serve: Serve, ho
     for flags in ("01", "00"):
         sent = {"traceparent": f"00-{TRACE}-{PARENT}-{flags}"}
         assert httpx.post(url, json=ROW, headers=sent, timeout=60).headers["traceparent"] == sent["traceparent"]
-    child = collector.wait_for_spans(2)[-1]  # a request that is not sampled has no span
+    child = collector.wait_for_spans(2)[-1]  # the request with flags 00 is not sampled and has no span
     assert (child.trace_id.hex(), child.parent_span_id.hex()) == (TRACE, PARENT)
 
-    collector.open.clear()  # it answers nothing while these requests are answered
+    collector.open.clear()  # the collector does not respond during these requests
     with httpx.Client(timeout=60) as client:
         assert {client.post(url, json=ROW).status_code for _ in range(200)} == {200}
     assert not collector.open.is_set()
@@ -96,7 +98,7 @@ def test_requests_become_spans_and_never_wait_for_the_collector(serve: Serve, ho
     assert server.stop() == 0
 
 
-def test_the_sampler_is_the_standard_one_and_what_has_no_effect_is_reported(
+def test_the_opentelemetry_sampler_is_used_and_ineffective_bentoml_settings_are_reported(
     serve: Serve, home: Path, collector: Collector, tmp_path: Path
 ) -> None:
     configuration = tmp_path / "bentoml.yaml"

@@ -1,4 +1,4 @@
-"""Versions change while a server with two workers answers: no request fails, each answer is that of its version."""
+"""Versions change while a server with two workers answers: no request fails, and each answer matches its version."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ from models.serving_file import ServingChange, ServingFile
 from models.serving_state import ModelState
 from service.commands.followers import wait_for_servers
 from tests.e2e.conftest import Server, train_version
-from tests.e2e.server_processes import running, workers
+from tests.e2e.server_processes import processes_running, workers
 from tests.e2e.versions_proof import ProofSize, prove
 from tests.ports import free_port
 
@@ -51,19 +51,21 @@ def server(serve_module: Callable[..., Server], home: Path) -> Server:
 
 @pytest.fixture(scope="module")
 def expected(home: Path) -> dict[str, float]:
-    """The answer of each version."""
+    """The expected prediction of each version for ROW."""
     found = {str(stored.version): store.load(stored) for stored in store.versions(home)[0]["small"]}
     return {version: model.predict_rows([ROW]).primary.item() for version, model in found.items()}
 
 
 def change(home: Path, function: Callable[..., ModelState], *arguments: Any, **named: Any) -> int:
-    """Change serving.json in the same way as the commands. Returns the new generation."""
+    """Change serving.json as the commands do. Returns the new generation."""
     done = ServingChange("small", function.__name__, lambda state: function(state, *arguments, **named), "test")
     return ServingFile(home).apply(done)[1].generation
 
 
-class Client(threading.Thread):
-    """Sends requests one after the other on one connection. `answers`: when each was sent, and its version."""
+class VersionedClient(threading.Thread):
+    """Sends requests in sequence over one connection. `answers`: the time of each request and the version that
+    answered.
+    """
 
     def __init__(self, port: int, expected: dict[str, float]) -> None:
         super().__init__()
@@ -95,9 +97,9 @@ class Client(threading.Thread):
 
 
 @pytest.fixture
-def clients(server: Server, expected: dict[str, float]) -> Iterator[list[Client]]:
-    """Clients that send requests until the test ends; none may fail."""
-    started = [Client(server.port, expected) for _ in range(CLIENTS)]
+def clients(server: Server, expected: dict[str, float]) -> Iterator[list[VersionedClient]]:
+    """Clients that send requests until the test ends. No request may fail."""
+    started = [VersionedClient(server.port, expected) for _ in range(CLIENTS)]
     for client in started:
         client.start()
     yield started
@@ -108,8 +110,8 @@ def clients(server: Server, expected: dict[str, float]) -> Iterator[list[Client]
     assert [wrong for client in started for wrong in client.wrong] == []
 
 
-def wait_for(clients: list[Client], version: str) -> None:
-    """Wait until every client gets this version."""
+def wait_for_version(clients: list[VersionedClient], version: str) -> None:
+    """Wait until every client receives answers of this version."""
     begun, until = time.monotonic(), time.monotonic() + WAIT_S
     while time.monotonic() < until:
         last = [client.answers[-1] for client in clients if client.answers]
@@ -123,16 +125,18 @@ def test_the_store_has_versions_with_different_answers(expected: dict[str, float
     assert len(set(expected.values())) == len(VERSIONS)
 
 
-def test_a_server_follows_the_file_without_a_failed_request(server: Server, home: Path, clients: list[Client]) -> None:
+def test_a_server_follows_serving_json_without_a_failed_request(
+    server: Server, home: Path, clients: list[VersionedClient]
+) -> None:
     for version in (2, 3, 2):
         change(home, serving_changes.promote, version, by_person=True)
-        wait_for(clients, str(version))
+        wait_for_version(clients, str(version))
     change(home, serving_changes.rollback)
-    wait_for(clients, "3")
+    wait_for_version(clients, "3")
 
 
 def test_a_version_that_cannot_be_loaded_is_reported_and_not_served(
-    server: Server, home: Path, clients: list[Client]
+    server: Server, home: Path, clients: list[VersionedClient]
 ) -> None:
     damaged = home / "models/small/9"
     shutil.copytree(home / "models/small/1", damaged)
@@ -140,7 +144,7 @@ def test_a_version_that_cannot_be_loaded_is_reported_and_not_served(
     (damaged / "golden.json").chmod(0o644)
     (damaged / "golden.json").write_text("{")
     change(home, serving_changes.promote, 1, by_person=True)
-    wait_for(clients, "1")
+    wait_for_version(clients, "1")
     change(home, serving_changes.promote, 9, by_person=True)
     until = time.monotonic() + WAIT_S
     reported: list[str] = []
@@ -149,9 +153,9 @@ def test_a_version_that_cannot_be_loaded_is_reported_and_not_served(
         reported = [*reported, status["problems"]["small:9"]] if "problems" in status else []
     assert len(reported) == 10
     assert "golden.json" in reported[0]
-    wait_for(clients, "1")
+    wait_for_version(clients, "1")
     change(home, serving_changes.promote, 2, by_person=True)
-    wait_for(clients, "2")
+    wait_for_version(clients, "2")
 
 
 def promote(server: Server, version: int, **headers: str) -> httpx.Response:
@@ -159,16 +163,16 @@ def promote(server: Server, version: int, **headers: str) -> httpx.Response:
     return httpx.post(path, json={"version": version}, headers=headers, timeout=300)
 
 
-def wait_for_answers(clients: list[Client], since: float) -> None:
-    """Wait until every client has the answer to a request that it sent after this moment."""
+def wait_for_answers(clients: list[VersionedClient], since: float) -> None:
+    """Wait until every client has the answer to a request that it sent after the time `since`."""
     until = time.monotonic() + WAIT_S
     while not all(client.answers and client.answers[-1][0] > since for client in clients):
-        assert time.monotonic() < until, "a client gets no answers"
+        assert time.monotonic() < until, "a client receives no answers"
         time.sleep(0.02)
 
 
-def test_after_a_promotion_is_acknowledged_no_request_gets_the_old_version(
-    server: Server, clients: list[Client]
+def test_requests_after_an_acknowledged_promotion_get_the_new_version(
+    server: Server, clients: list[VersionedClient]
 ) -> None:
     for version in (3, 1, 2, 1, 3):
         reply = promote(server, version)
@@ -180,7 +184,7 @@ def test_after_a_promotion_is_acknowledged_no_request_gets_the_old_version(
     assert {one["version"]: one["aliases"] for one in reply.json()["versions"]}["3"] == ["champion"]
 
 
-def test_of_two_changes_of_one_generation_one_is_refused(server: Server) -> None:
+def test_one_of_two_concurrent_changes_of_a_generation_is_refused(server: Server) -> None:
     generation = httpx.get(f"{server.url}/models/small/versions", timeout=WAIT_S).headers["etag"]
     replies: list[int] = []
 
@@ -195,8 +199,8 @@ def test_of_two_changes_of_one_generation_one_is_refused(server: Server) -> None
     assert sorted(replies) == [200, 412]
 
 
-def test_a_version_that_one_worker_cannot_load_changes_nothing(
-    server: Server, home: Path, clients: list[Client]
+def test_promoting_a_version_that_cannot_be_loaded_changes_nothing(
+    server: Server, home: Path, clients: list[VersionedClient]
 ) -> None:
     assert promote(server, 1).status_code == 200
     generation = ServingFile(home).read().generation
@@ -213,17 +217,17 @@ def test_a_promotion_succeeds_while_a_worker_is_replaced(server: Server) -> None
     killed = workers(server)[0]
     killed.kill()
     assert promote(server, 2).status_code == 200
-    assert {answer_of(server) for _ in range(20)} == {"2"}
+    assert {answering_version(server) for _ in range(20)} == {"2"}
     until = time.monotonic() + WAIT_S
     while len([worker for worker in workers(server) if worker.pid != killed.pid]) < 2:
         assert time.monotonic() < until, "the worker was not replaced"
         time.sleep(0.1)
     for version in (1, 2):
         assert promote(server, version).status_code == 200
-        assert {answer_of(server) for _ in range(20)} == {str(version)}
+        assert {answering_version(server) for _ in range(20)} == {str(version)}
 
 
-def answer_of(server: Server) -> str:
+def answering_version(server: Server) -> str:
     reply = httpx.post(f"{server.url}/predict/small", json={"rows": [ROW]}, timeout=WAIT_S)
     assert reply.status_code == 200, reply.text
     return str(reply.json()["version"])
@@ -231,7 +235,7 @@ def answer_of(server: Server) -> str:
 
 def test_triton_clients_unload_and_load_a_model(server: Server) -> None:
     with triton_http.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
-        before = answer_of(server)
+        before = answering_version(server)
         client.unload_model("small")
         assert not client.is_model_ready("small")
         states = {one["version"]: one["state"] for one in client.get_model_repository_index()}
@@ -239,7 +243,7 @@ def test_triton_clients_unload_and_load_a_model(server: Server) -> None:
         assert states.keys() >= {"1", "2", "3"}
         client.load_model("small")
         assert client.is_model_ready("small")
-    assert answer_of(server) == before
+    assert answering_version(server) == before
 
 
 def test_a_triton_client_over_grpc_unloads_and_loads_a_model(server: Server) -> None:
@@ -253,7 +257,7 @@ def test_a_triton_client_over_grpc_unloads_and_loads_a_model(server: Server) -> 
             client.load_model("none")
 
 
-def test_the_commands_see_that_the_server_follows(server: Server, home: Path) -> None:
+def test_commands_detect_that_the_server_follows_a_change(server: Server, home: Path) -> None:
     generation = change(home, serving_changes.promote, 3, by_person=True)
     servers, follow = wait_for_servers(home, generation, WAIT_S)
     assert follow
@@ -261,8 +265,8 @@ def test_the_commands_see_that_the_server_follows(server: Server, home: Path) ->
     assert servers[0].problems == []
 
 
-def test_every_answer_is_that_of_a_version_with_traffic_in_all_protocols(server: Server, home: Path) -> None:
-    """The short form of `make versions-proof`."""
+def test_every_answer_in_all_protocols_is_from_a_version_with_traffic(server: Server, home: Path) -> None:
+    """A short run of `make versions-proof`."""
     port = int(psutil.Process(server.process.pid).environ()["TABSERVE_GRPC_PORT"])
     result = prove(server, port, home, VERSIONS, ProofSize(requests=2000, changes=8, kills=1, connections=16))
     assert not result.failed, (result.summary(), result.wrong)
@@ -270,24 +274,23 @@ def test_every_answer_is_that_of_a_version_with_traffic_in_all_protocols(server:
     assert result.requests >= 2000
 
 
-def test_explanations_are_those_of_the_version_that_answers(server: Server, home: Path) -> None:
-    """The process of explanations explains them, also after it was killed. A machine without a free core may take
-    longer."""
+def test_explanations_are_computed_with_the_answering_version(server: Server, home: Path) -> None:
+    """The explanation process uses the version that answers, also after the process was killed."""
     for version in (1, 2):
         assert promote(server, version).status_code == 200
         model = store.load(next(one for one in store.versions(home)[0]["small"] if one.version == version))
         assert model.background is not None
         expected = Explainer(model, model.background).explain(model.schema.frames.from_rows([ROW]))[0]
-        explanation = explanation_of(server)
+        explanation = explain_row(server)
         assert explanation["baseline"] == pytest.approx(expected.baseline, rel=1e-5)
         assert [*explanation["contributions"].values()] == pytest.approx(expected.contributions.tolist(), rel=1e-4)
-        explaining = running(server, "service.background_process")
+        explaining = processes_running(server, "service.background_process")
         assert explaining
         for process in explaining:
             process.kill()
 
 
-def explanation_of(server: Server) -> dict[str, Any]:
+def explain_row(server: Server) -> dict[str, Any]:
     until = time.monotonic() + 2 * WAIT_S
     while True:
         reply = httpx.post(f"{server.url}/predict/small?explain=true", json={"rows": [ROW]}, timeout=WAIT_S)

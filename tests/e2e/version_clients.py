@@ -1,8 +1,9 @@
 """Clients of `tests.e2e.versions_proof`: `python -m tests.e2e.version_clients PORT GRPC_PORT HTTP GRPC FILE`.
 
-HTTP and gRPC are numbers of connections; each of them sends one request after the other, of all kinds in turn, until
-standard input ends. Every answer is compared with that of the version that it names; standard input starts with these
-answers. FILE gets a line for each request: when it was sent and answered, the version, and whether it named an alias.
+HTTP and GRPC are numbers of connections. Each connection sends requests of all kinds in sequence until standard input
+ends. Every answer is compared with the expected answer of the version that it names. Standard input starts with the
+expected answers. FILE receives a row for each request: the times of request and answer, the version, and whether the
+request named an alias.
 """
 
 import asyncio
@@ -25,12 +26,11 @@ TOLERANCE = 1e-5
 TIMEOUT_S = 60.0
 MAX_WRONG = 20
 Expected = Mapping[str, Mapping[str, list[float]]]
-"""The answers by version and by the number of rows."""
+"""The expected answers, by version and by number of rows."""
 
 
 class VersionRecords:
-    """The results of the requests of this process. cut: requests without an answer, because their connection was
-    closed."""
+    """The results of all requests of this process. cut: the number of requests that were lost with their connection."""
 
     def __init__(self, expected: Expected) -> None:
         self.columns = array("d")  # sent, answered, version, whether it named an alias
@@ -59,7 +59,7 @@ class VersionRecords:
     def check(self, name: str, version: str, values: list[float], rows: int) -> None:
         expected = self._expected[version][str(rows)]
         if len(values) != rows or not np.allclose(values, expected, rtol=TOLERANCE, atol=0):
-            self.fail(f"{name}: version {version} does not answer {values[:3]}")
+            self.fail(f"{name}: version {version} does not predict {values[:3]}")
 
     def fail(self, problem: str) -> None:
         if len(self.wrong) < MAX_WRONG:
@@ -117,7 +117,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 async def grpc_client(port: int, records: VersionRecords) -> None:
     requests = [(rows, infer_request(rows)) for rows in (ONE, MANY)]
-    options = [("grpc.use_local_subchannel_pool", 1)]  # its own connection
+    options = [("grpc.use_local_subchannel_pool", 1)]  # a separate connection for each client
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         number = 0
@@ -152,7 +152,7 @@ async def main(port: int, grpc_port: int, http_connections: int, grpc_connection
     records = VersionRecords(json.loads(await reader.readline()))
     requests = http_requests()
     clients = []
-    for number in range(http_connections):  # each starts with another kind of request
+    for number in range(http_connections):  # the clients start with different kinds of requests
         first = number % len(requests)
         clients.append(http_client(port, [*requests[first:], *requests[:first]], records))
     clients += [grpc_client(grpc_port, records) for _ in range(grpc_connections)]

@@ -1,4 +1,4 @@
-"""The same rows as requests of every protocol, and where their answers name the version and have the predictions."""
+"""Requests with the same rows in every protocol, and functions that read version and predictions from the answers."""
 
 import csv
 import io
@@ -13,12 +13,12 @@ ONE: list[Row] = [{"a": 1.5, "b": 2.5}]
 MANY: list[Row] = [{"a": number / 5, "b": 10 - number / 7} for number in range(40)]
 JSON, CSV, NDJSON = "application/json", "text/csv", "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
-FIXED = "fixed"  # an alias that no change moves
+FIXED = "fixed"  # an alias that the changes do not move
 VERSION_HEADER = "x-model-version"
 
 
 class VersionRequest(NamedTuple):
-    """values: the predictions in the body of an answer. version: in the body; None if it is in the header."""
+    """A request, and how its answer is read."""
 
     name: str
     path: str
@@ -38,7 +38,7 @@ def native_values(body: bytes) -> list[float]:
     return [prediction["value"] for prediction in json.loads(body)["predictions"]]
 
 
-def plain_values(body: bytes) -> list[float]:
+def plain_array_values(body: bytes) -> list[float]:
     found: list[float] = json.loads(body)["predictions"]
     return found
 
@@ -61,7 +61,7 @@ def arrow_values(body: bytes) -> list[float]:
     return found
 
 
-def in_body(field: str) -> Callable[[Any], str]:
+def body_field(field: str) -> Callable[[Any], str]:
     return lambda answer: str(answer[field])
 
 
@@ -84,22 +84,24 @@ def as_oip(rows: Sequence[Row]) -> bytes:
 
 
 def http_requests() -> list[VersionRequest]:
-    """One row and batches, in all protocols over HTTP."""
+    """Requests with one row and with a batch, in all protocols over HTTP."""
     found: list[VersionRequest] = []
     for rows in (ONE, MANY):
         native = json.dumps({"rows": rows}).encode()
         lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         instances = json.dumps({"instances": rows}).encode()
         records = json.dumps({"dataframe_records": rows}).encode()
-        path, named = "/predict/small", in_body("version")
+        path, version_field = "/predict/small", body_field("version")
         found += [
-            VersionRequest("native", path, native, rows, native_values, named),
+            VersionRequest("native", path, native, rows, native_values, version_field),
             VersionRequest("CSV", path, as_csv(rows), rows, csv_values, None, CSV, CSV),
             VersionRequest("NDJSON", path, lines, rows, ndjson_values, None, NDJSON, NDJSON),
             VersionRequest("Arrow", path, as_arrow(rows), rows, arrow_values, None, ARROW, ARROW),
-            VersionRequest("TF Serving", "/v1/models/small:predict", instances, rows, plain_values),
-            VersionRequest("OIP", "/v2/models/small/infer", as_oip(rows), rows, oip_values, in_body("model_version")),
-            VersionRequest("MLflow", "/invocations", records, rows, plain_values),
-            VersionRequest("alias", f"{path}/aliases/{FIXED}", native, rows, native_values, named, fixed=True),
+            VersionRequest("TF Serving", "/v1/models/small:predict", instances, rows, plain_array_values),
+            VersionRequest(
+                "OIP", "/v2/models/small/infer", as_oip(rows), rows, oip_values, body_field("model_version")
+            ),
+            VersionRequest("MLflow", "/invocations", records, rows, plain_array_values),
+            VersionRequest("alias", f"{path}/aliases/{FIXED}", native, rows, native_values, version_field, fixed=True),
         ]
     return found

@@ -1,10 +1,9 @@
-"""Changes versions under load and holds every answer to its version: `python -m tests.e2e.versions_proof`.
+"""Changes versions under load and checks that every answer matches its version: `python -m tests.e2e.versions_proof`.
 
-Clients of all protocols send one row and batches over 32 connections to 4 workers, while versions are promoted and
-rolled back and traffic is split. Between phases a worker is killed. Nothing may fail but the requests in progress on
-the connections of a killed worker; each answer has to be that of the version that it names; and once a change is
-acknowledged, only requests that were sent before may get an answer of a version that no longer has traffic. Otherwise
-the exit code is 1.
+Clients of all protocols send single rows and batches over 32 connections to 4 workers while versions are promoted and
+rolled back and traffic is split. Between phases a worker is killed. Only requests in progress on the connections of a
+killed worker may fail. Each answer must be correct for the version that it names. After a change is acknowledged, new
+requests must not get answers of versions without traffic. Otherwise the exit code is 1.
 """
 
 import argparse
@@ -29,8 +28,8 @@ import psutil
 from models import store
 from tests.child_processes import wait_or_kill
 from tests.e2e.conftest import ROOT, Server, environment, start_server, train_version
-from tests.e2e.server_processes import until, workers
-from tests.e2e.test_chaos import connections
+from tests.e2e.server_processes import wait_until, workers
+from tests.e2e.test_chaos import client_connections
 from tests.e2e.version_requests import FIXED, MANY, ONE
 from tests.ports import free_port
 
@@ -58,14 +57,14 @@ store.save(TrainedVersion(schema, encoder, rows, "needs TensorFlow", keras=keras
 """
 MODEL = "small"
 CLIENT_PROCESSES = 2
-GRPC_SHARE = 8  # one connection in this many uses gRPC
+GRPC_SHARE = 8  # one of this number of connections uses gRPC
 CHANGE_S = 300.0
 FIXED_VERSION = 1
 VERSIONS = 3
 
 
 class VersionChange(NamedTuple):
-    """A change of versions, or the state before the first one. allowed: the versions that have traffic after it."""
+    """A change of versions, or the initial state. allowed: the versions that have traffic afterwards."""
 
     sent: float
     acknowledged: float
@@ -77,9 +76,9 @@ class ProofResult(NamedTuple):
     changes: int
     kills: int
     cut: int
-    allowed_cuts: int  # the connections of the killed workers
+    allowed_cuts: int  # the number of connections of the killed workers
     wrong: list[str]
-    versions: dict[int, int]  # the answers of each version
+    versions: dict[int, int]  # the number of answers of each version
 
     @property
     def failed(self) -> bool:
@@ -102,13 +101,13 @@ class ProofSize(NamedTuple):
 
 
 def train_keras_version(home: Path, seed: int) -> None:
-    """A new version of `small` that only TensorFlow can run."""
+    """Train a new version of `small` that only TensorFlow can run."""
     command = [sys.executable, "-c", TRAIN_KERAS, str(seed)]
     subprocess.run(command, cwd=ROOT, env=environment(home), check=True, timeout=CHANGE_S)
 
 
 def expected_answers(home: Path, versions: Sequence[int]) -> dict[str, dict[str, list[float]]]:
-    """The expected answers by version and by the number of rows."""
+    """The expected answers, by version and by number of rows."""
     models = {one.version: store.load(one) for one in store.versions(home)[0][MODEL] if one.version in versions}
     return {
         str(version): {str(len(rows)): model.predict_rows(rows).primary[:, 0].tolist() for rows in (ONE, MANY)}
@@ -117,7 +116,7 @@ def expected_answers(home: Path, versions: Sequence[int]) -> dict[str, dict[str,
 
 
 class ClientProcess:
-    """A process of `tests.e2e.version_clients`. `seen`: its last report."""
+    """A process of `tests.e2e.version_clients`. `seen`: the last report of the process."""
 
     def __init__(self, server: Server, grpc_port: int, connections: int, expected: Any, file: Path) -> None:
         over_grpc = max(1, connections // GRPC_SHARE)
@@ -142,23 +141,25 @@ class ClientProcess:
             self.seen = json.loads(line)
 
     def stop(self) -> npt.NDArray[np.float64]:
-        """(requests, 4): sent, answered, version, whether it named an alias."""
+        """Stop the clients. Returns an array (requests, 4): sent, answered, version, whether the request named an
+        alias.
+        """
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._reader.join(CHANGE_S)
         if wait_or_kill(self._process, CHANGE_S):
-            raise RuntimeError("a process of clients failed")
+            raise RuntimeError("a client process failed")
         found: npt.NDArray[np.float64] = np.load(self._file)
         return found
 
     def kill(self) -> None:
         self._process.kill()
-        with self._process:  # closes its streams
+        with self._process:  # closes the streams of the process
             self._reader.join(CHANGE_S)
 
 
 class VersionsProof:
-    """Changes versions of a running server while clients send requests. It is made before they start."""
+    """Changes versions of a running server while clients send requests. Created before the clients start."""
 
     def __init__(self, server: Server, admin: httpx.Client, versions: Sequence[int], seed: int) -> None:
         self._server, self._admin = server, admin
@@ -176,7 +177,7 @@ class VersionsProof:
         return sum(client.seen["count"] for client in self._clients)
 
     def run(self, clients: list[ClientProcess], size: ProofSize) -> ProofResult:
-        """Make the changes evenly over the requests, and kill workers between equal numbers of changes."""
+        """Distribute the changes evenly over the requests, and kill a worker after every phase."""
         self._clients = clients
         phase = max(1, size.changes // (size.kills + 1))
         for number in range(size.changes):
@@ -192,12 +193,12 @@ class VersionsProof:
             wrong = [problem for client in self._clients for problem in client.seen["wrong"]]
             return bool(wrong) or self.count >= requests
 
-        while not reached():  # as long as it takes, while requests are answered
+        while not reached():  # wait without a limit while requests are answered
             before = self.count
-            until(lambda: self.count > before)  # noqa: B023 - called at once
+            wait_until(lambda: self.count > before)  # noqa: B023 - called at once
 
     def _change(self, number: int) -> None:
-        """A promotion, a split, another promotion, which ends the split, and a rollback, in turn."""
+        """Make the next change of the cycle: a promotion, a split, a promotion that ends the split, a rollback."""
         other = self._random.choice([version for version in self._versions if version != self._champion])
         if number % 4 == 1:
             self._set_alias("challenger", other)
@@ -227,10 +228,10 @@ class VersionsProof:
         victim = self._random.choice(workers(self._server))
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(signal.SIGSTOP)
-            self.allowed_cuts += connections(victim)
+            self.allowed_cuts += client_connections(victim)
             victim.send_signal(signal.SIGKILL)
             self.kills += 1
-        until(lambda: len([one for one in workers(self._server) if one.pid != victim.pid]) == count)
+        wait_until(lambda: len([one for one in workers(self._server) if one.pid != victim.pid]) == count)
 
     def _result(self) -> ProofResult:
         records = np.concatenate([client.stop() for client in self._clients])
@@ -245,21 +246,21 @@ class VersionsProof:
 
 
 def late_answers(records: npt.NDArray[np.float64], changes: list[VersionChange]) -> list[str]:
-    """The answers of versions that had no traffic at any time between the request and its answer."""
+    """Describes the answers of versions that had no traffic at any time between request and answer."""
     sent, answered, versions = records[:, 0], records[:, 1], records[:, 2].astype(int)
     first = np.searchsorted([change.acknowledged for change in changes], sent, side="right") - 1
     last = np.searchsorted([change.sent for change in changes], answered, side="right") - 1
     wrong = []
     for one, other in {*zip(first.tolist(), last.tolist(), strict=True)}:
         allowed = frozenset[int]().union(*(change.allowed for change in changes[one : other + 1]))
-        these = (first == one) & (last == other)
-        for version in set(versions[these].tolist()) - allowed:
+        selected = (first == one) & (last == other)
+        for version in set(versions[selected].tolist()) - allowed:
             wrong.append(f"version {version} after change {one} of {sorted(allowed)}")
     return wrong
 
 
 @contextlib.contextmanager
-def clients_of(server: Server, grpc_port: int, connections: int, expected: Any) -> Iterator[list[ClientProcess]]:
+def running_clients(server: Server, grpc_port: int, connections: int, expected: Any) -> Iterator[list[ClientProcess]]:
     started: list[ClientProcess] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -273,12 +274,12 @@ def clients_of(server: Server, grpc_port: int, connections: int, expected: Any) 
 
 
 def prove(server: Server, grpc_port: int, home: Path, versions: Sequence[int], size: ProofSize) -> ProofResult:
-    """The result for a running server with these versions of `small`."""
-    new_connections = httpx.Limits(max_keepalive_connections=0)  # the server may be closing one that was idle
+    """Change versions of a running server under load. Returns the result."""
+    new_connections = httpx.Limits(max_keepalive_connections=0)  # the server may be closing an idle connection
     url = f"{server.url}/models/{MODEL}"
     with httpx.Client(base_url=url, timeout=CHANGE_S, limits=new_connections) as admin:
         proof = VersionsProof(server, admin, versions, size.seed)
-        with clients_of(server, grpc_port, size.connections, expected_answers(home, versions)) as clients:
+        with running_clients(server, grpc_port, size.connections, expected_answers(home, versions)) as clients:
             return proof.run(clients, size)
 
 
@@ -290,7 +291,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tensorflow", action="store_true", help="versions that need TensorFlow")
+    parser.add_argument("--tensorflow", action="store_true", help="use versions that need TensorFlow")
     options = parser.parse_args()
     size = ProofSize(options.requests, options.changes, options.kills, options.connections, options.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -93,7 +93,7 @@ def test_invalid_documents_are_refused(text: str | bytes) -> None:
         ServingState.from_json(text)
 
 
-def test_promotion_and_rollback() -> None:
+def test_promote_and_rollback_change_the_champion() -> None:
     model = changes.promote(ModelState(), 2, by_person=False, before=1)
     assert (model.champion, model.history, model.chosen_by_person) == (2, (1,), False)
     model = changes.promote(model, 3, by_person=True)

@@ -1,21 +1,22 @@
-"""Recorded requests: the responses before a restructuring are compared with the current ones.
+"""A regression test with recorded requests: current responses are compared with the responses of an earlier commit.
 
-`cases/` lists requests through every protocol, `store/` holds the small models that answer them, `answers.jsonl` holds
-the recorded answers, one a line, and `test_recorded.py` sends every request to the current code and compares. Bodies
-are equal if their texts are equal and their predictions are equal by docs/reference/models.md ("Equal predictions").
+`cases/` defines requests in every protocol, `store/` contains the small models that answer them, and `answers.jsonl`
+contains the recorded answers, one per line. `test_recorded.py` sends every request to the current code and compares the
+answers. Bodies are equal if their texts are identical and their predictions are equal as docs/reference/models.md
+defines under "Equal predictions".
 
-The answers were recorded with commit a9ab621, and reworded messages were updated since. They are what clients get, so a
-difference is an error in the code.
+The answers were recorded with commit a9ab621; messages with a new wording were updated later. A difference means that
+clients get another answer than before, so it is an error in the code.
 
-- An answer that changes on purpose: name the request in `changes.py` with the reason, then write its new answer with
-  `python -m tests.recorded.record --changed`. `answers.jsonl` is not changed, so the change can be seen in review.
-- A message with a new wording: `python -m tests.recorded.record --reworded` updates the answers in which nothing but
-  the texts of messages has changed, and names all others that differ.
-- A new request: add it to `cases/`, then record it alone, from a checkout whose answers are correct:
-  `python -m tests.recorded.record --missing [--checkout PATH]`. Recorded answers are not touched.
-- All requests again (`python -m tests.recorded.record --all`): only if the models of `store/` were created again, or if
-an upgrade of a library changed texts that are not ours; then read the difference of `answers.jsonl` line by line. Never
-to make a failing test pass.
+- An intended change of an answer: declare the request and the reason in `changes.py`, then record the new answer with
+  `python -m tests.recorded.record --changed`. `answers.jsonl` stays unchanged, so that a review shows the change.
+- A message with a new wording: `python -m tests.recorded.record --reworded` updates the answers in which only texts of
+  messages have changed, and lists all other answers that differ.
+- A new request: add it to `cases/`, then record its answer from a checkout with correct answers:
+  `python -m tests.recorded.record --missing [--checkout PATH]`. Existing recorded answers stay unchanged.
+- All requests: `python -m tests.recorded.record --all` records them again. Use this only if the models of `store/` were
+  created again, or if an upgrade of a library changed the library's own messages. Then read the difference of
+  `answers.jsonl` line by line. Never record again to make a failing test pass.
 
-Some answers contain texts of Python, NumPy, pyarrow and pydantic: they were recorded with the locked versions.
+Some answers contain messages of Python, NumPy, pyarrow and pydantic, recorded with the locked versions.
 """

@@ -12,10 +12,11 @@ MODEL = re.compile(r"/(?:predict|models)/([a-z_]+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """name: unique, also the request's id. server: a name in servers.SETTINGS. model: the one that answers, for the
-    scale of its predictions.
+    """A recorded request.
 
-    counted: whether the counters in /metrics that it raises are recorded, too.
+    name: unique, also used as the request id. server: a name in servers.SETTINGS. model: the model that answers, which
+    determines the scale of the predictions. counted: whether the request's increments of the counters in /metrics are
+    recorded, too.
     """
 
     name: str
@@ -26,7 +27,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpCase(Case):
-    """chunk: bytes in each chunk of a body that is sent without its length."""
+    """An HTTP request. chunk: the number of bytes per chunk if the body is sent with chunked encoding."""
 
     method: str = "GET"
     target: str
@@ -37,9 +38,10 @@ class HttpCase(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class SocketCase(Case):
-    """Bytes that are sent unchanged. methods: of the requests in them, to know which answers have no body.
+    """Bytes that are sent unchanged over a connection.
 
-    finish: whether the client says that it sends no more; else it waits for the server to close the connection.
+    methods: the HTTP methods of the requests, which determine whether answers have a body. finish: whether the client
+    shuts down its sending side; otherwise the server must close the connection.
     """
 
     content: bytes
@@ -49,7 +51,7 @@ class SocketCase(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class GrpcCase(Case):
-    """answer: the message that is answered."""
+    """A gRPC call. answer: the type of the response message."""
 
     method: str
     answer: str
@@ -59,23 +61,23 @@ class GrpcCase(Case):
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Makes HTTP cases whose names have a common prefix."""
+class CaseBuilder:
+    """Collects HTTP cases whose names have a common prefix."""
 
     prefix: str
     server: str = "all"
     made: list[Case] = field(default_factory=list)
 
     def get(self, name: str, target: str, *, method: str = "GET", server: str | None = None, **headers: str) -> None:
-        """headers: named as Python names them, `accept_encoding`."""
+        """Add a request without a body. headers: names with underscores, such as `accept_encoding`."""
         self.made.append(
             HttpCase(
                 name=self._name(name),
                 server=self._server(server),
-                model=model_in(target),
+                model=model_in_path(target),
                 method=method,
                 target=target,
-                headers=fields(headers),
+                headers=header_fields(headers),
             )
         )
 
@@ -93,18 +95,18 @@ class Maker:
         model: str | None = None,
         **headers: str,
     ) -> None:
-        """body: bytes, or a value that is written as JSON. kind: its content type."""
+        """Add a request with a body. body: bytes, or a value to encode as JSON. kind: the content type."""
         content_type = [] if kind is None else [("content-type", kind)]
         self.made.append(
             HttpCase(
                 name=self._name(name),
                 server=self._server(server),
-                model=model or model_in(target),
+                model=model or model_in_path(target),
                 counted=counted,
                 method=method,
                 target=target,
-                headers=[*content_type, *fields(headers)],
-                body=as_bytes(body),
+                headers=[*content_type, *header_fields(headers)],
+                body=encode_body(body),
                 chunk=chunk,
             )
         )
@@ -116,15 +118,15 @@ class Maker:
         return self.server if server is None else server
 
 
-def model_in(target: str) -> str | None:
-    """The model in a path."""
+def model_in_path(target: str) -> str | None:
+    """The name of the model in a path, if any."""
     found = MODEL.search(target)
     return found[1] if found else None
 
 
-def fields(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+def header_fields(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name.replace("_", "-"), value) for name, value in headers.items()]
 
 
-def as_bytes(body: Any) -> bytes:
+def encode_body(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()

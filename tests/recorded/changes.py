@@ -1,25 +1,23 @@
-"""Answers that differ from the recording on purpose."""
+"""The declared changes: answers that intentionally differ from the recorded answers."""
 
 from collections.abc import Mapping
 
-BATCHING = "a model says how it is run: how many rows are predicted at once"
-STREAM = "a streamed response starts when its body is complete, so that small ones have a length and errors a status"
-NOT_READY = "a model that is not served is not ready, but this is not an error"
-QUOTED = "a number in quotes is named as text, with what to send instead"
+BATCHING = "the metadata of a model contains the number of rows that are predicted at once"
+STREAM = "a streamed response starts when the request body is complete: small responses have a length, errors a status"
+NOT_READY = "a model that is not served is reported as not ready, without an error"
+QUOTED = "the message for a number in quotes calls it a text and says what to send instead"
 VERSION = "the version of tabserve, which pyproject.toml sets"
-REPOSITORY = (
-    "models are loaded and unloaded while the server runs, unless TABSERVE_ADMIN=off; the index has what is stored"
-)
+REPOSITORY = "models can be loaded and unloaded unless TABSERVE_ADMIN=off; the index lists all stored versions"
 CHANGES: Mapping[str, str] = {
     "v2-load": REPOSITORY,
     "v2-unload": REPOSITORY,
     "v2-index": REPOSITORY,
     "v2-index-batching": REPOSITORY,
     "grpc-repositoryindex": REPOSITORY,
-    "pages-traceparent": "every response carries the trace context, not only those of predictions",
-    "v2-kind-charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
-    "invocations-kind-*charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
-    "invocations-accept-text": "one rule for Accept: text/* takes CSV, as at /predict",
+    "pages-traceparent": "every response contains the trace context, not only responses with predictions",
+    "v2-kind-charset-ascii": "one rule for charsets: every protocol accepts us-ascii, as /predict does",
+    "invocations-kind-*charset-ascii": "one rule for charsets: every protocol accepts us-ascii, as /predict does",
+    "invocations-accept-text": "one rule for Accept: text/* selects CSV, as at /predict",
     "pages-model-numbers": BATCHING,
     "pages-model-homes": BATCHING,
     "pages-model-income": BATCHING,
@@ -28,9 +26,9 @@ CHANGES: Mapping[str, str] = {
     "pages-model-flags": BATCHING,
     "pages-model-single": BATCHING,
     "pages-model-stars-batching": BATCHING,
-    "native-body-byte-order-mark": "a byte order mark before JSON is skipped, as before CSV",
+    "native-body-byte-order-mark": "a byte order mark before JSON is ignored, as before CSV",
     "native-invalid-number-for-date": "a date may be a number of seconds or milliseconds since 1970",
-    "native-invalid-bad-date": "a date of ISO 8601 is read whatever format the column has",
+    "native-invalid-bad-date": "dates in ISO 8601 are accepted in addition to the date format of the column",
     "native-invalid-everything": "a date may be a number of seconds or milliseconds since 1970",
     "v1-invalid-rows": "a date may be a number of seconds or milliseconds since 1970",
     "native-path-slash": "a slash at the end of a path is ignored",
@@ -44,7 +42,7 @@ CHANGES: Mapping[str, str] = {
     "parquet-unknown-option": "there are more options: inputs, interval, set, explain",
     "native-key-twice": "a column that occurs twice in a row is an error",
     "native-rows-twice": "a key that occurs twice is an error",
-    "native-option-near": "an option that is nearly right is named",
+    "native-option-near": "the error for a misspelled option suggests the correct name",
     "stream-ndjson-rows": STREAM,
     "stream-csv-rows": STREAM,
     "stream-arrow-rows": STREAM,
@@ -72,10 +70,10 @@ CHANGES: Mapping[str, str] = {
     "probe-version-get": VERSION,
     "probe-version-head": VERSION,
     "grpc-servermetadata": VERSION,
-    "csv-charset-latin": "a CSV may be in another charset",
-    "connection-no-host": "a request of HTTP/1.1 has exactly one Host header",
-    "grpc-unknown-method": "RepositoryModelLoad is a method; it needs rights to change versions",
-    "v1-explain": "KServe's :explain is a route; this version was stored without a background",
+    "csv-charset-latin": "CSV bodies may have other charsets than UTF-8",
+    "connection-no-host": "a request with HTTP/1.1 requires exactly one Host header",
+    "grpc-unknown-method": "the method RepositoryModelLoad exists; it requires the right to change versions",
+    "v1-explain": "KServe's :explain route exists; this version was stored without a background",
     "native-invalid-text-for-number": QUOTED,
     "native-invalid-text-for-level": QUOTED,
     "v2-tensor-text": QUOTED,
@@ -85,4 +83,4 @@ CHANGES: Mapping[str, str] = {
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",
 }
-"""The name of a request, or a pattern such as `pages-*`, and why its answer has changed."""
+"""The name of each request with a changed answer, or a pattern such as `pages-*`, and the reason."""

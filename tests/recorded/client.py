@@ -1,5 +1,5 @@
-"""Sends a recorded request to a server and returns the response as a JSON value, readable if it is text. Values that
-differ from one time to the next are left out: dates, ids that the server generated, seconds to wait.
+"""Sends a recorded request to a server and returns the response as a JSON value, in which text stays readable. Values
+that vary are removed or replaced: dates, generated ids, seconds to wait.
 """
 
 import base64
@@ -20,17 +20,16 @@ from tests.recorded.servers import Server
 
 Answer = dict[str, Any]
 TIMEOUT_S = 60
-LONG = 64 * 1024  # bytes of a body; longer ones are compressed
+LONG = 64 * 1024  # bytes; longer bodies are recorded compressed
 GENERATED, SECONDS = "<generated>", "<seconds>"
 COUNTED_S = 60.0
 REQUESTS = "tabserve_requests_total"
-VERSION_LABEL = re.compile(r',version="[^"]*"')  # a label that did not exist when the answers were recorded
-# The counter row_errors did not exist either when the answers were recorded.
+VERSION_LABEL = re.compile(r',version="[^"]*"')  # a label that is newer than the recording
 COUNTERS = re.compile(r"^(tabserve_(?!row_errors_)\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)
 
 
 def send(case: Case, server: Server) -> Answer:
-    before = server.counters or (counters(server) if case.counted else {})
+    before = server.counters or (read_counters(server) if case.counted else {})
     server.counters = {}
     if isinstance(case, HttpCase):
         answer = send_http(case, server)
@@ -41,22 +40,24 @@ def send(case: Case, server: Server) -> Answer:
         answer = call_grpc(case, server)
     answer = {"name": case.name, **answer}
     if case.counted:
-        answer["counted"] = raised(before, server)
+        answer["counted"] = counter_increments(before, server)
     return answer
 
 
-def raised(before: dict[str, float], server: Server) -> dict[str, float]:
-    """The counters that have increased. A request is counted when it has ended, shortly after its response."""
+def counter_increments(before: dict[str, float], server: Server) -> dict[str, float]:
+    """The increments of all counters. The server counts a request shortly after its response, so this waits for the
+    count.
+    """
     until = time.monotonic() + COUNTED_S
     while True:
-        server.counters = counters(server)
+        server.counters = read_counters(server)
         changes = {name: value - before.get(name, 0.0) for name, value in sorted(server.counters.items())}
         if any(change for name, change in changes.items() if name.startswith(REQUESTS)) or time.monotonic() > until:
             return {name: change for name, change in changes.items() if change}
         time.sleep(0.02)
 
 
-def counters(server: Server) -> dict[str, float]:
+def read_counters(server: Server) -> dict[str, float]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")
@@ -71,7 +72,8 @@ def counters(server: Server) -> dict[str, float]:
 
 def send_http(case: HttpCase, server: Server) -> Answer:
     with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before all of it was sent
+        # The server may respond before it has received the whole request
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request_bytes(case))
         response = http.client.HTTPResponse(connection, method=case.method)
         response.begin()
@@ -84,36 +86,36 @@ def request_id(case: HttpCase) -> str:
 
 
 def request_bytes(case: HttpCase) -> bytes:
-    """The request with its name as its request id, unless it has another one."""
-    fields = [("Host", "tabserve.test"), *case.headers]
-    if not any(name.lower() == "x-request-id" for name, _ in fields):
-        fields.append(("X-Request-ID", case.name))
+    """The encoded request. Its request id is the name of the case, unless the case sets another id."""
+    header_fields = [("Host", "tabserve.test"), *case.headers]
+    if not any(name.lower() == "x-request-id" for name, _ in header_fields):
+        header_fields.append(("X-Request-ID", case.name))
     body = b"" if case.body is None else case.body
     if case.chunk is not None:
-        fields.append(("Transfer-Encoding", "chunked"))
-        body = chunked(body, case.chunk)
+        header_fields.append(("Transfer-Encoding", "chunked"))
+        body = chunked_body(body, case.chunk)
     elif case.body is not None:
-        fields.append(("Content-Length", str(len(body))))
-    lines = [f"{case.method} {case.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields if value)]
+        header_fields.append(("Content-Length", str(len(body))))
+    lines = [f"{case.method} {case.target} HTTP/1.1", *(f"{name}: {value}" for name, value in header_fields if value)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def chunked(body: bytes, size: int) -> bytes:
+def chunked_body(body: bytes, size: int) -> bytes:
     parts = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
 def http_answer(response: http.client.HTTPResponse, body: bytes, sent_id: str | None) -> Answer:
-    fields = [[name.lower(), value] for name, value in response.getheaders() if name.lower() != "date"]
-    for header in fields:
+    header_fields = [[name.lower(), value] for name, value in response.getheaders() if name.lower() != "date"]
+    for header in header_fields:
         if header[0] == "x-request-id" and header[1] != sent_id:
             header[1] = GENERATED
         if header[0] == "retry-after":
             header[1] = SECONDS
-    return {"status": response.status, "reason": response.reason, "headers": fields, **readable(body)}
+    return {"status": response.status, "reason": response.reason, "headers": header_fields, **body_fields(body)}
 
 
-def readable(body: bytes) -> Answer:
+def body_fields(body: bytes) -> Answer:
     if len(body) > LONG:
         return {"gzip": base64.b64encode(gzip.compress(body, mtime=0)).decode()}
     try:
@@ -122,8 +124,8 @@ def readable(body: bytes) -> Answer:
         return {"base64": base64.b64encode(body).decode()}
 
 
-def content_of(answer: Answer) -> bytes:
-    """The received bytes of a response body."""
+def body_bytes(answer: Answer) -> bytes:
+    """The bytes of a recorded response body."""
     if "gzip" in answer:
         return gzip.decompress(base64.b64decode(answer["gzip"]))
     if "base64" in answer:
@@ -148,22 +150,22 @@ def send_bytes(case: SocketCase, server: Server) -> Answer:
     return {"responses": responses_in(received, case)}
 
 
-class Received:
-    """Replaces a socket for `http.client`: the received bytes, one response after the other."""
+class ReceivedBytes:
+    """A substitute for a socket from which `http.client` reads several responses in sequence."""
 
     def __init__(self, content: bytes) -> None:
-        self.file = KeptOpen(content)
+        self.file = UnclosedBytes(content)
 
-    def makefile(self, mode: str) -> "KeptOpen":
+    def makefile(self, mode: str) -> "UnclosedBytes":
         return self.file
 
 
-class KeptOpen(io.BytesIO):
+class UnclosedBytes(io.BytesIO):
     def close(self) -> None: ...
 
 
 def responses_in(content: bytes, case: SocketCase) -> list[Answer]:
-    source: Any = Received(content)
+    source: Any = ReceivedBytes(content)
     methods = iter(case.methods)
     found: list[Answer] = []
     while source.file.tell() < len(content):
@@ -190,20 +192,23 @@ def call_grpc(case: GrpcCase, server: Server) -> Answer:
     try:
         reply, call = method.with_call(case.body, metadata=metadata, timeout=TIMEOUT_S, wait_for_ready=True)
     except grpc.RpcError as error:
-        return {"code": error.code().name, "details": error.details(), **pairs(error, case)}
-    message = tensors.decoded(messages.as_json(case.answer, reply))
-    return {"code": call.code().name, "details": call.details(), **pairs(call, case), "message": message}
+        return {"code": error.code().name, "details": error.details(), **metadata_fields(error, case)}
+    message = tensors.with_decoded_contents(messages.as_json(case.answer, reply))
+    return {"code": call.code().name, "details": call.details(), **metadata_fields(call, case), "message": message}
 
 
-def pairs(call: Any, case: GrpcCase) -> Answer:
-    """The metadata that come before and after an answer."""
+def metadata_fields(call: Any, case: GrpcCase) -> Answer:
+    """The initial and trailing metadata of a call."""
     sent_id = dict(case.metadata).get("x-request-id", case.name)
 
-    def known(items: Any) -> list[list[str]]:
+    def without_generated_ids(items: Any) -> list[list[str]]:
         found = [[name, value] for name, value in items or ()]
         for item in found:
             if item[0] == "x-request-id" and item[1] != sent_id:
                 item[1] = GENERATED
         return found
 
-    return {"initial": known(call.initial_metadata()), "trailing": known(call.trailing_metadata())}
+    return {
+        "initial": without_generated_ids(call.initial_metadata()),
+        "trailing": without_generated_ids(call.trailing_metadata()),
+    }

@@ -1,4 +1,4 @@
-"""Compares two responses. Predictions may differ as docs/reference/models.md allows under "Equal predictions"."""
+"""Compares two recorded answers. Predictions may differ within "Equal predictions" of docs/reference/models.md."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,34 +8,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.recorded import tensors
-from tests.recorded.client import Answer, content_of
+from tests.recorded.client import Answer, body_bytes
 
 TOLERANCE = 1e-5
 SHOWN = 200
 BODIES = {"body", "base64", "gzip"}
 JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[^"\d-]+|.', re.DOTALL)
 CSV_TOKEN = re.compile(r'"(?:[^"]|"")*"|[^",\n]+|.', re.DOTALL)
-MEASURED = re.compile(r'("inline_rows"|"chunk_rows"):\d+')  # by the server, on the machine where it starts
+MEASURED = re.compile(r'("inline_rows"|"chunk_rows"):\d+')  # measured by the server at its start
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 DECIMAL = re.compile(r"[.eE]")
-ADDED = ("x-model-version",)  # headers that did not exist when the answers were recorded
+ADDED = ("x-model-version",)  # headers that are newer than the recording
 LENGTHS = ("content-length", "inference-header-content-length")
 
 Differences = Iterator[str]
 
 
 def differences(expected: Answer, actual: Answer, scale: float) -> list[str]:
-    """A sentence for each difference. scale: s of "equal means", the standard deviation of the target or 1."""
+    """A description of each difference. scale: `s` of "Equal predictions", the standard deviation of the target or 1."""
     return [*compare_answers(expected, actual, scale)]
 
 
 def compare_answers(expected: Answer, actual: Answer, scale: float) -> Differences:
     if expected.keys() - BODIES != actual.keys() - BODIES:
-        yield f"it has {sorted(actual)}, recorded were {sorted(expected)}"
+        yield f"the answer has {sorted(actual)}, expected {sorted(expected)}"
         return
     for key in sorted(expected.keys() - BODIES - {"headers", "responses", "message"}):
         if expected[key] != actual[key]:
-            yield f"{key} is {actual[key]!r}, recorded was {expected[key]!r}"
+            yield f"{key} is {actual[key]!r}, expected {expected[key]!r}"
     if "headers" in expected:
         yield from compare_headers(expected, actual)
         yield from compare_bodies(expected, actual, scale)
@@ -47,7 +47,7 @@ def compare_answers(expected: Answer, actual: Answer, scale: float) -> Differenc
 
 def compare_responses(expected: Sequence[Answer], actual: Sequence[Answer], scale: float) -> Differences:
     if len(expected) != len(actual):
-        yield f"there are {len(actual)} responses, recorded were {len(expected)}"
+        yield f"there are {len(actual)} responses, expected {len(expected)}"
         return
     for place, (old, new) in enumerate(zip(expected, actual, strict=True)):
         for found in compare_answers(old, new, scale):
@@ -58,7 +58,7 @@ def compare_responses(expected: Sequence[Answer], actual: Sequence[Answer], scal
 
 
 def compare_headers(expected: Answer, actual: Answer) -> Differences:
-    """Compare headers in any order. A length may differ if the body does, but it must be the length of its own body."""
+    """Compare headers in any order. A length may differ with the body, but must be the length of its own body."""
     old, new = (
         sorted(tuple(pair) for pair in answer["headers"] if pair[0] not in ADDED) for answer in (expected, actual)
     )
@@ -70,22 +70,22 @@ def compare_headers(expected: Answer, actual: Answer) -> Differences:
     old, new = ([pair for pair in pairs if pair[0] not in lengths] for pairs in (old, new))
     for name, value in old:
         if (name, value) not in new or old.count((name, value)) != new.count((name, value)):
-            yield f"header {name}: {shown(value)} is not there, {name} is {header(actual, name)!r}"
+            yield f"header {name}: expected {shortened(value)}, received {header(actual, name)!r}"
     for name, value in new:
         if (name, value) not in old:
-            yield f"header {name}: {shown(value)} was not recorded"
+            yield f"header {name}: unexpected value {shortened(value)}"
     if {name for name, _ in old} != {name for name, _ in new}:
         yield "the names of the headers differ"
 
 
 def same_body(expected: Answer, actual: Answer) -> bool:
-    return content_of(expected) == content_of(actual)
+    return body_bytes(expected) == body_bytes(actual)
 
 
 def compare_length(answer: Answer) -> Differences:
     length = header(answer, "content-length")
-    if length is not None and length != str(len(content_of(answer))):
-        yield f"content-length is {length}, the body has {len(content_of(answer))} bytes"
+    if length is not None and length != str(len(body_bytes(answer))):
+        yield f"content-length is {length}, the body has {len(body_bytes(answer))} bytes"
 
 
 def header(answer: Answer, name: str) -> str | None:
@@ -99,7 +99,7 @@ def compare_bodies(expected: Answer, actual: Answer, scale: float) -> Difference
     if same_body(expected, actual):
         return
     media = (header(expected, "content-type") or "").partition(";")[0]
-    old, new = content_of(expected), content_of(actual)
+    old, new = body_bytes(expected), body_bytes(actual)
     try:
         if media == "application/octet-stream":
             lengths = [int(header(answer, LENGTHS[1]) or 0) for answer in (expected, actual)]
@@ -114,7 +114,7 @@ def compare_bytes(expected: bytes, actual: bytes, scale: float) -> Differences:
     if expected != actual:
         place = next((i for i, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b), len(expected))
         around = slice(max(0, place - SHOWN // 4), place + SHOWN)
-        yield f"the body differs at byte {place}: {actual[around]!r}, recorded was {expected[around]!r}"
+        yield f"the body differs at byte {place}: {actual[around]!r}, expected {expected[around]!r}"
 
 
 def compare_json(expected: bytes, actual: bytes, scale: float) -> Differences:
@@ -127,32 +127,35 @@ def compare_csv(expected: bytes, actual: bytes, scale: float) -> Differences:
 
 
 def compare_tokens(expected: Sequence[str], actual: Sequence[str], scale: float) -> Differences:
-    """The first token that differs."""
+    """Report the first token that differs."""
     for place, (old, new) in enumerate(zip(expected, actual, strict=False)):
-        if old != new and not equal_texts(old, new, scale):
+        if old != new and not equal_numbers(old, new, scale):
             before, after = "".join(expected[max(0, place - 10) : place]), "".join(actual[place : place + 5])
-            yield f"behind {shown(before)} stands {shown(after)}, recorded was {shown(old)}"
+            yield f"after {shortened(before)}: {shortened(after)}, expected {shortened(old)}"
             return
     if len(expected) != len(actual):
-        yield f"the body has {len(actual)} tokens, recorded were {len(expected)}"
+        yield f"the body has {len(actual)} tokens, expected {len(expected)}"
 
 
-def equal_texts(expected: str, actual: str, scale: float) -> bool:
-    """Whether both are numbers, not both of them whole, and equal."""
+def equal_numbers(expected: str, actual: str, scale: float) -> bool:
+    """Whether both texts are numbers that are equal within the tolerance. Two whole numbers must be identical."""
     if not NUMBER.fullmatch(expected) or not NUMBER.fullmatch(actual):
         return False
     if not DECIMAL.search(expected) and not DECIMAL.search(actual):
         return False
-    return equal(float(expected), float(actual), scale)
+    return within_tolerance(float(expected), float(actual), scale)
 
 
-def equal(expected: float, actual: float, scale: float) -> bool:
+def within_tolerance(expected: float, actual: float, scale: float) -> bool:
     return abs(actual - expected) <= TOLERANCE * max(abs(expected), scale)
 
 
 def compare_binary(expected: bytes, actual: bytes, lengths: Sequence[int], scale: float) -> Differences:
-    """JSON, followed by binary tensors."""
-    (old_text, old), (new_text, new) = tensors.split(expected, lengths[0]), tensors.split(actual, lengths[1])
+    """Compare bodies of JSON followed by binary tensors."""
+    (old_text, old), (new_text, new) = (
+        tensors.split_response(expected, lengths[0]),
+        tensors.split_response(actual, lengths[1]),
+    )
     yield from compare_json(old_text.encode(), new_text.encode(), scale)
     yield from compare_values(old, new, scale, "tensors")
 
@@ -167,12 +170,12 @@ def compare_parquet(expected: bytes, actual: bytes, scale: float) -> Differences
     yield from compare_tables(files[0].read(), files[1].read(), scale)
     groups = [file.metadata.num_row_groups for file in files]
     if groups[0] != groups[1]:
-        yield f"there are {groups[1]} row groups, recorded were {groups[0]}"
+        yield f"there are {groups[1]} row groups, expected {groups[0]}"
 
 
 def compare_tables(expected: Any, actual: Any, scale: float) -> Differences:
     if not expected.schema.equals(actual.schema, check_metadata=True):
-        yield f"the schema is {actual.schema}, recorded was {expected.schema}"
+        yield f"the schema is {actual.schema}, expected {expected.schema}"
         return
     for name in expected.schema.names:
         yield from compare_values(
@@ -181,31 +184,34 @@ def compare_tables(expected: Any, actual: Any, scale: float) -> Differences:
 
 
 def compare_values(expected: Any, actual: Any, scale: float, place: str) -> Differences:
-    """JSON values; the members of an object may be in any order."""
+    """Compare JSON values. The members of an object may be in any order."""
     if type(expected) is not type(actual) and not {type(expected), type(actual)} <= {int, float}:
-        yield f"{place} is {shown(actual)}, recorded was {shown(expected)}"
+        yield f"{place} is {shortened(actual)}, expected {shortened(expected)}"
     elif isinstance(expected, dict):
         if expected.keys() != actual.keys():
-            yield f"{place} has {sorted(actual)}, recorded were {sorted(expected)}"
+            yield f"{place} has {sorted(actual)}, expected {sorted(expected)}"
             return
         for key, value in expected.items():
             yield from compare_values(value, actual[key], scale, f"{place}.{key}")
     elif isinstance(expected, list):
         if len(expected) != len(actual):
-            yield f"{place} has {len(actual)} elements, recorded were {len(expected)}"
+            yield f"{place} has {len(actual)} elements, expected {len(expected)}"
             return
         for number, (old, new) in enumerate(zip(expected, actual, strict=True)):
             yield from compare_values(old, new, scale, f"{place}[{number}]")
-    elif not (same(expected, actual) or (isinstance(expected, float) and equal(expected, actual, scale))):
-        yield f"{place} is {shown(actual)}, recorded was {shown(expected)}"
+    elif not (
+        equal_or_both_nan(expected, actual)
+        or (isinstance(expected, float) and within_tolerance(expected, actual, scale))
+    ):
+        yield f"{place} is {shortened(actual)}, expected {shortened(expected)}"
 
 
-def same(expected: Any, actual: Any) -> bool:
-    """Equality in which NaN equals NaN."""
+def equal_or_both_nan(expected: Any, actual: Any) -> bool:
+    """Whether two values are equal, where NaN equals NaN."""
     return bool(expected == actual or (expected != expected and actual != actual))
 
 
-def shown(value: object) -> str:
+def shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 

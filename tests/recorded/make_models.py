@@ -1,5 +1,5 @@
-"""Trains the small models of `store/` and keeps only the files that a server reads. Run it only if the models
-themselves must change, because every response must be recorded again afterwards.
+"""Trains the small models of `store/` and stores only the files that a server reads. Run this script only if the models
+must change: afterwards every response must be recorded again.
 
     .venv/bin/python tests/recorded/make_models.py
 """
@@ -28,7 +28,7 @@ Edit = Callable[[dict[str, Any]], None]
 
 
 class Recipe(NamedTuple):
-    """How one model is made: its table, the edits of the inferred schema, and the options of its training."""
+    """The definition of a model: its table, the changes of the inferred schema, and the options of its training."""
 
     name: str
     target: str
@@ -149,7 +149,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def training(home: Path, *arguments: str) -> None:
+def run_training(home: Path, *arguments: str) -> None:
     environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
     subprocess.run([sys.executable, "-m", "training", *arguments], cwd=ROOT, env=environment, check=True)
 
@@ -158,18 +158,18 @@ def train(recipe: Recipe, home: Path) -> None:
     table, schema = home / f"{recipe.name}.csv", home / f"{recipe.name}.json"
     write_table(table, recipe.rows)
     source = ("--data", str(table), "--target", recipe.target)
-    training(home, "inspect", *source, *recipe.inspect_options, "--out", str(schema))
+    run_training(home, "inspect", *source, *recipe.inspect_options, "--out", str(schema))
     document = json.loads(schema.read_text(encoding="utf-8"))
     for feature in document["features"]:
         feature |= recipe.limits.get(feature["name"], {})
     schema.write_text(json.dumps(document), encoding="utf-8")
     for version in range(recipe.versions):
         seed = ("--fit-seed", str(version))
-        training(home, *source, "--schema", str(schema), "--name", recipe.name, *recipe.options, *seed)
+        run_training(home, *source, "--schema", str(schema), "--name", recipe.name, *recipe.options, *seed)
 
 
-def keep(recipe: Recipe, home: Path) -> None:
-    """Copies the files that a server reads, without the training folder."""
+def copy_to_store(recipe: Recipe, home: Path) -> None:
+    """Copy the files that a server reads to `store/`, without the path of the training folder."""
     ignored = shutil.ignore_patterns(*UNUSED_FILES, "latest")
     shutil.copytree(home / "models" / recipe.name, STORE / recipe.name, ignore=ignored)
     for path in STORE.glob(f"{recipe.name}/*/training.json"):
@@ -183,7 +183,7 @@ def main() -> None:
             train(recipe, home)
         shutil.rmtree(STORE, ignore_errors=True)
         for recipe in recipes():
-            keep(recipe, home)
+            copy_to_store(recipe, home)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ FIELDS = {
 
 def build() -> dict[str, type[message.Message]]:
     file = descriptor_pb2.FileDescriptorProto(name="tests/recorded/inference.proto", package=PACKAGE, syntax="proto3")
-    for name, fields in FIELDS.items():
+    for name, header_fields in FIELDS.items():
         made = file.message_type.add(name=name)
-        for line in filter(None, map(str.strip, fields.split(";"))):
+        for line in filter(None, map(str.strip, header_fields.split(";"))):
             add_field(made, name, line)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)

@@ -12,73 +12,75 @@ from tests.recorded.case import Case
 from tests.recorded.cases.every import CASES
 from tests.recorded.changes import CHANGES
 from tests.recorded.client import Answer
-from tests.recorded.servers import ROOT, running
+from tests.recorded.servers import ROOT, running_servers
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.recorded.record", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--all", action="store_true", help="record every request anew")
+    which.add_argument("--all", action="store_true", help="record all requests again")
     which.add_argument("--missing", action="store_true", help="record the requests that are not yet in answers.jsonl")
     which.add_argument("--changed", action="store_true", help="record the answers of changes.py in changed.jsonl")
     which.add_argument(
-        "--reworded", action="store_true", help="update answers whose messages alone have another wording"
+        "--reworded", action="store_true", help="update the answers that differ only in the wording of messages"
     )
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="the code that answers (default: this one)")
-    parser.add_argument("--out", type=Path, help="write to this file instead")
+    parser.add_argument(
+        "--checkout", type=Path, default=ROOT, help="checkout whose server answers (default: this checkout)"
+    )
+    parser.add_argument("--out", type=Path, help="write to this file instead of the recorded answers")
     return parser.parse_args(words)
 
 
 def record(cases: Sequence[Case], checkout: Path) -> dict[str, Answer]:
-    with tempfile.TemporaryDirectory() as folder, running(checkout.resolve(), Path(folder)) as servers:
+    with tempfile.TemporaryDirectory() as folder, running_servers(checkout.resolve(), Path(folder)) as servers:
         servers.start(sorted({case.server for case in cases}))
         return {case.name: client.send(case, servers[case.server]) for case in cases}
 
 
-def wanted(options: argparse.Namespace, known: Mapping[str, Answer]) -> list[Case]:
+def requested_cases(options: argparse.Namespace, known: Mapping[str, Answer]) -> list[Case]:
     if options.all:
         return [*CASES]
     if options.missing:
         return [case for case in CASES if case.name not in known]
-    return [case for case in CASES if recording.change_of(case.name, CHANGES) is not None]
+    return [case for case in CASES if recording.declared_change(case.name, CHANGES) is not None]
 
 
 def update_reworded(checkout: Path) -> int:
-    """Replace the recorded answers that differ in wording only, print the names of others that differ."""
+    """Update the recorded answers that differ in wording only, and print the names of other answers that differ."""
     answers = record(CASES, checkout)
     updated, others = 0, []
     for path in (recording.ANSWERS, recording.CHANGED):
-        recorded = recording.read(path)
+        recorded = recording.read_answers(path)
         for name in recorded.keys() & answers.keys():
-            if path == recording.ANSWERS and recording.change_of(name, CHANGES) is not None:
+            if path == recording.ANSWERS and recording.declared_change(name, CHANGES) is not None:
                 continue
             if not compare.differences(recorded[name], answers[name], 1.0):
                 continue
-            if rewording.reworded(recorded[name], answers[name]):
+            if rewording.differs_in_wording_only(recorded[name], answers[name]):
                 recorded[name] = answers[name]
                 updated += 1
             else:
                 others.append(name)
-        recording.write(path, [recorded[case.name] for case in CASES if case.name in recorded])
+        recording.write_answers(path, [recorded[case.name] for case in CASES if case.name in recorded])
     print(
         f"{updated} answers updated",
-        *(f"differs in more than its wording: {name}" for name in sorted(others)),
+        *(f"differs in more than the wording: {name}" for name in sorted(others)),
         sep="\n",
     )
     return int(bool(others))
 
 
 def main(words: Sequence[str]) -> None:
-    options = arguments(words)
+    options = parse_arguments(words)
     if options.reworded:
         sys.exit(update_reworded(options.checkout))
-    known = recording.read(recording.ANSWERS)
-    cases, started = wanted(options, known), time.monotonic()
+    known = recording.read_answers(recording.ANSWERS)
+    cases, started = requested_cases(options, known), time.monotonic()
     answers = record(cases, options.checkout)
     path = options.out or (recording.CHANGED if options.changed else recording.ANSWERS)
     kept = {} if options.all or options.changed else known
     every = {**kept, **answers}
-    recording.write(path, [every[case.name] for case in CASES if case.name in every])
+    recording.write_answers(path, [every[case.name] for case in CASES if case.name in every])
     print(f"{len(answers)} answers recorded in {time.monotonic() - started:.0f} s: {path}")
 
 

@@ -1,4 +1,4 @@
-"""The servers that answer the recorded requests: `bentoml serve` in a checkout, each with its settings."""
+"""The servers that answer the recorded requests: processes of `bentoml serve` with different settings."""
 
 import http.client
 import os
@@ -43,8 +43,9 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "AIP_HEALTH_ROUTE": "/aip/health",
     },
 }
-"""`all`: every model with the default limits; `small`: one model and limits that small bodies reach; `batching`:
-models and versions by name, in another order, their requests predicted together."""
+"""The settings of the servers. `all`: all models, default limits; `small`: one model, low limits; `batching`: selected
+models and versions, with batching of requests.
+"""
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Server:
     process: "subprocess.Popen[bytes]"
     log: Path
     grpc_port: int | None = None
-    counters: dict[str, float] = field(default_factory=dict)  # the actual values, if they are known
+    counters: dict[str, float] = field(default_factory=dict)  # the current values, if known
 
     @property
     def ready(self) -> bool:
@@ -68,7 +69,7 @@ class Server:
 
     @cached_property
     def channel(self) -> Any:
-        """The only channel for gRPC, because opening one takes long."""
+        """The gRPC channel, shared by all calls because opening a channel is slow."""
         return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}")
 
     def wait_ready(self) -> None:
@@ -88,7 +89,7 @@ class Server:
 
 @dataclass
 class Servers:
-    """Starts a server in the checkout when it is first requested; `close` stops all servers."""
+    """Starts each server of a checkout at its first use. `close` stops all servers."""
 
     checkout: Path
     work: Path
@@ -96,7 +97,7 @@ class Servers:
     _started: dict[str, Server] = field(default_factory=dict)
 
     def start(self, names: Iterator[str] | list[str]) -> None:
-        """Start several at once, and wait until all are ready."""
+        """Start servers concurrently, and wait until all are ready."""
         new = [name for name in names if name not in self._started]
         for name in new:
             self._started[name] = start_server(self.checkout, self.work / name, SETTINGS[name])
@@ -109,13 +110,13 @@ class Servers:
         return self._started[name]
 
     def close(self) -> None:
-        for server in self._started.values():  # all at once, so that they stop at the same time
+        for server in self._started.values():  # signal all servers first, so that they stop concurrently
             server.process.terminate()
         self._stack.close()
 
 
 @contextmanager
-def running(checkout: Path, work: Path) -> Iterator[Servers]:
+def running_servers(checkout: Path, work: Path) -> Iterator[Servers]:
     servers = Servers(checkout, work)
     try:
         yield servers
@@ -137,12 +138,12 @@ def start_server(checkout: Path, work: Path, settings: Mapping[str, str]) -> Ser
     command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
     with (work / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=checkout, env=inherited() | places | settings, stdout=log, stderr=subprocess.STDOUT
+            command, cwd=checkout, env=inherited_environment() | places | settings, stdout=log, stderr=subprocess.STDOUT
         )
     return Server(port, process, work / "log", grpc_port)
 
 
-def inherited() -> dict[str, str]:
-    """The environment without variables that change settings or imports of a server."""
+def inherited_environment() -> dict[str, str]:
+    """The environment variables of this process without those that affect settings or imports of a server."""
     dropped = ("TABSERVE_", "AIP_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "PYTHONPATH")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

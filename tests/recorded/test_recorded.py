@@ -1,4 +1,6 @@
-"""Every recorded request gets the recorded response. Read the docstring of the package before you record again."""
+"""The server returns the recorded answer to every recorded request. Before recording again, read the docstring of the
+package.
+"""
 
 import json
 from collections.abc import Iterator
@@ -10,35 +12,35 @@ from tests.recorded.case import Case
 from tests.recorded.cases.every import CASES
 from tests.recorded.changes import CHANGES
 from tests.recorded.client import Answer
-from tests.recorded.servers import ROOT, SETTINGS, STORE, Servers, running
+from tests.recorded.servers import ROOT, SETTINGS, STORE, Servers, running_servers
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with running(ROOT, tmp_path_factory.mktemp("recorded")) as started:
+    with running_servers(ROOT, tmp_path_factory.mktemp("recorded")) as started:
         started.start(list(SETTINGS))
         yield started
 
 
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Answer]:
-    return recording.read(recording.ANSWERS)
+    return recording.read_answers(recording.ANSWERS)
 
 
 @pytest.fixture(scope="session")
 def changed() -> dict[str, Answer]:
-    return recording.read(recording.CHANGED)
+    return recording.read_answers(recording.CHANGED)
 
 
 @pytest.fixture(scope="session")
 def scales() -> dict[str, float]:
-    """The standard deviation of the target of each regression."""
+    """The standard deviation of the target of each regression model."""
     encoders = {path.parts[-3]: json.loads(path.read_text("utf-8")) for path in STORE.glob("*/1/encoder.json")}
     return {name: float(encoder["target"]["scale"]) for name, encoder in encoders.items() if encoder["target"]}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_request_is_answered_as_recorded(
+def test_the_server_returns_the_recorded_answer(
     case: Case,
     servers: Servers,
     recorded: dict[str, Answer],
@@ -47,20 +49,20 @@ def test_a_request_is_answered_as_recorded(
 ) -> None:
     expected, actual = recorded[case.name], client.send(case, servers[case.server])
     scale = scales.get(case.model or "", 1.0)
-    if (pattern := recording.change_of(case.name, CHANGES)) is not None:
-        assert compare.differences(expected, actual, scale), f"the change {pattern!r} is no longer a change"
+    if (pattern := recording.declared_change(case.name, CHANGES)) is not None:
+        assert compare.differences(expected, actual, scale), f"the recorded answer is returned; remove {pattern!r}"
         expected = changed[case.name]
     found = compare.differences(expected, actual, scale)
     assert not found, "\n".join([case.name, *found[:20]])
 
 
-def test_every_request_is_recorded_and_nothing_else(recorded: dict[str, Answer]) -> None:
+def test_recorded_answers_and_requests_have_the_same_names(recorded: dict[str, Answer]) -> None:
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
     assert set(names) == set(recorded)
 
 
-def test_declared_changes_are_changes_of_requests_there_are(
+def test_declared_changes_are_valid(
     changed: dict[str, Answer],
 ) -> None:
-    assert recording.wrong_changes(CHANGES, CASES, changed) == []
+    assert recording.problems_of_changes(CHANGES, CASES, changed) == []

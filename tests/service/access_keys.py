@@ -1,4 +1,4 @@
-"""Keys for the tests of access: a file of keys with one key for each way to be refused."""
+"""Creates key files for the tests of access control."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,14 +15,14 @@ LONG_AGO = NOW - timedelta(days=1)
 
 @dataclass
 class KeySet:
-    """A file of keys, and the texts of its keys by name."""
+    """A key file and the texts of its keys, by name."""
 
     path: Path
     texts: dict[str, str] = field(default_factory=dict)
     stored: list[StoredKey] = field(default_factory=list)
 
     def add(self, name: str, *scopes: Scope, **more: Any) -> str:
-        """Add a key and write the file. Returns the key."""
+        """Add a key and write the file. Returns the text of the key."""
         made = new_key()
         fields = {"name": name, "id": made.id, "sha256": made.digest.hex(), "created": NOW, **more}
         chosen: list[Scope] = [*scopes] or ["predict"]
@@ -35,5 +35,5 @@ class KeySet:
         write_keys(self.path, Keys(keys=self.stored))
 
 
-def headers_of(key: str | None) -> dict[str, str]:
+def key_headers(key: str | None) -> dict[str, str]:
     return {} if key is None else {"authorization": f"Bearer {key}"}

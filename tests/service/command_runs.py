@@ -1,4 +1,4 @@
-"""Runs commands of `python -m service` in the process of a test."""
+"""Runs commands of `python -m service` in the test process."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,9 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def command_runner(capsys: pytest.CaptureFixture[str], *first: str) -> Command:
-    """A function of the words of a command: exit code, output and errors. first: words before those of each call."""
+    """A function that runs a command and returns exit code, output and errors. first: the first words of
+    every command.
+    """
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Tiny real models, and ways to query them: the data plane, the ASGI application in process, and real servers.
+"""Fixtures: tiny models, and the three levels that answer requests: data plane, ASGI application and server.
 
 This file has more than 400 lines: the fixtures of all tests of the service, which share their models and servers.
 """
@@ -37,8 +37,8 @@ from tests.child_processes import stop_all, wait_or_kill
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENT_S = 120.0
-"""The timeout of requests, unless a test chooses one: a slow machine does not reach it."""
+GENEROUS_TIMEOUT_S = 120.0
+"""The default timeout of requests in tests, which even a slow machine does not exceed."""
 MAX_ROWS, MAX_BODY = 2000, 600_000
 Row = dict[str, Any]
 
@@ -74,11 +74,11 @@ HOME: Row = {
     "2nd": "2013-04-01",
     "_u": 2,
 }
-"""A valid row of the model `homes` without warnings."""
+"""A valid row of the model `homes` that causes no warnings."""
 
 
 def rows_of(schema: FeatureSchema, count: int, rng: np.random.Generator) -> list[Row]:
-    def cell(feature: Feature) -> Any:
+    def random_value(feature: Feature) -> Any:
         if feature.nullable and rng.random() < 0.2:
             return None
         if feature.kind == "boolean":
@@ -90,12 +90,12 @@ def rows_of(schema: FeatureSchema, count: int, rng: np.random.Generator) -> list
             return feature.seen.levels[rng.integers(len(feature.seen.levels))]
         return round(float(rng.uniform(*feature.seen_range)), 3)
 
-    return [{feature.name: cell(feature) for feature in schema.features} for _ in range(count)]
+    return [{feature.name: random_value(feature) for feature in schema.features} for _ in range(count)]
 
 
-def trained(schema: FeatureSchema, seed: int = 0) -> TrainedVersion:
-    """A network with random weights and an encoder fitted to random rows; its predictions have no meaning. Without
-    dates, numbers are quantile-encoded, as by default, and single rows take the fast paths.
+def random_version(schema: FeatureSchema, seed: int = 0) -> TrainedVersion:
+    """A version with a network of random weights and an encoder fitted to random rows. Without date columns, numbers
+    are quantile-encoded as by default, so that single rows take the fast paths.
     """
     rng = np.random.default_rng(seed)
     rows = rows_of(schema, 200, rng)
@@ -140,7 +140,7 @@ def random_rows() -> Callable[..., list[Row]]:
 
 @pytest.fixture(scope="session")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for TABSERVE_STORE with version 1 of each model."""
+    """A store folder, for TABSERVE_STORE, with version 1 of each model."""
     root = tmp_path_factory.mktemp("store")
     for schema in schemas():
         write_version(root, schema)
@@ -150,7 +150,7 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_version(root: Path, schema: FeatureSchema) -> None:
     folder = root / schema.name / "1"
     folder.mkdir(parents=True)
-    version_files.write(folder, trained(schema))
+    version_files.write(folder, random_version(schema))
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +161,7 @@ def tabular_models(store_folder: Path) -> list[TabularModel]:
 
 @pytest.fixture(scope="session")
 def tabular_model(tabular_models: list[TabularModel]) -> TabularModel:
-    """`homes`: a regression with every kind of column, and with awkward names."""
+    """The model `homes`, a regression with all kinds of columns and with unusual column names."""
     return next(model for model in tabular_models if model.name == "homes")
 
 
@@ -185,14 +185,14 @@ class Reply:
         return [error["code"] for error in self.body["errors"]]
 
 
-def as_bytes(body: Any) -> bytes:
+def encode_body(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
 async def call_asgi(
     app: Any, method: str, path: str, body: bytes = b"", query: str = "", headers: Mapping[str, str] | None = None
 ) -> Reply:
-    """One request to an ASGI app, the body in one piece."""
+    """Send a request with the whole body in one message to an ASGI application."""
     started: dict[str, Any] = {}
     chunks: list[bytes] = []
     messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -222,8 +222,8 @@ def asgi() -> Callable[..., Any]:
     return call_asgi
 
 
-async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
-    """Replaces BentoML's application behind ours: it has no routes."""
+async def bentoml_stub(scope: Any, receive: Any, send: Any) -> None:
+    """An application without routes that replaces BentoML's application."""
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": b"Not Found"})
 
@@ -231,12 +231,12 @@ async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture(scope="session")
 def make_app() -> Callable[..., Application]:
     def make(models: list[TabularModel], settings: Settings) -> Application:
-        """A started data plane. The batcher of the plane belongs to the event loop of the first request."""
+        """An application with a started data plane, whose batcher belongs to the event loop of the first request."""
         if settings.timeout_s == Settings.timeout_s:
-            settings = replace(settings, timeout_s=PATIENT_S)
+            settings = replace(settings, timeout_s=GENEROUS_TIMEOUT_S)
         plane = DataPlane(models, settings)
         plane.start()
-        asgi_app = Application(ServerContext(plane, settings)).wrap(bentoml_stand_in)
+        asgi_app = Application(ServerContext(plane, settings)).wrap(bentoml_stub)
         asgi_app.context.state.mark_ready()
         return asgi_app
 
@@ -256,26 +256,26 @@ def asgi_app(
 def send_asgi(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Callable[..., Reply]]:
-    """send_asgi(method, path, body, **headers), all in one event loop."""
+    """send_asgi(method, path, body, **headers) sends a request to the application, always in the same event loop."""
     asgi_app = make_app(tabular_models, settings)
     with asyncio.Runner() as runner:
 
-        def ask(method: str, path: str, body: Any = b"", **headers: str) -> Reply:
+        def send_request(method: str, path: str, body: Any = b"", **headers: str) -> Reply:
             fields = {name.replace("_", "-"): value for name, value in headers.items()}
-            return runner.run(call_asgi(asgi_app, method, path, as_bytes(body), "", fields))
+            return runner.run(call_asgi(asgi_app, method, path, encode_body(body), "", fields))
 
-        yield ask
+        yield send_request
     asgi_app.plane.close()
 
 
 @dataclass
 class Server:
-    """A separate `bentoml serve`."""
+    """A process of `bentoml serve`."""
 
     environment: dict[str, str]
     log: Path
     port: int = 0
-    grpc: str = ""  # the address of gRPC, if it has one
+    grpc: str = ""  # the address of the gRPC server, if any
     process: "subprocess.Popen[bytes] | None" = None
     arguments: list[str] = field(default_factory=list)
 
@@ -284,7 +284,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, port: int = 0) -> None:
-        """port: 0 for a free one."""
+        """Start the server and wait until it is ready. port: 0 selects a free port."""
         self.port = port or free_port()
         command = [
             str(Path(sys.executable).parent / "bentoml"),
@@ -310,7 +310,7 @@ class Server:
         raise AssertionError(self.log.read_text())
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """The exit code after a signal."""
+        """Send a signal and wait for the end of the server. Returns the exit code."""
         assert self.process
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -330,35 +330,36 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
     def make(**settings: str) -> Server:
         home = tmp_path_factory.mktemp("home")
-        settings = {"TABSERVE_TIMEOUT_S": str(PATIENT_S), **settings}
+        settings = {"TABSERVE_TIMEOUT_S": str(GENEROUS_TIMEOUT_S), **settings}
         made.append(Server(clean_environment(home, **settings), home / "log"))
         made[-1].start()
         return made[-1]
 
     yield make
-    stop_all([server.process for server in made if server.process])  # SIGINT: they do not wait for other clients
+    # By SIGINT, so that they do not wait for load balancers
+    stop_all([server.process for server in made if server.process])
 
 
 @pytest.fixture(scope="session")
 def server(make_server: Callable[..., Server], store_folder: Path) -> Server:
-    """A server that also has gRPC."""
+    """A server with HTTP and gRPC."""
     port = free_port()
-    server = make_server(**small(store_folder), TABSERVE_GRPC_PORT=str(port))
+    server = make_server(**small_server_settings(store_folder), TABSERVE_GRPC_PORT=str(port))
     server.grpc = f"127.0.0.1:{port}"
     return server
 
 
 @pytest.fixture(scope="session")
-def any_script(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server of `sizes`, whose labels are not ASCII."""
+def unicode_label_server(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server of the model `sizes`, whose class labels are not ASCII."""
     root = tmp_path_factory.mktemp("sizes")
     age = Feature(name="age", kind="number", nullable=False, seen=TrainingRange(min=17, max=90))
     classes: list[Any] = ["größer", "größte"]
     write_version(root, FeatureSchema(name="sizes", task="binary", target="size", classes=classes, features=[age]))
-    return make_server(**small(root))
+    return make_server(**small_server_settings(root))
 
 
-def small(store_folder: Path) -> dict[str, str]:
+def small_server_settings(store_folder: Path) -> dict[str, str]:
     return {
         "TABSERVE_STORE": str(store_folder),
         "TABSERVE_WORKERS": "1",
@@ -368,16 +369,18 @@ def small(store_folder: Path) -> dict[str, str]:
     }
 
 
-Ask = Callable[..., Reply]
+SendRequest = Callable[..., Reply]
 
 
-def soon() -> PredictionContext:
+def prediction_context() -> PredictionContext:
     return PredictionContext(time.monotonic() + 60)
 
 
 @pytest.fixture(scope="session", params=["plane", "asgi", "server"])
-def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], settings: Settings) -> Iterator[Ask]:
-    """ask(model, body, query): the same request to the data plane, the ASGI application and a server."""
+def send_request(
+    request: pytest.FixtureRequest, tabular_models: list[TabularModel], settings: Settings
+) -> Iterator[SendRequest]:
+    """send_request(model, body, query) sends a request to the data plane, the ASGI application or a server."""
     if request.param == "plane":
         plane = DataPlane(tabular_models, settings)
         plane.start()
@@ -386,7 +389,7 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
             on_invalid = query.removeprefix("on_invalid=") if query else "fail"
             try:
                 answer = asyncio.run(
-                    predict_json(plane, plane.snapshot.find(model), as_bytes(body), on_invalid, soon())
+                    predict_json(plane, plane.snapshot.find(model), encode_body(body), on_invalid, prediction_context())
                 )
             except RequestError as error:
                 return Reply(error.status, {"content-type": "application/problem+json"}, error.document())
@@ -398,7 +401,7 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
         asgi_app = request.getfixturevalue("make_app")(tabular_models, settings)
 
         def send_asgi(model: str, body: Any, query: str = "", **headers: str) -> Reply:
-            return asyncio.run(call_asgi(asgi_app, "POST", f"/predict/{model}", as_bytes(body), query, headers))
+            return asyncio.run(call_asgi(asgi_app, "POST", f"/predict/{model}", encode_body(body), query, headers))
 
         yield send_asgi
         asgi_app.plane.close()
@@ -409,7 +412,7 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
             def send_server(model: str, body: Any, query: str = "", **headers: str) -> Reply:
                 path = f"/predict/{model}" + (f"?{query}" if query else "")
                 reply = client.post(
-                    path, content=as_bytes(body), headers={"content-type": "application/json", **headers}
+                    path, content=encode_body(body), headers={"content-type": "application/json", **headers}
                 )
                 return Reply(reply.status_code, reply.headers, reply.content)
 

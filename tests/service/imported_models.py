@@ -1,6 +1,6 @@
-"""Keras models as their owners would train them: those that are imported, and those that must be refused.
+"""Keras models of several architectures for import: models that are imported, and models that must be refused.
 
-Their weights are random, so that an error of a layer shows in the predictions.
+The weights are random, so that an error in any layer changes the predictions.
 
 This file has more than 400 lines: one function for each model.
 """
@@ -49,20 +49,22 @@ def column(table: pd.DataFrame, name: str, kind: Any = np.float32) -> Array:
 
 
 @dataclass
-class Imported:
-    """model: the owner's. given: makes the input of its `predict` from a table. options: of `store_keras_model`."""
+class ImportableModel:
+    """A Keras model that can be imported. model_input: converts a table to the input of the model's `predict`. options:
+    of `store_keras_model`.
+    """
 
     model: Any
-    given: Callable[[pd.DataFrame], Any]
+    model_input: Callable[[pd.DataFrame], Any]
     target: str
     columns: list[str] = field(default_factory=lambda: list(NUMBERS))
     form: str = "probabilities"  # of the outputs
     engine: str = "numpy"
     options: dict[str, Any] = field(default_factory=dict)
 
-    def answers(self, table: pd.DataFrame) -> Array:
-        """What the owner's model predicts: values, or the probabilities of the classes in their order."""
-        outputs = self.model.predict(self.given(table), verbose=0)
+    def original_predictions(self, table: pd.DataFrame) -> Array:
+        """The predictions of the Keras model: values, or the probabilities of the classes."""
+        outputs = self.model.predict(self.model_input(table), verbose=0)
         outputs = outputs[self.options.get("head", self.target)] if isinstance(outputs, dict) else outputs
         outputs = outputs.astype(np.float64)
         if self.form == "value":
@@ -81,12 +83,12 @@ def normalization() -> Any:
     return layer
 
 
-def shaken(model: Any) -> Any:
-    """The model with running means and biases as after a training, all different from their initial values."""
+def with_random_state(model: Any) -> Any:
+    """The model with random biases and running means, as after training, instead of their initial values."""
     rng = np.random.default_rng(2)
     for layer in model.layers:
         if type(layer).__name__ == "Sequential":
-            shaken(layer)
+            with_random_state(layer)
         elif type(layer).__name__ in ("BatchNormalization", "LayerNormalization"):
             layer.set_weights([np.abs(rng.normal(1, 0.3, weight.shape)) for weight in layer.get_weights()])
         elif type(layer).__name__ == "Dense" and layer.use_bias:
@@ -95,15 +97,15 @@ def shaken(model: Any) -> Any:
     return model
 
 
-def dense() -> Imported:
+def dense_model() -> ImportableModel:
     import keras
     from keras import layers
 
     model = keras.Sequential([keras.Input((3,)), layers.Dense(8, "tanh"), layers.Dense(1)])
-    return Imported(shaken(model), matrix, "price", form="value")
+    return ImportableModel(with_random_state(model), matrix, "price", form="value")
 
 
-def dropout() -> Imported:
+def dropout_model() -> ImportableModel:
     import keras
     from keras import layers
 
@@ -114,19 +116,21 @@ def dropout() -> Imported:
         layers.Dropout(0.4),
         layers.GaussianNoise(1.0),
     ]
-    return Imported(shaken(keras.Sequential([*stack, layers.Dense(1, "softplus")])), matrix, "price", form="value")
+    return ImportableModel(
+        with_random_state(keras.Sequential([*stack, layers.Dense(1, "softplus")])), matrix, "price", form="value"
+    )
 
 
-def batch_normalization() -> Imported:
+def batch_normalization_model() -> ImportableModel:
     import keras
     from keras import layers
 
     nested = keras.Sequential([layers.Dense(6, use_bias=False), layers.BatchNormalization(), layers.ReLU()])
     stack = [keras.Input((3,)), layers.Rescaling(1e-4, 0.1), nested, layers.Dense(1, activation="sigmoid")]
-    return Imported(shaken(keras.Sequential(stack)), matrix, "sold")
+    return ImportableModel(with_random_state(keras.Sequential(stack)), matrix, "sold")
 
 
-def lookups() -> Imported:
+def lookup_model() -> ImportableModel:
     import keras
     from keras import layers
 
@@ -137,15 +141,15 @@ def lookups() -> Imported:
     hidden = layers.Dense(7, "relu")(layers.Concatenate()([normalization()(numbers), hot]))
     model = keras.Model([numbers, city], layers.Dense(3, "softmax")(hidden))
 
-    def given(table: pd.DataFrame) -> Any:
+    def model_input(table: pd.DataFrame) -> Any:
         import tensorflow as tf
 
         return [matrix(table), tf.constant(table[["city"]].to_numpy(str))]
 
-    return Imported(shaken(model), given, "grade", [*NUMBERS, "city"])
+    return ImportableModel(with_random_state(model), model_input, "grade", [*NUMBERS, "city"])
 
 
-def several_inputs() -> Imported:
+def several_inputs_model() -> ImportableModel:
     import keras
     from keras import layers
 
@@ -158,7 +162,7 @@ def several_inputs() -> Imported:
     hidden = layers.Concatenate()([inputs["score"], sizes, floors, layers.Rescaling(0.01)(inputs["age"])])
     model = keras.Model(inputs, layers.Dense(1, name="sold")(layers.Dense(5, "gelu")(hidden)))
 
-    def given(table: pd.DataFrame) -> Any:
+    def model_input(table: pd.DataFrame) -> Any:
         import tensorflow as tf
 
         return {
@@ -169,10 +173,12 @@ def several_inputs() -> Imported:
         }
 
     columns = ["score", "size", "floor", "age"]
-    return Imported(shaken(model), given, "sold", columns, form="logits", options={"output": "logits"})
+    return ImportableModel(
+        with_random_state(model), model_input, "sold", columns, form="logits", options={"output": "logits"}
+    )
 
 
-def heads() -> Imported:
+def three_head_model() -> ImportableModel:
     import keras
     from keras import layers
 
@@ -183,11 +189,11 @@ def heads() -> Imported:
         "grade": layers.Dense(3, "softmax", name="grade")(layers.Dense(4, "elu")(trunk)),
         "sold": layers.Dense(1, "sigmoid", name="sold")(trunk),
     }
-    return Imported(shaken(keras.Model(numbers, outputs)), matrix, "grade")
+    return ImportableModel(with_random_state(keras.Model(numbers, outputs)), matrix, "grade")
 
 
-def softmax_inside() -> Imported:
-    """A softmax in the middle weights the columns; another one, as a separate layer, is the end."""
+def inner_softmax_model() -> ImportableModel:
+    """A softmax inside the network weights the columns; the output softmax is a separate layer."""
     import keras
     from keras import layers
 
@@ -195,19 +201,19 @@ def softmax_inside() -> Imported:
     scaled = normalization()(numbers)
     gate = layers.Dense(3, "softmax")(scaled)
     hidden = layers.Dense(3)(layers.Multiply()([scaled, gate]))
-    return Imported(shaken(keras.Model(numbers, layers.Softmax()(hidden))), matrix, "grade")
+    return ImportableModel(with_random_state(keras.Model(numbers, layers.Softmax()(hidden))), matrix, "grade")
 
 
-def logits() -> Imported:
+def logits_model() -> ImportableModel:
     import keras
     from keras import layers
 
     model = keras.Sequential([keras.Input((3,)), normalization(), layers.Dense(5, "silu"), layers.Dense(3)])
-    return Imported(shaken(model), matrix, "grade", form="logits")
+    return ImportableModel(with_random_state(model), matrix, "grade", form="logits")
 
 
-def residual() -> Imported:
-    """x + f(x) as layers and as an operator, and the same layer twice."""
+def residual_model() -> ImportableModel:
+    """Residual connections by a layer and by an operator, which share one layer."""
     import keras
     from keras import layers
 
@@ -216,11 +222,13 @@ def residual() -> Imported:
     shared = layers.Dense(6, "tanh", name="shared")
     hidden = layers.Add()([hidden, shared(hidden)])
     hidden = hidden + shared(hidden)
-    return Imported(shaken(keras.Model(numbers, layers.Dense(1)(hidden))), matrix, "price", form="value")
+    return ImportableModel(
+        with_random_state(keras.Model(numbers, layers.Dense(1)(hidden))), matrix, "price", form="value"
+    )
 
 
-def concatenations() -> Imported:
-    """Wide and deep, with branches that take single columns."""
+def wide_and_deep_model() -> ImportableModel:
+    """A wide and deep network whose branches use single columns."""
     import keras
     from keras import layers
 
@@ -230,10 +238,12 @@ def concatenations() -> Imported:
     low, high = layers.Minimum()([inputs[0], inputs[2]]), layers.Maximum()([inputs[0], inputs[2]])
     wide = layers.Concatenate()([low, high, deep, layers.Average()([inputs[0], inputs[2]])])
     model = keras.Model(inputs, layers.Dense(1)(layers.Subtract()([layers.Dense(2)(wide), layers.Dense(2)(deep)])))
-    return Imported(shaken(model), lambda table: [column(table, name) for name in NUMBERS], "price", form="value")
+    return ImportableModel(
+        with_random_state(model), lambda table: [column(table, name) for name in NUMBERS], "price", form="value"
+    )
 
 
-def embeddings() -> Imported:
+def embedding_model() -> ImportableModel:
     import keras
     from keras import layers
 
@@ -242,14 +252,14 @@ def embeddings() -> Imported:
     hidden = layers.Dense(5, "relu")(layers.Concatenate()([vectors, score]))
     model = keras.Model([floor, score], layers.Dense(1, "sigmoid")(hidden))
 
-    def given(table: pd.DataFrame) -> Any:
+    def model_input(table: pd.DataFrame) -> Any:
         return [column(table, "floor", np.int32), column(table, "score")]
 
-    return Imported(shaken(model), given, "sold", ["floor", "score"])
+    return ImportableModel(with_random_state(model), model_input, "sold", ["floor", "score"])
 
 
-def blocks() -> Imported:
-    """Blocks as those of keras.applications, on vectors: bottlenecks with squeeze and excitation, then attention."""
+def attention_model() -> ImportableModel:
+    """Blocks like those of keras.applications, for vectors: bottlenecks with squeeze and excitation, then attention."""
     import keras
     from keras import layers
 
@@ -264,28 +274,30 @@ def blocks() -> Imported:
     mixed = layers.MultiHeadAttention(2, 3)(tokens, tokens)
     pooled = layers.GlobalAveragePooling1D()(layers.Add()([tokens, mixed]))
     model = keras.Model(numbers, layers.Dense(3, "softmax")(pooled))
-    return Imported(shaken(model), matrix, "grade", engine="tensorflow")
+    return ImportableModel(with_random_state(model), matrix, "grade", engine="tensorflow")
 
 
-GOOD: list[Callable[[], Imported]] = [
-    dense,
-    dropout,
-    batch_normalization,
-    lookups,
-    several_inputs,
-    heads,
-    softmax_inside,
-    logits,
-    residual,
-    concatenations,
-    embeddings,
-    blocks,
+IMPORTABLE_MODELS: list[Callable[[], ImportableModel]] = [
+    dense_model,
+    dropout_model,
+    batch_normalization_model,
+    lookup_model,
+    several_inputs_model,
+    three_head_model,
+    inner_softmax_model,
+    logits_model,
+    residual_model,
+    wide_and_deep_model,
+    embedding_model,
+    attention_model,
 ]
 
 
 @dataclass(frozen=True)
-class Refused:
-    """make: a model, or a path that it writes in a folder. reason: in the message."""
+class RefusedImport:
+    """An import that must be refused. make: returns a model, or the path of a file that it writes. reason: a part of
+    the message.
+    """
 
     make: Callable[[Path], Any]
     reason: str
@@ -389,24 +401,30 @@ def saved_model(folder: Path) -> Any:
     return folder / "saved"
 
 
-BAD = {
-    "a Lambda layer": Refused(lambda_layer, "layer 'double' is a Lambda layer"),
-    "a custom layer": Refused(custom_layer, "layer 'cubed' is of the custom class owner>Cube"),
-    "a vector of words": Refused(text_vectors, "layer 'words' is of the class TextVectorization", columns=("city",)),
-    "a hashed lookup": Refused(
+REFUSED_IMPORTS = {
+    "a Lambda layer": RefusedImport(lambda_layer, "layer 'double' is a Lambda layer"),
+    "a custom layer": RefusedImport(custom_layer, "layer 'cubed' is of the custom class owner>Cube"),
+    "a vector of words": RefusedImport(
+        text_vectors, "layer 'words' is of the class TextVectorization", columns=("city",)
+    ),
+    "a hashed lookup": RefusedImport(
         hashed_lookup, "layer 'spread' (StringLookup) spreads unknown values", columns=("city",)
     ),
-    "a wrong width": Refused(wrong_width, "layer 'four' (Dense) has 4 outputs, and the target 'sold' has 2 classes"),
-    "a sequence": Refused(sequence, "input 'steps' takes 5 by 2 values for a row"),
-    "a recurrent layer": Refused(recurrent, "layer 'memory' is of the class LSTM, which is for sequences or images"),
-    "too few columns": Refused(too_few_columns, "takes 7 numbers, and the sample has 3 columns"),
-    "a computed index": Refused(
+    "a wrong width": RefusedImport(
+        wrong_width, "layer 'four' (Dense) has 4 outputs, and the target 'sold' has 2 classes"
+    ),
+    "a sequence": RefusedImport(sequence, "input 'steps' takes 5 by 2 values for a row"),
+    "a recurrent layer": RefusedImport(
+        recurrent, "layer 'memory' is of the class LSTM, which is for sequences or images"
+    ),
+    "too few columns": RefusedImport(too_few_columns, "takes 7 numbers, and the sample has 3 columns"),
+    "a computed index": RefusedImport(
         computed_index, "layer 'looked_up' (Embedding) looks up numbers that other layers compute"
     ),
-    "several labels": Refused(many_labels, "layer 'labels' (Dense) has 3 outputs with a sigmoid each", "grade"),
-    "an HDF5 file": Refused(hdf5, "old.h5 is an HDF5 file"),
-    "a SavedModel": Refused(saved_model, "saved is a SavedModel"),
-    "text for numbers": Refused(
-        lambda _: dense().model, "column 'city' contains names", "price", ("age", "score", "city")
+    "several labels": RefusedImport(many_labels, "layer 'labels' (Dense) has 3 outputs with a sigmoid each", "grade"),
+    "an HDF5 file": RefusedImport(hdf5, "old.h5 is an HDF5 file"),
+    "a SavedModel": RefusedImport(saved_model, "saved is a SavedModel"),
+    "text for numbers": RefusedImport(
+        lambda _: dense_model().model, "column 'city' contains names", "price", ("age", "score", "city")
     ),
 }

@@ -1,8 +1,8 @@
-"""Whether the time that a refusal takes reveals anything about keys. `python -m tests.service.key_timing 100000`.
+"""Measures whether the time of a refusal reveals anything about keys. `python -m tests.service.key_timing 100000`.
 
-Keys of several classes are tried in random order: an id that no key has, a known id with another secret, and a known id
-whose secret is right except for its end. If times tell the classes apart, the probability that a time of one class is
-above one of another differs from 1/2 (the statistic of Mann and Whitney).
+Wrong keys of three classes are tried in random order: an unknown id, a known id with another secret, and a known id
+whose secret is wrong only at its end. If the times distinguish two classes, the probability that a time of one class
+exceeds a time of the other class differs from 1/2 (the Mann-Whitney statistic).
 """
 
 import itertools
@@ -23,12 +23,12 @@ from tests.service.access_keys import KeySet
 
 KEYS = 50
 BLOCK = 1000
-FOUND = 0.02  # a difference from 1/2 that an attacker could use with some 10⁴ tries on the same machine
+MAX_DIFFERENCE = 0.02  # the difference from 1/2 that an attacker on the same machine could detect with about 10⁴ tries
 Check = Callable[[bytes], None]
 
 
-class Tried:
-    """A request as access control sees it."""
+class KeyedRequest:
+    """A request with a key, with the attributes that access control reads."""
 
     method, path, request_id, protocol, client = "POST", "/predict/homes", b"id", "json", "192.0.2.1"
     caller: Caller = NOBODY
@@ -39,14 +39,14 @@ class Tried:
         self.headers: Mapping[bytes, bytes] = {b"authorization": b"Bearer " + key}
 
     def check_model(self, model: str, *, served: bool = True) -> None:
-        raise AssertionError("no key is right")
+        raise AssertionError("a wrong key was accepted")
 
 
-def classes(keys: list[str]) -> dict[str, Callable[[], bytes]]:
-    """Functions that make a wrong key of each class. All have the same length and are new objects."""
+def wrong_key_makers(keys: list[str]) -> dict[str, Callable[[], bytes]]:
+    """A function for each class that returns a wrong key. All keys have the same length and are new objects."""
 
     def maker(right: int) -> Callable[[], bytes]:
-        def make() -> bytes:  # each class uses the same steps, because the steps influence a key's address in memory
+        def make() -> bytes:  # all classes take the same steps, which influence the memory address of the key
             wrong = "".join(random.choices("abcdefghijkmnpqrstuvwxyz", k=60))
             return f"{random.choice(keys)[:right]}{wrong[right:]}".encode()
 
@@ -55,29 +55,30 @@ def classes(keys: list[str]) -> dict[str, Callable[[], bytes]]:
     return {"unknown id": maker(4), "known id": maker(17), "nearly right": maker(45)}
 
 
-def times(check: Check, makers: Mapping[str, Callable[[], bytes]], tries: int) -> dict[str, np.ndarray]:
-    """The nanoseconds of each try, by class."""
+def measured_times(check: Check, makers: Mapping[str, Callable[[], bytes]], tries: int) -> dict[str, np.ndarray]:
+    """The durations of all tries in nanoseconds, by class."""
     found: dict[str, list[int]] = {name: [] for name in makers}
     while len(next(iter(found.values()))) < tries:
         names = [name for name in makers for _ in range(min(BLOCK, tries))]
-        random.shuffle(names)  # before the keys are made, so that their addresses in memory do not depend on the class
+        # Shuffled before the keys are created, so that memory addresses do not depend on the class
+        random.shuffle(names)
         for name, key in [(name, makers[name]()) for name in names]:
             started = time.perf_counter_ns()
             check(key)
-            ended = time.perf_counter_ns()  # before anything that depends on the class
+            ended = time.perf_counter_ns()  # read before any step that depends on the class
             found[name].append(ended - started)
     return {name: np.array(one) for name, one in found.items()}
 
 
 def probability_above(first: np.ndarray, second: np.ndarray) -> float:
-    """The probability that a value of `first` is above one of `second`; equal ones count half."""
+    """The probability that a value of `first` exceeds a value of `second`; equal values count half."""
     ordered = np.sort(second)
     below, not_above = np.searchsorted(ordered, first, "left"), np.searchsorted(ordered, first, "right")
     return float(np.mean(below + not_above) / 2 / len(second))
 
 
 def differences(found: Mapping[str, np.ndarray]) -> dict[tuple[str, str], float]:
-    """How far each pair of classes is from 1/2."""
+    """The difference from 1/2 for each pair of classes."""
     return {
         (one, two): probability_above(found[one], found[two]) - 0.5 for one, two in itertools.combinations(found, 2)
     }
@@ -86,7 +87,7 @@ def differences(found: Mapping[str, np.ndarray]) -> dict[tuple[str, str], float]
 def check_with(access: KeyAccess, required: Access = "predict") -> Check:
     def check(key: bytes) -> None:
         try:
-            access.check(Tried(key), required, "homes")
+            access.check(KeyedRequest(key), required, "homes")
         except RequestError:
             return
         raise AssertionError("a wrong key was accepted")
@@ -94,26 +95,27 @@ def check_with(access: KeyAccess, required: Access = "predict") -> Check:
     return check
 
 
-def prepared(folder: Path) -> tuple[KeyAccess, list[str]]:
-    """Access control with some keys, and their texts."""
+def access_with_keys(folder: Path) -> tuple[KeyAccess, list[str]]:
+    """Access control with a file of new keys, and the texts of the keys."""
     keys = KeySet(folder / "keys.json")
     texts = [keys.add(f"key-{number}") for number in range(KEYS)]
     return KeyAccess(KeyRing(keys.path, None)), texts
 
 
 def main(tries: int) -> int:
-    """Print the times and differences. Returns 1 if a difference is found."""
+    """Print the times and differences. Returns 1 if a difference exceeds the goal."""
     with tempfile.TemporaryDirectory() as folder:
-        access, texts = prepared(Path(folder))
-        found = times(check_with(access), classes(texts), tries)
+        access, texts = access_with_keys(Path(folder))
+        found = measured_times(check_with(access), wrong_key_makers(texts), tries)
     for name, one in found.items():
         print(f"{name:12} {len(one):,} tries, median {np.median(one):,.0f} ns, mean {np.mean(one):,.0f} ns")
     worst = 0.0
     for (first, second), difference in differences(found).items():
         worst = max(worst, abs(difference))
         print(f"P({first} takes longer than {second}) = {0.5 + difference:.4f}")
-    print(f"largest difference from 1/2: {worst:.4f} (goal: at most {FOUND}){'' if worst <= FOUND else ', MISSED'}")
-    return int(worst > FOUND)
+    result = "" if worst <= MAX_DIFFERENCE else ", MISSED"
+    print(f"largest difference from 1/2: {worst:.4f} (goal: at most {MAX_DIFFERENCE}){result}")
+    return int(worst > MAX_DIFFERENCE)
 
 
 if __name__ == "__main__":

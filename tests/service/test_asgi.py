@@ -1,4 +1,4 @@
-"""Properties of every request to the application: routes, methods, content types, limits, request ids, draining.
+"""Properties of all requests to the application: routes, methods, content types, limits, request ids, draining.
 
 This file has more than 400 lines: the tests share two servers, one in this process and one in its own.
 """
@@ -48,7 +48,7 @@ def is_problem(reply: httpx.Response, status: int) -> bool:
 
 @pytest.mark.parametrize("path", ["/nope", "/predict", "/predict/nope", "/models/nope", "/predict/homes/no", "/a%00b"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_unknown_routes_are_problems(client: httpx.Client, method: str, path: str) -> None:
+def test_unknown_routes_return_problem_documents(client: httpx.Client, method: str, path: str) -> None:
     reply = client.request(method, path)
     assert is_problem(reply, 404)
 
@@ -65,7 +65,7 @@ def test_unknown_routes_are_problems(client: httpx.Client, method: str, path: st
         ("DELETE", "/schema.json", "GET"),
     ],
 )
-def test_wrong_methods_are_problems_that_name_the_right_ones(
+def test_unsupported_methods_return_405_with_the_allowed_methods(
     client: httpx.Client, method: str, path: str, allowed: str
 ) -> None:
     reply = client.request(method, path)
@@ -73,7 +73,7 @@ def test_wrong_methods_are_problems_that_name_the_right_ones(
     assert allowed in reply.headers["allow"]
 
 
-def test_options_and_head(client: httpx.Client) -> None:
+def test_options_and_head_are_supported(client: httpx.Client) -> None:
     options = client.options("/predict/homes")
     assert (options.status_code, options.headers["allow"]) == (204, "POST, OPTIONS")
     assert not {"content-length", "content-type", "transfer-encoding"} & set(options.headers)
@@ -84,7 +84,7 @@ def test_options_and_head(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "path", ["/livez", "/docs.json", "/metrics", "/models", "/v2/models/homes", "/v1/models/homes"]
 )
-def test_a_slash_at_the_end_is_ignored_and_nothing_redirects(client: httpx.Client, path: str) -> None:
+def test_a_trailing_slash_is_ignored_without_a_redirect(client: httpx.Client, path: str) -> None:
     without, with_slash = (client.get(each, headers={"Host": "elsewhere.example"}) for each in (path, f"{path}/"))
     assert with_slash.status_code == without.status_code == 200
     assert with_slash.headers["content-type"] == without.headers["content-type"]
@@ -101,7 +101,9 @@ def test_unknown_paths_are_not_redirected(client: httpx.Client, path: str) -> No
 @pytest.mark.parametrize(
     "kind", ["application/json", "application/json; charset=utf-8", 'Application/JSON; charset="UTF-8"', None]
 )
-def test_json_and_no_content_type_are_read_as_json(client: httpx.Client, home_row: Row, kind: str | None) -> None:
+def test_bodies_of_json_types_or_without_a_type_are_read_as_json(
+    client: httpx.Client, home_row: Row, kind: str | None
+) -> None:
     headers = {"content-type": kind} if kind else {}
     reply = client.post("/predict/homes", content=json.dumps({"rows": [home_row]}), headers=headers)
     assert reply.status_code == 200
@@ -118,7 +120,7 @@ def test_json_and_no_content_type_are_read_as_json(client: httpx.Client, home_ro
         {"content-type": "application/json", "content-encoding": "br"},
     ],
 )
-def test_other_content_is_refused_and_the_accepted_named(
+def test_unsupported_content_types_are_refused_with_the_supported_ones(
     client: httpx.Client, home_row: Row, headers: dict[str, str]
 ) -> None:
     reply = client.post("/predict/homes", content=json.dumps({"rows": [home_row]}), headers=headers)
@@ -126,7 +128,7 @@ def test_other_content_is_refused_and_the_accepted_named(
     assert "application/json" in reply.json()["detail"] or "gzip" in reply.json()["detail"]
 
 
-def test_bodies_may_be_gzipped(client: httpx.Client, home_row: Row) -> None:
+def test_bodies_compressed_by_gzip_are_accepted(client: httpx.Client, home_row: Row) -> None:
     body = gzip.compress(json.dumps({"rows": [home_row]}).encode())
     assert client.post("/predict/homes", content=body, headers={"content-encoding": "gzip"}).status_code == 200
     cut = client.post("/predict/homes", content=body[:-9], headers={"content-encoding": "gzip"})
@@ -136,18 +138,18 @@ def test_bodies_may_be_gzipped(client: httpx.Client, home_row: Row) -> None:
     assert client.post("/predict/homes", content=members, headers={"content-encoding": "gzip"}).status_code == 200
 
 
-def test_bodies_may_be_compressed_by_zstd(client: httpx.Client, home_row: Row) -> None:
-    def ask(body: bytes) -> httpx.Response:
+def test_bodies_compressed_by_zstd_are_accepted(client: httpx.Client, home_row: Row) -> None:
+    def send_request(body: bytes) -> httpx.Response:
         return client.post("/predict/homes", content=body, headers={"content-encoding": "zstd"})
 
     plain = json.dumps({"rows": [home_row]}).encode()
     body = zstd.compress(plain)
-    assert ask(body).status_code == 200
-    assert ask(zstd.compress(plain[:20]) + zstd.compress(plain[20:])).status_code == 200
-    assert "truncated" in ask(body[:-5]).json()["detail"]
-    assert is_problem(ask(b"no zstd"), 400)
-    assert "the 4 bytes after the zstd data are not zstd" in ask(body + b"junk").json()["detail"]
-    assert is_problem(ask(zstd.compress(b" " * 10**8)), 413)
+    assert send_request(body).status_code == 200
+    assert send_request(zstd.compress(plain[:20]) + zstd.compress(plain[20:])).status_code == 200
+    assert "truncated" in send_request(body[:-5]).json()["detail"]
+    assert is_problem(send_request(b"no zstd"), 400)
+    assert "the 4 bytes after the zstd data are not zstd" in send_request(body + b"junk").json()["detail"]
+    assert is_problem(send_request(zstd.compress(b" " * 10**8)), 413)
 
 
 def test_bytes_after_gzip_are_refused(client: httpx.Client, home_row: Row) -> None:
@@ -157,13 +159,13 @@ def test_bytes_after_gzip_are_refused(client: httpx.Client, home_row: Row) -> No
     assert "the 4 bytes after the gzip data are not gzip" in junk.json()["detail"]
 
 
-def test_gzip_of_very_many_members_is_refused(client: httpx.Client) -> None:
+def test_gzip_bodies_with_too_many_members_are_refused(client: httpx.Client) -> None:
     reply = client.post("/predict/homes", content=gzip.compress(b"") * 101, headers={"content-encoding": "gzip"})
     assert is_problem(reply, 400)
     assert "more than 100 members" in reply.json()["detail"]
 
 
-def test_a_bomb_is_not_expanded(client: httpx.Client) -> None:
+def test_a_decompression_bomb_is_refused_without_expanding_it(client: httpx.Client) -> None:
     reply = client.post("/predict/homes", content=gzip.compress(b" " * 10**8), headers={"content-encoding": "gzip"})
     assert is_problem(reply, 413)
     members = gzip.compress(b" " * 400_000) * 2
@@ -196,13 +198,13 @@ def test_a_body_over_the_limit_is_refused_with_or_without_a_length(client: httpx
         assert [error["code"] for error in reply.json()["errors"]] == ["body_too_large"]
 
 
-def test_a_slow_head_is_cut_off(server: Any) -> None:
+def test_a_slow_head_gets_408(server: Any) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost:")
         assert connection.recv(65536).startswith(b"HTTP/1.1 408 Request head too slow")
 
 
-def test_a_slow_body_is_cut_off(
+def test_a_slow_body_gets_408(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], asgi: Callable[..., Any]
 ) -> None:
     asgi_app = make_app(tabular_models, Settings(timeout_s=0.5))
@@ -213,17 +215,17 @@ def test_a_slow_body_is_cut_off(
             await asyncio.sleep(3600)
         return pieces.pop()
 
-    async def slow(scope: Any, _: Any, send: Any) -> None:
+    async def slow_app(scope: Any, _: Any, send: Any) -> None:
         await asgi_app(scope, receive, send)
 
     started = time.monotonic()
-    reply = asyncio.run(asgi(slow, "POST", "/predict/homes", b"", "", {"content-length": "100"}))
+    reply = asyncio.run(asgi(slow_app, "POST", "/predict/homes", b"", "", {"content-length": "100"}))
     asgi_app.plane.close()
     assert (reply.status, reply.headers["content-type"]) == (408, "application/problem+json")
     assert time.monotonic() - started > 0.4
 
 
-def test_an_endless_head_is_cut_off(server: Any) -> None:
+def test_an_endless_head_gets_431(server: Any) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
         answer = b""
@@ -231,7 +233,7 @@ def test_an_endless_head_is_cut_off(server: Any) -> None:
             for _ in range(400):
                 connection.sendall(b"x-y: " + b"z" * 1000 + b"\r\n")
             answer = connection.recv(65536)
-        except OSError:  # reset while sending
+        except OSError:  # the connection was reset while sending
             answer = answer or b"HTTP/1.1 431"
     assert answer.startswith(b"HTTP/1.1 431")
 
@@ -245,12 +247,12 @@ def test_invalid_http_is_a_problem_document(server: Any) -> None:
 
 
 def test_a_valid_request_id_is_kept_and_others_are_generated(client: httpx.Client, home_row: Row) -> None:
-    def sent(value: str | None) -> str:
+    def returned_id(value: str | None) -> str:
         headers = {"x-request-id": value} if value else {}
         return str(client.post("/predict/homes", json={"rows": [home_row]}, headers=headers).headers["x-request-id"])
 
-    assert sent("abc-123:4/5") == "abc-123:4/5"
-    made = [sent(None), sent("has spaces"), sent("x" * 500)]
+    assert returned_id("abc-123:4/5") == "abc-123:4/5"
+    made = [returned_id(None), returned_id("has spaces"), returned_id("x" * 500)]
     assert len(set(made)) == 3
     assert all(re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", value) for value in made)
     assert client.get("/", headers={"x-request-id": "page"}).headers["x-request-id"] == "page"
@@ -274,7 +276,7 @@ def test_a_timeout_never_lengthens_the_setting(
     asgi: Callable[..., Any],
     home_row: Row,
 ) -> None:
-    model = dataclasses.replace(tabular_model, engine=SlowAndPoisoned(tabular_model, np.inf))
+    model = dataclasses.replace(tabular_model, engine=SlowFailingEngine(tabular_model, np.inf))
     asgi_app = make_app([model], dataclasses.replace(settings, timeout_s=0.005))
     body = json.dumps({"rows": [home_row]}).encode()
     assert asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"x-request-timeout": "60"})).status == 504
@@ -282,14 +284,14 @@ def test_a_timeout_never_lengthens_the_setting(
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """The log lines of requests."""
+    """The log records about requests."""
     monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
     for name in ("tabserve.exchange", "tabserve.access"):
         caplog.set_level(logging.INFO, name)
     return caplog
 
 
-def test_requests_that_take_long_are_logged(
+def test_slow_requests_are_logged(
     asgi_app: Application,
     asgi: Callable[..., Any],
     home_row: Row,
@@ -364,7 +366,7 @@ def test_the_access_log_has_the_same_fields_for_every_request(
     assert len({tuple(line) for line in lines}) == 1
 
 
-def test_an_option_that_does_not_exist_is_refused(client: httpx.Client, home_row: Row) -> None:
+def test_an_unknown_query_option_is_refused(client: httpx.Client, home_row: Row) -> None:
     reply = client.post("/predict/homes?on_invald=skip", json={"rows": [home_row]})
     assert is_problem(reply, 422)
 
@@ -387,7 +389,9 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
     ("path", "length", "first"),
     [("/predict/homes", 10**9, b"413"), ("/predict/none", 100, b"404"), ("/predict/homes", 100, b"100")],
 )
-def test_a_client_that_expects_100_gets_a_refusal_instead(server: Any, path: str, length: int, first: bytes) -> None:
+def test_an_invalid_request_that_expects_100_continue_is_refused_at_once(
+    server: Any, path: str, length: int, first: bytes
+) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
         connection.sendall(head.encode())
@@ -395,7 +399,7 @@ def test_a_client_that_expects_100_gets_a_refusal_instead(server: Any, path: str
         assert answer.startswith(b"HTTP/1.1 " + first)
 
 
-def test_a_server_serves_both_pages_and_what_they_load(client: httpx.Client) -> None:
+def test_the_server_returns_both_pages_and_their_files(client: httpx.Client) -> None:
     page = client.get("/", headers={"accept": "text/html"})
     addresses = re.findall(r'(?:src|href)="(page/[^"]+)"', page.text)
     assert len(addresses) > 3
@@ -406,17 +410,17 @@ def test_a_server_serves_both_pages_and_what_they_load(client: httpx.Client) -> 
         assert client.get(f"/{path}").status_code == 200, path
 
 
-def test_files_of_bentoml_pass_through(client: httpx.Client) -> None:
+def test_requests_for_bentomls_files_are_passed_to_bentoml(client: httpx.Client) -> None:
     assert client.get("/schema.json").json()["routes"]
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_server_that_is_not_ready_or_drains_says_so(
+def test_readiness_fails_before_loading_and_while_draining(
     asgi_app: Application, asgi: Callable[..., Any], home_row: Row
 ) -> None:
     body = json.dumps({"rows": [home_row]}).encode()
 
-    async def story() -> None:
+    async def scenario() -> None:
         asgi_app.context.state = ServerState()
         for method, path in (("GET", "/readyz"), ("POST", "/predict/homes")):
             reply = await asgi(asgi_app, method, path, body)
@@ -430,22 +434,22 @@ def test_a_server_that_is_not_ready_or_drains_says_so(
         asgi_app.context.state.close()
         assert (await asgi(asgi_app, "POST", "/predict/homes", body)).status == 503
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_an_internal_error_is_a_500_without_details(
     asgi_app: Application, asgi: Callable[..., Any], home_row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*arguments: Any) -> Any:
+    def fail(*arguments: Any) -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr("models.formats.json_encoder.JsonWriter.write_plain", broken)
+    monkeypatch.setattr("models.formats.json_encoder.JsonWriter.write_plain", fail)
     reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", json.dumps({"rows": [home_row]}).encode()))
     assert reply.status == 500
     assert b"secret" not in reply.content
 
 
-def test_a_client_that_leaves_while_sending_is_not_answered(asgi_app: Application) -> None:
+def test_a_client_that_disconnects_while_sending_gets_no_answer(asgi_app: Application) -> None:
     sent = []
 
     async def receive() -> Any:
@@ -460,7 +464,9 @@ def test_a_client_that_leaves_while_sending_is_not_answered(asgi_app: Applicatio
     assert asgi_app.context.state.inflight == 0
 
 
-def test_foreign_failures_become_problems(asgi_app: Application, asgi: Callable[..., Any]) -> None:
+def test_errors_of_the_wrapped_application_become_problem_documents(
+    asgi_app: Application, asgi: Callable[..., Any]
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/breaks":
             raise RuntimeError("secret")
@@ -484,7 +490,7 @@ def test_text_that_is_not_unicode_does_not_break_a_problem_document(
     assert json.loads(reply.content)
 
 
-def test_settings_reach_the_limits(
+def test_the_body_limit_of_the_settings_applies(
     make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
@@ -494,23 +500,23 @@ def test_settings_reach_the_limits(
     assert asyncio.run(asgi(asgi_app, "POST", "/predict/homes", b" " * 11)).status == 413
 
 
-class SlowAndPoisoned:
-    """A slow engine that fails for every batch in which the `class` of a row is 4.25."""
+class SlowFailingEngine:
+    """A slow engine that fails for each batch with a row whose `class` is 4.25."""
 
     name = "numpy"
     reason = "slow"
 
-    def __init__(self, model: TabularModel, poison: Any) -> None:
-        self.inner, self.poison = model.engine, poison
+    def __init__(self, model: TabularModel, failing_row: Any) -> None:
+        self.inner, self.failing_row = model.engine, failing_row
 
     def outputs(self, x: Any) -> Any:
         time.sleep(0.02)
-        if np.isclose(x, self.poison).all(axis=1).any():
+        if np.isclose(x, self.failing_row).all(axis=1).any():
             raise ValueError("secret")
         return self.inner.outputs(x)
 
 
-def test_under_load_each_request_gets_its_own_answer_failing_rows_a_500_and_too_many_a_429(
+def test_under_load_failing_rows_get_500_and_rows_beyond_the_queue_429(
     make_app: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
@@ -519,15 +525,15 @@ def test_under_load_each_request_gets_its_own_answer_failing_rows_a_500_and_too_
 ) -> None:
     rows = [{**home_row, "class": round(-4 + i / 16, 4)} for i in range(64)]
     rows[40]["class"] = 4.25
-    poison = tabular_model.encoder.encode(tabular_model.schema.frames.from_rows(rows[40:41]))
-    model = dataclasses.replace(tabular_model, engine=SlowAndPoisoned(tabular_model, poison))
+    failing_row = tabular_model.encoder.encode(tabular_model.schema.frames.from_rows(rows[40:41]))
+    model = dataclasses.replace(tabular_model, engine=SlowFailingEngine(tabular_model, failing_row))
     asgi_app = make_app([model], dataclasses.replace(settings, queue_rows=50))
 
-    async def story() -> list[Any]:
+    async def scenario() -> list[Any]:
         bodies = [json.dumps({"rows": [row]}).encode() for row in rows]
         return await asyncio.gather(*[asgi(asgi_app, "POST", "/predict/homes", body) for body in bodies])
 
-    replies = asyncio.run(story())
+    replies = asyncio.run(scenario())
     expected = tabular_model.predict_rows(rows).primary[:, 0]
     assert [reply.status for reply in replies[:51]] == [500 if row == 40 else 200 for row in range(51)]
     assert b"secret" not in replies[40].content
@@ -547,14 +553,14 @@ def test_the_deadline_counts_from_the_arrival_of_the_head(
     home_row: dict[str, Any],
     path: str,
 ) -> None:
-    """The deadline does not start when the request is processed, which is later under load."""
+    """Under load a request is processed later; the deadline still counts from the arrival of its head."""
     asgi_app = make_app(tabular_models, Settings(timeout_s=60))
     body = json.dumps({"rows" if "predict/" in path else "instances": [home_row]}).encode()
 
-    async def ask(waited: float) -> int:
-        async def late(scope: Any, receive: Any, send: Any) -> None:
+    async def send_request(waited: float) -> int:
+        async def late_app(scope: Any, receive: Any, send: Any) -> None:
             await asgi_app({**scope, "arrived": time.monotonic() - waited}, receive, send)
 
-        return int((await asgi(late, "POST", path, body)).status)
+        return int((await asgi(late_app, "POST", path, body)).status)
 
-    assert [asyncio.run(ask(waited)) for waited in (0, 61)] == [200, 504]
+    assert [asyncio.run(send_request(waited)) for waited in (0, 61)] == [200, 504]

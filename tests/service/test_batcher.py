@@ -1,4 +1,4 @@
-"""Waiting requests are predicted together; none is lost, mixed up or affected by another one."""
+"""Waiting requests are predicted together, and each request gets its own result."""
 
 import asyncio
 import dataclasses
@@ -19,8 +19,8 @@ from service.errors import ClientDisconnected, DeadlinePassed, EngineFailed, Que
 from service.metrics import ModelCounters
 
 
-class Slowed:
-    """The engine of another model, deliberately slow, which fails for rows with a certain `class`."""
+class SlowEngine:
+    """A slow wrapper of an engine. Calls wait while `released` is not set."""
 
     name = "numpy"
     reason = "slowed"
@@ -30,11 +30,11 @@ class Slowed:
         self.seconds = seconds
         self.batches: list[int] = []
         self.together = threading.Lock()
-        self.released = threading.Event()  # a call hangs until it is set
+        self.released = threading.Event()  # calls wait until this event is set
         self.released.set()
 
     def outputs(self, x: Any) -> Any:
-        assert self.together.acquire(blocking=False), "two calls at once"
+        assert self.together.acquire(blocking=False), "two concurrent calls"
         try:
             time.sleep(self.seconds)
             assert self.released.wait(60)
@@ -44,25 +44,25 @@ class Slowed:
             self.together.release()
 
 
-class Poisoned:
-    """An engine that raises an error or returns NaN for rows with values at the clipping limit."""
+class FailingEngine:
+    """An engine that raises an error or returns NaN for rows that equal a certain row."""
 
     name = "numpy"
     reason = "poisoned"
 
-    def __init__(self, inner: Any, poison: Any, how: str) -> None:
-        self.inner, self.poison, self.how = inner, poison, how
+    def __init__(self, inner: Any, failing_row: Any, failure: str) -> None:
+        self.inner, self.failing_row, self.failure = inner, failing_row, failure
 
     def outputs(self, x: Any) -> Any:
-        bad = np.all(np.isclose(x, self.poison), axis=1)
-        if bad.any() and self.how == "raise":
+        bad = np.all(np.isclose(x, self.failing_row), axis=1)
+        if bad.any() and self.failure == "raise":
             raise ValueError("secret of the engine")
         answers = self.inner.outputs(x).copy()
         answers[bad] = np.nan
         return answers
 
 
-def frames(model: TabularModel, count: int, seed: int = 0) -> Frame:
+def random_frame(model: TabularModel, count: int, seed: int = 0) -> Frame:
     rng = np.random.default_rng(seed)
     numbers = np.column_stack(
         [rng.uniform(0, 16, count), rng.uniform(-5, 5, count), np.ones(count), np.full(count, 1.2e9)]
@@ -70,118 +70,122 @@ def frames(model: TabularModel, count: int, seed: int = 0) -> Frame:
     return Frame(numbers, rng.integers(0, 3, (count, 2)))
 
 
-def one(frame: Frame, row: int) -> Frame:
+def single_row(frame: Frame, row: int) -> Frame:
     return frame.take(slice(row, row + 1))
 
 
 @pytest.fixture
-def slow(tabular_model: TabularModel) -> TabularModel:
-    return dataclasses.replace(tabular_model, engine=Slowed(tabular_model.engine, 0.01))
+def slow_model(tabular_model: TabularModel) -> TabularModel:
+    return dataclasses.replace(tabular_model, engine=SlowEngine(tabular_model.engine, 0.01))
 
 
 SLOW = EngineCost(one_s=0.01, many_s=0.02)
 FAST = EngineCost(one_s=0.00003, many_s=0.001)
 
 
-def soon() -> float:
+def deadline_in_a_minute() -> float:
     return time.monotonic() + 60
 
 
-def test_waiting_requests_are_predicted_together_and_get_their_own_answers(
-    slow: TabularModel, tabular_model: TabularModel
+def test_waiting_requests_are_predicted_in_one_batch_with_correct_results(
+    slow_model: TabularModel, tabular_model: TabularModel
 ) -> None:
     tally = ModelCounters()
-    waiting = Batcher(slow, tally, queue_rows=1000, cost=SLOW)
-    slow.engine.batches.clear()  # type: ignore[attr-defined]
-    frame = frames(slow, 64)
+    waiting = Batcher(slow_model, tally, queue_rows=1000, cost=SLOW)
+    slow_model.engine.batches.clear()  # type: ignore[attr-defined]
+    frame = random_frame(slow_model, 64)
 
-    async def story() -> list[Any]:
-        return await asyncio.gather(*[waiting.predict(one(frame, row), soon(), str(row)) for row in range(64)])
+    async def scenario() -> list[Any]:
+        return await asyncio.gather(
+            *[waiting.predict(single_row(frame, row), deadline_in_a_minute(), str(row)) for row in range(64)]
+        )
 
-    outputs = Outputs.concatenate(asyncio.run(story()))
+    outputs = Outputs.concatenate(asyncio.run(scenario()))
     np.testing.assert_allclose(outputs.primary, tabular_model.predict(frame).primary, rtol=1e-5)
-    assert slow.engine.batches == [1, 63]  # type: ignore[attr-defined]
+    assert slow_model.engine.batches == [1, 63]  # type: ignore[attr-defined]
     assert tally.queue_rows == 0
 
 
-def test_no_call_gets_more_rows_than_an_engine_takes_at_once(slow: TabularModel) -> None:
-    waiting = Batcher(slow, ModelCounters(), queue_rows=10_000, cost=SLOW)
+def test_no_engine_call_gets_more_rows_than_the_chunk_size(slow_model: TabularModel) -> None:
+    waiting = Batcher(slow_model, ModelCounters(), queue_rows=10_000, cost=SLOW)
     waiting.plan = batcher.BatchPlan(inline_rows=0, chunk_rows=2048, merge=True)
-    slow.engine.batches.clear()  # type: ignore[attr-defined]
-    frame = frames(slow, 1500)
+    slow_model.engine.batches.clear()  # type: ignore[attr-defined]
+    frame = random_frame(slow_model, 1500)
 
-    async def story() -> list[Any]:
-        parts = [one(frame, 0), frame, frame, frame]
-        return await asyncio.gather(*[waiting.predict(part, soon(), "") for part in parts])
+    async def scenario() -> list[Any]:
+        parts = [single_row(frame, 0), frame, frame, frame]
+        return await asyncio.gather(*[waiting.predict(part, deadline_in_a_minute(), "") for part in parts])
 
-    assert [len(answers) for answers in asyncio.run(story())] == [1, 1500, 1500, 1500]
-    assert slow.engine.batches == [1, 4096, 404]  # type: ignore[attr-defined]
+    assert [len(answers) for answers in asyncio.run(scenario())] == [1, 1500, 1500, 1500]
+    assert slow_model.engine.batches == [1, 4096, 404]  # type: ignore[attr-defined]
 
 
-def test_a_fast_engine_answers_at_once_and_a_slow_one_in_its_thread() -> None:
+def test_fast_engines_predict_inline_and_slow_engines_in_a_thread() -> None:
     assert plan_for(FAST).inline_rows > 0
     assert plan_for(SLOW).inline_rows == 0
     assert plan_for(FAST, "on").inline_rows == 0
     assert not plan_for(SLOW, "off").merge
 
 
-def test_inline_rows_are_limited_by_how_long_the_event_loop_may_wait() -> None:
-    """Each further row takes 0.1 ms, so 19 rows and the fixed cost take the 2 ms for which other requests may wait."""
+def test_the_number_of_inline_rows_is_limited_by_the_time_on_the_event_loop() -> None:
+    """Other requests may wait for 2 ms; each further row takes 0.1 ms, so that 19 rows fit."""
     assert plan_for(EngineCost(one_s=0.00009, many_s=0.00009 + 255 * 0.0001)).inline_rows == 19
 
 
-def test_calls_of_tensorflow_are_shared_however_quiet_the_machine_is_at_the_start() -> None:
-    """One row takes 160 to 210 µs. Predicted on the event loop, 32 clients would get a quarter of the answers."""
+def test_tensorflow_predicts_in_batches_even_if_measured_on_a_quiet_machine() -> None:
+    """TensorFlow takes 160 to 210 µs for one row. Predicted on the event loop, 32 clients would get a quarter of the
+    answers.
+    """
     assert plan_for(EngineCost(one_s=0.00016, many_s=0.00018)).inline_rows == 0
 
 
 @pytest.mark.parametrize(
-    ("cost", "doubtful"),
+    ("cost", "expected"),
     [
         (FAST, False),
         (SLOW, False),
-        (FAST._replace(steady=False), True),  # the rounds differed
-        (EngineCost(one_s=0.00015, many_s=0.001), True),  # on a quiet machine it may take less than 0.1 ms
+        (FAST._replace(steady=False), True),  # the measured rounds differed
+        (EngineCost(one_s=0.00015, many_s=0.001), True),  # on a quiet machine one row may take less than 0.1 ms
     ],
 )
-def test_a_cost_is_doubtful_if_a_quiet_machine_may_lead_to_another_plan(cost: EngineCost, doubtful: bool) -> None:
-    assert batcher.is_doubtful(cost) is doubtful
+def test_a_cost_is_doubtful_if_another_measurement_may_change_the_plan(cost: EngineCost, expected: bool) -> None:
+    assert batcher.is_doubtful(cost) is expected
 
 
-def test_a_batcher_follows_a_new_cost(slow: TabularModel) -> None:
-    changing = Batcher(slow, ModelCounters(), 1000, SLOW)
+def test_a_batcher_adopts_the_plan_of_a_new_cost(slow_model: TabularModel) -> None:
+    changing = Batcher(slow_model, ModelCounters(), 1000, SLOW)
     changing.adopt(FAST)
     assert changing.plan == plan_for(FAST)
 
 
-def test_with_batching_off_every_request_is_predicted_apart(slow: TabularModel) -> None:
-    apart = Batcher(slow, ModelCounters(), 1000, SLOW, "off")
-    slow.engine.batches.clear()  # type: ignore[attr-defined]
-    frame = frames(slow, 5)
+def test_with_batching_off_every_request_is_predicted_separately(slow_model: TabularModel) -> None:
+    apart = Batcher(slow_model, ModelCounters(), 1000, SLOW, "off")
+    slow_model.engine.batches.clear()  # type: ignore[attr-defined]
+    frame = random_frame(slow_model, 5)
 
-    async def story() -> None:
-        await asyncio.gather(*[apart.predict(one(frame, row), soon(), "") for row in range(5)])
+    async def scenario() -> None:
+        await asyncio.gather(*[apart.predict(single_row(frame, row), deadline_in_a_minute(), "") for row in range(5)])
 
-    asyncio.run(story())
-    assert slow.engine.batches == [1] * 5  # type: ignore[attr-defined]
+    asyncio.run(scenario())
+    assert slow_model.engine.batches == [1] * 5  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("how", ["raise", "nan"])
-def test_a_row_at_which_the_engine_fails_fails_only_its_own_request(
-    tabular_model: TabularModel, how: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("failure", ["raise", "nan"])
+def test_an_engine_error_fails_only_the_request_with_the_failing_row(
+    tabular_model: TabularModel, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    frame = frames(tabular_model, 64)
-    poison = tabular_model.encoder.encode(one(frame, 17))
-    model = dataclasses.replace(tabular_model, engine=Poisoned(tabular_model.engine, poison, how))
+    frame = random_frame(tabular_model, 64)
+    failing_row = tabular_model.encoder.encode(single_row(frame, 17))
+    model = dataclasses.replace(tabular_model, engine=FailingEngine(tabular_model.engine, failing_row, failure))
     together = Batcher(model, ModelCounters(), 1000, FAST, "on")
 
-    async def story() -> list[Any]:
-        questions = [together.predict(one(frame, row), soon(), f"id-{row}") for row in range(64)]
+    async def scenario() -> list[Any]:
+        questions = [together.predict(single_row(frame, row), deadline_in_a_minute(), f"id-{row}") for row in range(64)]
         return await asyncio.gather(*questions, return_exceptions=True)
 
     logger = batcher.log
     logger.addHandler(caplog.handler)
-    answers = asyncio.run(story())
+    answers = asyncio.run(scenario())
     logger.removeHandler(caplog.handler)
     failed = [row for row, answer in enumerate(answers) if isinstance(answer, BaseException)]
     assert failed == [17]
@@ -194,87 +198,89 @@ def test_a_row_at_which_the_engine_fails_fails_only_its_own_request(
             np.testing.assert_allclose(answers[row].primary[0], expected[row], rtol=1e-5)
 
 
-def test_a_large_request_is_split_so_that_a_small_one_need_not_wait(
-    slow: TabularModel, tabular_model: TabularModel
+def test_a_small_request_does_not_wait_for_all_parts_of_a_large_request(
+    slow_model: TabularModel, tabular_model: TabularModel
 ) -> None:
-    shared = Batcher(slow, ModelCounters(), 100_000, SLOW)
+    shared = Batcher(slow_model, ModelCounters(), 100_000, SLOW)
     shared.plan = batcher.BatchPlan(inline_rows=0, chunk_rows=32, merge=True)
-    slow.engine.batches.clear()  # type: ignore[attr-defined]
-    large, small = frames(slow, 960), frames(slow, 1, seed=5)
+    slow_model.engine.batches.clear()  # type: ignore[attr-defined]
+    large, small = random_frame(slow_model, 960), random_frame(slow_model, 1, seed=5)
     order: list[str] = []
 
-    async def ask(name: str, frame: Frame) -> Any:
-        answer = await shared.predict(frame, soon(), name)
+    async def send_request(name: str, frame: Frame) -> Any:
+        answer = await shared.predict(frame, deadline_in_a_minute(), name)
         order.append(name)
         return answer
 
-    async def story() -> Any:
-        first = asyncio.create_task(ask("large", large))
-        while not slow.engine.batches:  # type: ignore[attr-defined]
+    async def scenario() -> Any:
+        first = asyncio.create_task(send_request("large", large))
+        while not slow_model.engine.batches:  # type: ignore[attr-defined]
             await asyncio.sleep(0.001)
-        await ask("small", small)
+        await send_request("small", small)
         return await first
 
-    answers = asyncio.run(story())
+    answers = asyncio.run(scenario())
     assert order == ["small", "large"]
     np.testing.assert_allclose(answers.primary, tabular_model.predict(large).primary, rtol=1e-5)
 
 
-def test_a_full_queue_returns_when_to_retry(slow: TabularModel) -> None:
+def test_a_full_queue_refuses_requests_with_retry_after(slow_model: TabularModel) -> None:
     tally = ModelCounters()
-    bounded = Batcher(slow, tally, queue_rows=4, cost=SLOW)
-    frame = frames(slow, 8)
+    bounded = Batcher(slow_model, tally, queue_rows=4, cost=SLOW)
+    frame = random_frame(slow_model, 8)
 
-    async def story() -> list[Any]:
-        questions = [bounded.predict(one(frame, row), soon(), "") for row in range(8)]
+    async def scenario() -> list[Any]:
+        questions = [bounded.predict(single_row(frame, row), deadline_in_a_minute(), "") for row in range(8)]
         return await asyncio.gather(*questions, return_exceptions=True)
 
-    answers = asyncio.run(story())
+    answers = asyncio.run(scenario())
     refused = [answer for answer in answers if isinstance(answer, QueueFull)]
-    assert len(refused) == 3  # one runs, four wait
+    assert len(refused) == 3  # one request is being predicted, four wait
     assert dict(refused[0].headers)[b"retry-after"] == b"1"
     assert tally.rejected == {"queue_full": 3}
 
 
-def test_a_full_queue_reports_how_long_it_takes_to_drain(slow: TabularModel) -> None:
-    """20 rows wait, and at most 10 rows per second have been predicted."""
-    bounded = Batcher(slow, ModelCounters(), queue_rows=20, cost=SLOW)
-    slow.engine.seconds = 0.1  # type: ignore[attr-defined]
-    frame = frames(slow, 1)
+def test_the_retry_after_of_a_full_queue_is_the_time_to_empty_it(slow_model: TabularModel) -> None:
+    """The queue has 20 rows, and the engine predicts at most 10 rows per second."""
+    bounded = Batcher(slow_model, ModelCounters(), queue_rows=20, cost=SLOW)
+    slow_model.engine.seconds = 0.1  # type: ignore[attr-defined]
+    frame = random_frame(slow_model, 1)
 
-    async def story() -> list[Any]:
-        await bounded.predict(frame, soon(), "")
-        return await asyncio.gather(*[bounded.predict(frame, soon(), "") for _ in range(22)], return_exceptions=True)
+    async def scenario() -> list[Any]:
+        await bounded.predict(frame, deadline_in_a_minute(), "")
+        return await asyncio.gather(
+            *[bounded.predict(frame, deadline_in_a_minute(), "") for _ in range(22)], return_exceptions=True
+        )
 
-    *_, refused = asyncio.run(story())
+    *_, refused = asyncio.run(scenario())
     assert isinstance(refused, QueueFull)
     assert int(dict(refused.headers)[b"retry-after"]) >= 2
 
 
-def test_a_request_larger_than_the_queue_is_answered_when_nothing_waits(slow: TabularModel) -> None:
-    bounded = Batcher(slow, ModelCounters(), queue_rows=4, cost=SLOW)
-    assert len(asyncio.run(bounded.predict(frames(slow, 9), soon(), ""))) == 9
+def test_a_request_larger_than_the_queue_is_accepted_if_the_queue_is_empty(slow_model: TabularModel) -> None:
+    bounded = Batcher(slow_model, ModelCounters(), queue_rows=4, cost=SLOW)
+    assert len(asyncio.run(bounded.predict(random_frame(slow_model, 9), deadline_in_a_minute(), ""))) == 9
 
 
-def test_a_cancelled_request_is_not_predicted(slow: TabularModel) -> None:
+def test_expired_and_abandoned_requests_are_not_predicted(slow_model: TabularModel) -> None:
     tally = ModelCounters()
-    patient = Batcher(slow, tally, 1000, SLOW)
-    engine: Any = slow.engine
+    patient = Batcher(slow_model, tally, 1000, SLOW)
+    engine: Any = slow_model.engine
     engine.released.clear()
     engine.batches.clear()
-    frame = frames(slow, 4)
+    frame = random_frame(slow_model, 4)
 
-    async def leave() -> None:
+    async def disconnect() -> None:
         await asyncio.sleep(0.01)
 
-    async def story() -> None:
+    async def scenario() -> None:
         first, late, gone, last = (
-            asyncio.create_task(patient.predict(one(frame, row), deadline, "", watch))
+            asyncio.create_task(patient.predict(single_row(frame, row), deadline, "", watch))
             for row, deadline, watch in (
-                (0, soon(), None),
+                (0, deadline_in_a_minute(), None),
                 (1, time.monotonic() + 0.02, None),
-                (2, soon(), leave),
-                (3, soon(), None),
+                (2, deadline_in_a_minute(), disconnect),
+                (3, deadline_in_a_minute(), None),
             )
         )
         with pytest.raises(DeadlinePassed):
@@ -284,29 +290,28 @@ def test_a_cancelled_request_is_not_predicted(slow: TabularModel) -> None:
         engine.released.set()
         assert len(await first) == len(await last) == 1
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert engine.batches == [1, 1]
     assert tally.rejected == {"deadline": 1, "client_gone": 1}
     assert tally.queue_rows == 0
 
 
-def test_a_deadline_is_kept_while_the_engine_hangs(slow: TabularModel) -> None:
-    hanging = Batcher(slow, ModelCounters(), 1000, SLOW)
-    slow.engine.released.clear()  # type: ignore[attr-defined]
+def test_a_request_expires_at_its_deadline_while_the_engine_hangs(slow_model: TabularModel) -> None:
+    hanging = Batcher(slow_model, ModelCounters(), 1000, SLOW)
+    slow_model.engine.released.clear()  # type: ignore[attr-defined]
 
-    async def story() -> None:
+    async def scenario() -> None:
         with pytest.raises(DeadlinePassed):
-            await hanging.predict(frames(slow, 1), time.monotonic() + 0.05, "")
-        slow.engine.released.set()  # type: ignore[attr-defined]
+            await hanging.predict(random_frame(slow_model, 1), time.monotonic() + 0.05, "")
+        slow_model.engine.released.set()  # type: ignore[attr-defined]
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_frames_that_cannot_be_put_together_are_predicted_apart(slow: TabularModel) -> None:
-    """The reason may be that there is no memory for both. Here one has an additional column, which the encoder
-    ignores."""
-    good = frames(slow, 1)
-    odd = Frame(np.append(good.numbers, [[0.0]], axis=1), good.codes)
-    assert batcher.run_engine(slow, good, odd).error is not None
-    outcomes, _ = batcher.predict_together(slow, [good, odd])
+def test_frames_that_cannot_be_concatenated_are_predicted_separately(slow_model: TabularModel) -> None:
+    """Concatenation may fail for lack of memory. In this test it fails because a frame has an additional column."""
+    good = random_frame(slow_model, 1)
+    wider = Frame(np.append(good.numbers, [[0.0]], axis=1), good.codes)
+    assert batcher.run_engine(slow_model, good, wider).error is not None
+    outcomes, _ = batcher.predict_together(slow_model, [good, wider])
     assert [outcome.outputs is not None for outcome in outcomes] == [True, True]

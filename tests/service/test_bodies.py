@@ -1,4 +1,4 @@
-"""Table bodies: the same rows get the same predictions, errors and warnings in every format.
+"""Bodies in all table formats: the same rows get the same predictions, errors and warnings.
 
 This file has more than 400 lines: every test runs over all formats, by the writers and readers of each at the top of
 this file.
@@ -35,10 +35,10 @@ KINDS = {
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
 }
-TABLES = [form for form in KINDS if form != "json"]
+TABLES = [file_format for file_format in KINDS if file_format != "json"]
 
 
-# Writing bodies, parsing responses
+# Encoding bodies, parsing responses
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
@@ -46,12 +46,12 @@ def arrow_table(rows: Sequence[Row]) -> pa.Table:
     return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
-def body_of(form: str, rows: Sequence[Row], *, chunk: int | None = None) -> bytes:
-    if form == "json":
+def encode_rows(file_format: str, rows: Sequence[Row], *, chunk: int | None = None) -> bytes:
+    if file_format == "json":
         return json.dumps({"rows": list(rows)}).encode()
-    if form == "ndjson":
+    if file_format == "ndjson":
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    if form == "csv":
+    if file_format == "csv":
         text = io.StringIO(newline="")
         names = list(dict.fromkeys(name for row in rows for name in row))
         writer = csv.writer(text)
@@ -62,7 +62,7 @@ def body_of(form: str, rows: Sequence[Row], *, chunk: int | None = None) -> byte
         return text.getvalue().encode()
     sink = pa.BufferOutputStream()
     table = arrow_table(rows)
-    if form == "arrow":
+    if file_format == "arrow":
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=chunk)
     else:
@@ -72,24 +72,24 @@ def body_of(form: str, rows: Sequence[Row], *, chunk: int | None = None) -> byte
 
 @dataclasses.dataclass
 class ParsedResponse:
-    """The content of a response for each row, in any format."""
+    """The content of a response in any format, by row."""
 
-    values: list[Any]  # None if a row is not valid
+    values: list[Any]  # None for an invalid row
     warned: list[int]
     wrong: dict[int, str]
     stopped: str | None = None
 
 
-def parse_response(form: str, content: bytes) -> ParsedResponse:
-    if form == "json":
+def parse_response(file_format: str, content: bytes) -> ParsedResponse:
+    if file_format == "json":
         document = json.loads(content)
         predictions = document["predictions"]
         wrong: dict[int, str] = {}
         for error in document.get("errors", ()):
             wrong[error["row"]] = "; ".join(filter(None, [wrong.get(error["row"]), error["message"]]))
         stopped = document["error"]["title"] if "error" in document else None
-        return ParsedResponse(*of_objects(predictions), wrong, stopped)
-    if form == "ndjson":
+        return ParsedResponse(*values_and_warnings(predictions), wrong, stopped)
+    if file_format == "ndjson":
         lines = [json.loads(line) for line in content.splitlines()]
         last = lines.pop() if lines and "error" in lines[-1] else None
         wrong = {
@@ -98,11 +98,15 @@ def parse_response(form: str, content: bytes) -> ParsedResponse:
             if "errors" in line
         }
         objects = [None if "errors" in line else line for line in lines]
-        return ParsedResponse(*of_objects(objects), wrong, last["error"]["title"] if last else None)
-    if form == "csv":
+        return ParsedResponse(*values_and_warnings(objects), wrong, last["error"]["title"] if last else None)
+    if file_format == "csv":
         rows: list[Any] = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
     else:
-        read = pa.ipc.open_stream(content).read_all() if form == "arrow" else pq.read_table(pa.BufferReader(content))
+        read = (
+            pa.ipc.open_stream(content).read_all()
+            if file_format == "arrow"
+            else pq.read_table(pa.BufferReader(content))
+        )
         rows = read.to_pylist()
     last = rows.pop() if rows and (rows[-1]["error"] or "").startswith("stopped:") else None
     wrong = {number: without_codes(row["error"]) for number, row in enumerate(rows) if row["error"]}
@@ -115,7 +119,7 @@ def parse_response(form: str, content: bytes) -> ParsedResponse:
     )
 
 
-def of_objects(objects: Sequence[Any]) -> tuple[list[Any], list[int]]:
+def values_and_warnings(objects: Sequence[Any]) -> tuple[list[Any], list[int]]:
     values = [
         None if one is None else [one["value"]] if "value" in one else [*one["probabilities"].values()]
         for one in objects
@@ -132,14 +136,17 @@ Post = Callable[..., Any]
 
 @pytest.fixture
 def post(asgi_app: Application, asgi: Callable[..., Any]) -> Post:
-    def post(model: str, form: str, body: bytes, query: str = "", **headers: str) -> Any:
-        fields = {"content-type": KINDS.get(form, form), **{name.replace("_", "-"): v for name, v in headers.items()}}
+    def post(model: str, file_format: str, body: bytes, query: str = "", **headers: str) -> Any:
+        fields = {
+            "content-type": KINDS.get(file_format, file_format),
+            **{name.replace("_", "-"): v for name, v in headers.items()},
+        }
         return asyncio.run(asgi(asgi_app, "POST", f"/predict/{model}", body, query, fields))
 
     return post
 
 
-def close(found: Sequence[Any], expected: Sequence[Any], scale: float) -> bool:
+def predictions_are_close(found: Sequence[Any], expected: Sequence[Any], scale: float) -> bool:
     if [value is None for value in found] != [value is None for value in expected]:
         return False
     pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a is not None]
@@ -154,28 +161,33 @@ def rows(random_rows: Callable[..., list[Row]], tabular_models: list[TabularMode
         made = random_rows(schemas[name], count, np.random.default_rng(5))
         return [
             {key: value if value != "" else None for key, value in row.items()} for row in made
-        ]  # the text in a CSV
+        ]  # CSV reads an empty text as missing
 
     return make
 
 
 @pytest.mark.parametrize("model", ["homes", "income", "house_class"])
 @pytest.mark.parametrize("body_format", KINDS)
-@pytest.mark.parametrize("wanted", KINDS)
-def test_every_format_can_be_answered_in_every_format(
-    post: Post, asgi_app: Application, rows: Callable[[str, int], list[Row]], model: str, body_format: str, wanted: str
+@pytest.mark.parametrize("response_format", KINDS)
+def test_every_body_format_works_with_every_response_format(
+    post: Post,
+    asgi_app: Application,
+    rows: Callable[[str, int], list[Row]],
+    model: str,
+    body_format: str,
+    response_format: str,
 ) -> None:
     sent = rows(model, 30)
-    reply = post(model, body_format, body_of(body_format, sent), accept=KINDS[wanted])
-    assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, KINDS[wanted])
+    reply = post(model, body_format, encode_rows(body_format, sent), accept=KINDS[response_format])
+    assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, KINDS[response_format])
     assert int(reply.headers["content-length"]) == len(reply.content)
     served = asgi_app.plane.snapshot.find(model).model
-    found = parse_response(wanted, reply.content)
-    assert close(found.values, served.predict_rows(sent).primary.tolist(), served.tolerance())
+    found = parse_response(response_format, reply.content)
+    assert predictions_are_close(found.values, served.predict_rows(sent).primary.tolist(), served.tolerance())
     assert (found.wrong, found.stopped) == ({}, None)
 
 
-def wrongs(home: Row) -> list[Row]:
+def invalid_rows(home: Row) -> list[Row]:
     return [
         home,
         {**home, "educational-num": 500},
@@ -188,23 +200,23 @@ def wrongs(home: Row) -> list[Row]:
 
 
 @pytest.mark.parametrize("body_format", KINDS)
-@pytest.mark.parametrize("wanted", KINDS)
+@pytest.mark.parametrize("response_format", KINDS)
 def test_errors_and_warnings_are_the_same_in_every_format(
-    post: Post, home_row: Row, body_format: str, wanted: str
+    post: Post, home_row: Row, body_format: str, response_format: str
 ) -> None:
-    sent = wrongs(home_row)
-    expected = parse_response("json", post("homes", "json", body_of("json", sent), "on_invalid=skip").content)
+    sent = invalid_rows(home_row)
+    expected = parse_response("json", post("homes", "json", encode_rows("json", sent), "on_invalid=skip").content)
     assert (sorted(expected.wrong), expected.warned) == ([1, 3, 5], [2, 4])
-    reply = post("homes", body_format, body_of(body_format, sent), "on_invalid=skip", accept=KINDS[wanted])
+    reply = post("homes", body_format, encode_rows(body_format, sent), "on_invalid=skip", accept=KINDS[response_format])
     assert reply.status == 200
-    found = parse_response(wanted, reply.content)
+    found = parse_response(response_format, reply.content)
     assert (found.wrong, found.warned) == (expected.wrong, expected.warned)
-    assert close(found.values, expected.values, 50_000)
+    assert predictions_are_close(found.values, expected.values, 50_000)
 
 
 @pytest.mark.parametrize("body_format", TABLES)
 def test_one_invalid_row_rejects_a_body_of_any_format(post: Post, home_row: Row, body_format: str) -> None:
-    reply = post("homes", body_format, body_of(body_format, wrongs(home_row)))
+    reply = post("homes", body_format, encode_rows(body_format, invalid_rows(home_row)))
     assert (reply.status, reply.headers["content-type"]) == (422, "application/problem+json")
     assert [(error["row"], error["code"]) for error in reply.body["errors"]] == [
         (1, "above_maximum"),
@@ -217,7 +229,7 @@ def test_one_invalid_row_rejects_a_body_of_any_format(post: Post, home_row: Row,
 
 @pytest.mark.parametrize("body_format", TABLES)
 def test_a_body_without_rows_is_an_error(post: Post, home_row: Row, body_format: str) -> None:
-    body = body_of(body_format, [home_row])
+    body = encode_rows(body_format, [home_row])
     if body_format in ("csv", "ndjson"):
         empty = body.splitlines(keepends=True)[0] if body_format == "csv" else b"\n\n"
     else:
@@ -233,7 +245,7 @@ def test_a_body_without_rows_is_an_error(post: Post, home_row: Row, body_format:
 
 
 @pytest.mark.parametrize("body_format", TABLES)
-def test_a_body_larger_than_a_request_is_answered_in_blocks(
+def test_a_body_over_the_row_limit_is_answered_in_blocks(
     make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
@@ -243,27 +255,27 @@ def test_a_body_larger_than_a_request_is_answered_in_blocks(
 ) -> None:
     asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=100))
     sent = rows("homes", 9000)
-    body = body_of(body_format, sent, chunk=1500)
+    body = encode_rows(body_format, sent, chunk=1500)
     reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"content-type": KINDS[body_format]}))
     assert reply.status == 200
-    assert reply.headers["content-length"] == str(len(reply.content))  # it was complete before it was sent
+    assert reply.headers["content-length"] == str(len(reply.content))  # the response was complete before it was sent
     found = parse_response(body_format, reply.content)
     model = asgi_app.plane.snapshot.find("homes").model
-    assert close(found.values, model.predict_rows(sent).primary.tolist(), model.tolerance())
+    assert predictions_are_close(found.values, model.predict_rows(sent).primary.tolist(), model.tolerance())
     asgi_app.plane.close()
 
 
-@pytest.mark.parametrize("form", KINDS)
+@pytest.mark.parametrize("file_format", KINDS)
 @pytest.mark.parametrize("query", ["", "on_invalid=skip"])
 @pytest.mark.parametrize("started", [False, True])
-def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an_entry_in_it_later(
+def test_an_invalid_row_of_a_stream_is_an_error_status_or_a_last_entry(
     make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
     home_row: Row,
     monkeypatch: pytest.MonkeyPatch,
-    form: str,
+    file_format: str,
     query: str,
     started: bool,
 ) -> None:
@@ -271,8 +283,8 @@ def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an
         monkeypatch.setattr(response_buffer, "MAX_BUFFERED_BYTES", 0)
     asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=100))
     sent = [home_row] * 5000 + [{**home_row, "educational-num": -1}] + [home_row] * 4000
-    body = body_of("csv", sent)
-    headers = {"content-type": "text/csv", "accept": KINDS[form]}
+    body = encode_rows("csv", sent)
+    headers = {"content-type": "text/csv", "accept": KINDS[file_format]}
     reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, query, headers))
     asgi_app.plane.close()
     if not query and not started:
@@ -280,7 +292,7 @@ def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an
         assert [error["row"] for error in json.loads(reply.content)["errors"]] == [5000]
         return
     assert reply.status == 200
-    found = parse_response(form, reply.content)
+    found = parse_response(file_format, reply.content)
     if query:
         assert len(found.values) == 9001
         assert found.wrong == {5000: "row 5000, feature 'educational-num': -1.0 is below 0"}
@@ -292,14 +304,14 @@ def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_tables_may_be_compressed(post: Post, rows: Callable[[str, int], list[Row]], coding: str) -> None:
+def test_compressed_tables_are_accepted(post: Post, rows: Callable[[str, int], list[Row]], coding: str) -> None:
     pack = gzip.compress if coding == "gzip" else zstd.compress
-    sent = rows("homes", 3000)  # more than one request may hold
-    for form in TABLES:
-        reply = post("homes", form, pack(body_of(form, sent)), content_encoding=coding)
+    sent = rows("homes", 3000)  # exceeds the limit of one request
+    for file_format in TABLES:
+        reply = post("homes", file_format, pack(encode_rows(file_format, sent)), content_encoding=coding)
         assert reply.status == 200
-        assert len(parse_response(form, reply.content).values) == 3000
-    cut = post("homes", "csv", pack(body_of("csv", sent))[:-5], content_encoding=coding)
+        assert len(parse_response(file_format, reply.content).values) == 3000
+    cut = post("homes", "csv", pack(encode_rows("csv", sent))[:-5], content_encoding=coding)
     assert cut.status == 400 or parse_response("csv", cut.content).stopped
 
 
@@ -339,8 +351,8 @@ def test_the_decompressed_size_of_a_stream_is_limited(
     ],
 )
 def test_the_answer_has_the_format_with_the_highest_quality(kind: str, accept: str, expected: tuple[str, str]) -> None:
-    body_format, wanted = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
-    assert (body_format.name, wanted.name) == expected
+    body_format, response_format = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
+    assert (body_format.name, response_format.name) == expected
 
 
 @pytest.mark.parametrize(
@@ -354,20 +366,22 @@ def test_the_answer_has_the_format_with_the_highest_quality(kind: str, accept: s
         ({"content-type": "application/json", "accept": "text/csv;q=0"}, 406),
     ],
 )
-def test_unsupported_requests_are_named(
+def test_unsupported_formats_are_refused(
     asgi_app: Application, asgi: Callable[..., Any], headers: dict[str, str], status: int
 ) -> None:
     reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", b"a\n1\n", "", headers))
     assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
 
 
-@pytest.mark.parametrize("form", ["arrow", "parquet"])
-def test_without_pyarrow_the_extra_is_named(post: Post, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+@pytest.mark.parametrize("file_format", ["arrow", "parquet"])
+def test_without_pyarrow_the_error_names_the_missing_extra(
+    post: Post, monkeypatch: pytest.MonkeyPatch, file_format: str
+) -> None:
     monkeypatch.setattr("models.formats.arrow_columns.is_pyarrow_installed", lambda: False)
-    reply = post("homes", form, b"")
+    reply = post("homes", file_format, b"")
     assert reply.status == 415
     assert "tabserve[arrow]" in reply.body["detail"]
-    assert post("homes", "csv", b"a\n1\n", accept=KINDS[form]).status == 406
+    assert post("homes", "csv", b"a\n1\n", accept=KINDS[file_format]).status == 406
 
 
 def test_unknown_options_are_errors(post: Post) -> None:
@@ -392,13 +406,13 @@ HEAD = "educational-num,Outcome Type,class,model_x,2nd,_u"
     ],
 )
 def test_a_csv_of_the_training_table_is_accepted_unchanged(post: Post, home_row: Row, text: str) -> None:
-    expected = post("homes", "json", body_of("json", [home_row])).body["predictions"][0]["value"]
+    expected = post("homes", "json", encode_rows("json", [home_row])).body["predictions"][0]["value"]
     reply = post("homes", "csv", text.encode())
     assert reply.status == 200, reply.content
-    assert close(parse_response("csv", reply.content).values, [[expected]], 50_000)
+    assert predictions_are_close(parse_response("csv", reply.content).values, [[expected]], 50_000)
 
 
-def test_missing_tokens_of_a_csv_are_missing(post: Post) -> None:
+def test_the_missing_texts_of_a_csv_are_read_as_missing(post: Post) -> None:
     text = f"{HEAD}\n12,NA,?,true,2013-04-01,2\nNA,,,true,2013-04-01,2\n"
     reply = post("homes", "csv", text.encode())
     assert [(error["row"], error["field"], error["code"]) for error in reply.body["errors"]] == [
@@ -406,7 +420,7 @@ def test_missing_tokens_of_a_csv_are_missing(post: Post) -> None:
     ]
 
 
-def test_a_line_with_other_cells_is_one_bad_row(post: Post) -> None:
+def test_a_csv_line_with_another_number_of_cells_is_one_invalid_row(post: Post) -> None:
     good = "12,Adoption,1.5,true,2013-04-01,2"
     reply = post("homes", "csv", f"{HEAD}\n{good}\n{good},3\n12\n{good}\n".encode(), "on_invalid=skip")
     found = parse_response("csv", reply.content)
@@ -445,7 +459,7 @@ def test_a_line_that_is_not_json_is_one_invalid_row(post: Post, home_row: Row) -
 # Arrow
 
 
-def test_types_of_arrow_mean_what_json_means(post: Post, home_row: Row) -> None:
+def test_arrow_types_are_read_like_json_values(post: Post, home_row: Row) -> None:
     table = pa.table(
         {
             "educational-num": pa.array([12, 12, 12], pa.uint8()),
@@ -454,7 +468,7 @@ def test_types_of_arrow_mean_what_json_means(post: Post, home_row: Row) -> None:
             "model_x": pa.array([True, True, True]),
             "2nd": pa.array([15796, 15796, 15796], pa.int32()).cast(pa.date32()),
             "_u": pa.array([2, 2, 2], pa.int16()),
-            "id": pa.array([[1], [2], None]),  # ignored, whatever its type
+            "id": pa.array([[1], [2], None]),  # an ignored column may have any type
         }
     )
     sink = pa.BufferOutputStream()
@@ -462,13 +476,13 @@ def test_types_of_arrow_mean_what_json_means(post: Post, home_row: Row) -> None:
         writer.write_table(table)
     sent = [home_row, {**home_row, "class": None}, {**home_row, "class": None, "Outcome Type": None}]
     sent = [{**row, "2nd": "2013-04-01"} for row in sent]
-    expected = parse_response("json", post("homes", "json", body_of("json", sent)).content)
+    expected = parse_response("json", post("homes", "json", encode_rows("json", sent)).content)
     reply = post("homes", "arrow", sink.getvalue().to_pybytes())
     assert reply.status == 200, reply.content
-    assert close(parse_response("arrow", reply.content).values, expected.values, 50_000)
+    assert predictions_are_close(parse_response("arrow", reply.content).values, expected.values, 50_000)
 
 
-def test_compressed_buffers_and_rows_without_bytes_are_refused(post: Post) -> None:
+def test_arrow_streams_that_expand_without_limit_are_refused(post: Post) -> None:
     packed, empty = pa.BufferOutputStream(), pa.BufferOutputStream()
     table = pa.table({"educational-num": np.zeros(5000)})
     options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -483,11 +497,11 @@ def test_compressed_buffers_and_rows_without_bytes_are_refused(post: Post) -> No
     assert (reply.status, "cannot contain" in reply.body["detail"]) == (400, True)
 
 
-@pytest.mark.parametrize("form", ["arrow", "parquet"])
-def test_an_invalid_arrow_stream_is_an_error(post: Post, home_row: Row, form: str) -> None:
-    body = body_of(form, [home_row])
+@pytest.mark.parametrize("file_format", ["arrow", "parquet"])
+def test_an_invalid_arrow_stream_is_an_error(post: Post, home_row: Row, file_format: str) -> None:
+    body = encode_rows(file_format, [home_row])
     for broken in (b"", b"no", b"PAR1" + b"\0" * 100, body[:-20], body[:40], body + b"more", b"\xff" * 100):
-        reply = post("homes", form, broken)
+        reply = post("homes", file_format, broken)
         assert reply.status in (400, 422), (broken[:20], reply.status)
 
 
@@ -498,7 +512,7 @@ CAPTURED: dict[str, list[bytes]] = {}
 
 
 @pytest.fixture(scope="module")
-def fuzzed(
+def fuzzed_app(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Application]:
     asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=5))
@@ -506,7 +520,7 @@ def fuzzed(
     asgi_app.plane.close()
 
 
-def mutated(draw: st.DrawFn, content: bytes) -> bytes:
+def mutated_body(draw: st.DrawFn, content: bytes) -> bytes:
     mutant = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(mutant)))
@@ -522,29 +536,29 @@ def mutated(draw: st.DrawFn, content: bytes) -> bytes:
     return bytes(mutant)
 
 
-@pytest.mark.parametrize("form", TABLES)
+@pytest.mark.parametrize("file_format", TABLES)
 @given(data=st.data())
 @hypothesis_settings(max_examples=150, deadline=None)
-def test_no_body_breaks_the_server(
-    fuzzed: Application, asgi: Callable[..., Any], home_row: Row, form: str, data: Any
+def test_mutated_bodies_never_cause_a_server_error(
+    fuzzed_app: Application, asgi: Callable[..., Any], home_row: Row, file_format: str, data: Any
 ) -> None:
     count = data.draw(st.sampled_from([1, 4, 12]))
     if data.draw(st.integers(0, 9)):
-        captured = body_of(form, [home_row] * count, chunk=5)
-        body = data.draw(st.composite(mutated)(captured))
+        captured = encode_rows(file_format, [home_row] * count, chunk=5)
+        body = data.draw(st.composite(mutated_body)(captured))
     else:
         body = data.draw(st.binary(max_size=300))
-    wanted = data.draw(st.sampled_from(list(KINDS)))
+    response_format = data.draw(st.sampled_from(list(KINDS)))
     query = data.draw(st.sampled_from(["", "on_invalid=skip"]))
-    headers = {"content-type": KINDS[form], "accept": KINDS[wanted]}
-    reply = asyncio.run(asgi(fuzzed, "POST", "/predict/homes", body, query, headers))
+    headers = {"content-type": KINDS[file_format], "accept": KINDS[response_format]}
+    reply = asyncio.run(asgi(fuzzed_app, "POST", "/predict/homes", body, query, headers))
     assert reply.status < 500
     if reply.status == 200:
-        assert "Internal" not in str(parse_response(wanted, reply.content).stopped)
+        assert "Internal" not in str(parse_response(response_format, reply.content).stopped)
 
 
-def test_many_columns_are_refused_like_few(post: Post, home_row: Row) -> None:
-    """More columns do not cause more reported errors or look-ups."""
+def test_a_body_with_too_many_columns_is_refused_at_bounded_cost(post: Post, home_row: Row) -> None:
+    """A body with many unknown columns causes no more reported errors or look-ups than a body with few."""
     names = [f"c{number}" for number in range(60_000)]
     table = (",".join(names) + "\n" + ",".join(["1"] * len(names))).encode()
     reply = post("homes", "csv", table)

@@ -1,4 +1,4 @@
-"""Requests of several keys take turns once their bodies are complete, before these are parsed."""
+"""Requests of several keys take turns after their bodies are complete and before the bodies are parsed."""
 
 import asyncio
 from collections import Counter
@@ -44,11 +44,11 @@ async def send_together(
 ) -> list[str]:
     """Start the requests of both keys. Returns the keys in the order of their responses.
 
-    All heads arrive first, then at once all bodies of one key and all of the other.
+    All heads arrive first, then all bodies of both keys at the same time.
     """
     arrived, answered = {name: asyncio.Event() for name in keys}, list[str]()
 
-    async def one(name: str) -> None:
+    async def send_one(name: str) -> None:
         headers = [(b"authorization", b"Bearer " + keys[name].encode()), (b"content-type", content_type)]
 
         async def receive() -> Any:
@@ -64,7 +64,7 @@ async def send_together(
         await application(scope, receive, send)
 
     names = ["many"] * MANY + ["few"] * FEW
-    tasks = [asyncio.ensure_future(one(name)) for name in names]
+    tasks = [asyncio.ensure_future(send_one(name)) for name in names]
     for _ in range(2 * len(names)):
         await asyncio.sleep(0)
     arrived["many"].set()
@@ -82,7 +82,7 @@ async def send_together(
         ("GET", "/models", b"", b""),
     ],
 )
-def test_keys_share_the_event_loop_whoever_sends_more(
+def test_keys_share_the_event_loop_equally_if_one_sends_more(
     application: Application, keys: KeySet, method: str, path: str, content_type: bytes, body: bytes
 ) -> None:
     answered = asyncio.run(send_together(application, keys.texts, method, path, content_type, body))

@@ -1,4 +1,4 @@
-"""The page at `/` and its files: who gets it, how it is cached and compressed, and what it may load."""
+"""The page at `/` and its files: content negotiation, caching, compression and Content-Security-Policy."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ Send = Callable[..., Any]
 
 @pytest.fixture
 def get(make_app: Callable[..., Any], tabular_models: list[TabularModel], asgi: Send) -> Send:
-    """One GET request to an application with BentoML's page behind it."""
+    """get(path, headers, method) sends a request to an application that wraps BentoML's page."""
 
     async def bentoml(scope: Any, receive: Any, send: Any) -> None:
         assert (scope["method"], scope["path"]) == ("GET", "/")
@@ -35,14 +35,14 @@ def get(make_app: Callable[..., Any], tabular_models: list[TabularModel], asgi: 
 
     application = make_app(tabular_models, Settings()).wrap(bentoml)
 
-    def reply(path: str, headers: dict[str, str] | None = None, method: str = "GET") -> Any:
+    def send(path: str, headers: dict[str, str] | None = None, method: str = "GET") -> Any:
         return asyncio.run(asgi(application, method, path, b"", "", headers or {}))
 
-    return reply
+    return send
 
 
 def bento_page() -> bytes:
-    """The page of the installed BentoML."""
+    """The page of the installed BentoML version."""
     package = Path(bentoml.__file__).resolve().parents[1] / "_bentoml_impl"
     return (package / "server/main-openapi.html").read_bytes()
 
@@ -50,12 +50,12 @@ def bento_page() -> bytes:
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json", "", "text/*", "text/html;q=0.5,application/json", "text/html;q=0"]
 )
-def test_root_answers_the_liveness_where_accept_does_not_name_html(get: Send, accept: str) -> None:
+def test_the_root_returns_the_liveness_if_accept_does_not_list_html(get: Send, accept: str) -> None:
     reply = get("/", {"accept": accept})
     assert (reply.status, reply.content, reply.headers["content-type"]) == (200, ALIVE, "application/json")
 
 
-def test_root_answers_the_page_to_a_browser(get: Send) -> None:
+def test_the_root_returns_the_page_to_browsers(get: Send) -> None:
     reply = get("/", BROWSER)
     assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert reply.headers["cache-control"] == "no-cache"
@@ -85,7 +85,7 @@ def test_every_file_is_immutable_and_compressed(get: Send) -> None:
         assert (reply.status, reply.headers["content-encoding"]) == (200, "gzip"), name
         assert gzip.decompress(reply.content) == (FOLDER / name).read_bytes() == file.content
         assert reply.headers["cache-control"] == "public, max-age=31536000, immutable"
-        assert len(file.compressed) < MIN_COMPRESSED_BYTES, "it would be compressed twice"
+        assert len(file.compressed) < MIN_COMPRESSED_BYTES, "the response would be compressed twice"
     plain = get(f"/page/{files.digest}/router.js")
     assert plain.content == (FOLDER / "router.js").read_bytes()
     assert "content-encoding" not in plain.headers
@@ -110,7 +110,7 @@ def test_head_has_the_headers_of_get(get: Send) -> None:
         "/page/{}/index.html",
     ],
 )
-def test_other_addresses_are_not_found(get: Send, path: str) -> None:
+def test_unknown_addresses_of_the_page_return_404(get: Send, path: str) -> None:
     reply = get(path.format(browser_files().digest))
     assert (reply.status, reply.headers["content-type"]) == (404, "application/problem+json")
     assert "cache-control" not in reply.headers
@@ -118,12 +118,12 @@ def test_other_addresses_are_not_found(get: Send, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("path", ["/", "/page/0/router.js", "/bentoml/"])
-def test_the_page_is_for_reading(get: Send, path: str, method: str) -> None:
+def test_the_page_allows_reading_methods_only(get: Send, path: str, method: str) -> None:
     reply = get(path, method=method)
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
-def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
+def test_the_digest_depends_on_file_names_and_contents(tmp_path: Path) -> None:
     def digest(name: str, content: str) -> str:
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
@@ -136,12 +136,12 @@ def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
     assert len({first, digest("a.js", "two"), digest("b.js", "one")}) == 3
 
 
-def test_everything_together_is_small() -> None:
+def test_all_files_of_the_page_are_small_in_total() -> None:
     files = browser_files()
     assert sum(len(file.compressed) for file in (files.index, *files.files.values())) < MAX_BYTES
 
 
-def test_every_import_and_address_names_a_file() -> None:
+def test_every_import_and_address_refers_to_a_file() -> None:
     files = browser_files()
     index = files.index.content.decode()
     for address in re.findall(rf'"page/{files.digest}/([^"]+)"', index):
@@ -152,19 +152,19 @@ def test_every_import_and_address_names_a_file() -> None:
             assert found.is_file(), f"{name} imports {address}"
 
 
-def test_a_view_finds_its_style_sheets() -> None:
+def test_the_style_sheets_of_every_view_exist() -> None:
     named = re.findall(r'styles: "([^"]+)"', browser_files().files["router.js"].content.decode())
     assert {*named} == {name for name in browser_files().files if name.endswith(".css")}
 
 
-def test_nothing_of_the_page_names_another_host() -> None:
+def test_no_file_of_the_page_refers_to_another_host() -> None:
     files = browser_files()
     for name, file in {INDEX: files.index, **files.files}.items():
         addresses = re.findall(r"(?:https?:)?//[a-z0-9][a-z0-9.-]+\.[a-z]+[^\"'` ]*", file.content.decode())
         assert {*addresses} <= {"http://www.w3.org/2000/svg"}, name
 
 
-def test_bentoml_s_page_loads_nothing_from_another_host(get: Send) -> None:
+def test_bentomls_page_loads_nothing_from_another_host(get: Send) -> None:
     assert b"googletagmanager" in bento_page(), "BentoML's page has changed"
     for path in ("/bentoml/", "/bentoml"):
         reply = get(path)

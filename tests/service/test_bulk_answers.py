@@ -1,4 +1,4 @@
-"""Bulk scoring gives the answers of the HTTP API: predictions, warnings and errors of rows, in every input format."""
+"""Bulk scoring returns the same predictions, warnings and errors as the HTTP API, for every input format."""
 
 import asyncio
 import gzip
@@ -27,27 +27,37 @@ from scoring.scoring_unit import plan
 from scoring.unit_reader import score_unit
 from service.http.asgi import Application
 from service.settings import Settings
-from tests.recorded.cases.forms import ARROW, CSV, NDJSON, PARQUET, arrow_of, csv_of, ndjson_of, parquet_of, table_of
+from tests.recorded.cases.forms import (
+    ARROW,
+    CSV,
+    NDJSON,
+    PARQUET,
+    arrow_of,
+    csv_of,
+    ndjson_of,
+    parquet_of,
+    table_of,
+)
 from tests.service.trusted_models import trusted_models
 
 Row = dict[str, Any]
 MixedRows = Callable[[FeatureSchema, int], list[Row]]
 RECORDED = Path(__file__).resolve().parents[1] / "recorded" / "store"
 RECORDED_MODELS = ("homes", "income", "stars", "sizes", "flags", "numbers", "single")
-TRUSTED = ("homes", "income", "house_class")
+TRUSTED_MODELS = ("homes", "income", "house_class")
 SETTINGS = Settings(max_rows=20_000, max_evaluations=200_000)
 
 
 @dataclass
 class Service:
-    """An application, and the models that it serves."""
+    """An application and its models."""
 
     models: dict[str, TabularModel]
     app: Application
     asgi: Callable[..., Any]
 
     def predict(self, name: str, body: bytes, media_type: str, query: str = "") -> pa.Table:
-        """The table that the HTTP API returns."""
+        """The response table of the HTTP API."""
         headers = {"content-type": media_type, "accept": ARROW}
         options = "&".join(filter(None, ["on_invalid=skip", query]))
         reply = asyncio.run(self.asgi(self.app, "POST", f"/predict/{name}", body, options, headers))
@@ -56,7 +66,7 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def recorded(make_app: Callable[..., Application], asgi: Callable[..., Any]) -> Iterator[Service]:
+def recorded_service(make_app: Callable[..., Application], asgi: Callable[..., Any]) -> Iterator[Service]:
     found, _ = store.versions(RECORDED)
     models = {name: store.load(versions[0]) for name, versions in found.items()}
     app = make_app([*models.values()], SETTINGS)
@@ -65,7 +75,7 @@ def recorded(make_app: Callable[..., Application], asgi: Callable[..., Any]) -> 
 
 
 @pytest.fixture(scope="module")
-def trusted(
+def trusted_service(
     tabular_models: list[TabularModel],
     random_rows: Callable[..., list[Row]],
     make_app: Callable[..., Application],
@@ -77,8 +87,8 @@ def trusted(
     app.plane.close()
 
 
-def scored(path: Path, model: TabularModel, options: ScoringOptions = ScoringOptions()) -> pa.Table:  # noqa: B008
-    """The output of bulk scoring for a file."""
+def score_file(path: Path, model: TabularModel, options: ScoringOptions = ScoringOptions()) -> pa.Table:  # noqa: B008
+    """The output table of bulk scoring for a file."""
     scorer = BatchScorer(model, options)
     found = make_input_file(str(path))
     failures: list[tuple[str, str]] = []
@@ -89,7 +99,7 @@ def scored(path: Path, model: TabularModel, options: ScoringOptions = ScoringOpt
 
 
 def assert_equal(actual: pa.Table, expected: pa.Table, model: TabularModel) -> None:
-    """Equal as docs/api.md defines it; texts and labels exactly."""
+    """Assert that tables are equal: numbers within the documented tolerance, texts and labels exactly."""
     assert actual.schema.names == expected.schema.names
     assert actual.schema.types == expected.schema.types
     for name in expected.schema.names:
@@ -105,7 +115,7 @@ def assert_equal(actual: pa.Table, expected: pa.Table, model: TabularModel) -> N
 
 @pytest.fixture
 def mixed_rows(random_rows: Callable[..., list[Row]]) -> MixedRows:
-    """mixed_rows(schema, count): rows of which some have warnings and some are invalid, in each column."""
+    """mixed_rows(schema, count) returns rows of which some cause warnings or errors in each column."""
 
     def mixed_rows(schema: FeatureSchema, count: int) -> list[Row]:
         rows: list[Row] = random_rows(schema, count, np.random.default_rng(3))
@@ -119,7 +129,7 @@ def mixed_rows(random_rows: Callable[..., list[Row]]) -> MixedRows:
 
 
 def unusual_values(feature: Feature) -> list[Any]:
-    """Out of range or unseen, missing, and of another type."""
+    """Values that are out of range or unseen, missing, or of another type."""
     if feature.kind == "number":
         return [feature.seen_range[1] + 1e4, None, "12,5", float("inf"), 10**30]
     if feature.kind == "date":
@@ -131,10 +141,10 @@ def unusual_values(feature: Feature) -> list[Any]:
 
 @pytest.mark.parametrize("name", RECORDED_MODELS)
 @pytest.mark.parametrize("suffix", ["ndjson", "ndjson.gz", "csv", "csv.zst"])
-def test_text_files_are_scored_like_bodies(
-    name: str, suffix: str, recorded: Service, mixed_rows: MixedRows, tmp_path: Path
+def test_text_files_get_the_same_results_as_request_bodies(
+    name: str, suffix: str, recorded_service: Service, mixed_rows: MixedRows, tmp_path: Path
 ) -> None:
-    model = recorded.models[name]
+    model = recorded_service.models[name]
     rows = mixed_rows(model.schema, 300)
     if suffix.startswith("ndjson"):
         body = ndjson_of([*rows, {**rows[0], "unknown": 1}, {}, [1], 5]) + b'\n{"a": 1,\n \n{"a": 1, "a": 2}\n'
@@ -143,14 +153,14 @@ def test_text_files_are_scored_like_bodies(
     pack: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstd.compress}
     path = tmp_path / f"table.{suffix}"
     path.write_bytes(pack.get(suffix.rpartition(".")[2], bytes)(body))
-    actual = scored(path, model)
-    assert_equal(actual, recorded.predict(name, body, NDJSON if suffix.startswith("ndjson") else CSV), model)
+    actual = score_file(path, model)
+    assert_equal(actual, recorded_service.predict(name, body, NDJSON if suffix.startswith("ndjson") else CSV), model)
     assert actual.column("warnings").null_count < len(actual)
     assert 0 < actual.column("error").null_count < len(actual)
 
 
 def columns_of(rows: list[Row], schema: FeatureSchema) -> pa.Table:
-    """A table of the rows; values of another type than most of their column are missing."""
+    """A table of the rows. Values whose type differs from the rest of the column become missing."""
     arrays = {}
     for feature in schema.features:
         values = [row[feature.name] for row in rows]
@@ -164,10 +174,10 @@ def columns_of(rows: list[Row], schema: FeatureSchema) -> pa.Table:
 
 @pytest.mark.parametrize("name", RECORDED_MODELS)
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "arrows"])
-def test_tables_are_scored_like_bodies(
-    name: str, suffix: str, recorded: Service, mixed_rows: MixedRows, tmp_path: Path
+def test_table_files_get_the_same_results_as_request_bodies(
+    name: str, suffix: str, recorded_service: Service, mixed_rows: MixedRows, tmp_path: Path
 ) -> None:
-    model, path = recorded.models[name], tmp_path / f"table.{suffix}"
+    model, path = recorded_service.models[name], tmp_path / f"table.{suffix}"
     table = columns_of(mixed_rows(model.schema, 300), model.schema)
     if suffix == "parquet":
         pq.write_table(table, path, row_group_size=70)
@@ -177,35 +187,35 @@ def test_tables_are_scored_like_bodies(
         with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
             writer.write_table(table, 90)
     body, media_type = (parquet_of(table), PARQUET) if suffix == "parquet" else (arrow_of(table), ARROW)
-    actual = scored(path, model)
-    assert_equal(actual, recorded.predict(name, body, media_type), model)
+    actual = score_file(path, model)
+    assert_equal(actual, recorded_service.predict(name, body, media_type), model)
     assert 0 < actual.column("error").null_count < len(actual)
 
 
-def test_rows_are_numbered_across_blocks_and_row_groups(
-    recorded: Service, random_rows: Callable[..., list[Row]], tmp_path: Path
+def test_errors_have_row_numbers_of_the_whole_file(
+    recorded_service: Service, random_rows: Callable[..., list[Row]], tmp_path: Path
 ) -> None:
-    model = recorded.models["numbers"]
+    model = recorded_service.models["numbers"]
     rows = random_rows(model.schema, 2 * BLOCK_ROWS + 700, np.random.default_rng(0))
     for number in (0, BLOCK_ROWS - 1, BLOCK_ROWS, 2 * BLOCK_ROWS + 699):
         rows[number]["c"] = None
     table = table_of(rows)
     pq.write_table(table, tmp_path / "table.parquet", row_group_size=3000)
-    actual = scored(tmp_path / "table.parquet", model)
-    assert_equal(actual, recorded.predict("numbers", parquet_of(table), PARQUET), model)
+    actual = score_file(tmp_path / "table.parquet", model)
+    assert_equal(actual, recorded_service.predict("numbers", parquet_of(table), PARQUET), model)
     assert actual.column("error").null_count == len(rows) - 4
 
 
-@pytest.mark.parametrize("name", TRUSTED)
+@pytest.mark.parametrize("name", TRUSTED_MODELS)
 @pytest.mark.parametrize("query", ["levels=0.9", "levels=0.5,0.9&explain=true", "explain=fast"])
-def test_options_add_the_columns_that_the_api_adds(
-    name: str, query: str, trusted: Service, mixed_rows: MixedRows, tmp_path: Path
+def test_options_add_the_same_columns_as_in_the_api(
+    name: str, query: str, trusted_service: Service, mixed_rows: MixedRows, tmp_path: Path
 ) -> None:
-    model = trusted.models[name]
+    model = trusted_service.models[name]
     query = query.replace("levels", "interval" if model.schema.task == "regression" else "set")
     options = parse_output_options(dict(part.split("=") for part in query.split("&")))
     body = ndjson_of(mixed_rows(model.schema, 40))
     (tmp_path / "table.ndjson").write_bytes(body)
-    actual = scored(tmp_path / "table.ndjson", model, ScoringOptions(outputs=options))
-    assert_equal(actual, trusted.predict(name, body, NDJSON, query), model)
+    actual = score_file(tmp_path / "table.ndjson", model, ScoringOptions(outputs=options))
+    assert_equal(actual, trusted_service.predict(name, body, NDJSON, query), model)
     assert actual.num_columns > 3

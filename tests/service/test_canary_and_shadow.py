@@ -1,4 +1,6 @@
-"""Canaries are rolled back automatically. Shadows are compared, and no request waits for them."""
+"""Canaries are rolled back automatically. The predictions of shadows are compared, and no request waits for a
+shadow.
+"""
 
 import json
 import os
@@ -26,7 +28,7 @@ from tests.service.test_follower import Worker, change, folder, versions_folder
 __all__ = ["change", "folder", "versions_folder"]
 CANARY = Traffic(shares={"champion": 50, "challenger": 50}, rollback=AutomaticRollback(after_rows=10))
 WAIT_S = 300.0
-NO_PROCESS = 99_999_999  # larger than every process id
+NO_PROCESS = 99_999_999  # exceeds all process ids
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def break_challenger(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("shared", [None, "there is no such folder"], ids=["one process", "no space for files"])
-def test_a_failing_challenger_is_rolled_back_at_once(
+def test_a_failing_challenger_is_rolled_back_immediately(
     worker: Worker,
     change: Any,
     predict: Any,
@@ -92,17 +94,17 @@ def test_a_failing_challenger_is_rolled_back_at_once(
     assert b'tabserve_automatic_rollbacks_total{model="homes"} 1.0' in worker.plane.metrics.page()
 
 
-def test_in_a_store_that_cannot_be_written_a_rollback_takes_effect_in_memory(
+def test_a_rollback_takes_effect_in_memory_if_the_store_is_read_only(
     worker: Worker, change: Any, predict: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: Any, **named: Any) -> Any:
+    def fail_to_write(*arguments: Any, **named: Any) -> Any:
         raise ReadOnlyStore("cannot be written")
 
     watch = start_canary(worker, change, WorkerFiles(None))
     break_challenger(worker, monkeypatch)
     for number in range(40):
         predict(number)
-    monkeypatch.setattr(VersionStore, "change", refuse)
+    monkeypatch.setattr(VersionStore, "change", fail_to_write)
     look(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic == CANARY
     assert {predict(number).body["version"] for number in range(40)} == {"4"}
@@ -122,7 +124,7 @@ def test_a_good_challenger_keeps_its_traffic(worker: Worker, change: Any, predic
     assert ServingFile(folder).read().model("homes").traffic == CANARY
 
 
-def test_the_answers_of_ended_workers_are_forgotten_when_a_canary_starts_again(
+def test_counts_of_ended_workers_are_deleted_when_a_canary_restarts(
     worker: Worker, change: Any, folder: Path, tmp_path: Path
 ) -> None:
     shared = tmp_path / "shared"
@@ -166,7 +168,7 @@ def wait_for_shadows(worker: Worker, rows: int) -> dict[str, float]:
 COUNT = 'tabserve_shadow_difference_count{model="homes",version="2"}'
 
 
-def test_shadows_are_compared_and_only_the_champion_answers(worker: Worker, change: Any, predict: Any) -> None:
+def test_shadow_predictions_are_compared_and_not_returned(worker: Worker, change: Any, predict: Any) -> None:
     start_shadow(worker, change, 2)
     assert {predict(number).body["version"] for number in range(20)} == {"4"}
     found = wait_for_shadows(worker, 20)
@@ -187,7 +189,7 @@ def shadow_process(worker: Worker) -> psutil.Process:
     return psutil.Process(shadows._process._running.process.pid)
 
 
-def test_the_process_of_shadows_is_replaced_when_it_was_killed_and_ends_with_the_last_shadow(
+def test_a_killed_shadow_process_is_replaced_and_ends_with_the_last_shadow(
     worker: Worker, change: Any, predict: Any
 ) -> None:
     start_shadow(worker, change, 2)
@@ -205,10 +207,10 @@ def test_the_process_of_shadows_is_replaced_when_it_was_killed_and_ends_with_the
     replaced.wait(WAIT_S)
 
 
-def test_a_process_of_shadows_that_does_not_start_costs_only_the_comparison(
+def test_a_shadow_process_that_does_not_start_drops_only_the_comparison(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker does not predict for the shadow itself then: perhaps it has no time either."""
+    """The worker then does not predict for the shadow itself, because it may lack the time, too."""
     monkeypatch.setattr("sys.executable", "/bin/false")
     start_shadow(worker, change, 2)
     assert {predict(number).status for number in range(3)} == {200}
@@ -224,7 +226,7 @@ def not_loadable(model: TabularModel) -> Any:
     raise ProcessUnavailable("it has no files")
 
 
-def test_a_version_that_the_process_cannot_load_is_a_shadow_in_the_worker(
+def test_a_shadow_that_the_process_cannot_load_is_predicted_in_the_worker(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_shadow(worker, change, 2)
@@ -236,7 +238,7 @@ def test_a_version_that_the_process_cannot_load_is_a_shadow_in_the_worker(
     assert [2 * by_process[name] for name in by_process] == [in_worker[name] for name in by_process]
 
 
-def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
+def test_a_slow_shadow_delays_no_request_and_drops_rows(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_shadow(worker, change, 2)
@@ -247,7 +249,7 @@ def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
     process = shadow_process(worker)
     process.suspend()
     for number in range(10):
-        assert predict(number).status == 200
+        assert predict(number).status == 200  # the requests are answered while the shadow is blocked
     dropped = 'tabserve_shadow_dropped_rows_total{model="homes",version="2"}'
     assert shadow_metrics(worker)[dropped] >= 6
     process.resume()
@@ -264,7 +266,7 @@ def test_a_request_with_many_rows_is_not_copied(
     assert shadow_metrics(worker)['tabserve_shadow_dropped_rows_total{model="homes",version="2"}'] == 1
 
 
-def test_a_shadow_that_fails_is_counted_and_cannot_fill_the_log(
+def test_a_failing_shadow_is_counted_and_its_log_lines_are_limited(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_shadow(worker, change, 2)
@@ -280,17 +282,17 @@ def test_a_shadow_that_fails_is_counted_and_cannot_fill_the_log(
     assert len(passed) == MAX_LINES
 
 
-def test_the_counts_of_all_workers_add_up(
+def test_the_canary_watch_sums_the_counts_of_all_workers(
     folder: Path, change: Any, asgi: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two workers with three engine errors each: together there are more than four."""
+    """Two workers have three engine errors each, in total more than four."""
     shared = tmp_path / "shared"
     shared.mkdir()
     change(serving_changes.promote, 4, by_person=True)
     change(serving_changes.set_alias, "challenger", 2)
     change(serving_changes.set_traffic, CANARY)
     workers = [Worker(Settings(store=folder)) for _ in range(2)]
-    files = [WorkerFiles(shared, pid) for pid in sorted((os.getpid(), os.getppid()))]  # both run
+    files = [WorkerFiles(shared, pid) for pid in sorted((os.getpid(), os.getppid()))]  # both processes run
     watches = [CanaryWatch(worker.follower, one) for worker, one in zip(workers, files, strict=True)]
     for worker, one in zip(workers, files, strict=True):
         one.publish(worker.plane.following)
@@ -301,7 +303,7 @@ def test_the_counts_of_all_workers_add_up(
             body = json.dumps({"rows": [{**HOME, "class": number / 1000}]}).encode()
             reply = worker.runner.run(asgi(worker.application, "POST", "/predict/homes", body))
             failed, number = failed + (reply.status == 500), number + 1
-    for _ in range(2):  # the first one leads; the second one publishes after its first look
+    for _ in range(2):  # the first worker leads; the second worker publishes its counts after its first look
         for worker, watch in zip(workers, watches, strict=True):
             look(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic is None

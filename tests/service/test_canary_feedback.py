@@ -1,4 +1,4 @@
-"""A canary ends when the truth shows that the challenger is worse; an equal challenger stays."""
+"""A canary ends when feedback shows that the challenger is worse; an equal challenger keeps its traffic."""
 
 import json
 import sqlite3
@@ -27,7 +27,7 @@ from tests.service.test_follower import Worker, change, folder, versions_folder
 __all__ = ["change", "folder", "versions_folder"]
 CHAMPION, CHALLENGER = "4", "2"
 SHARES: dict[str, int | float] = {"champion": 50, "challenger": 50}
-CANARIES, LOOKS, ROWS = 1000, 40, 50
+CANARIES, CHECKS, ROWS = 1000, 40, 50
 Kind = Callable[[np.random.Generator, int], np.ndarray]
 
 
@@ -55,8 +55,8 @@ class Canary:
         return self.worker.plane.snapshot.entry("homes")
 
     @property
-    def goes_on(self) -> bool:
-        """Look once. Whether the canary still has traffic."""
+    def check_continues(self) -> bool:
+        """Run a check of the canary. Returns whether the canary still has traffic."""
         self.worker.plane.metrics.flush()
         self.worker.runner.run(self.watch.poll())
         return ServingFile(self.folder).read().model("homes").traffic is not None
@@ -68,7 +68,9 @@ class Canary:
         return reply.body
 
     def report_truth(self, right: str) -> None:
-        """Feedback in which one version is always right. The engines differ by less than the bound on errors."""
+        """Send feedback in which one version is always right. The other version's errors are below the bound
+        on errors.
+        """
         model = self.entry.find(right).model
         rows = [HOME | {"class": number / 1000} for number in range(3000)]
         truths = model.predict_rows(rows).primary[:, 0].tolist()
@@ -85,72 +87,72 @@ def canary(folder: Path, change: Any) -> Iterator[Canary]:
 
 
 def test_a_challenger_with_larger_errors_is_rolled_back(canary: Canary) -> None:
-    assert canary.goes_on
+    assert canary.check_continues
     canary.report_truth(right=CHAMPION)
-    assert not canary.goes_on
+    assert not canary.check_continues
     last = list(audit.read(canary.folder))[-1]
     assert last["action"] == "automatic_rollback"
     assert last["reason"].startswith("larger errors by feedback: version 2 has a mae that is ")
     assert "on 12000 rows" in last["reason"]
 
 
-def test_a_canary_that_is_started_again_is_judged_by_what_comes_after_its_start(canary: Canary) -> None:
-    assert canary.goes_on
+def test_a_restarted_canary_uses_only_feedback_after_its_restart(canary: Canary) -> None:
+    assert canary.check_continues
     canary.report_truth(right=CHAMPION)
-    assert not canary.goes_on
+    assert not canary.check_continues
     for _ in range(2):
         canary.split(feedback=True)
-        assert canary.goes_on, "earlier feedback counts again"
-        assert canary.goes_on
+        assert canary.check_continues, "feedback before the start must not count"
+        assert canary.check_continues
         canary.report_truth(right=CHAMPION)
-        assert not canary.goes_on
+        assert not canary.check_continues
 
 
-def test_feedback_that_cannot_be_forgotten_ends_no_canary(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_to_delete_earlier_feedback_ends_no_canary(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any) -> Any:
         raise sqlite3.OperationalError("database or disk is full")
 
-    assert canary.goes_on
+    assert canary.check_continues
     canary.report_truth(right=CHAMPION)
-    assert not canary.goes_on
+    assert not canary.check_continues
     monkeypatch.setattr(LiveMetrics, "forget", fail)
     canary.split(feedback=True)
-    assert canary.goes_on
-    assert canary.goes_on
+    assert canary.check_continues
+    assert canary.check_continues
     monkeypatch.undo()
-    assert canary.goes_on, "it is forgotten later"
+    assert canary.check_continues, "earlier feedback must be deleted later"
     canary.report_truth(right=CHAMPION)
-    assert not canary.goes_on
+    assert not canary.check_continues
 
 
-def test_another_worker_goes_on_with_the_feedback_since_the_start(canary: Canary) -> None:
-    assert canary.goes_on
+def test_another_worker_continues_with_the_feedback_since_the_start(canary: Canary) -> None:
+    assert canary.check_continues
     canary.report_truth(right=CHAMPION)
-    canary.watch = CanaryWatch(canary.worker.follower, WorkerFiles(None))  # of the worker that now leads
+    canary.watch = CanaryWatch(canary.worker.follower, WorkerFiles(None))  # the watch of another worker that now leads
     canary.split(feedback=True)
-    assert not canary.goes_on
+    assert not canary.check_continues
 
 
 def test_a_challenger_with_smaller_errors_keeps_its_traffic(canary: Canary) -> None:
     canary.report_truth(right=CHALLENGER)
-    assert canary.goes_on
+    assert canary.check_continues
 
 
-def test_feedback_ends_no_canary_that_ignores_it(canary: Canary) -> None:
+def test_feedback_does_not_end_a_canary_without_the_feedback_option(canary: Canary) -> None:
     canary.split(feedback=False)
     canary.report_truth(right=CHAMPION)
-    assert canary.goes_on
+    assert canary.check_continues
     canary.split(feedback=True)
-    assert not canary.goes_on
+    assert not canary.check_continues
 
 
-def test_feedback_that_cannot_be_read_ends_no_canary(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_feedback_ends_no_canary(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any) -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
     canary.report_truth(right=CHAMPION)
     monkeypatch.setattr(LiveMetrics, "sums", fail)
-    assert canary.goes_on
+    assert canary.check_continues
     assert all("live" not in version for version in canary.send("GET", "/models/homes/versions")["versions"])
 
 
@@ -165,7 +167,7 @@ def test_both_versions_are_listed_with_their_live_metrics(canary: Canary) -> Non
     assert live[CHALLENGER]["against_champion"]["status"] == "worse"
 
 
-def test_the_registration_has_both_live_metrics_for_the_command_status(canary: Canary, tmp_path: Path) -> None:
+def test_the_server_registration_contains_both_live_metrics(canary: Canary, tmp_path: Path) -> None:
     gauges = LiveGauges(canary.worker.plane)
     canary.report_truth(right=CHAMPION)
     canary.worker.runner.run(gauges.update())
@@ -182,31 +184,31 @@ def test_the_registration_has_both_live_metrics_for_the_command_status(canary: C
     assert " against version 4: worse" in challenger
 
 
-def accuracy(share: float, worse: float = 0.0) -> Kind:
-    """Differences of wrong labels: each version is wrong in a share of the rows that both find hard."""
+def accuracy_differences(share: float, worse: float = 0.0) -> Kind:
+    """A generator of differences of wrong labels. Each version is wrong in a share of the hard rows."""
 
-    def differences(rng: np.random.Generator, count: int) -> np.ndarray:
+    def draw(rng: np.random.Generator, count: int) -> np.ndarray:
         hard = rng.random(count) < 2 * share
         first, second = hard & (rng.random(count) < 0.5), hard & (rng.random(count) < 0.5 + worse)
         return second.astype(float) - first
 
-    return differences
+    return draw
 
 
-def absolute_error(worse: float = 0.0) -> Kind:
-    """Differences of absolute errors as shares of the largest error that counts."""
+def error_differences(worse: float = 0.0) -> Kind:
+    """A generator of differences of absolute errors, as shares of the bound on errors."""
 
-    def differences(rng: np.random.Generator, count: int) -> np.ndarray:
+    def draw(rng: np.random.Generator, count: int) -> np.ndarray:
         found: np.ndarray = rng.normal(0, 0.02, count) + worse
         return found
 
-    return differences
+    return draw
 
 
-def is_rolled_back(entry: ModelEntry, rng: np.random.Generator, kind: Kind, looks: int) -> bool:
+def is_rolled_back(entry: ModelEntry, rng: np.random.Generator, generate: Kind, checks: int) -> bool:
     key, moments = MetricKey(CHALLENGER, CANARY + entry.canary), Moments()
-    for _ in range(looks):
-        added = moments_of(((kind(rng, ROWS) + 1) / 2).tolist(), moments)
+    for _ in range(checks):
+        added = moments_of(((generate(rng, ROWS) + 1) / 2).tolist(), moments)
         moments = Moments(*(one + two for one, two in zip(moments, added, strict=True)))
         if worse_than_champion(entry, {key: moments}, ALPHA):
             return True
@@ -214,13 +216,13 @@ def is_rolled_back(entry: ModelEntry, rng: np.random.Generator, kind: Kind, look
 
 
 def test_of_a_thousand_canaries_with_equal_versions_at_most_five_are_rolled_back(canary: Canary) -> None:
-    rng, kinds = np.random.default_rng(19), [accuracy(0.02), accuracy(0.2), absolute_error()]
-    ended = sum(is_rolled_back(canary.entry, rng, kinds[number % 3], LOOKS) for number in range(CANARIES))
+    rng, kinds = np.random.default_rng(19), [accuracy_differences(0.02), accuracy_differences(0.2), error_differences()]
+    ended = sum(is_rolled_back(canary.entry, rng, kinds[number % 3], CHECKS) for number in range(CANARIES))
     assert ended <= 5
 
 
-@pytest.mark.parametrize("kind", [accuracy(0.1, worse=0.5), absolute_error(worse=0.03)])
-def test_worse_challengers_are_rolled_back(canary: Canary, kind: Kind) -> None:
+@pytest.mark.parametrize("generate", [accuracy_differences(0.1, worse=0.5), error_differences(worse=0.03)])
+def test_worse_challengers_are_rolled_back(canary: Canary, generate: Kind) -> None:
     rng = np.random.default_rng(19)
-    assert all(is_rolled_back(canary.entry, rng, kind, 200) for _ in range(20))
-    assert not any(is_rolled_back(canary.entry, rng, lambda *a: -kind(*a), 40) for _ in range(20))
+    assert all(is_rolled_back(canary.entry, rng, generate, 200) for _ in range(20))
+    assert not any(is_rolled_back(canary.entry, rng, lambda *a: -generate(*a), 40) for _ in range(20))

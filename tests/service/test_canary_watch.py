@@ -1,4 +1,4 @@
-"""Canaries: a worse challenger is rolled back automatically, an equal one hardly ever."""
+"""Statistical tests of canaries: a worse challenger is rolled back, an equal challenger almost never."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,10 @@ from service.sequential_test import SequentialTest
 CANARIES, BLOCKS = 1000, 120
 
 
-def simulated(rng: np.random.Generator, rates: tuple[float, float], share: float = 0.05, blocks: int = BLOCKS) -> bool:
-    """Whether a sequential test rejects in a canary with these rates of events."""
+def simulation_rejects(
+    rng: np.random.Generator, rates: tuple[float, float], share: float = 0.05, blocks: int = BLOCKS
+) -> bool:
+    """Whether a sequential test rejects in a simulated canary with these rates of events."""
     test = SequentialTest(0.0005)
     for _ in range(blocks):
         second = int(rng.binomial(400, share))
@@ -23,23 +25,23 @@ def simulated(rng: np.random.Generator, rates: tuple[float, float], share: float
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.001, 0.01, 0.2])
-def test_of_many_canaries_with_equal_versions_hardly_any_is_rejected(rate: float) -> None:
+def test_the_sequential_test_rejects_equal_versions_at_most_once_in_250_canaries(rate: float) -> None:
     rng = np.random.default_rng(7)
-    assert sum(simulated(rng, (rate, rate)) for _ in range(CANARIES // 4)) <= 1
+    assert sum(simulation_rejects(rng, (rate, rate)) for _ in range(CANARIES // 4)) <= 1
 
 
 @pytest.mark.parametrize("rates", [(0.0, 0.02), (0.001, 0.05), (0.01, 0.1)])
 def test_a_worse_challenger_is_rejected(rates: tuple[float, float]) -> None:
     rng = np.random.default_rng(7)
-    assert all(simulated(rng, rates) for _ in range(20))
+    assert all(simulation_rejects(rng, rates) for _ in range(20))
 
 
 def test_a_better_challenger_is_not_rejected() -> None:
     rng = np.random.default_rng(7)
-    assert not any(simulated(rng, (0.1, 0.01)) for _ in range(20))
+    assert not any(simulation_rejects(rng, (0.1, 0.01)) for _ in range(20))
 
 
-def test_a_rate_that_changes_for_both_versions_is_accepted() -> None:
+def test_a_rate_that_changes_for_both_versions_is_not_rejected() -> None:
     rng = np.random.default_rng(7)
     test = SequentialTest(0.0005)
     for block in range(400):
@@ -49,48 +51,48 @@ def test_a_rate_that_changes_for_both_versions_is_accepted() -> None:
 
 
 def counts(answers: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> AnswerCounts:
-    """Answers of one row each; slow ones take 0.1 s, the others 1 ms."""
+    """Counts of answers with one row each. Slow answers take 0.1 s, other answers 1 ms."""
     seconds = [0] * (len(SECONDS) + 1)
     seconds[SECONDS.index(1e-3)], seconds[SECONDS.index(0.1)] = answers - slow, slow
     return AnswerCounts(answers, failed + errors, errors, answers, seconds)
 
 
-def looks(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, times: int) -> str | None:
-    """The first reason to roll back in a number of checks. Before each check these counts are added once more."""
+def first_reason(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, times: int) -> str | None:
+    """The first reason to roll back in a number of checks. Before each check the counts are added again."""
     first, second = AnswerCounts(), AnswerCounts()
     for _ in range(times):
         first.add(champion)
         second.add(challenger)
-        reason = test.check(copied(first), copied(second))
+        reason = test.check(copy_of(first), copy_of(second))
         if reason is not None:
             return reason
     return None
 
 
-def copied(one: AnswerCounts) -> AnswerCounts:
+def copy_of(one: AnswerCounts) -> AnswerCounts:
     found = AnswerCounts()
     found.add(one)
     return found
 
 
-def test_equal_versions_stay() -> None:
-    assert looks(CanaryTest("x", 100), counts(400, failed=2, slow=4), counts(20, failed=0, slow=0), 50) is None
+def test_an_equal_challenger_is_not_rolled_back() -> None:
+    assert first_reason(CanaryTest("x", 100), counts(400, failed=2, slow=4), counts(20, failed=0, slow=0), 50) is None
 
 
-def test_a_challenger_that_fails_more_often_is_rolled_back_after_its_rows() -> None:
-    reason = looks(CanaryTest("x", 200), counts(400), counts(20, failed=4), 60)
+def test_a_challenger_that_fails_more_often_is_rolled_back_after_the_minimum_of_rows() -> None:
+    reason = first_reason(CanaryTest("x", 200), counts(400), counts(20, failed=4), 60)
     assert reason is not None
     assert reason.startswith("more failed answers: ")
-    assert looks(CanaryTest("x", 10_000), counts(400), counts(20, failed=4), 60) is None
+    assert first_reason(CanaryTest("x", 10_000), counts(400), counts(20, failed=4), 60) is None
 
 
 def test_a_challenger_that_is_slower_is_rolled_back() -> None:
-    reason = looks(CanaryTest("x", 200), counts(400, slow=2), counts(20, slow=10), 60)
+    reason = first_reason(CanaryTest("x", 200), counts(400, slow=2), counts(20, slow=10), 60)
     assert reason is not None
     assert reason.startswith("more slow answers: ")
 
 
-def test_five_engine_errors_end_a_canary_at_once() -> None:
+def test_five_engine_errors_end_a_canary_immediately() -> None:
     assert CanaryTest("x", 10_000).check(counts(10), counts(10, errors=4)) is None
     assert CanaryTest("x", 10_000).check(counts(10), counts(10, errors=5)) == "5 engine errors"
 
@@ -101,22 +103,26 @@ def test_the_bucket_of_the_99th_percentile() -> None:
     assert SECONDS[percentile_bucket(counts(1000, slow=50).seconds)] == 0.1
 
 
-LOOKS, ANSWERS = 60, 400  # of a simulated canary, and of a look
+CHECKS, ANSWERS = 60, 400  # the checks of a simulated canary, and the answers before each check
 SLOWER = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # latencies of both versions, by bucket from 1 ms up
 
 
 def simulated_canary(rng: np.random.Generator) -> str | None:
-    """Why a challenger that equals the champion is rolled back. Both fail in the same share of answers."""
+    """The reason for which a challenger that equals the champion is rolled back, if any. Both fail in the same share of
+    answers.
+    """
     rate, share = rng.choice([0.0, 0.001, 0.02]), rng.choice([0.01, 0.05, 0.5])
     test, first = CanaryTest("x", 500), SECONDS.index(1e-3)
     answers = [round(ANSWERS * (1 - share)), round(ANSWERS * share)]
-    failed = np.array([rng.binomial(count, rate, LOOKS) for count in answers]).cumsum(axis=1).tolist()
-    seconds = np.zeros((2, LOOKS, len(SECONDS) + 1), dtype=int)
+    failed = np.array([rng.binomial(count, rate, CHECKS) for count in answers]).cumsum(axis=1).tolist()
+    seconds = np.zeros((2, CHECKS, len(SECONDS) + 1), dtype=int)
     for version, count in enumerate(answers):
-        seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, LOOKS).cumsum(axis=0)
-    for look in range(LOOKS):
+        seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, CHECKS).cumsum(axis=0)
+    for check in range(CHECKS):
         champion, challenger = (
-            AnswerCounts(total := (look + 1) * count, failed[version][look], 0, total, seconds[version, look].tolist())
+            AnswerCounts(
+                total := (check + 1) * count, failed[version][check], 0, total, seconds[version, check].tolist()
+            )
             for version, count in enumerate(answers)
         )
         if (reason := test.check(champion, challenger)) is not None:

@@ -1,4 +1,4 @@
-"""Capture: sampled rows become Parquet files, and no request waits for them, even if the disk stalls.
+"""Capture writes sampled rows to Parquet files, and no request waits for the disk.
 
 This file has more than 400 lines: the tests share an application with capture.
 """
@@ -38,7 +38,7 @@ WAIT_S = 300.0
 
 
 class Service:
-    """An application with capture, in one event loop."""
+    """An application with capture that runs in one event loop."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -60,7 +60,7 @@ class Service:
         self._runner.close()
 
     def results(self) -> dict[str, float]:
-        """The rows of the metric by result."""
+        """The numbers of rows in the metric, by result."""
         found: dict[str, float] = {}
         for line in self.plane.metrics.page().decode().splitlines():
             if line.startswith("tabserve_capture_rows_total{"):
@@ -90,14 +90,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "captured"
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def read(folder: Path, pattern: str = "*.parquet") -> pa.Table:
+def read_captured(folder: Path, pattern: str = "*.parquet") -> pa.Table:
     files = sorted(folder.glob(pattern))
     assert files
     return pa.concat_tables([pq.read_table(file) for file in files], promote_options="permissive")
@@ -107,7 +107,7 @@ def test_rows_are_written_with_ids_versions_and_predictions(make_service: Any, f
     service = make_service()
     reply = service.post("/predict/homes", {"rows": [HOME, HOME | {"2nd": "2015-06-01"}]}, x_request_id="one")
     service.stop()
-    rows = read(folder).to_pylist()
+    rows = read_captured(folder).to_pylist()
     assert [row["tabserve_id"] for row in rows] == ["one:0", "one:1"]
     assert [row["tabserve_version"] for row in rows] == ["1", "1"]
     answered = [prediction["value"] for prediction in reply.body["predictions"]]
@@ -124,7 +124,7 @@ def test_classes_are_written_with_their_probabilities(make_service: Any, folder:
     service = make_service()
     reply = service.post("/predict/income", {"rows": [{"age": 40, "job": None}]})
     service.stop()
-    (row,) = read(folder).to_pylist()
+    (row,) = read_captured(folder).to_pylist()
     (prediction,) = reply.body["predictions"]
     assert row["tabserve_prediction"] == prediction["label"]
     for label, probability in prediction["probabilities"].items():
@@ -132,13 +132,13 @@ def test_classes_are_written_with_their_probabilities(make_service: Any, folder:
 
 
 @pytest.mark.parametrize("media_type", ["application/x-ndjson", "text/csv"])
-def test_levels_that_training_never_saw_keep_their_text(make_service: Any, folder: Path, media_type: str) -> None:
+def test_unseen_levels_are_captured_as_text(make_service: Any, folder: Path, media_type: str) -> None:
     service = make_service()
     csv = b"age,job\n40,Beekeeper\n41,Private\n"
     lines = b'{"age": 40, "job": "Beekeeper"}\n{"age": 41, "job": "Private"}\n'
     assert service.post("/predict/income", csv if "csv" in media_type else lines, content_type=media_type).status == 200
     service.stop()
-    assert read(folder).column("job").to_pylist() == ["Beekeeper", "Private"]
+    assert read_captured(folder).column("job").to_pylist() == ["Beekeeper", "Private"]
 
 
 def test_at_most_16_rows_of_a_request_are_captured_evenly_spaced(make_service: Any, folder: Path) -> None:
@@ -146,7 +146,7 @@ def test_at_most_16_rows_of_a_request_are_captured_evenly_spaced(make_service: A
     rows = [{"age": 20 + number % 50, "job": "Private"} for number in range(1000)]
     service.post("/predict/income", {"rows": rows}, x_request_id="many")
     service.stop()
-    captured = read(folder)
+    captured = read_captured(folder)
     numbers = [int(name.rpartition(":")[2]) for name in captured.column("tabserve_id").to_pylist()]
     assert len(numbers) == MAX_SAMPLED_ROWS
     assert numbers[0] == 0
@@ -154,21 +154,21 @@ def test_at_most_16_rows_of_a_request_are_captured_evenly_spaced(make_service: A
     assert captured.column("age").to_pylist() == [rows[number]["age"] for number in numbers]
 
 
-def test_ids_count_the_rows_of_the_request_also_invalid_ones(make_service: Any, folder: Path) -> None:
+def test_ids_contain_the_row_number_in_the_request_including_invalid_rows(make_service: Any, folder: Path) -> None:
     service = make_service()
     body = b'{"age": -1000000000000000, "job": 5}\n{"age": 41, "job": "Private"}\n'
     path, media_type = "/predict/income", "application/x-ndjson"
     reply = service.post(path, body, "on_invalid=skip", content_type=media_type, x_request_id="r")
     assert reply.status == 200, reply.content
     service.stop()
-    assert read(folder).column("tabserve_id").to_pylist() == ["r:1"]
+    assert read_captured(folder).column("tabserve_id").to_pylist() == ["r:1"]
 
 
 def test_redacted_columns_are_not_written(make_service: Any, folder: Path) -> None:
     service = make_service(capture_redact=("Outcome Type",))
     assert service.post("/predict/homes", {"rows": [HOME | {"id": "Jane Doe"}]}).status == 200
     service.stop()
-    assert {"Outcome Type", "id", "price"}.isdisjoint(read(folder).column_names)
+    assert {"Outcome Type", "id", "price"}.isdisjoint(read_captured(folder).column_names)
     for file in folder.rglob("*.parquet"):
         assert not any(word in file.read_bytes() for word in (b"Adoption", b"Jane"))
 
@@ -178,27 +178,25 @@ def test_a_share_of_the_requests_is_captured(make_service: Any, folder: Path) ->
     for _ in range(400):
         service.post("/predict/income", {"rows": [{"age": 40, "job": "Private"}]})
     service.stop()
-    assert 50 < read(folder).num_rows < 160  # 5.8 standard deviations
+    assert 50 < read_captured(folder).num_rows < 160  # 5.8 standard deviations
 
 
-def test_an_id_that_is_sent_again_is_replaced_and_the_response_names_the_new_one(
-    make_service: Any, folder: Path
-) -> None:
+def test_a_repeated_request_id_is_replaced_by_a_new_one_in_the_response(make_service: Any, folder: Path) -> None:
     service = make_service()
     row = {"rows": [{"age": 40, "job": "Private"}]}
     sent = [service.post("/predict/income", row, x_request_id="same").headers["x-request-id"] for _ in range(3)]
     assert sent[0] == "same"
     assert len(set(sent)) == 3
     service.stop()
-    assert read(folder).column("tabserve_id").to_pylist() == [f"{name}:0" for name in sent]
+    assert read_captured(folder).column("tabserve_id").to_pylist() == [f"{name}:0" for name in sent]
 
 
-def test_without_capture_an_id_may_be_sent_again(send_asgi: Any) -> None:
+def test_without_capture_a_repeated_request_id_is_kept(send_asgi: Any) -> None:
     for _ in range(2):
         assert send_asgi("GET", "/livez", x_request_id="same").headers["x-request-id"] == "same"
 
 
-def test_recent_ids_are_bounded() -> None:
+def test_the_number_of_remembered_ids_is_bounded() -> None:
     recent = RecentIds(kept=10)
     assert all(recent.add(b"%d" % number) for number in range(100))
     assert not recent.add(b"99")
@@ -209,12 +207,12 @@ def test_recent_ids_are_bounded() -> None:
 def test_requests_are_answered_while_the_destination_stalls(
     make_service: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stalled, go_on = threading.Event(), threading.Event()
+    stalled, released = threading.Event(), threading.Event()
     write = LocalFolder.write
 
     def stall(self: LocalFolder, name: str, content: bytes) -> None:
         stalled.set()
-        assert go_on.wait(WAIT_S)
+        assert released.wait(WAIT_S)
         write(self, name, content)
 
     monkeypatch.setattr(LocalFolder, "write", stall)
@@ -226,22 +224,22 @@ def test_requests_are_answered_while_the_destination_stalls(
     assert stalled.wait(WAIT_S)
     for _ in range(20):
         assert service.post("/predict/income", row).status == 200
-    until(lambda: service.results().get("captured") == 21)
+    wait_until(lambda: service.results().get("captured") == 21)
     assert not list(folder.glob("*.parquet"))
-    go_on.set()
+    released.set()
     service.stop()
-    assert read(folder).num_rows == 21
+    assert read_captured(folder).num_rows == 21
 
 
 def test_rows_are_dropped_and_counted_while_the_state_stalls(
     make_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stalled, go_on = threading.Event(), threading.Event()
+    stalled, released = threading.Event(), threading.Event()
     add_rows = CaptureDatabase.add_rows
 
     def stall(self: CaptureDatabase, rows: Any) -> None:
         stalled.set()
-        assert go_on.wait(WAIT_S)
+        assert released.wait(WAIT_S)
         add_rows(self, rows)
 
     monkeypatch.setattr(CaptureDatabase, "add_rows", stall)
@@ -256,13 +254,13 @@ def test_rows_are_dropped_and_counted_while_the_state_stalls(
         queue.put_rows(served, row["rows"], outputs, b"a")
     assert service.post("/predict/income", row).status == 200
     assert queue.dropped == 101
-    go_on.set()
+    released.set()
     service.stop()
     assert service.results()["queue_full"] == 101
 
 
 class FullFileSystem(MemoryFileSystem):  # type: ignore[misc]
-    """An object store that refuses writes until there is space."""
+    """An object store that refuses writes until it has space."""
 
     protocol = "full"
     store: ClassVar[dict[str, Any]] = {}
@@ -284,7 +282,7 @@ def test_rows_wait_until_the_destination_has_space(make_service: Any, monkeypatc
     service = make_service(capture="full://bucket/captured")
     row = {"rows": [{"age": 40, "job": "Private"}]}
     assert service.post("/predict/income", row).status == 200
-    until(lambda: bool(service.plane.capture._exporter._failing))
+    wait_until(lambda: bool(service.plane.capture._exporter._failing))
     assert service.post("/predict/income", row).status == 200
     destination = open_destination("full://bucket/captured")
     assert destination.names() == []
@@ -320,7 +318,7 @@ def stored(*numbers: int, age_s: float = 1000) -> RowBatch:
     return RowBatch(["age", "job"], names, [time.time() - age_s] * count, "request", rows, [[0.25, 0.75]] * count)
 
 
-def test_a_file_of_a_killed_worker_is_written_by_the_next_one(
+def test_rows_of_a_killed_worker_are_written_by_its_successor(
     tmp_path: Path, tabular_models: list[TabularModel]
 ) -> None:
     (income,) = [model for model in tabular_models if model.name == "income"]
@@ -346,7 +344,7 @@ def test_a_file_of_a_killed_worker_is_written_by_the_next_one(
     assert database.waiting(ROWS) == []
 
 
-def test_one_worker_writes_files(tmp_path: Path, tabular_models: list[TabularModel]) -> None:
+def test_only_one_worker_writes_files(tmp_path: Path, tabular_models: list[TabularModel]) -> None:
     database = CaptureDatabase(tmp_path)
     first, second = (Exporter(database, LocalFolder(tmp_path / "out"), tmp_path, 30) for _ in range(2))
     assert first._try_to_lead(0)
@@ -401,7 +399,7 @@ def test_a_damaged_database_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "capture.sqlite.damaged").exists()
 
 
-def test_a_file_of_an_object_store_is_written_whole_and_read_again() -> None:
+def test_a_file_in_an_object_store_is_read_as_it_was_written() -> None:
     folder = RemoteFolder("memory://bucket/captured")
     folder.write("a.parquet", b"1")
     folder.write("feedback/b.parquet", b"2")
@@ -419,16 +417,14 @@ def test_a_file_url_is_a_local_folder(tmp_path: Path) -> None:
     assert destination.path == tmp_path / "x"
 
 
-def test_a_redacted_column_that_no_model_has_prevents_the_start(
-    tabular_models: list[TabularModel], tmp_path: Path
-) -> None:
+def test_an_unknown_redacted_column_prevents_the_start(tabular_models: list[TabularModel], tmp_path: Path) -> None:
     settings = Settings(capture=str(tmp_path / "x"), capture_redact=("agee",))
     with pytest.raises(SettingsError, match="no served model has a column 'agee', did you mean 'age'"):
         check_capture(settings, tabular_models)
     check_capture(replace(settings, capture_redact=("age",)), tabular_models)
 
 
-def test_a_folder_that_cannot_be_made_prevents_the_start(tabular_models: list[TabularModel], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_prevents_the_start(tabular_models: list[TabularModel], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="TABSERVE_CAPTURE"):
         check_capture(Settings(capture=str(tmp_path / "file" / "x")), tabular_models)
@@ -459,8 +455,8 @@ def test_rows_are_erased_from_files_feedback_and_database(make_service: Any, fol
         assert service.post("/feedback/income", truth).body["judged"] == 1
     service.stop()
     assert run_erase([str(folder), "--id", "b:0", "--state", str(tmp_path)]) == 0
-    assert read(folder).column("tabserve_id").to_pylist() == ["a:0", "c:0"]
-    assert read(folder / "feedback").column("tabserve_id").to_pylist() == ["a:0", "c:0"]
+    assert read_captured(folder).column("tabserve_id").to_pylist() == ["a:0", "c:0"]
+    assert read_captured(folder / "feedback").column("tabserve_id").to_pylist() == ["a:0", "c:0"]
     assert service.plane.capture.find("income", ["a:0", "b:0", "c:0"]).keys() == {"a:0", "c:0"}
     assert run_erase([str(folder), "--where", "age=40", "--where", "job=Private", "--state", str(tmp_path)]) == 0
     assert not list(folder.rglob("*.parquet"))
@@ -471,7 +467,9 @@ def run_erase(words: list[str]) -> int:
     return dispatch.run("erase", words, "tabserve")
 
 
-def test_erasing_names_what_it_did(make_service: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_erase_command_prints_the_erased_rows(
+    make_service: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     service = make_service()
     service.post("/predict/income", {"rows": [{"age": 40, "job": "Private"}] * 2}, x_request_id="a")
     service.stop()
@@ -486,7 +484,7 @@ def test_erasing_names_what_it_did(make_service: Any, folder: Path, capsys: pyte
     assert error == f"error: {folder / 'missing'}: no such folder\n"
 
 
-def test_an_id_of_a_request_that_is_started_again_stays() -> None:
+def test_the_id_of_a_request_that_is_processed_again_is_kept() -> None:
     recent = RecentIds()
     assert recent.add(b"a")
     recent.forget(b"a")

@@ -1,12 +1,12 @@
-"""Durations and deadlines use a clock that never jumps. The wall clock is only used for time stamps."""
+"""Durations and deadlines use the monotonic clock. The wall clock is only used for time stamps."""
 
 import ast
 from pathlib import Path
 
 SERVICE = Path(__file__).resolve().parents[2] / "service"
 WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow"}
-DATES = {
-    ("server/supervisor.py", "time.time"),  # the age of a folder; a lock also shows whether its server runs
+ALLOWED_USES = {
+    ("server/supervisor.py", "time.time"),  # the age of a folder; the lock of the folder is checked, too
     ("exchange.py", "time.time_ns"),  # the start of a span
     ("access/keys_file.py", "datetime.now"),  # when a key was created or revoked
     ("access/key_ring.py", "time.time"),  # whether a key has expired
@@ -15,27 +15,29 @@ DATES = {
     ("capture/capture_queue.py", "time.time"),
     ("capture/exporter.py", "time.time"),
     ("capture/recorder.py", "time.time"),
-    ("feedback/feedback_desk.py", "time.time"),  # the days of feedback, which is kept as well
+    ("feedback/feedback_desk.py", "time.time"),  # the days of feedback, which also outlives the server
     ("feedback/live_gauges.py", "time.time"),
     ("feedback/live_metrics.py", "time.time"),
     ("routes/feedback.py", "time.time"),
-    ("window_counters.py", "time.time"),  # the days of the counted rows, which are kept when the server ends
+    ("window_counters.py", "time.time"),  # the days of the counted rows, which outlive the server
 }
 
 
-def uses(path: Path) -> set[str]:
-    """The clocks that a module uses."""
+def wall_clock_uses(path: Path) -> set[str]:
+    """The wall clocks that a module uses."""
     attributes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute))
     return {ast.unparse(attribute) for attribute in attributes} & WALL_CLOCK
 
 
-def test_the_wall_clock_only_dates_what_is_written() -> None:
-    found = {(str(path.relative_to(SERVICE)), clock) for path in SERVICE.rglob("*.py") for clock in uses(path)}
-    assert found == DATES
+def test_the_wall_clock_is_used_for_time_stamps_only() -> None:
+    found = {
+        (str(path.relative_to(SERVICE)), clock) for path in SERVICE.rglob("*.py") for clock in wall_clock_uses(path)
+    }
+    assert found == ALLOWED_USES
 
 
 def test_clocks_are_imported_as_modules() -> None:
-    """The test above finds clocks only as attributes of a module."""
+    """The check of wall clocks finds clocks only as attributes of a module."""
     for path in SERVICE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "time"), path

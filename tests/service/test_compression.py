@@ -1,4 +1,4 @@
-"""Large responses are compressed by `Accept-Encoding`, in any format, whole or streamed."""
+"""Large responses are compressed as requested by `Accept-Encoding`, in any format, streamed or not."""
 
 import asyncio
 import zlib
@@ -44,13 +44,13 @@ DECOMPRESSED: dict[str, Callable[[bytes], bytes]] = {
         (b"", None),
     ],
 )
-def test_the_coding_of_the_highest_quality_is_used(header: bytes, coding: bytes | None) -> None:
+def test_the_content_coding_with_the_highest_quality_is_selected(header: bytes, coding: bytes | None) -> None:
     assert preferred_coding(header) == coding
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @pytest.mark.parametrize("accept", [JSON, "text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"])
-def test_a_large_response_is_the_same_when_decompressed(
+def test_a_compressed_response_has_the_same_content(
     send_asgi: Any, monkeypatch: pytest.MonkeyPatch, coding: str, accept: str
 ) -> None:
     monkeypatch.setattr(service.http.asgi, "MIN_COMPRESSED_BYTES", 10_000)
@@ -63,7 +63,7 @@ def test_a_large_response_is_the_same_when_decompressed(
     assert DECOMPRESSED[coding](reply.content) == plain.content
 
 
-def test_other_protocols_compress_too(send_asgi: Any) -> None:
+def test_responses_of_other_protocols_are_compressed(send_asgi: Any) -> None:
     path, body = "/v1/models/house_class:predict", {"instances": [ROW] * 2000}
     plain = send_asgi("POST", path, body, content_type=JSON)
     reply = send_asgi("POST", path, body, content_type=JSON, accept_encoding="gzip")
@@ -71,19 +71,19 @@ def test_other_protocols_compress_too(send_asgi: Any) -> None:
     assert DECOMPRESSED["gzip"](reply.content) == plain.content
 
 
-def test_a_page_is_compressed_too(send_asgi: Any) -> None:
+def test_pages_are_compressed(send_asgi: Any) -> None:
     plain = send_asgi("GET", "/docs.json")
     reply = send_asgi("GET", "/docs.json", accept_encoding="zstd")
     assert DECOMPRESSED["zstd"](reply.content) == plain.content
 
 
-def test_the_identity_of_a_large_response_varies_too(send_asgi: Any) -> None:
+def test_an_uncompressed_large_response_also_has_the_vary_header(send_asgi: Any) -> None:
     reply = send_asgi("GET", "/docs.json", accept_encoding="identity")
     assert reply.headers["vary"] == "accept-encoding"
     assert "content-encoding" not in reply.headers
 
 
-def test_small_responses_and_parquet_stay_as_they_are(send_asgi: Any) -> None:
+def test_small_responses_and_parquet_are_not_compressed(send_asgi: Any) -> None:
     small = send_asgi("POST", "/predict/income", {"rows": [ROW]}, content_type=JSON, accept_encoding="gzip")
     assert not small.headers.keys() & {"content-encoding", "vary"}
     parquet = "application/vnd.apache.parquet"
@@ -97,16 +97,16 @@ def test_small_responses_and_parquet_stay_as_they_are(send_asgi: Any) -> None:
 def test_a_table_that_is_answered_in_blocks_is_compressed(
     make_app: Any, asgi: Any, tabular_models: list[TabularModel], coding: str, rows: int
 ) -> None:
-    """Whether its response is complete before it starts, or streamed as it has more than 1 MiB."""
+    """A response of up to 1 MiB is complete before it is sent; a larger response is streamed."""
     body = b"age,job\n" + b"20,Private\n" * rows
     asgi_app = make_app(tabular_models, Settings(max_body_bytes=4000))
     headers = {"content-type": "text/csv"}
 
-    async def ask(**more: str) -> Any:
+    async def send_request(**more: str) -> Any:
         return await asgi(asgi_app, "POST", "/predict/income", body, "", headers | more)
 
     with asyncio.Runner() as runner:
-        plain, reply = runner.run(ask()), runner.run(ask(**{"accept-encoding": coding}))
+        plain, reply = runner.run(send_request()), runner.run(send_request(**{"accept-encoding": coding}))
     asgi_app.plane.close()
     assert ("content-length" not in plain.headers) == (rows == 40_000)
     assert plain.content.count(b"\n") == rows + 1
@@ -114,7 +114,7 @@ def test_a_table_that_is_answered_in_blocks_is_compressed(
     assert DECOMPRESSED[coding](reply.content) == plain.content
 
 
-def test_each_chunk_of_a_stream_can_be_read_at_once() -> None:
+def test_each_chunk_of_a_compressed_stream_can_be_decompressed_on_arrival() -> None:
     gzip, whole = Compressor(b"gzip"), zlib.decompressobj(wbits=31)
     assert whole.decompress(gzip.feed(b"first\n")) == b"first\n"
     assert whole.decompress(gzip.end(b"last\n")) == b"last\n"

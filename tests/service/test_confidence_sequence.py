@@ -1,4 +1,4 @@
-"""The interval is valid at all times simultaneously, for any observations, and gets narrower."""
+"""The confidence sequence is valid at all times simultaneously, for any observations, and gets narrower."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from service.confidence_sequence import ALPHA, Moments, interval, moments_of
 TIMES = np.unique(np.geomspace(1, 3000, 60).astype(int))
 
 
-def always_inside(values: np.ndarray, means: np.ndarray) -> bool:
+def mean_always_in_interval(values: np.ndarray, means: np.ndarray) -> bool:
     moments = Moments()
     start = 0
     for stop in TIMES.tolist():
@@ -22,7 +22,7 @@ def always_inside(values: np.ndarray, means: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["rare", "even", "small errors", "worse half way"])
-def test_the_mean_is_outside_at_any_time_in_at_most_five_percent_of_all_sequences(kind: str) -> None:
+def test_at_most_five_percent_of_sequences_ever_leave_the_interval(kind: str) -> None:
     rng = np.random.default_rng(3)
     outside = 0
     for _ in range(200):
@@ -33,12 +33,12 @@ def test_the_mean_is_outside_at_any_time_in_at_most_five_percent_of_all_sequence
             shares = {"rare": (0.01, 0.01), "even": (0.5, 0.5), "worse half way": (0.1, 0.4)}[kind]
             means = np.repeat(shares, 1500)
             values = (rng.random(3000) < means).astype(float)
-        outside += not always_inside(values, means)
+        outside += not mean_always_in_interval(values, means)
     assert outside <= 200 * ALPHA
 
 
-def test_an_interval_that_is_half_as_wide_does_not_hold() -> None:
-    """The simulation notices intervals that are too narrow."""
+def test_an_interval_of_half_the_width_is_left_too_often() -> None:
+    """The simulation detects intervals that are too narrow."""
     rng = np.random.default_rng(3)
     outside = 0
     for _ in range(100):
@@ -52,7 +52,7 @@ def test_an_interval_that_is_half_as_wide_does_not_hold() -> None:
     assert outside > 100 * ALPHA
 
 
-def test_without_observations_everything_is_possible() -> None:
+def test_the_interval_without_observations_is_from_0_to_1() -> None:
     assert interval(Moments()) == (0, 1)
 
 
@@ -63,7 +63,7 @@ def test_the_interval_of_many_observations_is_narrow() -> None:
     assert high - low < 0.025
 
 
-def test_sums_do_not_depend_on_how_observations_are_grouped() -> None:
+def test_sums_do_not_depend_on_the_grouping_of_observations() -> None:
     values = np.random.default_rng(2).random(100).tolist()
     first = moments_of(values[:30], Moments())
     second = moments_of(values[30:], first)

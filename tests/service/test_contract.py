@@ -1,4 +1,4 @@
-"""The contract of POST /predict/{model}, tested at every level (fixture `ask`)."""
+"""The contract of POST /predict/{model}, tested at every level (fixture `send_request`)."""
 
 import json
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from models.outputs import Outputs
 from models.rows import validate_rows
 from models.tabular_model import TabularModel
 
-Ask = Callable[..., Any]
+SendRequest = Callable[..., Any]
 Row = dict[str, Any]
 
 ABSENT = object()
 VALID: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "null where the table had missing cells": {"class": None, "Outcome Type": None},
-    "absent where the table had missing cells": {"class": ABSENT, "Outcome Type": ABSENT},
+    "unchanged": {},
+    "null where the training table had missing cells": {"class": None, "Outcome Type": None},
+    "absent where the training table had missing cells": {"class": ABSENT, "Outcome Type": ABSENT},
     "an integer for a number": {"class": 3},
     "an integral decimal for an integer level": {"_u": 2.0},
-    "at the limits that a person declared": {"educational-num": 0},
+    "at the declared limits": {"educational-num": 0},
     "a column that the model does not use": {"id": [1, {"any": "thing"}], "price": None},
     "a time with a zone": {"2nd": "2013-04-01T12:30:00+02:00"},
 }
@@ -34,9 +34,9 @@ WARNED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a date before training": ({"2nd": "1999-12-31"}, "2nd", "outside_seen"),
 }
 INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
-    "a name the table never had": ({"educational num": 1}, "educational num", "unknown_field"),
-    "absent where never missing": ({"model_x": ABSENT}, "model_x", "missing_field"),
-    "null where never missing": ({"educational-num": None}, "educational-num", "null_not_allowed"),
+    "an unknown column name": ({"educational num": 1}, "educational num", "unknown_field"),
+    "absent where training had no missing cells": ({"model_x": ABSENT}, "model_x", "missing_field"),
+    "null where training had no missing cells": ({"educational-num": None}, "educational-num", "null_not_allowed"),
     "a number written as text": ({"educational-num": "12"}, "educational-num", "wrong_type"),
     "a boolean for a number": ({"educational-num": True}, "educational-num", "wrong_type"),
     "a number for a boolean": ({"model_x": 1}, "model_x", "wrong_type"),
@@ -51,18 +51,20 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "below a declared limit": ({"educational-num": -0.5}, "educational-num", "below_minimum"),
     "above a declared limit": ({"educational-num": 212.0}, "educational-num", "above_maximum"),
     "a date below a declared limit": ({"2nd": "1989-12-31"}, "2nd", "below_minimum"),
-    "a level that a person refuses": ({"_u": 4}, "_u", "unseen_level"),
+    "an unseen level that is declared an error": ({"_u": 4}, "_u", "unseen_level"),
     "an integer too large for a number": ({"class": 10**400}, "class", "not_finite"),
 }
 
 
-def changed(row: Row, cells: dict[str, Any]) -> Row:
+def with_changed_cells(row: Row, cells: dict[str, Any]) -> Row:
     return {key: value for key, value in {**row, **cells}.items() if value is not ABSENT}
 
 
 @pytest.mark.parametrize("cells", VALID.values(), ids=VALID.keys())
-def test_valid_rows_are_answered_without_warnings(ask: Ask, home_row: Row, cells: dict[str, Any]) -> None:
-    reply = ask("homes", {"rows": [changed(home_row, cells)]})
+def test_valid_rows_are_answered_without_warnings(
+    send_request: SendRequest, home_row: Row, cells: dict[str, Any]
+) -> None:
+    reply = send_request("homes", {"rows": [with_changed_cells(home_row, cells)]})
     assert reply.status == 200
     assert reply.headers["content-type"] == "application/json"
     assert reply.body["model"] == "homes"
@@ -72,10 +74,10 @@ def test_valid_rows_are_answered_without_warnings(ask: Ask, home_row: Row, cells
 
 
 @pytest.mark.parametrize(("cells", "name", "code"), WARNED.values(), ids=WARNED.keys())
-def test_unusual_rows_are_answered_with_a_warning(
-    ask: Ask, home_row: Row, cells: dict[str, Any], name: str, code: str
+def test_unusual_values_are_answered_with_a_warning(
+    send_request: SendRequest, home_row: Row, cells: dict[str, Any], name: str, code: str
 ) -> None:
-    reply = ask("homes", {"rows": [home_row, changed(home_row, cells)]})
+    reply = send_request("homes", {"rows": [home_row, with_changed_cells(home_row, cells)]})
     assert reply.status == 200
     common, unusual = reply.body["predictions"]
     assert "warnings" not in common
@@ -85,10 +87,10 @@ def test_unusual_rows_are_answered_with_a_warning(
 
 
 @pytest.mark.parametrize(("cells", "name", "code"), INVALID.values(), ids=INVALID.keys())
-def test_invalid_rows_are_refused_by_row_and_field(
-    ask: Ask, home_row: Row, cells: dict[str, Any], name: str, code: str
+def test_invalid_rows_are_refused_with_row_and_field(
+    send_request: SendRequest, home_row: Row, cells: dict[str, Any], name: str, code: str
 ) -> None:
-    reply = ask("homes", {"rows": [home_row, changed(home_row, cells)]})
+    reply = send_request("homes", {"rows": [home_row, with_changed_cells(home_row, cells)]})
     assert reply.status == 422
     assert reply.headers["content-type"] == "application/problem+json"
     problem = reply.body
@@ -102,8 +104,10 @@ def test_invalid_rows_are_refused_by_row_and_field(
 
 
 @pytest.mark.parametrize(("cells", "name", "code"), INVALID.values(), ids=INVALID.keys())
-def test_skip_answers_the_other_rows(ask: Ask, home_row: Row, cells: dict[str, Any], name: str, code: str) -> None:
-    reply = ask("homes", {"rows": [changed(home_row, cells), home_row]}, "on_invalid=skip")
+def test_on_invalid_skip_answers_the_valid_rows(
+    send_request: SendRequest, home_row: Row, cells: dict[str, Any], name: str, code: str
+) -> None:
+    reply = send_request("homes", {"rows": [with_changed_cells(home_row, cells), home_row]}, "on_invalid=skip")
     assert reply.status == 200
     bad, good = reply.body["predictions"]
     assert bad is None
@@ -111,16 +115,18 @@ def test_skip_answers_the_other_rows(ask: Ask, home_row: Row, cells: dict[str, A
     assert [(error["row"], error["field"], error["code"]) for error in reply.body["errors"]] == [(0, name, code)]
 
 
-def test_a_number_beyond_float_in_json_is_not_finite(ask: Ask, home_row: Row) -> None:
+def test_a_json_number_beyond_the_float_range_is_not_finite(send_request: SendRequest, home_row: Row) -> None:
     body = json.dumps({"rows": [home_row]}).replace("1.5", "1e999").encode()
-    reply = ask("homes", body)
+    reply = send_request("homes", body)
     assert (reply.status, reply.codes) == (422, ["not_finite"])
 
 
 @pytest.mark.parametrize("sign", ["", "-"])
-def test_an_integer_of_thousands_of_digits_is_json_and_not_finite(ask: Ask, home_row: Row, sign: str) -> None:
+def test_a_json_integer_of_thousands_of_digits_is_not_finite(
+    send_request: SendRequest, home_row: Row, sign: str
+) -> None:
     body = json.dumps({"rows": [home_row]}).replace("1.5", sign + "9" * 5000).encode()
-    reply = ask("homes", body)
+    reply = send_request("homes", body)
     assert (reply.status, reply.codes) == (422, ["not_finite"])
 
 
@@ -128,8 +134,8 @@ NOT_JSON = [b"NaN", b"-Infinity", rb'"\ud800"', b'"\xff"', b"[" * 100_000 + b"]"
 
 
 @pytest.mark.parametrize("more", NOT_JSON, ids=lambda more: repr(more[:9]))
-def test_invalid_json_with_a_long_integer_is_invalid(ask: Ask, more: bytes) -> None:
-    reply = ask("homes", b'{"rows": [{"class": ' + b"9" * 5000 + b', "id": ' + more + b"}]}")
+def test_invalid_json_with_a_long_integer_is_refused(send_request: SendRequest, more: bytes) -> None:
+    reply = send_request("homes", b'{"rows": [{"class": ' + b"9" * 5000 + b', "id": ' + more + b"}]}")
     assert (reply.status, reply.codes) == (400, ["bad_json"])
 
 
@@ -143,8 +149,8 @@ BODIES: dict[str, tuple[Any, int, list[str]]] = {
     "an array": ([{"rows": []}], 422, ["wrong_type"]),
     "a number": (b"1", 422, ["wrong_type"]),
     "no rows": ({}, 422, ["missing_rows"]),
-    "a slip of the pen": ({"row": []}, 422, ["unknown_key", "missing_rows"]),
-    "rows that are not rows": ({"rows": {"a": 1}}, 422, ["wrong_type"]),
+    "a misspelled key": ({"row": []}, 422, ["unknown_key", "missing_rows"]),
+    "rows that are not objects": ({"rows": {"a": 1}}, 422, ["wrong_type"]),
     "empty rows": ({"rows": []}, 422, ["empty_rows"]),
     "a row that is not an object": ({"rows": [3]}, 422, ["wrong_type"]),
     "too many rows": ({"rows": [{}] * 2001}, 413, ["too_many_rows"]),
@@ -152,73 +158,77 @@ BODIES: dict[str, tuple[Any, int, list[str]]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "codes"), BODIES.values(), ids=BODIES.keys())
-def test_other_bodies_are_refused(ask: Ask, body: Any, status: int, codes: list[str]) -> None:
-    reply = ask("homes", body)
+def test_bodies_of_another_form_are_refused(
+    send_request: SendRequest, body: Any, status: int, codes: list[str]
+) -> None:
+    reply = send_request("homes", body)
     assert (reply.status, reply.codes) == (status, codes)
     assert all(error["row"] is None or error["row"] == 0 for error in reply.body["errors"])
 
 
-def test_an_unknown_key_is_reported_with_the_errors_of_rows(ask: Ask, home_row: Row) -> None:
-    reply = ask("homes", {"rows": [home_row, {**home_row, "class": "x"}], "option": 1})
+def test_an_unknown_key_is_reported_with_the_errors_of_rows(send_request: SendRequest, home_row: Row) -> None:
+    reply = send_request("homes", {"rows": [home_row, {**home_row, "class": "x"}], "option": 1})
     assert (reply.status, reply.codes) == (422, ["unknown_key", "wrong_type"])
 
 
 @pytest.mark.parametrize("query", ["on_invalid=maybe", "on_invalid=skip,fail", "on_invalid="])
-def test_an_unknown_option_is_refused(ask: Ask, home_row: Row, query: str) -> None:
-    reply = ask("homes", {"rows": [home_row]}, query)
+def test_an_unknown_option_is_refused(send_request: SendRequest, home_row: Row, query: str) -> None:
+    reply = send_request("homes", {"rows": [home_row]}, query)
     assert (reply.status, reply.codes) == (422, ["unknown_option"])
 
 
-def test_an_unknown_model_is_not_found_and_the_nearest_named(ask: Ask, home_row: Row) -> None:
-    reply = ask("home", {"rows": [home_row]})
+def test_an_unknown_model_returns_404_with_the_nearest_name(send_request: SendRequest, home_row: Row) -> None:
+    reply = send_request("home", {"rows": [home_row]})
     assert reply.status == 404
     assert "homes" in reply.body["detail"]
 
 
-def test_an_unknown_field_names_the_nearest_known_one(ask: Ask, home_row: Row) -> None:
-    reply = ask("homes", {"rows": [{**home_row, "Outcome_Type": "x"}]})
+def test_an_unknown_field_is_refused_with_the_nearest_name(send_request: SendRequest, home_row: Row) -> None:
+    reply = send_request("homes", {"rows": [{**home_row, "Outcome_Type": "x"}]})
     assert "'Outcome Type'" in reply.body["errors"][0]["message"]
 
 
-def test_all_errors_are_returned_at_once_the_first_hundred_in_full(ask: Ask, home_row: Row) -> None:
-    reply = ask("homes", {"rows": [{**home_row, "class": "x", "model_x": 0}] * 70})
+def test_all_errors_are_counted_and_the_first_hundred_are_returned(send_request: SendRequest, home_row: Row) -> None:
+    reply = send_request("homes", {"rows": [{**home_row, "class": "x", "model_x": 0}] * 70})
     assert reply.status == 422
     assert reply.body["detail"] == "70 of 70 rows are not valid"
     assert len(reply.body["errors"]) == 100
     assert reply.body["errors_omitted"] == 40
 
 
-def test_skip_answers_even_when_every_row_is_bad(ask: Ask) -> None:
-    reply = ask("homes", {"rows": [{}, 3]}, "on_invalid=skip")
+def test_on_invalid_skip_answers_200_if_every_row_is_invalid(send_request: SendRequest) -> None:
+    reply = send_request("homes", {"rows": [{}, 3]}, "on_invalid=skip")
     assert reply.status == 200
     assert reply.body["predictions"] == [None, None]
     assert {error["row"] for error in reply.body["errors"]} == {0, 1}
 
 
-def test_a_classification_answers_label_and_probabilities_in_the_order_of_classes(ask: Ask) -> None:
-    reply = ask("income", {"rows": [{"age": 30, "job": "100 %"}, {"age": 31}]})
+def test_a_classification_returns_label_and_probabilities_in_the_order_of_classes(send_request: SendRequest) -> None:
+    reply = send_request("income", {"rows": [{"age": 30, "job": "100 %"}, {"age": 31}]})
     for prediction in reply.body["predictions"]:
         assert list(prediction["probabilities"]) == ["<=50K", "100 %s"]
         assert prediction["label"] == max(prediction["probabilities"], key=prediction["probabilities"].get)
         assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-6)
 
 
-def test_a_label_keeps_the_type_it_has_in_the_table(ask: Ask) -> None:
-    (prediction,) = ask("house_class", {"rows": [{"age": 30}]}).body["predictions"]
+def test_a_label_has_the_type_of_the_training_table(send_request: SendRequest) -> None:
+    (prediction,) = send_request("house_class", {"rows": [{"age": 30}]}).body["predictions"]
     assert type(prediction["label"]) is int
     assert list(prediction["probabilities"]) == ["1", "2", "5"]
 
 
-def test_the_answers_are_those_of_the_model(ask: Ask, tabular_models: list[TabularModel]) -> None:
+def test_the_answers_equal_the_golden_rows_of_the_model(
+    send_request: SendRequest, tabular_models: list[TabularModel]
+) -> None:
     for model in tabular_models:
-        answers = ask(model.name, {"rows": model.golden.rows}).body["predictions"]
+        answers = send_request(model.name, {"rows": model.golden.rows}).body["predictions"]
         expected = model.present(Outputs(np.array(model.golden.answers)))
         for actual, expected_answer in zip(answers, expected, strict=True):
             assert_equal_answers(model, actual, expected_answer)
 
 
 def assert_equal_answers(model: TabularModel, actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Assert equal predictions as docs/reference/models.md defines them ("Equal predictions")."""
+    """Assert that predictions are equal as docs/reference/models.md defines under "Equal predictions"."""
     pairs = (
         [(actual["value"], expected["value"])]
         if "value" in expected
@@ -228,16 +238,16 @@ def assert_equal_answers(model: TabularModel, actual: dict[str, Any], expected: 
         assert abs(a - b) <= 1e-5 * max(abs(b), model.tolerance())
 
 
-def test_a_row_has_the_same_answer_alone_in_a_thousand_and_among_invalid_neighbours(
-    ask: Ask, tabular_models: list[TabularModel], random_rows: Callable[..., list[Row]]
+def test_the_prediction_of_a_row_does_not_depend_on_other_rows(
+    send_request: SendRequest, tabular_models: list[TabularModel], random_rows: Callable[..., list[Row]]
 ) -> None:
     for model in tabular_models:
         rows = random_rows(model.schema, 1000, np.random.default_rng(1))
-        together = ask(model.name, {"rows": rows}).body["predictions"]
+        together = send_request(model.name, {"rows": rows}).body["predictions"]
         mixed = [row if i % 2 else {"bad": i} for i, row in enumerate(rows)]
-        among = ask(model.name, {"rows": mixed}, "on_invalid=skip").body["predictions"]
+        among = send_request(model.name, {"rows": mixed}, "on_invalid=skip").body["predictions"]
         for i in range(1, 1000, 111):
-            (alone,) = ask(model.name, {"rows": [rows[i]]}).body["predictions"]
+            (alone,) = send_request(model.name, {"rows": [rows[i]]}).body["predictions"]
             assert_equal_answers(model, together[i], alone)
             if i % 2:
                 assert_equal_answers(model, among[i], alone)
@@ -245,10 +255,10 @@ def test_a_row_has_the_same_answer_alone_in_a_thousand_and_among_invalid_neighbo
                 assert among[i] is None
 
 
-def test_a_body_that_is_read_in_a_thread_keeps_the_contract(ask: Ask, home_row: Row) -> None:
+def test_the_contract_applies_to_bodies_that_are_read_in_a_thread(send_request: SendRequest, home_row: Row) -> None:
     row = {**home_row, "id": "x" * 300}
-    assert len(ask("homes", {"rows": [row] * 900}).body["predictions"]) == 900
-    bad = ask("homes", {"rows": [row] * 900 + [{**row, "class": "x"}]})
+    assert len(send_request("homes", {"rows": [row] * 900}).body["predictions"]) == 900
+    bad = send_request("homes", {"rows": [row] * 900 + [{**row, "class": "x"}]})
     assert (bad.status, bad.codes) == (422, ["wrong_type"])
 
 
@@ -275,8 +285,10 @@ REQUESTS = st.one_of(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_whatever_is_sent_is_answered_by_a_prediction_or_a_problem(ask: Ask, body: bytes, query: str) -> None:
-    reply = ask("homes", body, query)
+def test_random_bodies_are_answered_with_predictions_or_problem_documents(
+    send_request: SendRequest, body: bytes, query: str
+) -> None:
+    reply = send_request("homes", body, query)
     assert reply.status in (200, 400, 413, 422)
     if reply.status == 200:
         assert reply.body["predictions"]
@@ -290,9 +302,7 @@ def test_whatever_is_sent_is_answered_by_a_prediction_or_a_problem(ask: Ask, bod
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_the_compiled_validator_accepts_only_what_the_rules_accept(
-    tabular_model: TabularModel, rows: list[Row]
-) -> None:
+def test_the_compiled_validator_accepts_only_valid_rows(tabular_model: TabularModel, rows: list[Row]) -> None:
     schema = tabular_model.schema
     body = json.dumps({"rows": rows}).encode("utf-8", "replace")
     accepted = schema.validators.parse_body(body)

@@ -1,4 +1,4 @@
-"""Requests of pages from other origins, and the security headers of our own pages."""
+"""Cross-origin requests (CORS), and the security headers of our own pages."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,14 +21,14 @@ def send(
 ) -> Callable[..., Any]:
     application = make_app(tabular_models, Settings(cors_origins=(APP, "http://localhost:8080")))
 
-    def ask(method: str, path: str, **headers: str) -> Any:
+    def send_request(method: str, path: str, **headers: str) -> Any:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         return asyncio.run(asgi(application, method, path, b"", "", fields))
 
-    return ask
+    return send_request
 
 
-def test_an_allowed_origin_may_read_every_response(send: Callable[..., Any]) -> None:
+def test_every_response_allows_a_configured_origin(send: Callable[..., Any]) -> None:
     for method, path in (("GET", "/models"), ("POST", "/predict/homes"), ("GET", "/nothing"), ("GET", "/livez")):
         reply = send(method, path, origin=APP)
         assert reply.headers["access-control-allow-origin"] == APP, path
@@ -49,14 +49,14 @@ def test_an_allowed_origin_may_read_every_response(send: Callable[..., Any]) -> 
         *("null", "", "*", "HTTPS://APP.EXAMPLE.COM", "https://app.example.com\r\nset-cookie: a=b"),
     ],
 )
-def test_another_origin_may_not(send: Callable[..., Any], origin: str) -> None:
+def test_responses_do_not_allow_other_origins(send: Callable[..., Any], origin: str) -> None:
     for method, headers in (("GET", {}), ("OPTIONS", PREFLIGHT)):
         reply = send(method, "/models", origin=origin, **headers)
         assert not [name for name in reply.headers if name.startswith("access-control")]
         assert reply.headers["vary"] == "origin"
 
 
-def test_a_request_without_an_origin_gets_the_header_for_caches_only(send: Callable[..., Any]) -> None:
+def test_a_response_without_a_requested_origin_has_only_the_vary_header(send: Callable[..., Any]) -> None:
     reply = send("GET", "/models")
     assert reply.headers["vary"] == "origin"
     assert "access-control-allow-origin" not in reply.headers
@@ -72,11 +72,11 @@ def test_a_preflight_is_answered_for_every_path(send: Callable[..., Any]) -> Non
         assert int(reply.headers["access-control-max-age"]) > 0
 
 
-def test_options_without_a_preflight_is_answered_by_its_route(send: Callable[..., Any]) -> None:
+def test_an_options_request_without_preflight_headers_is_answered_by_its_route(send: Callable[..., Any]) -> None:
     assert send("OPTIONS", "/predict/homes", origin=APP).headers["allow"] == "POST, OPTIONS"
 
 
-def test_without_the_setting_nothing_changes(
+def test_without_the_setting_responses_have_no_cors_headers(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], asgi: Callable[..., Any]
 ) -> None:
     application = make_app(tabular_models, Settings())
@@ -88,12 +88,12 @@ def test_without_the_setting_nothing_changes(
 @pytest.mark.parametrize(
     "text", ["*", "app.example.com", "https://app.example.com/", "https://*.example.com", "null", "https://A.example"]
 )
-def test_origins_are_exact(text: str) -> None:
+def test_invalid_origins_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="is not valid"):
         Settings.from_environment({"TABSERVE_CORS_ORIGINS": text})
 
 
-def test_origins_and_paths_are_lists(tmp_path: Path) -> None:
+def test_origins_and_paths_are_read_from_comma_separated_lists(tmp_path: Path) -> None:
     settings = Settings.from_environment(
         {
             "TABSERVE_CORS_ORIGINS": f"{APP}, http://[::1]:3000",

@@ -35,7 +35,7 @@ FEATURES = [
 ]
 
 
-def model_of(task: str) -> TabularModel:
+def model_for_task(task: str) -> TabularModel:
     rng = np.random.default_rng(0)
     schema = FeatureSchema(name=task, task=task, target="y", classes=CLASSES[task], features=FEATURES)  # type: ignore[arg-type]
     frame = Frame(rng.uniform(-2, 2, (300, 1)), rng.integers(-2, 3, (300, 1)))
@@ -47,7 +47,7 @@ def model_of(task: str) -> TabularModel:
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[DataPlane]:
-    made = DataPlane([model_of(task) for task in CLASSES], Settings())
+    made = DataPlane([model_for_task(task) for task in CLASSES], Settings())
     made.start()
     yield made
     made.close()
@@ -72,7 +72,7 @@ ROW = st.fixed_dictionaries(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.lists(ROW, max_size=3), st.sampled_from([*CLASSES]))
-def test_the_fast_path_answers_the_same_bytes_as_the_general_path_or_none(
+def test_the_fast_path_returns_the_bytes_of_the_general_path_or_none(
     plane: DataPlane, rows: list[Row], task: str
 ) -> None:
     body = json.dumps({"rows": rows}).encode()
@@ -86,7 +86,7 @@ def test_the_fast_path_answers_the_same_bytes_as_the_general_path_or_none(
 
 
 @pytest.mark.parametrize("task", [*CLASSES])
-def test_one_common_row_of_any_task_takes_the_fast_path_and_is_counted(plane: DataPlane, task: str) -> None:
+def test_a_common_row_of_any_task_takes_the_fast_path_and_is_counted(plane: DataPlane, task: str) -> None:
     served = plane.snapshot.find(task)
     assert isinstance(served._single_row, SingleRowPredictor)
     calls, rows = sum(served.counters.batch_rows.counts), served.counters.valid_rows
@@ -98,19 +98,19 @@ def test_one_common_row_of_any_task_takes_the_fast_path_and_is_counted(plane: Da
 def test_large_answers_are_written_in_a_thread(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     write, on_the_loop = JsonWriter.write, []
 
-    def watched(*arguments: Any, **options: Any) -> bytes:
+    def record_thread(*arguments: Any, **options: Any) -> bytes:
         on_the_loop.append(threading.current_thread() is threading.main_thread())
         return write(*arguments, **options)
 
-    monkeypatch.setattr(JsonWriter, "write", watched)
+    monkeypatch.setattr(JsonWriter, "write", record_thread)
     for count in (1000, 1001):
         body = json.dumps({"rows": [{"n": 1.5, "few": "a"}] * count}).encode()
         assert len(json.loads(asyncio.run(predict(plane, "regression", body)))["predictions"]) == count
     assert on_the_loop == [True, False]
 
 
-class Broken:
-    """An engine that fails for one row and works for several."""
+class FailingForSingleRows:
+    """An engine that fails for single rows only."""
 
     name, reason = "numpy", "test"
 
@@ -124,11 +124,11 @@ class Broken:
 
 
 @pytest.mark.parametrize("task", [*CLASSES])
-def test_an_engine_that_fails_on_the_fast_path_fails_on_the_general_way_with_its_own_error(task: str) -> None:
-    plane = DataPlane([model_of(task)], Settings())
+def test_an_engine_failure_on_the_fast_path_is_reported_by_the_general_path(task: str) -> None:
+    plane = DataPlane([model_for_task(task)], Settings())
     plane.start()
     served = plane.snapshot.find(task)
-    served.model = TabularModel("1", served.model.schema, served.model.encoder, Broken(served.model))
+    served.model = TabularModel("1", served.model.schema, served.model.encoder, FailingForSingleRows(served.model))
     served.batcher.model = served.model
     served._single_row = single_row_predictor(served.model)
     body = b'{"rows": [{"n": 1.5, "few": "a"}]}'

@@ -1,4 +1,4 @@
-"""Rows are counted for drift on every path, and `/drift` and `/metrics` say what has changed since training.
+"""Rows of every path are counted for drift, and `/drift` and `/metrics` report changes since training.
 
 This file has more than 400 lines: the tests share a model with a reference and a client.
 """
@@ -32,7 +32,7 @@ from tests.service.conftest import Reply, call_asgi
 from tests.service.watched_model import (
     in_metres,
     load,
-    model_of,
+    loaded_model,
     rows_like_training,
     schema,
     trained_version,
@@ -55,21 +55,21 @@ def application(make_app: Callable[..., Application], model: TabularModel) -> It
 
 
 class Client:
-    """Sends requests to an application, each in the same event loop."""
+    """A client of an application that sends all requests in the same event loop."""
 
     def __init__(self, application: Application, runner: asyncio.Runner) -> None:
         self.application, self.runner = application, runner
 
-    def ask(self, method: str, path: str, body: bytes = b"", query: str = "", **headers: str) -> Reply:
+    def send_request(self, method: str, path: str, body: bytes = b"", query: str = "", **headers: str) -> Reply:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.runner.run(call_asgi(self.application, method, path, body, query, fields))
 
     def predict(self, *rows: Row) -> None:
-        reply = self.ask("POST", "/predict/fares", json.dumps({"rows": rows}).encode())
+        reply = self.send_request("POST", "/predict/fares", json.dumps({"rows": rows}).encode())
         assert reply.status == 200, reply.content
 
     def drift(self, query: str = "") -> Any:
-        reply = self.ask("GET", "/drift", query=query)
+        reply = self.send_request("GET", "/drift", query=query)
         assert reply.status == 200, reply.content
         return reply.body
 
@@ -80,7 +80,7 @@ def client(application: Application) -> Iterator[Client]:
         yield Client(application, runner)
 
 
-def send(client: Client, rows: list[Row]) -> None:
+def send_rows(client: Client, rows: list[Row]) -> None:
     """Send rows in requests of 10, with a pause for counting after each 200 rows."""
     for start in range(0, len(rows), 10):
         client.predict(*rows[start : start + 10])
@@ -88,8 +88,8 @@ def send(client: Client, rows: list[Row]) -> None:
             client.runner.run(client.application.plane.drift.flush())
 
 
-def test_rows_like_those_of_the_training_are_not_drift(client: Client) -> None:
-    send(client, rows_like_training(1000, seed=7))
+def test_rows_like_the_training_rows_are_no_drift(client: Client) -> None:
+    send_rows(client, rows_like_training(1000, seed=7))
     found = client.drift()
     assert (found["model"], found["version"], found["status"]) == ("fares", "1", "ok")
     assert (found["window"]["rows"], found["window"]["sampled"]) == (1000, 1000)
@@ -108,8 +108,8 @@ def test_rows_like_those_of_the_training_are_not_drift(client: Client) -> None:
     assert found["estimated"]["measured"] == 0.9
 
 
-def test_another_unit_is_an_alarm(client: Client) -> None:
-    send(client, in_metres(rows_like_training(1000, seed=7)))
+def test_a_changed_unit_raises_an_alarm(client: Client) -> None:
+    send_rows(client, in_metres(rows_like_training(1000, seed=7)))
     found = client.drift("model=fares&window=15m")
     assert found["status"] == "alarm"
     by_name = {column["name"]: column for column in found["columns"]}
@@ -120,14 +120,14 @@ def test_another_unit_is_an_alarm(client: Client) -> None:
     assert by_name["zone"]["status"] == "ok"
 
 
-def test_a_new_level_and_missing_values_are_alarms(client: Client) -> None:
+def test_a_new_level_and_missing_values_raise_alarms(client: Client) -> None:
     rows = rows_like_training(1000, seed=7)
     for number, row in enumerate(rows):
         if number % 20 == 0:
             row["zone"] = "east"
         if number % 20 < 5:
             row["km"] = None
-    send(client, rows)
+    send_rows(client, rows)
     by_name = {column["name"]: column for column in client.drift()["columns"]}
     assert {name: column["status"] for name, column in by_name.items()} == {
         "km": "alarm",
@@ -137,22 +137,24 @@ def test_a_new_level_and_missing_values_are_alarms(client: Client) -> None:
     assert by_name["zone"]["unseen"] == pytest.approx(0.05)
 
 
-def test_few_rows_have_no_status(client: Client) -> None:
-    send(client, in_metres(rows_like_training(190, seed=7)))
+def test_few_rows_do_not_raise_an_alarm(client: Client) -> None:
+    send_rows(client, in_metres(rows_like_training(190, seed=7)))
     found = client.drift()
     assert found["status"] == "small_sample"
     assert {column["status"] for column in found["columns"]} == {"small_sample"}
-    send(client, in_metres(rows_like_training(100, seed=8)))
+    send_rows(client, in_metres(rows_like_training(100, seed=8)))
     assert client.drift()["status"] == "warning", "an alarm needs 500 rows"
 
 
-def test_no_rows_have_no_status(client: Client) -> None:
+def test_the_report_without_rows_has_no_status(client: Client) -> None:
     found = client.drift()
     assert (found["status"], found["window"]["rows"], found["estimated"]) == ("small_sample", 0, None)
 
 
 def test_rows_of_every_path_are_counted(client: Client) -> None:
-    """Single rows, batches, warnings, tables and other protocols; at most 16 rows of a request."""
+    """Rows in single requests, batches, tables and other protocols, with and without warnings; at most 16 rows per
+    request.
+    """
     row = rows_like_training(1, seed=1)[0]
     line = json.dumps(row).encode()
     for path, body, headers, rows, sampled in (
@@ -166,7 +168,7 @@ def test_rows_of_every_path_are_counted(client: Client) -> None:
         ("/v1/models/fares:predict", json.dumps({"instances": [row] * 3}).encode(), {}, 3, 3),
     ):
         before = client.drift()["window"]
-        client.ask("POST", path, body, **headers)
+        client.send_request("POST", path, body, **headers)
         after = client.drift()["window"]
         found = (after["rows"] - before["rows"], after["sampled"] - before["sampled"])
         assert found == (rows, sampled), (path, body[:60])
@@ -182,14 +184,14 @@ def test_refused_rows_are_listed_with_the_errors_of_their_columns(client: Client
         ([row | {"kmm": 1}, 5], "", 422),
     ):
         body = json.dumps({"rows": rows}).encode()
-        assert client.ask("POST", "/predict/fares", body, query=query).status == status
+        assert client.send_request("POST", "/predict/fares", body, query=query).status == status
     for window in ("", "window=1m", "window=24h", "window=7d"):
         assert client.drift(window)["refused"] == {"rows": 5, "errors": {"": 2, "km": 3, "by_card": 1}}
 
 
-def test_options_of_a_request_change_nothing(client: Client, model: TabularModel) -> None:
+def test_options_of_requests_do_not_change_the_counts(client: Client, model: TabularModel) -> None:
     body = json.dumps({"rows": rows_like_training(3, seed=1)}).encode()
-    assert client.ask("POST", "/predict/fares", body, query="on_invalid=skip").status == 200
+    assert client.send_request("POST", "/predict/fares", body, query="on_invalid=skip").status == 200
     assert client.drift()["window"]["sampled"] == 3
 
 
@@ -207,16 +209,15 @@ def test_options_of_a_request_change_nothing(client: Client, model: TabularModel
     ],
 )
 def test_invalid_options_are_refused(client: Client, query: str, status: int, detail: str) -> None:
-    reply = client.ask("GET", "/drift", query=query)
+    reply = client.send_request("GET", "/drift", query=query)
     assert reply.status == status
     assert detail in reply.body["detail"]
 
 
 @pytest.mark.parametrize("query", ["window=", "version=", "model=fares&version=&window="])
 def test_an_empty_version_or_window_counts_as_absent(client: Client, query: str) -> None:
-    """Like an empty `interval` of a prediction: clients made from the OpenAPI document send its default, which is
-    ''."""
-    send(client, rows_like_training(600, seed=1))
+    """Clients generated from the OpenAPI document send the default value, which is ''."""
+    send_rows(client, rows_like_training(600, seed=1))
     found, expected = client.drift(query), client.drift()
     for report in (found, expected):  # of two moments
         del report["window"]["from"], report["window"]["to"]
@@ -225,11 +226,11 @@ def test_an_empty_version_or_window_counts_as_absent(client: Client, query: str)
 
 
 def test_an_empty_model_name_answers_404(client: Client) -> None:
-    assert client.ask("GET", "/drift", query="model=").status == 404
+    assert client.send_request("GET", "/drift", query="model=").status == 404
 
 
 def test_only_get_is_allowed(client: Client) -> None:
-    assert client.ask("POST", "/drift").status == 405
+    assert client.send_request("POST", "/drift").status == 405
 
 
 @pytest.mark.parametrize("query", ["", "model=fares", "version=1", "version=champion", "version=01", "window=7d"])
@@ -237,7 +238,7 @@ def test_a_version_is_found_by_number_and_alias(client: Client, query: str) -> N
     assert client.drift(query)["version"] == "1"
 
 
-def test_a_version_without_reference_is_served_and_says_so(
+def test_drift_of_a_version_without_a_reference_has_the_reason(
     make_app: Callable[..., Application], tmp_path: Path
 ) -> None:
     application = make_app([load(write_store(tmp_path, with_reference=False))], Settings())
@@ -251,13 +252,13 @@ def test_a_version_without_reference_is_served_and_says_so(
             "status": "no_reference",
             "reason": "this version has no reference.json: it was trained before tabserve stored one; train it again",
         }
-        assert "tabserve_drift" not in client.ask("GET", "/metrics").content.decode()
+        assert "tabserve_drift" not in client.send_request("GET", "/metrics").content.decode()
     application.plane.close()
 
 
-def test_the_metrics_say_the_same(client: Client) -> None:
-    send(client, in_metres(rows_like_training(600, seed=7)))
-    text = client.ask("GET", "/metrics").content.decode()
+def test_the_metrics_equal_the_drift_report(client: Client) -> None:
+    send_rows(client, in_metres(rows_like_training(600, seed=7)))
+    text = client.send_request("GET", "/metrics").content.decode()
     found = {
         (sample.name, sample.labels.get("column") or sample.labels.get("metric")): sample.value
         for family in text_string_to_metric_families(text)
@@ -274,7 +275,7 @@ def test_the_metrics_say_the_same(client: Client) -> None:
     assert found["tabserve_estimated_metric", "accuracy"] == drift["estimated"]["accuracy"]
 
 
-def test_versions_are_counted_apart_and_a_retired_one_is_forgotten(model: TabularModel) -> None:
+def test_versions_are_counted_separately_and_counts_of_a_retired_version_are_deleted(model: TabularModel) -> None:
     plane = DataPlane([model], Settings())
     plane.start()
     second = dataclasses.replace(model, version="2")
@@ -287,31 +288,31 @@ def test_versions_are_counted_apart_and_a_retired_one_is_forgotten(model: Tabula
     first = plane.snapshot.find("fares", "1")
     plane.replace(Snapshot.of([plane.snapshot.find("fares", "2")], generation=3))
     assert plane.drift.report(first)["status"] == "no_reference"
-    assert plane.predict_fast(first, rows) is not None, "its last requests are still answered"
+    assert plane.predict_fast(first, rows) is not None, "the last requests of a retired version must be answered"
     plane.close()
 
 
-async def refuse(plane: DataPlane, row: Row) -> None:
+async def send_invalid_row(plane: DataPlane, row: Row) -> None:
     served = plane.snapshot.find("fares")
     await plane.validate(served, json_rows_validator([row | {"km": "far"}]), large=False)
 
 
-def test_workers_report_the_same_and_exactly_what_one_worker_reports(model: TabularModel, tmp_path: Path) -> None:
-    """Four workers share a folder; one alone gets all their rows."""
+def test_four_workers_report_the_same_as_a_single_worker(model: TabularModel, tmp_path: Path) -> None:
+    """Four workers with a shared folder report the same as one worker that receives all rows."""
     (tmp_path / "four").mkdir()
     (tmp_path / "one").mkdir()
 
-    def worker(folder: str) -> DataPlane:
+    def start_plane(folder: str) -> DataPlane:
         plane = DataPlane([model], Settings(state=tmp_path / folder))
         plane.start()
         return plane
 
-    four, one = [worker("four") for _ in range(4)], worker("one")
+    four, one = [start_plane("four") for _ in range(4)], start_plane("one")
     for number, row in enumerate(rows_like_training(800, seed=3)):
         for plane in (four[number % 4], one):
             assert plane.predict_fast(plane.snapshot.find("fares"), [row]) is not None
             with pytest.raises(RowsNotValid):
-                asyncio.run(refuse(plane, row))
+                asyncio.run(send_invalid_row(plane, row))
         if number % 200 == 199:
             for plane in (*four, one):
                 asyncio.run(plane.drift.flush())
@@ -324,26 +325,28 @@ def test_workers_report_the_same_and_exactly_what_one_worker_reports(model: Tabu
     assert reports[0]["refused"] == {"rows": 800, "errors": {"km": 800}}
     for plane in (*four, one):
         plane.close()
-    again = worker("four")
-    assert again.drift.report(again.snapshot.find("fares"), 3600)["window"]["sampled"] == 800, "after a restart"
+    again = start_plane("four")
+    assert again.drift.report(again.snapshot.find("fares"), 3600)["window"]["sampled"] == 800, (
+        "a restarted worker must continue the counts"
+    )
     again.close()
 
 
-def test_another_reference_has_its_own_counters(model: TabularModel, tmp_path: Path) -> None:
-    def worker(model: TabularModel) -> DataPlane:
+def test_a_model_with_another_reference_has_separate_counters(model: TabularModel, tmp_path: Path) -> None:
+    def start_plane(model: TabularModel) -> DataPlane:
         plane = DataPlane([model], Settings(state=tmp_path))
         plane.start()
         return plane
 
-    first = worker(model)
+    first = start_plane(model)
     assert first.predict_fast(first.snapshot.find("fares"), rows_like_training(5, seed=3)) is not None
     first.close()
-    other = worker(model_of(trained_version(seed=9)))
+    other = start_plane(loaded_model(trained_version(seed=9)))
     assert other.drift.report(other.snapshot.find("fares"))["window"]["rows"] == 0
     other.close()
 
 
-def test_a_state_folder_that_cannot_be_written_is_not_used(
+def test_a_read_only_state_folder_is_not_used(
     model: TabularModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)
@@ -357,8 +360,10 @@ def test_a_state_folder_that_cannot_be_written_is_not_used(
     plane.close()
 
 
-def regression() -> TabularModel:
-    """A model that expects an error of half a standard deviation everywhere, twice that of its test rows."""
+def regression_model() -> TabularModel:
+    """A regression model that estimates an error of half a standard deviation for all rows, twice the error of its test
+    rows.
+    """
     table = schema().model_copy(update={"task": "regression", "classes": None})
     frame = table.frames.from_rows(rows_like_training(300, seed=4))
     encoder = Encoder.fit(table, frame, np.linspace(0, 100, 300))
@@ -379,8 +384,8 @@ def regression() -> TabularModel:
     )
 
 
-def test_the_expected_error_of_a_regression_comes_from_its_scale() -> None:
-    model = regression()
+def test_the_estimated_error_of_a_regression_is_computed_from_its_scale() -> None:
+    model = regression_model()
     plane = DataPlane([model], Settings())
     plane.start()
     assert plane.predict_fast(plane.snapshot.find("fares"), rows_like_training(5, seed=4)) is not None
@@ -395,8 +400,8 @@ def test_the_expected_error_of_a_regression_comes_from_its_scale() -> None:
     plane.close()
 
 
-def test_the_expected_error_is_that_of_every_eighth_row_also_if_rows_come_one_by_one() -> None:
-    model = regression()
+def test_every_eighth_single_row_is_used_for_the_estimated_error() -> None:
+    model = regression_model()
     plane = DataPlane([model], Settings())
     plane.start()
     for row in rows_like_training(17, seed=4):
@@ -407,11 +412,11 @@ def test_the_expected_error_is_that_of_every_eighth_row_also_if_rows_come_one_by
     plane.close()
 
 
-def test_histograms_have_the_shares_that_the_statistics_compare(client: Client) -> None:
+def test_the_drift_statistics_equal_those_of_the_histograms(client: Client) -> None:
     rows = rows_like_training(400, seed=7)
     for row in rows[:100]:
         row["km"], row["zone"] = None, "east"
-    send(client, rows)
+    send_rows(client, rows)
     found = client.drift("histograms=true")
     km, by_card, zone = (column["histogram"] for column in found["columns"])
     assert [cell["above"] for cell in km[1:-1]] == [cell["to"] for cell in km[:-2]]
@@ -428,22 +433,22 @@ def test_histograms_have_the_shares_that_the_statistics_compare(client: Client) 
     assert index == pytest.approx(found["columns"][0]["psi"], abs=0.02)
 
 
-def test_histograms_are_an_option(client: Client) -> None:
+def test_histograms_are_returned_only_on_request(client: Client) -> None:
     assert "histogram" not in client.drift("histograms=false")["columns"][0]
-    assert client.ask("GET", "/drift", query="histograms=1").status == 422
+    assert client.send_request("GET", "/drift", query="histograms=1").status == 422
 
 
-def test_a_model_describes_its_columns_by_the_same_histograms(client: Client, model: TabularModel) -> None:
-    def described(query: str) -> Any:
-        return client.ask("GET", "/models/fares", query=query).body
+def test_the_metadata_of_a_model_contain_the_reference_histograms(client: Client, model: TabularModel) -> None:
+    def metadata(query: str) -> Any:
+        return client.send_request("GET", "/models/fares", query=query).body
 
-    send(client, rows_like_training(10, seed=8))
+    send_rows(client, rows_like_training(10, seed=8))
     drift = {column["name"]: column["histogram"] for column in client.drift("histograms=true")["columns"]}
-    found = described("histograms=true")["histograms"]
+    found = metadata("histograms=true")["histograms"]
     assert found.keys() == {feature.name for feature in model.schema.features} == drift.keys()
     for name, cells in found.items():
         without = [{key: value for key, value in cell.items() if key != "current"} for cell in drift[name]]
         assert cells == without
-    assert "histograms" not in described("")
-    assert described("x=1&histograms=") == described("")
-    assert client.ask("GET", "/models/fares", query="histograms=1").status == 422
+    assert "histograms" not in metadata("")
+    assert metadata("x=1&histograms=") == metadata("")
+    assert client.send_request("GET", "/models/fares", query="histograms=1").status == 422

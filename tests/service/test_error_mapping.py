@@ -1,4 +1,4 @@
-"""Errors of `models` become errors of a request."""
+"""Errors of the package `models` are translated to errors of a request."""
 
 import json
 
@@ -30,10 +30,10 @@ from tests.models.income import GOOD, SCHEMA
             *(422, "Request not valid", "empty_rows", None),
             "the body has no rows, expected one or more",
         ),
-        (UnsupportedType("its type is odd", "age"), 422, "Request not valid", "wrong_type", "age", "its type is odd"),
+        (UnsupportedType("not supported", "age"), 422, "Request not valid", "wrong_type", "age", "not supported"),
     ],
 )
-def test_an_error_of_a_format_is_a_problem_document(
+def test_a_format_error_becomes_a_problem_document(
     error: FormatError, status: int, title: str, code: str, field: str | None, detail: str
 ) -> None:
     document = json.loads(request_error(error).document())
@@ -41,7 +41,7 @@ def test_an_error_of_a_format_is_a_problem_document(
     assert document["errors"] == [{"row": None, "field": field, "code": code, "message": detail}]
 
 
-def test_errors_of_formats_are_translated_where_they_leave_the_decoder() -> None:
+def test_format_errors_are_translated_where_they_leave_the_decoder() -> None:
     with pytest.raises(RequestError, match="cannot be read: it is cut off"), translate_format_errors():
         raise FormatError("it is cut off")
 

@@ -1,4 +1,4 @@
-"""Every request passes access control and the request observer, over HTTP and gRPC, however it ends."""
+"""Every request over HTTP and gRPC passes access control and the request observer, whether it succeeds or fails."""
 
 import asyncio
 import json
@@ -31,8 +31,8 @@ class ForbiddenError(RequestError):
     title = "Forbidden"
 
 
-class RecordingGate(AccessControl, RequestObserver):
-    """Records all requests, and denies access if `deny` is set."""
+class RecordingAccessControl(AccessControl, RequestObserver):
+    """Records all requests, and refuses them if `deny` is set."""
 
     def __init__(self) -> None:
         self.deny = False
@@ -50,15 +50,15 @@ class RecordingGate(AccessControl, RequestObserver):
 
 
 @pytest.fixture
-def gate() -> RecordingGate:
-    return RecordingGate()
+def recorder() -> RecordingAccessControl:
+    return RecordingAccessControl()
 
 
 @pytest.fixture
-def context(tabular_models: list[TabularModel], settings: Settings, gate: RecordingGate) -> Any:
+def context(tabular_models: list[TabularModel], settings: Settings, recorder: RecordingAccessControl) -> Any:
     plane = DataPlane(tabular_models, settings)
     plane.start()
-    made = ServerContext(plane, settings, access=gate, observer=gate)
+    made = ServerContext(plane, settings, access=recorder, observer=recorder)
     made.state.mark_ready()
     yield made
     plane.close()
@@ -69,7 +69,7 @@ async def bentoml_page(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"page"})
 
 
-def paths(context: ServerContext) -> list[str]:
+def request_paths(context: ServerContext) -> list[str]:
     """All listed paths, and one path of each route group that is not listed."""
     listed = list(Router(context.plane, context.plane.snapshot).common_routes)
     return [
@@ -85,34 +85,34 @@ def paths(context: ServerContext) -> list[str]:
 
 
 def test_every_route_passes_access_control_and_the_observer(
-    context: ServerContext, gate: RecordingGate, asgi: Callable[..., Any], home_row: dict[str, Any]
+    context: ServerContext, recorder: RecordingAccessControl, asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
     application = Application(context).wrap(bentoml_page)
     bodies = [b"", json.dumps({"rows": [home_row]}).encode()]
 
     async def run() -> None:
-        for path in paths(context):
+        for path in request_paths(context):
             for method in ("GET", "POST", "OPTIONS", "DELETE"):
                 for body in bodies:
-                    gate.checked.clear()
-                    gate.observed.clear()
+                    recorder.checked.clear()
+                    recorder.observed.clear()
                     reply = await asgi(application, method, path, body)
-                    assert gate.checked == [path], (method, path)
-                    assert gate.observed == [(path, reply.status)], (method, path)
+                    assert recorder.checked == [path], (method, path)
+                    assert recorder.observed == [(path, reply.status)], (method, path)
 
     asyncio.run(run())
 
 
 def test_no_route_answers_a_request_without_access(
-    context: ServerContext, gate: RecordingGate, asgi: Callable[..., Any], home_row: dict[str, Any]
+    context: ServerContext, recorder: RecordingAccessControl, asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
     application = Application(context).wrap(bentoml_page)
-    gate.deny = True
+    recorder.deny = True
     body = json.dumps({"rows": [home_row]}).encode()
     table = {"content-type": "application/x-ndjson"}
 
     async def run() -> None:
-        for path in paths(context):
+        for path in request_paths(context):
             for method in ("GET", "POST", "OPTIONS"):
                 assert (await asgi(application, method, path, body)).status == 403, (method, path)
         assert (
@@ -122,7 +122,9 @@ def test_no_route_answers_a_request_without_access(
     asyncio.run(run())
 
 
-def test_every_grpc_call_passes_access_control_and_the_observer(context: ServerContext, gate: RecordingGate) -> None:
+def test_every_grpc_call_passes_access_control_and_the_observer(
+    context: ServerContext, recorder: RecordingAccessControl
+) -> None:
     calls = {
         "ServerLive": {},
         "ServerReady": {},
@@ -139,15 +141,15 @@ def test_every_grpc_call_passes_access_control_and_the_observer(context: ServerC
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 for name, fields in calls.items():
-                    gate.checked.clear()
-                    gate.observed.clear()
+                    recorder.checked.clear()
+                    recorder.observed.clear()
                     body = MESSAGES[f"{name}Request"](**fields).SerializeToString()
                     call = channel.unary_unary(f"/{SERVICE}/{name}")(body, timeout=60)
                     expected = grpc.StatusCode.INVALID_ARGUMENT if name == "ModelInfer" else grpc.StatusCode.OK
                     assert await call.code() == expected
                     path = f"/{SERVICE}/{name}"
-                    assert gate.checked == [path]
-                    assert [seen for seen, _ in gate.observed] == [path]
+                    assert recorder.checked == [path]
+                    assert [seen for seen, _ in recorder.observed] == [path]
         finally:
             await server.stop()
 
@@ -157,7 +159,7 @@ def test_every_grpc_call_passes_access_control_and_the_observer(context: ServerC
 @pytest.mark.parametrize(
     ("name", "version", "ready"), [("homes", "1", True), ("homes", "7", False), ("none", "", False)]
 )
-def test_a_model_that_is_not_served_is_not_ready_over_grpc(
+def test_a_model_that_is_not_served_is_reported_as_not_ready_over_grpc(
     context: ServerContext, name: str, version: str, ready: bool
 ) -> None:
     clients = []
@@ -184,7 +186,7 @@ def test_a_model_that_is_not_served_is_not_ready_over_grpc(
 def test_every_answered_row_is_observed(
     context: ServerContext, asgi: Callable[..., Any], home_row: dict[str, Any], settings: Settings
 ) -> None:
-    """Rows of the fast path, of batches, of tables and of other protocols are observed; invalid rows are not."""
+    """The rows of the fast path, batches, tables and other protocols are observed, except invalid rows."""
     application = Application(context)
     seen: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Explanations come from a separate process, which may end at any time; otherwise from the worker."""
+"""Explanations are computed by a separate process, which may end at any time, or else by the worker."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ from service.array_messages import ArrayMessage
 from service.background_process import LoadedVersions
 from service.errors import DeadlinePassed, NotReady, TooManyEvaluations
 from service.explanation_queue import ExplanationQueue, describe_extended
-from tests.service.conftest import ROOT, rows_of, schemas, trained
+from tests.service.conftest import ROOT, random_version, rows_of, schemas
 from tests.signing_keys import write_keys
 
 WAIT_S = 300.0
@@ -39,22 +39,22 @@ WAIT_S = 300.0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version of `homes` with a background."""
+    """The folder of a version of `homes` with a background."""
     folder = tmp_path_factory.mktemp("explained") / "homes" / "1"
     folder.mkdir(parents=True)
     schema, rng = schemas()[0], np.random.default_rng(1)
     frame = schema.frames.from_rows(rows_of(schema, 200, rng))
-    version_files.write(folder, replace(trained(schema), background=Background.fit(schema, frame, rng)))
+    version_files.write(folder, replace(random_version(schema), background=Background.fit(schema, frame, rng)))
     return folder
 
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> ExtendedModel:
-    return explained(folder)
+    return version_with_explanations(folder)
 
 
-def explained(folder: Path, explain: Literal["full", "fast"] = "full") -> ExtendedModel:
-    """The stored version for requests of explanations."""
+def version_with_explanations(folder: Path, explain: Literal["full", "fast"] = "full") -> ExtendedModel:
+    """The stored version, extended for requests with explanations."""
     stored = StoredVersion("homes", int(folder.name), folder)
     return with_options(store.load(stored), OutputOptions(explain=explain))
 
@@ -65,8 +65,8 @@ def frame(model: ExtendedModel) -> Frame:
     return schema.frames.from_rows(rows_of(schema, 40, np.random.default_rng(2)))
 
 
-class Explaining:
-    """A queue with its event loop."""
+class RunningQueue:
+    """An explanation queue with its event loop."""
 
     def __init__(self, trusted_keys: Sequence[Path] = ()) -> None:
         self.queue = ExplanationQueue(1_000_000, trusted_keys)
@@ -81,8 +81,8 @@ class Explaining:
         running = self.queue._client._running
         return running and psutil.Process(running.process.pid)
 
-    def started(self, model: ExtendedModel, frame: Frame) -> psutil.Process:
-        """The process, after it has explained these rows."""
+    def process_after_explaining(self, model: ExtendedModel, frame: Frame) -> psutil.Process:
+        """Explain rows. Returns the process that has explained them."""
         self.explain(model, frame)
         found = self.process
         assert found is not None
@@ -94,21 +94,21 @@ class Explaining:
 
 
 @pytest.fixture(scope="module")
-def explaining() -> Iterator[Explaining]:
-    """One process for all tests that need not end it."""
-    one = Explaining()
+def shared_queue() -> Iterator[RunningQueue]:
+    """A queue that is shared by tests that do not end its process."""
+    one = RunningQueue()
     yield one
     one.close()
 
 
-def until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def expected(model: ExtendedModel, frame: Frame) -> Outputs:
+def expected_outputs(model: ExtendedModel, frame: Frame) -> Outputs:
     return model.explain(frame).add_to(model.model.predict(frame))
 
 
@@ -118,7 +118,7 @@ def assert_equal(found: Outputs, other: Outputs) -> None:
         np.testing.assert_allclose(array, other.extras[name], rtol=1e-6, atol=1e-6)
 
 
-def test_both_ways_to_explain_share_one_load_of_a_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_and_fast_explanations_load_a_version_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[StoredVersion] = []
 
     def load(stored: StoredVersion, *arguments: Any) -> TabularModel:
@@ -128,163 +128,163 @@ def test_both_ways_to_explain_share_one_load_of_a_version(folder: Path, monkeypa
     store_load = store.load
     monkeypatch.setattr(store, "load", load)
     versions = LoadedVersions()
-    fields = describe_extended(explained(folder)) | {"trusted_keys": []}
+    fields = describe_extended(version_with_explanations(folder)) | {"trusted_keys": []}
     loaded.clear()
     full, fast = (versions.get(fields).extended(explain) for explain in ("full", "fast"))
     assert [full.options.explain, fast.options.explain] == ["full", "fast"]
-    assert versions.get(fields).extended("full") is full, "with the explainer that it has made"
+    assert versions.get(fields).extended("full") is full, "the explainer is created once"
     assert len(loaded) == 1
 
 
-def test_the_process_gives_the_numbers_of_the_worker(
-    explaining: Explaining, folder: Path, model: ExtendedModel, frame: Frame
+def test_the_process_computes_the_same_explanations_as_the_worker(
+    shared_queue: RunningQueue, folder: Path, model: ExtendedModel, frame: Frame
 ) -> None:
-    assert_equal(explaining.explain(model, frame), expected(model, frame))
-    assert explaining.process is not None
-    first = explaining.process.pid
-    fast = explained(folder, "fast")
-    assert_equal(explaining.explain(fast, frame), expected(fast, frame))
-    assert explaining.process.pid == first
+    assert_equal(shared_queue.explain(model, frame), expected_outputs(model, frame))
+    assert shared_queue.process is not None
+    first = shared_queue.process.pid
+    fast = version_with_explanations(folder, "fast")
+    assert_equal(shared_queue.explain(fast, frame), expected_outputs(fast, frame))
+    assert shared_queue.process.pid == first
 
 
-def test_only_explanations_that_may_be_too_many_are_counted_first(
-    explaining: Explaining, model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
+def test_evaluations_are_counted_first_only_near_the_limit(
+    shared_queue: RunningQueue, model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, row, two = explaining.queue._client, frame.take(slice(0, 1)), frame.take(slice(0, 2))
-    explaining.explain(model, row)
+    client, row, two = shared_queue.queue._client, frame.take(slice(0, 1)), frame.take(slice(0, 2))
+    shared_queue.explain(model, row)
     sent: list[str] = []
     exchange = client._exchange
 
-    def recorded(fields: dict[str, Any], arrays: Sequence[Array] = ()) -> ArrayMessage:
+    def record_message(fields: dict[str, Any], arrays: Sequence[Array] = ()) -> ArrayMessage:
         sent.append(fields["work"])
         return exchange(fields, arrays)
 
-    monkeypatch.setattr(client, "_exchange", recorded)
-    assert_equal(explaining.explain(model, row), expected(model, row))
+    monkeypatch.setattr(client, "_exchange", record_message)
+    assert_equal(shared_queue.explain(model, row), expected_outputs(model, row))
     assert sent == ["explain"]
-    explaining.explain(model, two)
+    shared_queue.explain(model, two)
     assert sent == ["explain", "count", "explain"]
-    monkeypatch.setattr(explaining.queue, "max_evaluations", 10)
+    monkeypatch.setattr(shared_queue.queue, "max_evaluations", 10)
     with pytest.raises(TooManyEvaluations):
-        explaining.explain(model, row)
+        shared_queue.explain(model, row)
     assert sent == ["explain", "count", "explain", "count"]
-    assert explaining.queue.waiting == 0
+    assert shared_queue.queue.waiting == 0
 
 
-def test_the_process_loads_a_version_that_has_to_be_signed(folder: Path, frame: Frame, tmp_path: Path) -> None:
-    """It loads it from the store, as the worker's own checked copy is removed after the load."""
+def test_the_process_loads_a_signed_version(folder: Path, frame: Frame, tmp_path: Path) -> None:
+    """The process loads the version from the store, because the worker's checked copy is removed after loading."""
     private, public = write_keys(tmp_path)
     stored = StoredVersion("homes", 1, Path(shutil.copytree(folder, tmp_path / "homes" / "1")))
     signature.sign(stored.path, signature.read_private_key(private), stored.tag)
     model = with_options(store.load(stored, trusted_keys=[public]), OutputOptions(explain="full"))
-    with contextlib.closing(Explaining([public])) as one:
-        assert one.started(model, frame.take(slice(0, 1))).is_running()
+    with contextlib.closing(RunningQueue([public])) as one:
+        assert one.process_after_explaining(model, frame.take(slice(0, 1))).is_running()
         assert one.queue._in_worker == {}
 
 
-def test_a_process_that_was_killed_is_replaced(explaining: Explaining, model: ExtendedModel, frame: Frame) -> None:
+def test_a_killed_process_is_replaced(shared_queue: RunningQueue, model: ExtendedModel, frame: Frame) -> None:
     one = frame.take(slice(0, 1))
-    before = explaining.started(model, one)
+    before = shared_queue.process_after_explaining(model, one)
     before.kill()
-    assert_equal(explaining.explain(model, one), expected(model, one))
-    assert explaining.process is not None
-    assert explaining.process.pid != before.pid
-    until(lambda: not before.is_running())
+    assert_equal(shared_queue.explain(model, one), expected_outputs(model, one))
+    assert shared_queue.process is not None
+    assert shared_queue.process.pid != before.pid
+    wait_until(lambda: not before.is_running())
 
 
-def test_a_process_that_was_killed_is_replaced_for_a_version_that_it_had_not_loaded(
-    explaining: Explaining, model: ExtendedModel, folder: Path, frame: Frame, tmp_path: Path
+def test_a_killed_process_is_replaced_for_a_version_that_was_not_loaded(
+    shared_queue: RunningQueue, model: ExtendedModel, folder: Path, frame: Frame, tmp_path: Path
 ) -> None:
     one = frame.take(slice(0, 1))
-    explaining.started(model, one).kill()
-    other = explained(Path(shutil.copytree(folder, tmp_path / "homes" / "3")))
-    assert_equal(explaining.explain(other, one), expected(other, one))
-    assert explaining.queue._in_worker == {}
-    assert explaining.process is not None
+    shared_queue.process_after_explaining(model, one).kill()
+    other = version_with_explanations(Path(shutil.copytree(folder, tmp_path / "homes" / "3")))
+    assert_equal(shared_queue.explain(other, one), expected_outputs(other, one))
+    assert shared_queue.queue._in_worker == {}
+    assert shared_queue.process is not None
 
 
-def test_a_process_that_is_killed_while_it_explains_is_replaced(
-    explaining: Explaining, model: ExtendedModel, frame: Frame
+def test_a_process_killed_during_an_explanation_is_replaced(
+    shared_queue: RunningQueue, model: ExtendedModel, frame: Frame
 ) -> None:
     one = frame.take(slice(0, 1))
-    stopped = explaining.started(model, one)
-    stopped.send_signal(signal.SIGSTOP)  # it has received the request and cannot reply
+    stopped = shared_queue.process_after_explaining(model, one)
+    stopped.send_signal(signal.SIGSTOP)  # the process receives the request and cannot reply
 
     async def explain_and_kill() -> Outputs:
         outputs = model.model.predict(one)
-        explained = asyncio.create_task(explaining.queue.explain(model, one, outputs, time.monotonic() + WAIT_S))
+        explanation = asyncio.create_task(shared_queue.queue.explain(model, one, outputs, time.monotonic() + WAIT_S))
         await asyncio.sleep(0.2)
         stopped.kill()
-        return await explained
+        return await explanation
 
-    assert_equal(explaining.runner.run(explain_and_kill()), expected(model, one))
+    assert_equal(shared_queue.runner.run(explain_and_kill()), expected_outputs(model, one))
 
 
-def test_a_process_that_ends_at_each_try_is_a_503(
-    explaining: Explaining, model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_ends_at_every_attempt_causes_a_503(
+    shared_queue: RunningQueue, model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = frame.take(slice(0, 1))
-    explaining.explain(model, one)
-    exchange = explaining.queue._client._exchange
+    shared_queue.explain(model, one)
+    exchange = shared_queue.queue._client._exchange
 
     def end_first(fields: dict[str, object], *arrays: object) -> object:
-        if fields["work"] != "load" and (process := explaining.process) is not None:
+        if fields["work"] != "load" and (process := shared_queue.process) is not None:
             process.kill()
             process.wait()
         return exchange(fields, *arrays)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(explaining.queue._client, "_exchange", end_first)
+        patched.setattr(shared_queue.queue._client, "_exchange", end_first)
         with pytest.raises(NotReady):
-            explaining.explain(model, one)
-    assert_equal(explaining.explain(model, one), expected(model, one))
+            shared_queue.explain(model, one)
+    assert_equal(shared_queue.explain(model, one), expected_outputs(model, one))
 
 
-def test_the_deadline_passes_also_while_the_process_does_not_answer(
-    explaining: Explaining, model: ExtendedModel, frame: Frame
+def test_the_deadline_applies_while_the_process_does_not_answer(
+    shared_queue: RunningQueue, model: ExtendedModel, frame: Frame
 ) -> None:
     one = frame.take(slice(0, 1))
-    stopped = explaining.started(model, one)
+    stopped = shared_queue.process_after_explaining(model, one)
     stopped.send_signal(signal.SIGSTOP)
     with pytest.raises(DeadlinePassed):
-        explaining.explain(model, one, timeout_s=0.2)
+        shared_queue.explain(model, one, timeout_s=0.2)
     stopped.send_signal(signal.SIGCONT)
-    assert_equal(explaining.explain(model, one), expected(model, one))
-    assert explaining.process == stopped
-    assert explaining.queue.waiting == 0
+    assert_equal(shared_queue.explain(model, one), expected_outputs(model, one))
+    assert shared_queue.process == stopped
+    assert shared_queue.queue.waiting == 0
 
 
-def test_the_worker_explains_what_the_process_cannot_load(
-    explaining: Explaining, model: ExtendedModel, folder: Path, frame: Frame, tmp_path: Path
+def test_the_worker_explains_versions_that_the_process_cannot_load(
+    shared_queue: RunningQueue, model: ExtendedModel, folder: Path, frame: Frame, tmp_path: Path
 ) -> None:
     one = frame.take(slice(0, 1))
     copied = Path(shutil.copytree(folder, tmp_path / "homes" / "2"))
-    lost = explained(copied)
+    lost = version_with_explanations(copied)
     shutil.rmtree(copied)
-    assert_equal(explaining.explain(lost, one), expected(lost, one))
-    assert [*explaining.queue._in_worker] == ["homes:2"]
+    assert_equal(shared_queue.explain(lost, one), expected_outputs(lost, one))
+    assert [*shared_queue.queue._in_worker] == ["homes:2"]
     stored = store.load(StoredVersion("homes", 1, folder))
     in_memory = with_options(replace(stored, folder=None), OutputOptions(explain="full"))
-    assert_equal(explaining.explain(in_memory, one), expected(in_memory, one))
+    assert_equal(shared_queue.explain(in_memory, one), expected_outputs(in_memory, one))
 
 
-def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_not(
+def test_the_process_starts_at_the_first_request_and_ends_when_idle(
     model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with contextlib.closing(Explaining()) as one:
+    with contextlib.closing(RunningQueue()) as one:
         assert one.process is None
-        started = one.started(model, frame.take(slice(0, 1)))
+        started = one.process_after_explaining(model, frame.take(slice(0, 1)))
         monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
         one.explain(model, frame.take(slice(0, 1)))
-        one.runner.run(asyncio.sleep(0.01))  # the timer
-        until(lambda: one.process is None)
-        until(lambda: not started.is_running())
+        one.runner.run(asyncio.sleep(0.01))  # time for the idle timer
+        wait_until(lambda: one.process is None)
+        wait_until(lambda: not started.is_running())
 
 
 def test_closing_the_queue_ends_the_process(model: ExtendedModel, frame: Frame) -> None:
-    with contextlib.closing(Explaining()) as one:
-        started = one.started(model, frame.take(slice(0, 1)))
-    until(lambda: not started.is_running())
+    with contextlib.closing(RunningQueue()) as one:
+        started = one.process_after_explaining(model, frame.take(slice(0, 1)))
+    wait_until(lambda: not started.is_running())
 
 
 WORKER = """
@@ -310,10 +310,10 @@ def test_the_process_ends_with_its_worker(folder: Path) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     pid = int(done.stdout)
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
-def test_a_message_arrives_as_it_was_sent_and_half_a_message_is_an_error() -> None:
+def test_a_message_is_received_unchanged_and_an_incomplete_message_is_an_error() -> None:
     one, other = socket.socketpair()
     with one, other:
         arrays = [np.arange(6.0).reshape(2, 3)[:, ::2], np.empty((3, 0), dtype=np.int64), np.array(2.5)]

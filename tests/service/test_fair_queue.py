@@ -1,4 +1,4 @@
-"""Clients take turns, measured by the cost of their items and not by the number of items."""
+"""Clients take turns by the cost of their items, not by the number of items."""
 
 import asyncio
 import dataclasses
@@ -15,7 +15,7 @@ from service.fair_lock import FairLock
 from service.fair_queue import MAX_REMEMBERED, FairQueue
 from service.fair_turns import CONTENDED_S, ITERATION_COST, REQUEST_COST, FairTurns
 from service.metrics import ModelCounters
-from tests.service.test_batcher import SLOW, Slowed, frames
+from tests.service.test_batcher import SLOW, SlowEngine, random_frame
 
 
 def drain(queue: FairQueue[tuple[str, int]], count: int, cost: float = 1.0) -> list[tuple[str, int]]:
@@ -26,7 +26,7 @@ def drain(queue: FairQueue[tuple[str, int]], count: int, cost: float = 1.0) -> l
     return taken
 
 
-def filled(**counts: int) -> FairQueue[tuple[str, int]]:
+def filled_queue(**counts: int) -> FairQueue[tuple[str, int]]:
     queue: FairQueue[tuple[str, int]] = FairQueue()
     for client, count in counts.items():
         for number in range(count):
@@ -34,20 +34,20 @@ def filled(**counts: int) -> FairQueue[tuple[str, int]]:
     return queue
 
 
-def test_one_client_is_served_in_order() -> None:
-    queue = filled(a=5)
+def test_the_items_of_one_client_are_served_in_order() -> None:
+    queue = filled_queue(a=5)
     assert drain(queue, 5) == [("a", number) for number in range(5)]
     assert len(queue) == 0
 
 
-def test_clients_take_turns_however_much_they_send() -> None:
-    queue = filled(a=100, b=10, c=10)
+def test_clients_take_turns_regardless_of_their_number_of_items() -> None:
+    queue = filled_queue(a=100, b=10, c=10)
     assert Counter(client for client, _ in drain(queue, 30)) == {"a": 10, "b": 10, "c": 10}
     assert {client for client, _ in drain(queue, 90)} == {"a"}
 
 
 def test_expensive_items_get_fewer_turns() -> None:
-    queue = filled(a=100, b=100)
+    queue = filled_queue(a=100, b=100)
     turns: Counter[str] = Counter()
     for _ in range(100):
         client, _ = queue.pop()
@@ -56,16 +56,16 @@ def test_expensive_items_get_fewer_turns() -> None:
     assert turns == {"a": 10, "b": 90}
 
 
-def test_a_client_saves_nothing_up_while_it_has_no_items() -> None:
-    queue = filled(a=100)
+def test_a_client_gains_no_credit_while_it_has_no_items() -> None:
+    queue = filled_queue(a=100)
     drain(queue, 50)
     for number in range(50):
         queue.push("b", ("b", number))
     assert Counter(client for client, _ in drain(queue, 20)) == {"a": 10, "b": 10}
 
 
-def test_a_client_does_not_gain_by_sending_one_item_at_a_time() -> None:
-    queue = filled(a=100)
+def test_sending_single_items_gains_no_additional_turns() -> None:
+    queue = filled_queue(a=100)
     turns: Counter[str] = Counter()
     queue.push("b", ("b", 0))
     for number in range(60):
@@ -78,7 +78,7 @@ def test_a_client_does_not_gain_by_sending_one_item_at_a_time() -> None:
 
 
 def test_the_rest_of_an_item_waits_for_another_turn() -> None:
-    queue = filled(a=1, b=1)
+    queue = filled_queue(a=1, b=1)
     first = queue.pop()
     queue.push(first[0], first)
     queue.charge(1.0)
@@ -86,7 +86,7 @@ def test_the_rest_of_an_item_waits_for_another_turn() -> None:
 
 
 def test_the_newest_item_of_a_client_can_be_removed() -> None:
-    queue = filled(a=3, b=1)
+    queue = filled_queue(a=3, b=1)
     assert queue.remove_last("a", lambda item: item[1] < 2) == ("a", 1)
     assert queue.remove_last("a", lambda item: item[1] > 5) is None
     assert queue.remove_last("b", lambda item: True) == ("b", 0)
@@ -105,13 +105,15 @@ def test_the_memory_of_clients_without_items_is_bounded() -> None:
 
 
 def test_each_of_three_clients_gets_its_share_of_an_overloaded_engine(tabular_model: TabularModel) -> None:
-    """One sends ten times as much as another; the queue holds a fraction of it. Each gets a third of the rows."""
-    engine, rows = Slowed(tabular_model.engine, 0.0), 40
+    """The clients send different numbers of rows, up to ten times as many, more than the queue holds. Each client gets
+    a third of the rows.
+    """
+    engine, rows = SlowEngine(tabular_model.engine, 0.0), 40
     model = dataclasses.replace(tabular_model, engine=engine)
     waiting = Batcher(model, ModelCounters(), queue_rows=30 * rows, cost=SLOW)
     waiting.plan = BatchPlan(inline_rows=0, chunk_rows=20, merge=False)
     counts: Counter[str] = Counter()
-    frame = frames(model, rows)
+    frame = random_frame(model, rows)
 
     async def client(name: str, end: asyncio.Event) -> None:
         while not end.is_set():
@@ -119,15 +121,15 @@ def test_each_of_three_clients_gets_its_share_of_an_overloaded_engine(tabular_mo
                 await waiting.predict(frame, time.monotonic() + 600, "", client=name)
                 counts[name] += 1
             except QueueFull:
-                await asyncio.sleep(0.001)  # so that the event loop has time for the others
+                await asyncio.sleep(0.001)  # gives the event loop time for other clients
             if sum(counts.values()) >= 450:
                 end.set()
 
-    async def story() -> None:
+    async def scenario() -> None:
         end, names = asyncio.Event(), "a" * 100 + "b" * 30 + "c" * 12
         await asyncio.gather(*[client(name, end) for name in names])
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     waiting.close()
     assert waiting.tally.queue_rows == 0
     assert not waiting._waiting_rows
@@ -135,14 +137,14 @@ def test_each_of_three_clients_gets_its_share_of_an_overloaded_engine(tabular_mo
     assert all(abs(counts[name] - third) <= 0.1 * third for name in "abc"), counts
 
 
-def test_a_client_below_its_share_takes_the_room_of_one_above_it(tabular_model: TabularModel) -> None:
-    engine = Slowed(tabular_model.engine, 0.0)
+def test_a_client_below_its_share_displaces_items_of_a_client_above_its_share(tabular_model: TabularModel) -> None:
+    engine = SlowEngine(tabular_model.engine, 0.0)
     model = dataclasses.replace(tabular_model, engine=engine)
     waiting = Batcher(model, ModelCounters(), queue_rows=10, cost=EngineCost(one_s=0.01, many_s=0.02))
     waiting.plan = BatchPlan(inline_rows=0, chunk_rows=1, merge=False)
-    row = frames(model, 1)
+    row = random_frame(model, 1)
 
-    async def story() -> tuple[list[object], list[object]]:
+    async def scenario() -> tuple[list[object], list[object]]:
         engine.released.clear()
         until = time.monotonic() + 600
         first = asyncio.ensure_future(waiting.predict(row, until, "", client="a"))
@@ -157,7 +159,7 @@ def test_a_client_below_its_share_takes_the_room_of_one_above_it(tabular_model: 
         await kept
         return await asyncio.gather(*many, return_exceptions=True), await asyncio.gather(*more, return_exceptions=True)
 
-    of_a, of_b = asyncio.run(story())
+    of_a, of_b = asyncio.run(scenario())
     waiting.close()
     assert [isinstance(found, QueueFull) for found in of_a] == [False] * 5 + [True] * 7
     assert [isinstance(found, QueueFull) for found in of_b] == [False] * 4 + [True] * 5
@@ -173,19 +175,21 @@ def test_turns_on_the_event_loop_are_equal_for_unequal_clients() -> None:
             if sum(counts.values()) >= 3000:
                 end.set()
 
-    async def story() -> None:
+    async def scenario() -> None:
         end, names = asyncio.Event(), "a" * 90 + "b" * 20 + "c" * 10
         await asyncio.gather(*[client(name, end) for name in names])
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert all(abs(counts[name] - 1000) <= 100 for name in "abc"), counts
 
 
-def test_only_many_requests_of_several_clients_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several clients within a second, and more requests in one iteration of the loop than it answers at once."""
+def test_requests_take_turns_only_if_several_clients_send_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns start if several clients send within a second and an iteration of the event loop has more requests than it
+    answers at once.
+    """
     turns, at_once = FairTurns(), int(ITERATION_COST / REQUEST_COST)
 
-    async def story() -> None:
+    async def scenario() -> None:
         loop = asyncio.get_running_loop()
         moment = [loop.time()]
         monkeypatch.setattr(time, "monotonic", lambda: moment[0])
@@ -202,18 +206,18 @@ def test_only_many_requests_of_several_clients_take_turns(monkeypatch: pytest.Mo
         assert turns.admits("a", int(ITERATION_COST), moment[0])
         assert not turns.admits("a", 0, moment[0]), "after a large one"
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_requests_that_did_not_wait_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One client has many requests that start at once; then both have to wait."""
+def test_requests_that_started_without_waiting_count_as_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requests of a client that started without waiting count when both clients must wait."""
     turns, order = FairTurns(), list[str]()
 
     async def client(name: str) -> None:
         await turns.wait(name, 0)
         order.append(name)
 
-    async def story() -> None:
+    async def scenario() -> None:
         now = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: now)
         turns.admits("b", 0, now)
@@ -222,12 +226,12 @@ def test_requests_that_did_not_wait_count(monkeypatch: pytest.MonkeyPatch) -> No
             await asyncio.sleep(0)
         await asyncio.gather(*[client(name) for name in "a" * 20 + "b" * 20])
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert order[:9] == ["b"] * 9
     assert abs(order[9:20].count("a") - order[9:20].count("b")) <= 1
 
 
-def test_a_client_that_has_no_request_for_a_moment_keeps_its_turns() -> None:
+def test_a_client_without_requests_for_a_short_time_keeps_its_credit() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
     for number in range(300):
         queue.push("a", ("a", number))
@@ -235,11 +239,11 @@ def test_a_client_that_has_no_request_for_a_moment_keeps_its_turns() -> None:
     drain(queue, 8)
     for number in range(100):
         queue.push("b", ("b", number))
-    assert Counter(client for client, _ in drain(queue, 6)) == {"b": 6}, "the turns of the moment without a request"
+    assert Counter(client for client, _ in drain(queue, 6)) == {"b": 6}, "the turns of the time without a request"
     assert Counter(client for client, _ in drain(queue, 20)) == {"a": 10, "b": 10}
 
 
-def test_a_client_has_no_more_than_its_credit() -> None:
+def test_the_credit_of_a_client_is_limited() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
     for number in range(300):
         queue.push("a", ("a", number))
@@ -247,11 +251,13 @@ def test_a_client_has_no_more_than_its_credit() -> None:
     drain(queue, 100)
     for number in range(60):
         queue.push("b", ("b", number))
-    assert Counter(client for client, _ in drain(queue, 30)) == {"b": 20, "a": 10}, "10 of credit, half of the others"
+    assert Counter(client for client, _ in drain(queue, 30)) == {"b": 20, "a": 10}, (
+        "a credit of 10, then half of the other turns"
+    )
 
 
-def test_the_credits_of_several_clients_do_not_add_up() -> None:
-    """A client that starts with its credit does not lower the cost at which the next one starts."""
+def test_the_credits_of_several_clients_are_not_added() -> None:
+    """A client that starts with credit does not lower the cost at which the next client starts."""
     queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
     taken: list[tuple[str, int]] = []
     for client in "bcdef":
@@ -265,11 +271,11 @@ def test_the_credits_of_several_clients_do_not_add_up() -> None:
         taken += drain(queue, 1)
     taken += drain(queue, 115)
     counts = Counter(client for client, _ in taken)
-    assert counts["a"] >= 10, "5 credits of 10, then a sixth of the other turns"
+    assert counts["a"] >= 10, "5 of the credit of 10, then a sixth of the other turns"
     assert max(counts.values()) <= 25
 
 
-def test_the_turns_of_a_client_that_did_not_wait_are_no_credit_of_all_others() -> None:
+def test_turns_without_waiting_give_no_credit_to_other_clients() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
     for _ in range(1000):
         queue.spend("a", 1.0)
@@ -279,7 +285,7 @@ def test_the_turns_of_a_client_that_did_not_wait_are_no_credit_of_all_others() -
     assert Counter(client for client, _ in drain(queue, 60))["a"] >= 20
 
 
-def test_one_task_has_a_lock_and_clients_take_turns() -> None:
+def test_one_task_at_a_time_holds_the_lock_and_clients_take_turns() -> None:
     lock, order, inside = FairLock(), list[str](), [0]
 
     async def work(client: str) -> None:
@@ -290,43 +296,43 @@ def test_one_task_has_a_lock_and_clients_take_turns() -> None:
             inside[0] -= 1
             order.append(client)
 
-    async def story() -> None:
+    async def scenario() -> None:
         await asyncio.gather(*map(work, "aaaaaaaabbb"))
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert "".join(order) == "aabababaaaa"
 
 
-def test_a_lock_survives_cancelled_tasks() -> None:
+def test_the_lock_works_after_tasks_are_cancelled() -> None:
     lock = FairLock()
 
-    async def hold(entered: list[int], number: int) -> None:
+    async def hold_lock(entered: list[int], number: int) -> None:
         async with lock.turn("a", 1.0):
             entered.append(number)
             await asyncio.sleep(0)
 
-    async def story() -> list[int]:
+    async def scenario() -> list[int]:
         entered: list[int] = []
-        tasks = [asyncio.ensure_future(hold(entered, number)) for number in range(4)]
+        tasks = [asyncio.ensure_future(hold_lock(entered, number)) for number in range(4)]
         await asyncio.sleep(0)
         tasks[1].cancel()  # while it waits
         await asyncio.sleep(0)
-        tasks[2].cancel()  # it has just acquired the lock
+        tasks[2].cancel()  # the task has just acquired the lock
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.wait_for(hold(entered, 4), 60)
+        await asyncio.wait_for(hold_lock(entered, 4), 60)
         return entered
 
-    assert asyncio.run(story()) in ([0, 3, 4], [0, 2, 3, 4])
+    assert asyncio.run(scenario()) in ([0, 3, 4], [0, 2, 3, 4])
 
 
 def test_a_cancelled_request_does_not_take_a_turn() -> None:
     turns = FairTurns()
 
-    async def story() -> None:
+    async def scenario() -> None:
         waiting = [asyncio.ensure_future(turns.wait("a", 0)) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         assert turns.admits("a", 0, time.monotonic())
 
-    asyncio.run(story())
+    asyncio.run(scenario())

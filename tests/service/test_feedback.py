@@ -1,4 +1,4 @@
-"""Feedback: the truth about predictions becomes live metrics of each version, and is kept for training.
+"""Feedback: the true values of predictions become live metrics of each version and are stored for training.
 
 This file has more than 400 lines: the tests share an application with models that have intervals.
 """
@@ -26,7 +26,7 @@ from service.feedback.version_judge import LARGEST_ERROR
 from service.http.asgi import Application
 from service.registry import Snapshot
 from service.settings import Settings
-from tests.service.conftest import HOME, Reply, bentoml_stand_in, call_asgi
+from tests.service.conftest import HOME, Reply, bentoml_stub, call_asgi
 from tests.service.test_follower import Worker, change, folder, versions_folder
 from tests.service.trusted_models import trusted_models
 
@@ -35,12 +35,12 @@ Row = dict[str, Any]
 
 
 class Service:
-    """An application in one event loop. folder: shared by the workers of a server."""
+    """An application that runs in one event loop. folder: the folder that the workers of a server share."""
 
     def __init__(self, models: list[TabularModel], settings: Settings, folder: Path | None = None) -> None:
         self.plane = DataPlane(models, settings)
         self.plane.start(folder)
-        self.application = Application(ServerContext(self.plane, settings)).wrap(bentoml_stand_in)
+        self.application = Application(ServerContext(self.plane, settings)).wrap(bentoml_stub)
         self.application.context.state.mark_ready()
         self.runner = asyncio.Runner()
 
@@ -88,16 +88,16 @@ def make_service(models: dict[str, TabularModel]) -> Iterator[Callable[..., Serv
         service.close()
 
 
-def values_of(model: TabularModel, rows: list[Row]) -> list[float]:
+def predicted_values(model: TabularModel, rows: list[Row]) -> list[float]:
     values: list[float] = model.predict_rows(rows).primary[:, 0].tolist()
     return values
 
 
-def test_rows_with_their_truth_give_the_error_with_its_interval(make_service: Any, models: Any) -> None:
+def test_rows_with_true_values_give_the_error_and_its_interval(make_service: Any, models: Any) -> None:
     service, model = make_service(), models["homes"]
     rows = [HOME | {"class": number / 100} for number in range(300)]
     step = model.tolerance() / 4
-    truths = [value + step for value in values_of(model, rows)]
+    truths = [value + step for value in predicted_values(model, rows)]
     reply = service.feedback(
         "homes", {"rows": [row | {"price": truth} for row, truth in zip(rows, truths, strict=True)]}
     )
@@ -114,7 +114,7 @@ def test_rows_with_their_truth_give_the_error_with_its_interval(make_service: An
     assert service.send("GET", "/feedback/homes").body["versions"] == reply.body["versions"]
 
 
-def test_coverage_is_that_of_the_intervals(make_service: Any, models: Any) -> None:
+def test_the_coverage_is_the_share_of_true_values_in_the_intervals(make_service: Any, models: Any) -> None:
     service = make_service()
     rows = [HOME | {"class": number / 100} for number in range(100)]
     answer = service.send("POST", "/predict/homes", {"rows": rows}, "interval=0.9").body["predictions"]
@@ -141,27 +141,27 @@ def test_classes_give_the_accuracy_and_the_coverage_of_label_sets(make_service: 
     assert version["coverage"]["value"] == pytest.approx(covered)
 
 
-def test_a_very_large_error_counts_as_a_large_one(make_service: Any, models: Any) -> None:
+def test_very_large_errors_are_bounded(make_service: Any, models: Any) -> None:
     service = make_service()
     (version,) = service.feedback("homes", {"rows": [HOME | {"price": 1e300}]}).body["versions"]
     assert version["metric"]["value"] == pytest.approx(LARGEST_ERROR * models["homes"].tolerance())
 
 
-def test_a_metric_that_is_worse_than_at_training_is_named(make_service: Any, models: Any) -> None:
+def test_a_metric_worse_than_in_training_has_the_status_worse(make_service: Any, models: Any) -> None:
     service, model = make_service(), models["homes"]
     model.metrics["network"] = {"mae": model.tolerance() / 10}
     try:
         rows = [HOME | {"class": number / 1000} for number in range(2000)]
-        values = values_of(model, rows)
+        values = predicted_values(model, rows)
 
-        def report(shift: float, window: str = "") -> Any:
+        def send_and_report(shift: float, window: str = "") -> Any:
             truths = [value + shift * model.tolerance() for value in values]
             body = {"rows": [row | {"price": truth} for row, truth in zip(rows, truths, strict=True)]}
             return service.feedback("homes", body).body["versions"][0]
 
-        good = report(0.1)
+        good = send_and_report(0.1)
         assert (good["status"], good["metric"]["training"]) == ("ok", model.tolerance() / 10)
-        assert report(2.0)["status"] == "worse"
+        assert send_and_report(2.0)["status"] == "worse"
     finally:
         del model.metrics["network"]
 
@@ -228,7 +228,9 @@ def test_true_is_not_the_class_1(make_service: Any) -> None:
         ("HEAD", "/feedback/homes", "", 200),
     ],
 )
-def test_paths_methods_and_options(make_service: Any, method: str, path: str, query: str, status: int) -> None:
+def test_invalid_paths_methods_and_options_are_refused(
+    make_service: Any, method: str, path: str, query: str, status: int
+) -> None:
     assert make_service().send(method, path, b"{}", query).status == status
 
 
@@ -260,7 +262,7 @@ def test_feedback_by_id_is_compared_with_the_captured_rows(make_service: Any, tm
     service.plane.capture.stop()
     (file,) = (tmp_path / "feedback").iterdir()
     kept = pq.read_table(file).select(["tabserve_id", "tabserve_truth"]).to_pylist()
-    assert len(kept) == 5  # also feedback without a captured row: another server may have captured it
+    assert len(kept) == 5  # including feedback without a captured row, which another server may have captured
     assert {"tabserve_id": "never:0", "tabserve_truth": 1.0} in kept
 
 
@@ -271,7 +273,7 @@ def test_an_id_of_another_model_is_unmatched(make_service: Any, tmp_path: Path) 
     assert service.feedback("homes", {"feedback": [{"id": "a:0", "truth": 1}]}).body["unmatched"] == 1
 
 
-def test_redacted_rows_are_judged_by_their_answer(make_service: Any, tmp_path: Path) -> None:
+def test_feedback_on_redacted_rows_uses_the_captured_answer(make_service: Any, tmp_path: Path) -> None:
     service = make_service(capture=str(tmp_path), capture_share=1.0, capture_redact=("educational-num",))
     (answer,) = service.send("POST", "/predict/homes", {"rows": [HOME]}, x_request_id="a").body["predictions"]
     service.flush()
@@ -281,7 +283,7 @@ def test_redacted_rows_are_judged_by_their_answer(make_service: Any, tmp_path: P
     assert "coverage" not in body["versions"][0]
 
 
-def test_rows_with_their_truth_are_kept_beside_captured_rows(make_service: Any, tmp_path: Path) -> None:
+def test_rows_with_true_values_are_stored_with_the_captured_rows(make_service: Any, tmp_path: Path) -> None:
     service = make_service(capture=str(tmp_path), capture_share=0.0)
     rows = [{"age": 40, "job": "Beekeeper", "income": "<=50K"}, {"age": 41, "job": None, "income": "100 %s"}]
     assert service.feedback("income", {"rows": rows}).status == 200
@@ -295,9 +297,9 @@ def test_rows_with_their_truth_are_kept_beside_captured_rows(make_service: Any, 
     assert [row["tabserve_truth"] for row in truths] == ["<=50K", "100 %s"]
 
 
-def test_workers_count_together_and_counts_survive_a_restart(make_service: Any, tmp_path: Path, models: Any) -> None:
+def test_workers_share_their_counts_which_survive_a_restart(make_service: Any, tmp_path: Path, models: Any) -> None:
     one, two = make_service(tmp_path), make_service(tmp_path)
-    (value,) = values_of(models["homes"], [HOME])
+    (value,) = predicted_values(models["homes"], [HOME])
     for service, error in ((one, 10.0), (two, 30.0), (one, 50.0)):
         service.feedback("homes", {"rows": [HOME | {"price": value + error}]})
     third = make_service(tmp_path)
@@ -307,7 +309,7 @@ def test_workers_count_together_and_counts_survive_a_restart(make_service: Any, 
         assert version["metric"]["value"] == pytest.approx(30)
 
 
-def test_counts_are_in_the_state_if_there_is_one(make_service: Any, tmp_path: Path) -> None:
+def test_counts_are_stored_in_the_state_folder_if_it_is_set(make_service: Any, tmp_path: Path) -> None:
     state, shared = tmp_path / "state", tmp_path / "shared"
     state.mkdir()
     shared.mkdir()
@@ -316,11 +318,11 @@ def test_counts_are_in_the_state_if_there_is_one(make_service: Any, tmp_path: Pa
     assert not (shared / "feedback.sqlite").exists()
 
 
-def test_gauges_report_the_live_metric_beside_that_of_training(make_service: Any, models: Any) -> None:
+def test_gauges_report_the_live_metric_and_the_training_metric(make_service: Any, models: Any) -> None:
     service, model = make_service(), models["homes"]
     model.metrics["network"] = {"mae": 12.5}
     try:
-        (value,) = values_of(model, [HOME])
+        (value,) = predicted_values(model, [HOME])
         service.feedback("homes", {"rows": [HOME | {"price": value + 40}]})
         service.runner.run(LiveGauges(service.plane).update())
         for window in ("24h", "all"):
@@ -334,14 +336,14 @@ def test_gauges_report_the_live_metric_beside_that_of_training(make_service: Any
         del model.metrics["network"]
 
 
-def test_a_worse_version_is_reported_until_it_is_not_served(
+def test_a_worse_version_is_reported_while_it_is_served(
     make_service: Any, models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service, model = make_service(), models["homes"]
     model.metrics["network"] = {"mae": model.tolerance() / 10}
     try:
         rows = [HOME | {"class": number / 1000} for number in range(2000)]
-        truths = [value + 3 * model.tolerance() for value in values_of(model, rows)]
+        truths = [value + 3 * model.tolerance() for value in predicted_values(model, rows)]
         service.feedback("homes", {"rows": [row | {"price": truth} for row, truth in zip(rows, truths, strict=True)]})
         gauges = LiveGauges(service.plane)
         service.runner.run(gauges.update())
@@ -360,7 +362,7 @@ def test_a_worse_version_is_reported_until_it_is_not_served(
         del model.metrics["network"]
 
 
-def test_a_window_has_the_hours_since_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_contains_the_hours_since_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
     live, now = LiveMetrics(None), 1_800_000_000.0
     key = MetricKey("1", "error")
     for hours, value in ((30, 0.5), (2, 0.1)):
@@ -371,7 +373,7 @@ def test_a_window_has_the_hours_since_its_start(monkeypatch: pytest.MonkeyPatch)
     assert live.sums("other") == {}
 
 
-def test_without_space_feedback_is_refused_and_predictions_go_on(
+def test_without_disk_space_feedback_is_refused_and_predictions_are_answered(
     make_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = make_service()
@@ -390,7 +392,7 @@ def test_too_many_waiting_requests_are_refused(make_service: Any, monkeypatch: p
     assert make_service().feedback("homes", {"rows": [HOME | {"price": 1}]}).status == 429
 
 
-def test_a_challenger_is_judged_on_the_same_rows_as_the_champion(folder: Path, change: Any) -> None:
+def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(folder: Path, change: Any) -> None:
     worker = Worker(Settings(store=folder))
     worker.application.context.state.mark_ready()
     try:
@@ -399,7 +401,7 @@ def test_a_challenger_is_judged_on_the_same_rows_as_the_champion(folder: Path, c
         worker.look()
         entry = worker.plane.snapshot.entry("homes")
         rows = [HOME | {"class": number / 1000} for number in range(3000)]
-        truths = values_of(entry.find("2").model, rows)  # the challenger is always right
+        truths = predicted_values(entry.find("2").model, rows)  # the challenger has no errors
         body = {"rows": [row | {"price": truth} for row, truth in zip(rows, truths, strict=True)]}
         call = call_asgi(worker.application, "POST", "/feedback/homes", json.dumps(body).encode())
         versions = {one["version"]: one for one in worker.runner.run(call).body["versions"]}

@@ -1,4 +1,4 @@
-"""`tabserve drift` compares a file with a stored version, by the same statistics as `/drift`."""
+"""`tabserve drift` compares a file with a stored version, using the same statistics as `/drift`."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """run(word, …): the exit code, the output and the errors of the command."""
+    """run(word, …) runs the command and returns exit code, output and errors."""
     monkeypatch.setenv("TABSERVE_STORE", str(write_store(tmp_path / "store")))
 
     def run(*words: str) -> tuple[int, str, str]:
@@ -36,7 +36,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("tag", ["fares", "fares:1", "fares@champion"])
-def test_a_file_like_the_training_is_ok(run: Run, tmp_path: Path, tag: str) -> None:
+def test_a_file_like_the_training_rows_has_the_status_ok(run: Run, tmp_path: Path, tag: str) -> None:
     file = write_csv(tmp_path / "a.csv", rows_like_training(1000, seed=7))
     code, printed, errors = run(tag, "--data", file)
     assert (code, errors) == (0, "")
@@ -45,7 +45,7 @@ def test_a_file_like_the_training_is_ok(run: Run, tmp_path: Path, tag: str) -> N
     assert "(prediction)" in printed
 
 
-def test_another_unit_is_an_alarm_in_every_format(run: Run, tmp_path: Path) -> None:
+def test_a_changed_unit_raises_an_alarm_in_every_format(run: Run, tmp_path: Path) -> None:
     rows = in_metres(rows_like_training(1000, seed=7))
     lines = tmp_path / "a.ndjson"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -59,7 +59,7 @@ def test_another_unit_is_an_alarm_in_every_format(run: Run, tmp_path: Path) -> N
     assert found[0]["columns"][0]["status"] == "alarm"
 
 
-def test_invalid_rows_are_counted_and_left_out(run: Run, tmp_path: Path) -> None:
+def test_invalid_rows_are_counted_and_excluded(run: Run, tmp_path: Path) -> None:
     rows = rows_like_training(300, seed=7)
     rows[7] = rows[7] | {"km": "far"}
     code, printed, errors = run("fares", "--data", write_csv(tmp_path / "a.csv", rows))
@@ -82,7 +82,7 @@ def test_invalid_rows_are_counted_and_left_out(run: Run, tmp_path: Path) -> None
         (("fares", "--data", "binary"), "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_one_line(
+def test_an_unreadable_file_or_version_is_reported_in_one_line(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_one_line(
     assert errors.count("\n") == 1
 
 
-def test_a_version_without_reference_says_so(
+def test_a_version_without_a_reference_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TABSERVE_STORE", str(write_store(tmp_path / "store", with_reference=False)))

@@ -1,4 +1,4 @@
-"""A worker serves the versions in `serving.json`, and keeps its current ones if they cannot be loaded."""
+"""A worker serves the versions in `serving.json` and keeps its current versions if new ones cannot be loaded."""
 
 import asyncio
 import gc
@@ -28,19 +28,19 @@ from service.served_model import ServedModel
 from service.settings import Settings
 from service.version_loader import VersionLoader
 from service.worker_files import PrepareRequest, WorkerFiles
-from tests.service.conftest import schemas, trained
+from tests.service.conftest import random_version, schemas
 
-SWAPS = int(os.environ.get("SWAPS", "40"))  # a multiple of 4; `make versions-proof` makes 200
+SWAPS = int(os.environ.get("SWAPS", "40"))  # a multiple of 4; `make versions-proof` makes 200 changes
 
 
 @pytest.fixture(scope="module")
 def versions_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with four versions of `homes`, which predict different values."""
+    """A store with four versions of `homes` that predict different values."""
     root = tmp_path_factory.mktemp("versions")
     for version in range(1, 5):
         folder = root / "homes" / str(version)
         folder.mkdir(parents=True)
-        version_files.write(folder, trained(schemas()[0], seed=version))
+        version_files.write(folder, random_version(schemas()[0], seed=version))
     return root
 
 
@@ -50,7 +50,7 @@ def folder(versions_folder: Path, tmp_path: Path) -> Path:
 
 
 class Worker:
-    """The part of a worker that follows, without a server."""
+    """The part of a worker that follows `serving.json`, without a server."""
 
     def __init__(self, settings: Settings) -> None:
         self.runner = asyncio.Runner()
@@ -87,31 +87,31 @@ class Worker:
 
 
 @pytest.fixture
-def start(folder: Path) -> Iterator[Callable[..., Worker]]:
+def start_worker(folder: Path) -> Iterator[Callable[..., Worker]]:
     made: list[Worker] = []
 
-    def worker(**settings: Any) -> Worker:
+    def start_one(**settings: Any) -> Worker:
         made.append(Worker(Settings(store=folder, **settings)))
         return made[-1]
 
-    yield worker
+    yield start_one
     for one in made:
         one.close()
 
 
 @pytest.fixture
 def change(folder: Path) -> Callable[..., int]:
-    """change(function of serving_changes, arguments…, model=…): the generation after it."""
+    """change(function of serving_changes, arguments…, model=…) applies a change and returns the new generation."""
 
-    def apply(function: Callable[..., ModelState], *arguments: Any, model: str = "homes", **named: Any) -> int:
+    def apply_change(function: Callable[..., ModelState], *arguments: Any, model: str = "homes", **named: Any) -> int:
         done = ServingChange(model, function.__name__, lambda state: function(state, *arguments, **named), "test")
         return ServingFile(folder).apply(done)[1].generation
 
-    return apply
+    return apply_change
 
 
 def damage(folder: Path, version: int) -> None:
-    """Change a golden row, in a version without a manifest."""
+    """Change a golden row of a version and delete the manifest."""
     (folder / "homes" / str(version) / "manifest.json").unlink()
     golden = folder / "homes" / str(version) / "golden.json"
     content = json.loads(golden.read_text())
@@ -119,8 +119,8 @@ def damage(folder: Path, version: int) -> None:
     golden.write_text(json.dumps(content))
 
 
-def test_it_follows_promotions_aliases_and_rollbacks(start: Any, change: Any) -> None:
-    worker = start()
+def test_a_worker_follows_promotions_aliases_and_rollbacks(start_worker: Any, change: Any) -> None:
+    worker = start_worker()
     assert worker.aliases == {CHAMPION: "4"}
     change(serving_changes.promote, 2, by_person=True, before=4)
     change(serving_changes.set_alias, "challenger", 3)
@@ -134,25 +134,27 @@ def test_it_follows_promotions_aliases_and_rollbacks(start: Any, change: Any) ->
     assert (worker.plane.following.wanted_generation, worker.plane.following.serving_generation) == (generation,) * 2
     change(serving_changes.set_alias, "previous", 2)
     worker.look()
-    assert worker.plane.snapshot.find("homes", "2") is not kept, "a version without an alias is not kept"
+    assert worker.plane.snapshot.find("homes", "2") is not kept, "a version without an alias must be unloaded"
     change(serving_changes.delete_alias, "previous")
     before = worker.plane.snapshot.find("homes", "3")
     worker.look()
     assert worker.loaded == ["homes:3", "homes:4"]
-    assert worker.plane.snapshot.find("homes", "3") is before, "a version that stays is not loaded again"
+    assert worker.plane.snapshot.find("homes", "3") is before, "a version that is still served must not be loaded again"
 
 
-def test_without_an_entry_the_champion_stays_until_a_restart(start: Any, change: Any, folder: Path) -> None:
-    worker = start()
+def test_without_an_entry_the_champion_changes_only_at_a_restart(start_worker: Any, change: Any, folder: Path) -> None:
+    worker = start_worker()
     shutil.copytree(folder / "homes/1", folder / "homes/5")
     change(serving_changes.set_alias, "other", 1)
     worker.look()
     assert worker.aliases == {CHAMPION: "4", "other": "1"}
-    assert start().aliases[CHAMPION] == "5"
+    assert start_worker().aliases[CHAMPION] == "5"
 
 
-def test_a_damaged_version_keeps_the_one_before_and_is_reported(start: Any, change: Any, folder: Path) -> None:
-    worker = start()
+def test_a_damaged_version_is_reported_and_the_previous_version_stays(
+    start_worker: Any, change: Any, folder: Path
+) -> None:
+    worker = start_worker()
     change(serving_changes.set_alias, "challenger", 3)
     worker.look()
     damage(folder, 2)
@@ -173,13 +175,13 @@ def test_a_damaged_version_keeps_the_one_before_and_is_reported(start: Any, chan
     assert not worker.problems
 
 
-def test_an_error_of_an_engine_while_it_is_loaded_is_reported(
-    start: Any, change: Any, monkeypatch: pytest.MonkeyPatch
+def test_an_engine_error_during_loading_is_reported(
+    start_worker: Any, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(model: Any) -> Any:
         raise MemoryError("no memory\nfor the engine")
 
-    worker = start()
+    worker = start_worker()
     monkeypatch.setattr(worker.plane, "load", fail)
     reason = "homes:2 cannot be loaded: MemoryError: no memory for the engine"
     assert worker.runner.run(worker.follower.prepare(PrepareRequest("1", "homes", [2]))) == reason
@@ -189,33 +191,33 @@ def test_an_error_of_an_engine_while_it_is_loaded_is_reported(
     assert worker.aliases == {CHAMPION: "4"}
 
 
-def test_a_store_that_hangs_does_not_stop_the_event_loop(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker, threads = start(), list[threading.Thread]()
+def test_the_store_is_read_in_a_thread(start_worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, threads = start_worker(), list[threading.Thread]()
 
-    def stat(path: Path) -> None:
+    def record_thread(path: Path) -> None:
         threads.append(threading.current_thread())
 
-    monkeypatch.setattr("service.follower.signature", stat)
+    monkeypatch.setattr("service.follower.signature", record_thread)
     worker.look()
     assert threads
     assert threading.main_thread() not in threads
 
 
-def test_at_the_start_the_champion_before_replaces_one_that_cannot_be_loaded(
-    start: Any, change: Any, folder: Path
+def test_the_previous_champion_is_served_if_the_champion_cannot_be_loaded_at_the_start(
+    start_worker: Any, change: Any, folder: Path
 ) -> None:
     change(serving_changes.promote, 2, by_person=True)
     change(serving_changes.promote, 1, by_person=True)
     damage(folder, 1)
-    worker = start()
+    worker = start_worker()
     assert worker.aliases == {CHAMPION: "2"}
     assert worker.problems.keys() == {"homes:1"}
     damage(folder, 2)
-    assert start().aliases == {CHAMPION: "4"}
+    assert start_worker().aliases == {CHAMPION: "4"}
 
 
-def test_a_version_that_is_not_stored_is_reported(start: Any, change: Any) -> None:
-    worker = start()
+def test_a_version_that_is_not_stored_is_reported(start_worker: Any, change: Any) -> None:
+    worker = start_worker()
     change(serving_changes.promote, 9, by_person=True)
     worker.look()
     assert worker.aliases == {CHAMPION: "4"}
@@ -223,8 +225,10 @@ def test_a_version_that_is_not_stored_is_reported(start: Any, change: Any) -> No
 
 
 @pytest.mark.parametrize("content", ["{", '{"generation": 1, "models": {"homes": {"champion": "x"}}}'])
-def test_an_invalid_file_changes_nothing_and_is_reported(start: Any, change: Any, folder: Path, content: str) -> None:
-    worker = start()
+def test_an_invalid_serving_json_is_reported_and_changes_nothing(
+    start_worker: Any, change: Any, folder: Path, content: str
+) -> None:
+    worker = start_worker()
     change(serving_changes.promote, 2, by_person=True)
     worker.look()
     (folder / "serving.json").write_text(content)
@@ -233,10 +237,10 @@ def test_an_invalid_file_changes_nothing_and_is_reported(start: Any, change: Any
     assert "serving.json is not valid" in worker.problems["serving.json"]
 
 
-def test_the_versions_of_a_model_are_listed_with_what_is_served(
-    start: Any, change: Any, folder: Path, asgi: Callable[..., Any]
+def test_the_version_list_has_states_aliases_and_traffic(
+    start_worker: Any, change: Any, folder: Path, asgi: Callable[..., Any]
 ) -> None:
-    worker = start()
+    worker = start_worker()
     damage(folder, 1)
     change(serving_changes.set_alias, "challenger", 3)
     change(serving_changes.set_alias, "broken", 1)
@@ -257,8 +261,8 @@ def test_the_versions_of_a_model_are_listed_with_what_is_served(
     assert worker.runner.run(asgi(worker.application, "GET", "/models/none/versions")).status == 404
 
 
-def test_a_store_that_disappears_changes_nothing_and_is_reported(start: Any, change: Any, folder: Path) -> None:
-    worker = start()
+def test_a_missing_store_is_reported_and_changes_nothing(start_worker: Any, change: Any, folder: Path) -> None:
+    worker = start_worker()
     change(serving_changes.promote, 2, by_person=True)
     worker.look()
     folder.rename(folder.with_name("gone"))
@@ -272,7 +276,7 @@ def test_a_store_that_disappears_changes_nothing_and_is_reported(start: Any, cha
     assert not worker.problems
 
 
-def test_a_worker_follows_without_space_for_its_files(tmp_path: Path) -> None:
+def test_a_worker_works_without_space_for_its_files(tmp_path: Path) -> None:
     files = WorkerFiles(tmp_path / "removed")
     files.publish(FollowingStatus())
     files.publish_counts({})
@@ -281,15 +285,15 @@ def test_a_worker_follows_without_space_for_its_files(tmp_path: Path) -> None:
     files.remove()
 
 
-def test_a_server_that_cannot_load_a_version_delays_no_other_server(
-    start: Any, change: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_cannot_load_a_version_does_not_delay_other_servers(
+    start_worker: Any, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two servers on one store, one of which lacks memory, a library or a key."""
+    """One of two servers on a store cannot load a version, for example for lack of memory or a key."""
 
     def fail(stored: StoredVersion) -> ServedModel:
         raise StoreError(f"{stored.tag} cannot be loaded: here")
 
-    failing, other = start(), start()
+    failing, other = start_worker(), start_worker()
     change(serving_changes.promote, 1, by_person=True)
     for worker in (failing, other):
         worker.look()
@@ -304,20 +308,20 @@ def test_a_server_that_cannot_load_a_version_delays_no_other_server(
     assert other.plane.following.serving_generation == generation
 
 
-def test_a_pinned_model_does_not_follow(start: Any, change: Any) -> None:
+def test_a_pinned_model_does_not_follow_changes(start_worker: Any, change: Any) -> None:
     change(serving_changes.promote, 2, by_person=True)
-    worker = start(models=("homes:3",))
+    worker = start_worker(models=("homes:3",))
     change(serving_changes.set_alias, "challenger", 1)
     change(serving_changes.set_served, False)
     worker.look()
     assert worker.aliases == {CHAMPION: "3"}
 
 
-def test_models_are_added_and_removed_while_it_serves(start: Any, change: Any, folder: Path) -> None:
-    worker = start()
+def test_models_are_added_and_removed_while_the_worker_serves(start_worker: Any, change: Any, folder: Path) -> None:
+    worker = start_worker()
     income = folder / "income/1"
     income.mkdir(parents=True)
-    version_files.write(income, trained(schemas()[1]))
+    version_files.write(income, random_version(schemas()[1]))
     change(serving_changes.promote, 1, by_person=False, model="income")
     worker.look()
     assert worker.plane.snapshot.names == ["homes", "income"]
@@ -329,8 +333,8 @@ def test_models_are_added_and_removed_while_it_serves(start: Any, change: Any, f
     assert worker.plane.snapshot.names == ["homes", "income"]
 
 
-def test_a_prepared_version_is_served_without_loading_it_again(start: Any, change: Any, folder: Path) -> None:
-    worker = start()
+def test_a_prepared_version_is_not_loaded_again(start_worker: Any, change: Any, folder: Path) -> None:
+    worker = start_worker()
     prepare = worker.follower.prepare
     assert worker.runner.run(prepare(PrepareRequest("1", "homes", [2, 4]))) is None
     shutil.rmtree(folder / "homes/2")
@@ -343,16 +347,16 @@ def test_a_prepared_version_is_served_without_loading_it_again(start: Any, chang
 
 
 @pytest.fixture
-def without_collector() -> Iterator[None]:
+def without_garbage_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
 
 
-@pytest.mark.usefixtures("without_collector")
-def test_versions_without_an_alias_are_freed(start: Any, change: Any) -> None:
-    """Versions are freed immediately, without the collector of reference cycles, which would stop all requests."""
-    worker = start()
+@pytest.mark.usefixtures("without_garbage_collector")
+def test_unloaded_versions_are_freed(start_worker: Any, change: Any) -> None:
+    """Versions are freed immediately, without the garbage collector, whose runs would delay all requests."""
+    worker = start_worker()
     references: list[weakref.ref[Any]] = []
     for number in range(SWAPS):
         change(serving_changes.promote, 1 + number % 4, by_person=True)
@@ -365,7 +369,7 @@ def test_versions_without_an_alias_are_freed(start: Any, change: Any) -> None:
     assert len(worker.plane.metrics._sources) <= 2
 
 
-def test_the_store_of_the_test_has_different_versions(versions_folder: Path) -> None:
+def test_the_versions_of_the_test_store_predict_different_values(versions_folder: Path) -> None:
     found = [store.load(stored) for stored in store.versions(versions_folder)[0]["homes"]]
     values = {model.predict_rows(model.golden.rows[:1]).primary.item() for model in found}
     assert len(values) == 4

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: Triton's client, typed contents, health, errors, and the end of a server."""
+"""The Open Inference Protocol over gRPC: Triton's client, typed contents, health, errors, and shutdown."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def server(make_server: Callable[..., Any], store_folder: Path) -> Any:
     server = make_server(**settings_of(store_folder, port))
     server.grpc = f"127.0.0.1:{port}"
     until = time.monotonic() + 300
-    while server.log.read_text().count("gRPC server listening") < 2:  # both workers; one may start much later
+    while server.log.read_text().count("gRPC server listening") < 2:  # wait for both workers
         assert time.monotonic() < until
         time.sleep(0.05)
     return server
@@ -55,26 +55,26 @@ def server(make_server: Callable[..., Any], store_folder: Path) -> Any:
 
 @pytest.fixture
 def call(server: Any) -> Iterator[Callable[..., Any]]:
-    """call(name, message or bytes): a call of the service without generated code."""
+    """call(name, message or bytes) calls a method of the service without generated code."""
     with grpc.insecure_channel(server.grpc) as channel:
 
-        def ask(name: str, message: Any, timeout: float = 60, **metadata: str) -> Any:
+        def send_request(name: str, message: Any, timeout: float = 60, **metadata: str) -> Any:
             body = message if isinstance(message, bytes) else message.SerializeToString()
             method = channel.unary_unary(f"/{SERVICE}/{name}")
             reply, call = method.with_call(body, timeout=timeout, metadata=[*metadata.items()])
             return MESSAGES[f"{name}Response"].FromString(reply), dict(call.trailing_metadata())
 
-        yield ask
+        yield send_request
 
 
-def inputs() -> list[Any]:
+def triton_inputs() -> list[Any]:
     age, job = triton.InferInput("age", [3, 1], "INT32"), triton.InferInput("job", [3], "BYTES")
     age.set_data_from_numpy(AGES.reshape(3, 1))
     job.set_data_from_numpy(TEXTS)
     return [age, job]
 
 
-def typed(model: str = "income", **more: Any) -> Any:
+def typed_request(model: str = "income", **more: Any) -> Any:
     """A request with typed contents."""
     request = MESSAGES["ModelInferRequest"](model_name=model, **more)
     age = request.inputs.add(name="age", datatype="INT32", shape=[3])
@@ -85,11 +85,11 @@ def typed(model: str = "income", **more: Any) -> Any:
 
 
 HAS_PARAMETERS = {"ModelMetadataResponse", "RepositoryModelLoadRequest", "RepositoryModelUnloadRequest"}
-"""Of the two descriptions of these messages, one has the field `parameters`, which is ignored."""
+"""The messages for which only one of the two descriptions has the field `parameters`, which is ignored."""
 
 
-def test_the_messages_are_those_of_tritons_client() -> None:
-    def fields(descriptor: Any) -> set[Any]:
+def test_the_messages_equal_those_of_tritons_client() -> None:
+    def descriptor_fields(descriptor: Any) -> set[Any]:
         return {
             (
                 field.name,
@@ -105,11 +105,11 @@ def test_the_messages_are_those_of_tritons_client() -> None:
         theirs = service_pb2.DESCRIPTOR.message_types_by_name[name.partition(".")[0]]
         for inner in name.split(".")[1:]:
             theirs = theirs.nested_types_by_name[inner]
-        more = {field[0] for field in fields(ours.DESCRIPTOR) ^ fields(theirs)}
+        more = {field[0] for field in descriptor_fields(ours.DESCRIPTOR) ^ descriptor_fields(theirs)}
         assert more == ({"parameters"} if name in HAS_PARAMETERS else set()), name
 
 
-def test_tritons_client_gets_what_http_answers(server: Any) -> None:
+def test_tritons_client_gets_the_same_predictions_as_over_http(server: Any) -> None:
     with triton.InferenceServerClient(server.grpc) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
@@ -118,7 +118,7 @@ def test_tritons_client_gets_what_http_answers(server: Any) -> None:
         assert [spec.name for spec in client.get_model_metadata("income").inputs] == ["age", "job"]
         assert "income" in {model.name for model in client.get_model_repository_index().models}
         wanted = [triton.InferRequestedOutput("probabilities")]
-        answer = client.infer("income", inputs(), outputs=wanted, request_id="b")
+        answer = client.infer("income", triton_inputs(), outputs=wanted, request_id="b")
         assert answer.get_response().id == "b"
         assert answer.as_numpy("label") is None
         probabilities = answer.as_numpy("probabilities")
@@ -132,12 +132,12 @@ def test_tritons_client_gets_what_http_answers(server: Any) -> None:
     assert (warning["row"], warning["code"]) == (1, "unseen_level")
 
 
-def test_tritons_async_client_sends_several_requests_at_once(server: Any) -> None:
-    async def ask() -> list[Any]:
+def test_tritons_async_client_sends_concurrent_requests(server: Any) -> None:
+    async def send_request() -> list[Any]:
         async with triton_aio.InferenceServerClient(server.grpc) as client:
-            return await asyncio.gather(*(client.infer("house_class", inputs()) for _ in range(8)))
+            return await asyncio.gather(*(client.infer("house_class", triton_inputs()) for _ in range(8)))
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(send_request())
     assert {tuple(answer.as_numpy("label")) for answer in answers} <= {(a, b, c) for a in C for b in C for c in C}
     assert answers[0].as_numpy("probabilities").shape == (3, 3)
 
@@ -146,7 +146,7 @@ C = (1, 2, 5)
 
 
 def test_typed_inputs_get_typed_outputs(call: Callable[..., Any]) -> None:
-    reply, metadata = call("ModelInfer", typed(), **{"x-request-id": "mine"})
+    reply, metadata = call("ModelInfer", typed_request(), **{"x-request-id": "mine"})
     label, probabilities = reply.outputs
     assert not reply.raw_output_contents
     assert len(label.contents.bytes_contents) == 3
@@ -156,17 +156,17 @@ def test_typed_inputs_get_typed_outputs(call: Callable[..., Any]) -> None:
     assert json.loads(metadata.parameters["classes"].string_param) == ["<=50K", "100 %s"]
 
 
-def without_age() -> Any:
-    request = typed()
+def request_without_age() -> Any:
+    request = typed_request()
     del request.inputs[0]
     return request
 
 
-def both() -> Any:
-    return typed(raw_input_contents=[b"", b""])
+def typed_and_raw_request() -> Any:
+    return typed_request(raw_input_contents=[b"", b""])
 
 
-def too_many() -> Any:
+def request_with_too_many_rows() -> Any:
     request = MESSAGES["ModelInferRequest"](model_name="income")
     request.inputs.add(name="age", datatype="UINT8", shape=[2001])
     request.raw_input_contents.append(bytes(2001))
@@ -176,24 +176,24 @@ def too_many() -> Any:
 @pytest.mark.parametrize(
     ("request_of", "code", "message"),
     [
-        (lambda: typed("nope"), "NOT_FOUND", "there is no model 'nope'"),
-        (lambda: typed(model_version="7"), "NOT_FOUND", "no version '7'"),
-        (without_age, "INVALID_ARGUMENT", "'age': is absent"),
-        (both, "INVALID_ARGUMENT", "no typed contents"),
-        (too_many, "INVALID_ARGUMENT", "the request has 2001 rows, expected at most 2000"),
+        (lambda: typed_request("nope"), "NOT_FOUND", "there is no model 'nope'"),
+        (lambda: typed_request(model_version="7"), "NOT_FOUND", "no version '7'"),
+        (request_without_age, "INVALID_ARGUMENT", "'age': is absent"),
+        (typed_and_raw_request, "INVALID_ARGUMENT", "no typed contents"),
+        (request_with_too_many_rows, "INVALID_ARGUMENT", "the request has 2001 rows, expected at most 2000"),
         (lambda: b"\xff\xff\xff", "INVALID_ARGUMENT", "it is not a valid ModelInferRequest"),
         (lambda: os.urandom(8) * 90_000, "RESOURCE_EXHAUSTED", "larger than max"),
     ],
 )
-def test_errors_have_the_codes_of_grpc(call: Callable[..., Any], request_of: Any, code: str, message: str) -> None:
+def test_errors_have_grpc_status_codes(call: Callable[..., Any], request_of: Any, code: str, message: str) -> None:
     with pytest.raises(grpc.RpcError) as error:
         call("ModelInfer", request_of())
     assert error.value.code().name == code
     assert message in error.value.details()
 
 
-def test_bytes_that_are_not_a_message_are_never_a_server_error(call: Callable[..., Any]) -> None:
-    rng, good = np.random.default_rng(0), typed().SerializeToString()
+def test_invalid_messages_never_cause_a_server_error(call: Callable[..., Any]) -> None:
+    rng, good = np.random.default_rng(0), typed_request().SerializeToString()
     codes = {}
     for _ in range(150):
         body = bytearray(good)
@@ -209,7 +209,7 @@ def test_bytes_that_are_not_a_message_are_never_a_server_error(call: Callable[..
 def test_calls_are_counted_by_model(server: Any, call: Callable[..., Any]) -> None:
     import httpx
 
-    call("ModelInfer", typed("house_class"))
+    call("ModelInfer", typed_request("house_class"))
     until = time.monotonic() + 300
     wanted = 'tabserve_requests_total{model="house_class",protocol="grpc",status="200",version="1"}'
     while wanted not in httpx.get(f"{server.url}/metrics", timeout=60).text:
@@ -217,7 +217,7 @@ def test_calls_are_counted_by_model(server: Any, call: Callable[..., Any]) -> No
         time.sleep(0.2)
 
 
-def test_every_worker_listens_at_the_port_and_answers(server: Any) -> None:
+def test_every_worker_listens_on_the_grpc_port(server: Any) -> None:
     port = int(server.grpc.rpartition(":")[2])
     tree = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
     listeners = {
@@ -227,13 +227,13 @@ def test_every_worker_listens_at_the_port_and_answers(server: Any) -> None:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
     }
     assert len(listeners) == 2
-    body = typed().SerializeToString()
+    body = typed_request().SerializeToString()
     for _ in range(20):
         with grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             assert channel.unary_unary(f"/{SERVICE}/ModelInfer")(body, timeout=60)
 
 
-def test_another_server_on_the_port_stops_the_start(server: Any) -> None:
+def test_a_grpc_port_in_use_stops_the_start(server: Any) -> None:
     environment = {**server.environment, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", "import service.app"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
@@ -241,7 +241,9 @@ def test_another_server_on_the_port_stops_the_start(server: Any) -> None:
     assert "the port is in use" in done.stderr
 
 
-def test_a_server_that_stops_says_so_and_loses_no_call(make_server: Callable[..., Any], store_folder: Path) -> None:
+def test_a_stopping_server_reports_not_serving_and_completes_calls(
+    make_server: Callable[..., Any], store_folder: Path
+) -> None:
     port = free_port()
     settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "3"}
     server = make_server(**settings_of(store_folder, port) | settings)
@@ -253,22 +255,22 @@ def test_a_server_that_stops_says_so_and_loses_no_call(make_server: Callable[...
         watched = health.Watch(health_pb2.HealthCheckRequest(), timeout=120)
         assert next(watched).status == serving
 
-        def ask_until_unready() -> None:
+        def send_until_unready() -> None:
             with triton.InferenceServerClient(address) as client:
                 try:
                     while client.is_server_ready():
-                        client.infer("income", inputs())
+                        client.infer("income", triton_inputs())
                         answered[0] += 1
                 except InferenceServerException as error:
                     failures.append(str(error))
 
-        asking = threading.Thread(target=ask_until_unready)
-        asking.start()
+        sender = threading.Thread(target=send_until_unready)
+        sender.start()
         until = time.monotonic() + 300
         while not answered[0] and time.monotonic() < until:
             time.sleep(0.05)
         server.process.send_signal(signal.SIGTERM)
-        asking.join(60)
+        sender.join(60)
         assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert server.process.wait(60) == 0
     assert answered[0]

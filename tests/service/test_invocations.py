@@ -1,4 +1,6 @@
-"""`/invocations`: the protocols of MLflow, SageMaker and Vertex AI, with `requests` and `curl` as clients."""
+"""The route `/invocations` with the protocols of MLflow, SageMaker and Vertex AI, and `requests` and `curl`
+as clients.
+"""
 
 import asyncio
 import csv
@@ -25,17 +27,17 @@ from service.settings import Settings, SettingsError
 from service.version import version
 
 Row = dict[str, Any]
-Ask = Callable[..., Any]
+SendRequest = Callable[..., Any]
 JSON, CSV = {"content-type": "application/json"}, {"content-type": "text/csv"}
 
 
-def named(model: str) -> dict[str, str]:
+def selecting_attributes(model: str) -> dict[str, str]:
     return {"x-amzn-sagemaker-custom-attributes": f"trace=1; model={model}"}
 
 
 @pytest.fixture(scope="module")
-def vertex(make_server: Callable[..., Any], store_folder: Path) -> Any:
-    """A server of one model in a container of Vertex AI."""
+def vertex_server(make_server: Callable[..., Any], store_folder: Path) -> Any:
+    """A server of one model, configured as in a container of Vertex AI."""
     return make_server(
         TABSERVE_STORE=str(store_folder),
         TABSERVE_MODELS="homes",
@@ -53,8 +55,10 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-def is_error(reply: Any, status: int, code: str = "BAD_REQUEST") -> str:
-    """The message of an error in MLflow's form, from a reply of the ASGI application or of requests."""
+def error_message(reply: Any, status: int, code: str = "BAD_REQUEST") -> str:
+    """Assert that a reply, of the ASGI application or of `requests`, is an error in MLflow's format. Returns the
+    message.
+    """
     assert (getattr(reply, "status", None) or reply.status_code) == status
     document = json.loads(reply.content)
     assert list(document) == ["error_code", "message"]
@@ -77,7 +81,7 @@ def test_every_table_format_has_the_same_predictions(session: requests.Session, 
     ]
     answers = []
     for body in bodies:
-        headers = {**JSON, **named("homes")}
+        headers = {**JSON, **selecting_attributes("homes")}
         reply = session.post(
             f"{server.url}/invocations", data=json.dumps(body, default=str), headers=headers, timeout=60
         )
@@ -85,15 +89,17 @@ def test_every_table_format_has_the_same_predictions(session: requests.Session, 
         assert {key: reply.json()[key] for key in ("model", "version")} == {"model": "homes", "version": "1"}
         answers.append(reply.json()["predictions"])
     content = frame.to_csv(index=False).encode()
-    reply = session.post(f"{server.url}/invocations", data=content, headers={**CSV, **named("homes")}, timeout=60)
+    reply = session.post(
+        f"{server.url}/invocations", data=content, headers={**CSV, **selecting_attributes("homes")}, timeout=60
+    )
     answers.append(reply.json()["predictions"])
     assert all(isinstance(value, float) for value in answers[0])
     assert answers == [pytest.approx(answers[0], rel=1e-5)] * 6
 
 
-def test_a_classification_is_answered_by_label_and_probabilities(send_asgi: Ask) -> None:
+def test_a_classification_is_answered_by_label_and_probabilities(send_asgi: SendRequest) -> None:
     body = {"dataframe_records": [{"age": 30}, {"age": 5, "job": "Private"}]}
-    reply = send_asgi("POST", "/invocations", body, **named("income"))
+    reply = send_asgi("POST", "/invocations", body, **selecting_attributes("income"))
     native = send_asgi("POST", "/predict/income", {"rows": body["dataframe_records"]}).body
     for prediction in native["predictions"]:
         prediction.pop("warnings", None)
@@ -102,10 +108,10 @@ def test_a_classification_is_answered_by_label_and_probabilities(send_asgi: Ask)
 
 
 @pytest.mark.parametrize("key", ["params", "parameters"])
-def test_warnings_are_in_the_predictions_on_request(send_asgi: Ask, home_row: Row, key: str) -> None:
+def test_warnings_are_in_the_predictions_on_request(send_asgi: SendRequest, home_row: Row, key: str) -> None:
     rows = [home_row, {**home_row, "class": 9}]
     body = {"instances": rows, key: {"warnings": True, "temperature": 0.7}}
-    predictions = send_asgi("POST", "/invocations", body, **named("homes")).body["predictions"]
+    predictions = send_asgi("POST", "/invocations", body, **selecting_attributes("homes")).body["predictions"]
     assert predictions == send_asgi("POST", "/predict/homes", {"rows": rows}).body["predictions"]
     assert predictions[1]["warnings"][0]["code"] == "outside_seen"
 
@@ -130,19 +136,23 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("body", "text"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_body_without_a_table_is_a_bad_request(send_asgi: Ask, body: Any, text: str) -> None:
-    assert text in is_error(send_asgi("POST", "/invocations", body, **named("homes")), 400)
+def test_a_body_without_a_table_is_a_bad_request(send_asgi: SendRequest, body: Any, text: str) -> None:
+    assert text in error_message(send_asgi("POST", "/invocations", body, **selecting_attributes("homes")), 400)
 
 
-def test_content_types_methods_and_limits(send_asgi: Ask, home_row: Row) -> None:
+def test_content_types_methods_and_limits(send_asgi: SendRequest, home_row: Row) -> None:
     for kind in ("text/plain", "application/json; charset=latin-1", "text/csv; charset=utf-7"):
-        text = is_error(send_asgi("POST", "/invocations", b"{}", content_type=kind, **named("homes")), 415)
+        text = error_message(
+            send_asgi("POST", "/invocations", b"{}", content_type=kind, **selecting_attributes("homes")), 415
+        )
         assert "application/json or text/csv" in text
-    assert "POST" in is_error(send_asgi("GET", "/invocations"), 405)
+    assert "POST" in error_message(send_asgi("GET", "/invocations"), 405)
     body = {"dataframe_records": [home_row] * 2001}
-    assert "2001 rows" in is_error(send_asgi("POST", "/invocations", body, **named("homes")), 413)
-    late = send_asgi("POST", "/invocations", {"instances": [home_row]}, **named("homes"), x_request_timeout="1e-9")
-    is_error(late, 504, "DEADLINE_EXCEEDED")
+    assert "2001 rows" in error_message(send_asgi("POST", "/invocations", body, **selecting_attributes("homes")), 413)
+    late = send_asgi(
+        "POST", "/invocations", {"instances": [home_row]}, **selecting_attributes("homes"), x_request_timeout="1e-9"
+    )
+    error_message(late, 504, "DEADLINE_EXCEEDED")
 
 
 def test_probes_and_the_version(session: requests.Session, server: Any) -> None:
@@ -153,44 +163,44 @@ def test_probes_and_the_version(session: requests.Session, server: Any) -> None:
 
 
 def test_probes_fail_before_models_are_loaded_and_while_draining(
-    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, asgi: Ask
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, asgi: SendRequest
 ) -> None:
     asgi_app = make_app(tabular_models, settings)
     asgi_app.context.state = ServerState()
     assert asyncio.run(asgi(asgi_app, "GET", "/ping")).status == 503
     asgi_app.context.state.mark_ready()
     asgi_app.context.state.begin_draining()
-    is_error(asyncio.run(asgi(asgi_app, "GET", "/ping")), 503, "TEMPORARILY_UNAVAILABLE")
+    error_message(asyncio.run(asgi(asgi_app, "GET", "/ping")), 503, "TEMPORARILY_UNAVAILABLE")
     asgi_app.plane.close()
 
 
 # Selecting one of several models
 
 
-def test_with_several_models_one_has_to_be_named(send_asgi: Ask, home_row: Row) -> None:
-    text = is_error(send_asgi("POST", "/invocations", {"instances": [home_row]}), 400)
+def test_with_several_models_a_request_must_select_one(send_asgi: SendRequest, home_row: Row) -> None:
+    text = error_message(send_asgi("POST", "/invocations", {"instances": [home_row]}), 400)
     assert "several models are served: homes, house_class, income" in text
-    unknown = send_asgi("POST", "/invocations", {"instances": [home_row]}, **named("home"))
-    assert "did you mean 'homes'?" in is_error(unknown, 404, "RESOURCE_DOES_NOT_EXIST")
+    unknown = send_asgi("POST", "/invocations", {"instances": [home_row]}, **selecting_attributes("home"))
+    assert "did you mean 'homes'?" in error_message(unknown, 404, "RESOURCE_DOES_NOT_EXIST")
 
 
-def test_the_setting_selects_the_default_model_and_a_request_may_select_another(
-    make_app: Callable[..., Application], tabular_models: list[TabularModel], asgi: Ask, home_row: Row
+def test_a_request_may_select_another_model_than_the_default(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], asgi: SendRequest, home_row: Row
 ) -> None:
     asgi_app = make_app(tabular_models, Settings(default_model="homes", predict_route="/score"))
 
-    async def ask(path: str, body: Any, **headers: str) -> Any:
+    async def send_request(path: str, body: Any, **headers: str) -> Any:
         reply = await asgi(asgi_app, "POST", path, json.dumps(body).encode(), "", headers)
         return reply.body["model"]
 
-    async def both() -> list[str]:
+    async def send_both() -> list[str]:
         return [
-            await ask("/invocations", {"instances": [home_row]}),
-            await ask("/score", {"instances": [home_row]}),
-            await ask("/invocations", {"instances": [{"age": 3}]}, **named("income")),
+            await send_request("/invocations", {"instances": [home_row]}),
+            await send_request("/score", {"instances": [home_row]}),
+            await send_request("/invocations", {"instances": [{"age": 3}]}, **selecting_attributes("income")),
         ]
 
-    assert asyncio.run(both()) == ["homes", "homes", "income"]
+    assert asyncio.run(send_both()) == ["homes", "homes", "income"]
     asgi_app.plane.close()
 
 
@@ -203,7 +213,7 @@ def test_a_default_that_is_not_served_stops_the_start(store_folder: Path) -> Non
 # SageMaker
 
 
-def test_curl_sends_a_csv_file_and_gets_a_line_for_each_row(server: Any, tmp_path: Path) -> None:
+def test_curl_sends_a_csv_file_and_receives_a_line_per_row(server: Any, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text('job,age,income\n"100 %",30,1\n,50,2\nPrivate,17,3\n', encoding="utf-8")
     command = ["curl", "-sS", f"{server.url}/invocations", "--data-binary", f"@{file}", "-H", "Content-Type: text/csv"]
@@ -228,31 +238,39 @@ def test_curl_sends_a_csv_file_and_gets_a_line_for_each_row(server: Any, tmp_pat
         ("text/plain", "application/json"),
     ],
 )
-def test_csv_is_returned_if_it_has_the_highest_quality(send_asgi: Ask, accept: str, kind: str) -> None:
-    reply = send_asgi("POST", "/invocations", b"age\n30\n", content_type="text/csv", accept=accept, **named("income"))
+def test_csv_is_returned_if_it_has_the_highest_quality(send_asgi: SendRequest, accept: str, kind: str) -> None:
+    reply = send_asgi(
+        "POST", "/invocations", b"age\n30\n", content_type="text/csv", accept=accept, **selecting_attributes("income")
+    )
     assert (reply.status, reply.headers["content-type"]) == (200, kind)
 
 
-def test_a_label_that_is_not_ascii_is_read_by_requests(session: requests.Session, any_script: Any) -> None:
+def test_requests_decodes_a_non_ascii_label(session: requests.Session, unicode_label_server: Any) -> None:
     headers = {**CSV, "accept": "text/csv"}
-    reply = session.post(f"{any_script.url}/invocations", data=b"age\n30\n", headers=headers, timeout=60)
+    reply = session.post(f"{unicode_label_server.url}/invocations", data=b"age\n30\n", headers=headers, timeout=60)
     assert reply.text.partition(",")[0] in ("größer", "größte")
 
 
-def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(send_asgi: Ask) -> None:
-    def ask(body: bytes, kind: str = "text/csv") -> Any:
-        return send_asgi("POST", "/invocations", body, content_type=kind, accept="text/csv", **named("income"))
+def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(send_asgi: SendRequest) -> None:
+    def send_request(body: bytes, kind: str = "text/csv") -> Any:
+        return send_asgi(
+            "POST", "/invocations", body, content_type=kind, accept="text/csv", **selecting_attributes("income")
+        )
 
-    right = ask(b"age,job\n30,Private\n50,\n").content
+    right = send_request(b"age,job\n30,Private\n50,\n").content
     assert right.count(b"\n") == 2
-    assert ask(b"30,Private\n50,").content == right
-    assert ask(b"\xef\xbb\xbf30,Private\r\n50,\r\n").content == right
-    assert ask(b"30,Private\n50,\n", "text/csv; header=absent").content == right
-    assert ask(b"age,job\n30,Private\n50,\n", 'text/csv; charset="utf-8"; header=present').content == right
-    assert "the table has no such column" in is_error(ask(b"30,Private\n50,\n", "text/csv; header=present"), 400)
-    assert "row 0, feature 'age': 'age' is not a number" in is_error(ask(b"age,job\n", "text/csv; header=absent"), 400)
-    assert "row 1" in is_error(ask(b"30,Private\n50\n"), 400)
-    assert is_error(ask(b""), 400)
+    assert send_request(b"30,Private\n50,").content == right
+    assert send_request(b"\xef\xbb\xbf30,Private\r\n50,\r\n").content == right
+    assert send_request(b"30,Private\n50,\n", "text/csv; header=absent").content == right
+    assert send_request(b"age,job\n30,Private\n50,\n", 'text/csv; charset="utf-8"; header=present').content == right
+    assert "the table has no such column" in error_message(
+        send_request(b"30,Private\n50,\n", "text/csv; header=present"), 400
+    )
+    assert "row 0, feature 'age': 'age' is not a number" in error_message(
+        send_request(b"age,job\n", "text/csv; header=absent"), 400
+    )
+    assert "row 1" in error_message(send_request(b"30,Private\n50\n"), 400)
+    assert error_message(send_request(b""), 400)
 
 
 def test_a_header_is_recognised_by_any_column_name(tabular_model: TabularModel) -> None:
@@ -266,20 +284,22 @@ def test_a_header_is_recognised_by_any_column_name(tabular_model: TabularModel) 
 
 
 @pytest.mark.parametrize("body", [b"class\r1\r", "class\r\n1\r\n".encode("utf-16"), b"x" * 200_000])
-def test_a_csv_whose_first_line_cannot_be_read_is_a_400(send_asgi: Ask, body: bytes) -> None:
-    reply = send_asgi("POST", "/invocations", body, content_type="text/csv", **named("homes"))
+def test_a_csv_with_an_unreadable_first_line_gets_400(send_asgi: SendRequest, body: bytes) -> None:
+    reply = send_asgi("POST", "/invocations", body, content_type="text/csv", **selecting_attributes("homes"))
     assert reply.status == 400
     assert reply.body["error_code"] == "BAD_REQUEST"
 
 
-def test_warnings_come_back_in_sagemakers_own_header_too(send_asgi: Ask, home_row: Row) -> None:
+def test_warnings_are_also_in_sagemakers_header(send_asgi: SendRequest, home_row: Row) -> None:
     body = {"instances": [{**home_row, "class": 9}] * 50}
-    header = send_asgi("POST", "/invocations", body, **named("homes")).headers["x-amzn-sagemaker-custom-attributes"]
+    header = send_asgi("POST", "/invocations", body, **selecting_attributes("homes")).headers[
+        "x-amzn-sagemaker-custom-attributes"
+    ]
     assert len(header) <= 1024
     assert json.loads(header)["omitted"] > 0
 
 
-def test_a_model_that_sagemaker_unpacked_is_found(store_folder: Path, tmp_path: Path) -> None:
+def test_a_model_unpacked_by_sagemaker_is_served(store_folder: Path, tmp_path: Path) -> None:
     nothing = Settings.from_environment({}, tmp_path)
     assert nothing.store is None
     assert Settings.from_environment({}, store_folder).store == store_folder
@@ -299,29 +319,29 @@ def test_an_unpacked_export_keeps_its_version(store_folder: Path, tmp_path: Path
 # Vertex AI
 
 
-def test_vertex_uses_its_own_addresses(session: requests.Session, vertex: Any, home_row: Row) -> None:
-    base = f"{vertex.url}/v1/endpoints/7/deployedModels/3"
+def test_the_addresses_of_vertex_ai_are_served(session: requests.Session, vertex_server: Any, home_row: Row) -> None:
+    base = f"{vertex_server.url}/v1/endpoints/7/deployedModels/3"
     assert session.get(base, timeout=60).status_code == 200
     body = {"instances": [home_row, home_row], "parameters": None}
     reply = session.post(f"{base}:predict", json=body, timeout=60)
     assert reply.status_code == 200
     assert (
         reply.json()["predictions"]
-        == session.post(f"{vertex.url}/v1/models/homes:predict", json={"instances": [home_row] * 2}, timeout=60).json()[
-            "predictions"
-        ]
+        == session.post(
+            f"{vertex_server.url}/v1/models/homes:predict", json={"instances": [home_row] * 2}, timeout=60
+        ).json()["predictions"]
     )
-    assert "instances" in is_error(session.post(f"{base}:predict", json={}, timeout=60), 400)
-    counted = session.get(f"{vertex.url}/metrics", timeout=60).text
+    assert "instances" in error_message(session.post(f"{base}:predict", json={}, timeout=60), 400)
+    counted = session.get(f"{vertex_server.url}/metrics", timeout=60).text
     assert 'tabserve_requests_total{model="homes",protocol="vertex",status="200",version="1"} 1' in counted
 
 
-def test_one_served_model_needs_no_name(session: requests.Session, vertex: Any, home_row: Row) -> None:
-    reply = session.post(f"{vertex.url}/invocations", json={"dataframe_records": [home_row]}, timeout=60)
+def test_a_single_served_model_needs_no_name(session: requests.Session, vertex_server: Any, home_row: Row) -> None:
+    reply = session.post(f"{vertex_server.url}/invocations", json={"dataframe_records": [home_row]}, timeout=60)
     assert reply.json()["model"] == "homes"
 
 
-def test_addresses_of_vertex_are_settings() -> None:
+def test_the_addresses_of_vertex_ai_are_read_from_its_variables() -> None:
     environment = {
         "AIP_HEALTH_ROUTE": "/h",
         "AIP_PREDICT_ROUTE": "/p",
@@ -335,7 +355,7 @@ def test_addresses_of_vertex_are_settings() -> None:
             Settings.from_environment({f"TABSERVE_{name}": value})
 
 
-def test_a_route_of_a_setting_replaces_no_page_of_the_server() -> None:
+def test_a_configured_route_cannot_replace_a_page_of_the_server() -> None:
     for name, value in (
         ("HEALTH_ROUTE", "/metrics"),
         ("HEALTH_ROUTE", "/models"),

@@ -1,9 +1,9 @@
-"""Keys: what each route requires, over every protocol, and what a key may see.
+"""Access control by keys: the scope that each route requires, over every protocol, and the models that a key may see.
 
-The routes are enumerated from the code: a new route fails here until it declares what it requires and has an address
-in this file.
+The routes are enumerated from the code: a new route fails these tests until it declares its access and has an address
+in this module.
 
-This file has more than 400 lines: the tests share the keys for each way to be refused.
+This file has more than 400 lines: the tests share the keys of all kinds of refusals.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from service.routes.route import Route, RouteGroup
 from service.routes.router import Router
 from service.routes.version_changes import actor_of
 from service.settings import Settings
-from tests.service.access_keys import LONG_AGO, KeySet, headers_of
+from tests.service.access_keys import LONG_AGO, KeySet, key_headers
 
 SETTINGS = Settings(max_rows=100, health_route="/alive", predict_route="/vertex:predict", default_model="homes")
 REQUIRED: dict[str, Access] = {
@@ -87,7 +87,7 @@ REQUIRED: dict[str, Access] = {
     "VertexExplainRoute": "predict",
     "VertexRoute": "predict",
 }
-"""What each route requires. A change here is a decision: see docs/access.md."""
+"""The access that each route requires. A change is a design decision: see docs/access.md."""
 REQUIRED_OPEN = re.compile(r"/livez|/readyz|/ping|/health|/alive|/v2/health/(live|ready)")
 BASES = {"ConstantRoute", "MLflowRoute", "OipRoute", "Page", "StatusPage", "TFServingRoute", "VersionChangeRoute"}
 UNLISTED = (
@@ -140,8 +140,8 @@ def context(tabular_models: list[TabularModel], keys: KeySet) -> Iterator[Server
 
 
 @pytest.fixture
-def closed(context: ServerContext, keys: KeySet) -> ServerContext:
-    """A server without routes that the settings open."""
+def without_open_routes(context: ServerContext, keys: KeySet) -> ServerContext:
+    """The context of a server without routes opened by the settings."""
     context.access = KeyAccess(KeyRing(keys.path, None))
     return context
 
@@ -152,13 +152,13 @@ async def bentoml_page(scope: Any, receive: Any, send: Any) -> None:
 
 
 def route_classes(base: type[Route] = Route) -> set[type[Route]]:
-    """All classes of routes of the service that answer requests."""
+    """All route classes of the service."""
     found = {below for below in base.__subclasses__() if below.__module__.startswith("service.")}
     return found.union(*(route_classes(below) for below in found))
 
 
-def routes_of(context: ServerContext) -> dict[str, Route]:
-    """A path for each route, listed or not, with traffic that is split."""
+def routes_by_path(context: ServerContext) -> dict[str, Route]:
+    """The route of each path: all listed paths, and paths of routes that are not listed."""
     plane = context.plane
     router = Router(plane, plane.snapshot)
     paths = [*router.common_routes, *UNLISTED]
@@ -169,7 +169,7 @@ def routes_of(context: ServerContext) -> dict[str, Route]:
 
 
 def split_routes(plane: DataPlane) -> list[Route]:
-    """The routes of a model whose requests go to several versions."""
+    """The routes of a model whose traffic is split between versions."""
     served = plane.snapshot.find("homes")
     entry = ModelEntry("homes", {"1": served, "2": served}, {"champion": "1", "challenger": "2"}, {"challenger": 100})
     snapshot = Snapshot({"homes": entry})
@@ -178,7 +178,7 @@ def split_routes(plane: DataPlane) -> list[Route]:
     return [route for group, path in zip(groups, paths, strict=True) if (route := group.find(plane, snapshot, path))]
 
 
-def test_every_route_declares_what_it_requires(context: ServerContext) -> None:
+def test_every_route_declares_its_required_access(context: ServerContext) -> None:
     for found in route_classes():
         ancestors = found.__mro__[: found.__mro__.index(Route)]
         assert any("access" in vars(one) for one in ancestors), f"{found.__name__} declares no access"
@@ -187,12 +187,12 @@ def test_every_route_declares_what_it_requires(context: ServerContext) -> None:
 
 
 def test_every_route_has_an_address_in_these_tests(context: ServerContext) -> None:
-    reached = {type(route) for route in routes_of(context).values()}
+    reached = {type(route) for route in routes_by_path(context).values()}
     reached |= {type(route) for route in split_routes(context.plane)}
     assert {found.__name__ for found in reached} | {"PreflightRoute"} == REQUIRED.keys()
 
 
-def test_a_split_route_requires_what_the_routes_of_its_versions_require(context: ServerContext) -> None:
+def test_a_split_route_requires_the_access_of_its_versions(context: ServerContext) -> None:
     for route in split_routes(context.plane):
         assert (type(route).__name__, route.access, route.model_name) == ("SplitRoute", "predict", "homes")
 
@@ -201,18 +201,20 @@ def statuses(replies: dict[str, Any]) -> dict[str, int]:
     return {case: reply.status for case, reply in replies.items()}
 
 
-def test_every_route_accepts_the_right_key_only(closed: ServerContext, asgi: Callable[..., Any], keys: KeySet) -> None:
-    """Each route with no key, a wrong one, an expired one, another scope, another model, over the rate, the right."""
-    application = Application(closed).wrap(bentoml_page)
+def test_every_route_accepts_valid_keys_only(
+    without_open_routes: ServerContext, asgi: Callable[..., Any], keys: KeySet
+) -> None:
+    """Each route is requested without a key, with several kinds of refused keys, and with a valid key."""
+    application = Application(without_open_routes).wrap(bentoml_page)
 
     async def run() -> None:
-        for path, route in routes_of(closed).items():
+        for path, route in routes_by_path(without_open_routes).items():
             for method in {*(route.methods or ("GET",)), "OPTIONS"}:
                 replies = {
-                    case: await asgi(application, method, path, b"", "", headers_of(key))
-                    for case, key in cases(keys, route.access).items()
+                    case: await asgi(application, method, path, b"", "", key_headers(key))
+                    for case, key in keys_by_case(keys, route.access).items()
                 }
-                check(route, statuses(replies), path)
+                check_statuses(route, statuses(replies), path)
                 for case, reply in replies.items():
                     assert ("retry-after" in reply.headers) >= (reply.status == 429), (path, case)
                     assert ("www-authenticate" in reply.headers) == (reply.status == 401), (path, case)
@@ -220,7 +222,7 @@ def test_every_route_accepts_the_right_key_only(closed: ServerContext, asgi: Cal
     asyncio.run(run())
 
 
-def cases(keys: KeySet, access: Access) -> dict[str, str | None]:
+def keys_by_case(keys: KeySet, access: Access) -> dict[str, str | None]:
     scope = "predict" if access == "open" else access
     texts, right = keys.texts, keys.texts[f"right-{scope}"]
     wrong = right[:-1] + ("A" if right[-1] != "A" else "B")
@@ -238,7 +240,7 @@ def cases(keys: KeySet, access: Access) -> dict[str, str | None]:
     }
 
 
-def check(route: Route, found: dict[str, int], path: str) -> None:
+def check_statuses(route: Route, found: dict[str, int], path: str) -> None:
     if route.access == "open":
         assert not {401, 403, 429} & {*found.values()}, (path, found)
         return
@@ -264,9 +266,9 @@ RPCS = {
 REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
-def test_every_grpc_call_accepts_the_right_key_only(closed: ServerContext, keys: KeySet) -> None:
+def test_every_grpc_call_accepts_valid_keys_only(without_open_routes: ServerContext, keys: KeySet) -> None:
     async def run() -> None:
-        server = GrpcServer(closed)
+        server = GrpcServer(without_open_routes)
         assert server.rpcs.keys() == RPCS.keys()
         port = await server.start("127.0.0.1", 0)
         try:
@@ -275,8 +277,8 @@ def test_every_grpc_call_accepts_the_right_key_only(closed: ServerContext, keys:
                     rpc = server.rpcs[name]
                     body = MESSAGES[f"{name}Request"](**fields).SerializeToString()
                     found = {}
-                    for case, key in cases(keys, rpc.access).items():
-                        metadata = [(header, value) for header, value in headers_of(key).items()]
+                    for case, key in keys_by_case(keys, rpc.access).items():
+                        metadata = [(header, value) for header, value in key_headers(key).items()]
                         call = channel.unary_unary(f"/{SERVICE}/{name}")(body, timeout=60, metadata=metadata)
                         found[case] = await call.code()
                     check_codes(rpc.access, bool(rpc.model), found, name)
@@ -300,19 +302,19 @@ def check_codes(access: Access, names_model: bool, found: dict[str, grpc.StatusC
 
 @pytest.fixture
 def send(context: ServerContext, asgi: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """send(key, method, path, body, **headers), all in one event loop."""
+    """send(key, method, path, body, **headers) sends a request, always in the same event loop."""
     application = Application(context).wrap(bentoml_page)
     with asyncio.Runner() as runner:
 
-        def ask(key: str | None, method: str, path: str, body: Any = b"", **headers: str) -> Any:
-            fields = headers_of(key) | {name.replace("_", "-"): value for name, value in headers.items()}
+        def send_request(key: str | None, method: str, path: str, body: Any = b"", **headers: str) -> Any:
+            fields = key_headers(key) | {name.replace("_", "-"): value for name, value in headers.items()}
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             return runner.run(asgi(application, method, path, content, "", fields))
 
-        yield ask
+        yield send_request
 
 
-def test_a_key_predicts_over_every_way_to_send_it(
+def test_a_key_is_accepted_in_every_supported_header(
     send: Callable[..., Any], keys: KeySet, home_row: dict[str, Any]
 ) -> None:
     body, right = {"rows": [home_row]}, keys.texts["right-predict"]
@@ -326,7 +328,7 @@ def test_a_key_predicts_over_every_way_to_send_it(
     assert reply.headers["www-authenticate"] == 'Bearer realm="tabserve", error="invalid_token"'
 
 
-def test_errors_have_the_form_of_their_protocol(send: Callable[..., Any]) -> None:
+def test_access_errors_have_the_format_of_their_protocol(send: Callable[..., Any]) -> None:
     text = "this server needs a key: Authorization: Bearer KEY, or X-API-Key: KEY"
     assert send(None, "POST", "/predict/homes").body["detail"] == text
     assert send(None, "POST", "/v2/models/homes/infer").body == {"error": text}
@@ -334,7 +336,9 @@ def test_errors_have_the_form_of_their_protocol(send: Callable[..., Any]) -> Non
     assert send(None, "POST", "/vertex:predict").body["message"] == text
 
 
-def test_a_model_in_a_header_is_checked(send: Callable[..., Any], keys: KeySet, context: ServerContext) -> None:
+def test_the_access_to_a_model_selected_by_a_header_is_checked(
+    send: Callable[..., Any], keys: KeySet, context: ServerContext
+) -> None:
     context.access = KeyAccess(KeyRing(keys.path, None))
     row, attributes = {"dataframe_records": [{"age": 30, "job": "Private"}]}, "x_amzn_sagemaker_custom_attributes"
     key = keys.texts["elsewhere-predict"]
@@ -345,7 +349,7 @@ def test_a_model_in_a_header_is_checked(send: Callable[..., Any], keys: KeySet, 
             assert send(key, "POST", path, row, **sent).status == 403
 
 
-def test_a_limited_key_sees_its_models_only(send: Callable[..., Any], keys: KeySet) -> None:
+def test_a_key_limited_to_models_sees_no_other_models(send: Callable[..., Any], keys: KeySet) -> None:
     key = keys.texts["elsewhere-predict"]
     assert [one["name"] for one in send(key, "GET", "/models").body["models"]] == ["income"]
     assert send(key, "GET", "/v1/models").body == {"models": ["income"]}
@@ -360,7 +364,7 @@ def test_a_limited_key_sees_its_models_only(send: Callable[..., Any], keys: KeyS
     assert send(keys.texts["elsewhere-metrics"], "GET", "/metrics").status == 403
 
 
-def test_the_document_of_the_api_says_how_to_send_a_key(tabular_models: list[TabularModel], keys: KeySet) -> None:
+def test_the_openapi_document_describes_the_headers_for_keys(tabular_models: list[TabularModel], keys: KeySet) -> None:
     plain = json.loads(document(tabular_models, SETTINGS, "1"))
     with_keys = json.loads(document(tabular_models, dataclasses.replace(SETTINGS, keys_file=keys.path), "1"))
     assert "securitySchemes" not in plain["components"]
@@ -377,7 +381,7 @@ def test_the_document_of_the_api_says_how_to_send_a_key(tabular_models: list[Tab
             assert "Retry-After" in operation["responses"]["429"]["headers"]
 
 
-def test_an_error_about_an_unknown_model_names_no_other_to_a_limited_key(
+def test_errors_for_a_limited_key_name_no_other_models(
     send: Callable[..., Any], keys: KeySet, context: ServerContext
 ) -> None:
     key = keys.add("limited", models=["homez"])
@@ -389,7 +393,7 @@ def test_an_error_about_an_unknown_model_names_no_other_to_a_limited_key(
         assert b"income" not in reply.content, path
 
 
-def test_the_settings_open_routes_except_for_those_of_admin(
+def test_the_settings_can_open_routes_except_admin_routes(
     send: Callable[..., Any], context: ServerContext, keys: KeySet
 ) -> None:
     body = {"dataframe_records": [{"age": 30, "job": "Private"}]}
@@ -406,7 +410,7 @@ def test_the_settings_open_routes_except_for_those_of_admin(
     assert send(None, "POST", "/predict/income").status == 401
 
 
-def test_open_routes_tell_strangers_nothing_about_models(
+def test_open_routes_return_no_information_about_models(
     send: Callable[..., Any], context: ServerContext, keys: KeySet
 ) -> None:
     context.plane.following.problems = {"homes:2": "it is damaged"}
@@ -433,14 +437,14 @@ def test_requests_are_counted_by_the_name_of_their_key(
         assert f"tabserve_key_requests_total{{{labels}" in page
 
 
-def test_the_number_of_series_is_bounded(context: ServerContext, keys: KeySet) -> None:
-    class Sent:
+def test_the_number_of_time_series_of_keys_is_bounded(context: ServerContext, keys: KeySet) -> None:
+    class SentRequest:
         caller, failed = Caller(""), None
 
     observer = context.observer
     for number in range(3 * MAX_NAMES):
-        Sent.caller = Caller(f"key-{number}")
-        observer.observe(Sent(), 200, 0.0)  # type: ignore[arg-type]
+        SentRequest.caller = Caller(f"key-{number}")
+        observer.observe(SentRequest(), 200, 0.0)  # type: ignore[arg-type]
     context.plane.metrics.flush()
     lines = context.plane.metrics.page().decode().splitlines()
     series = [line for line in lines if line.startswith("tabserve_key_requests_total{")]
@@ -456,22 +460,24 @@ def test_preflights_need_no_key(send: Callable[..., Any]) -> None:
         assert not [name for name in reply.headers if name.startswith(("access-control", "allow"))]
 
 
-def test_the_audit_names_the_key_of_a_change(context: ServerContext, keys: KeySet) -> None:
-    exchange = HttpExchange(context, {"headers": [], "client": ("192.0.2.1", 1)}, no_receive, no_send, "admin")
+def test_the_audit_contains_the_key_name_of_a_change(context: ServerContext, keys: KeySet) -> None:
+    exchange = HttpExchange(
+        context, {"headers": [], "client": ("192.0.2.1", 1)}, fail_to_receive, fail_to_send, "admin"
+    )
     assert actor_of(exchange) == "admin 192.0.2.1"
     exchange.caller = Caller("deploy")
     assert actor_of(exchange) == "admin 192.0.2.1 key deploy"
 
 
-async def no_receive() -> Any:
+async def fail_to_receive() -> Any:
     raise AssertionError
 
 
-async def no_send(message: Any) -> None:
+async def fail_to_send(message: Any) -> None:
     raise AssertionError
 
 
-def test_the_access_log_names_the_key(
+def test_the_access_log_contains_the_key_name(
     send: Callable[..., Any], context: ServerContext, keys: KeySet, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "tabserve")

@@ -1,4 +1,4 @@
-"""Rates of keys: exact in one worker, and over several that write the same file."""
+"""Rate limits of keys, in one worker and in several workers that share a file."""
 
 import fcntl
 import multiprocessing
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("rate", [0.5, 5, 100, 5000])
-def test_a_greedy_client_gets_its_rate(clock: Clock, rate: float) -> None:
+def test_a_client_without_pauses_gets_its_rate(clock: Clock, rate: float) -> None:
     rates = SharedRates(None)
     key = rates.rate(rates.indices(["a"])["a"], rate, 1)
     accepted, seconds = 0, 20
@@ -37,7 +37,7 @@ def test_a_greedy_client_gets_its_rate(clock: Clock, rate: float) -> None:
     assert accepted == pytest.approx(rate * seconds, rel=0.1)
 
 
-def test_a_burst_is_accepted_at_once_and_grows_back(clock: Clock) -> None:
+def test_a_burst_is_accepted_and_regained_with_time(clock: Clock) -> None:
     rates = SharedRates(None)
     key = rates.rate(rates.indices(["a"])["a"], 10, 5)
     assert [key.take() for _ in range(5)] == [0] * 5
@@ -48,12 +48,12 @@ def test_a_burst_is_accepted_at_once_and_grows_back(clock: Clock) -> None:
     assert [key.take() == 0 for _ in range(6)] == [True] * 5 + [False]
 
 
-def test_the_default_burst_is_half_a_second() -> None:
+def test_the_default_burst_is_the_rate_of_half_a_second() -> None:
     assert [burst_of(rate, None) for rate in (0.1, 1, 5, 100)] == [1, 1, 3, 50]
     assert burst_of(100, 7) == 7
 
 
-def test_keys_of_one_name_share_a_rate_and_others_do_not(clock: Clock, tmp_path: Path) -> None:
+def test_keys_with_the_same_name_share_a_rate(clock: Clock, tmp_path: Path) -> None:
     one, two = SharedRates(tmp_path), SharedRates(tmp_path)
     first = one.rate(one.indices(["a", "b"])["a"], 1, 1)
     second = two.rate(two.indices(["a"])["a"], 1, 1)
@@ -61,7 +61,7 @@ def test_keys_of_one_name_share_a_rate_and_others_do_not(clock: Clock, tmp_path:
     assert (first.take(), second.take() > 0, other.take()) == (0, True, 0)
 
 
-def test_the_slots_of_keys_that_are_gone_are_used_again(clock: Clock, tmp_path: Path) -> None:
+def test_the_slots_of_removed_keys_are_reused(clock: Clock, tmp_path: Path) -> None:
     rates = SharedRates(tmp_path)
     old = [f"old{number}" for number in range(SLOTS)]
     assert len({*rates.indices(old).values()}) == SLOTS
@@ -74,13 +74,13 @@ def test_the_slots_of_keys_that_are_gone_are_used_again(clock: Clock, tmp_path: 
     assert (tmp_path / key_rates.FILE).stat().st_size == SIZE
 
 
-def test_without_space_each_worker_counts_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_disk_space_each_worker_counts_separately(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rates = SharedRates(tmp_path / "missing")
     assert rates.rate(rates.indices(["a"])["a"], 1, 1).take() == 0
     assert "separately" in caplog.text
 
 
-def test_a_number_is_locked_from_half_of_the_burst_on(
+def test_the_shared_number_is_locked_after_half_of_the_burst(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locked: list[tuple[int, int]] = []
@@ -96,13 +96,13 @@ def test_a_number_is_locked_from_half_of_the_burst_on(
     assert found == [(True, False), (True, False), (True, True), (True, True), (False, False)]
     for burst in (1, 2):
         rates.rate(rates.indices(["b"])["b"], 8, burst).take()
-        assert len(locked) == 2, "a few requests are all near the limit"
+        assert len(locked) == 2, "with a small burst every number is near the limit"
         locked.clear()
         clock.now += 100
 
 
 def take_greedily(folder: Path, rate: float, seconds: float, all_ready: Any, accepted: Any) -> None:
-    """A worker that sends requests as fast as it can, once all of them are ready."""
+    """Take as many requests as possible after all workers are ready."""
     rates = SharedRates(folder)
     key = rates.rate(rates.indices(["a"])["a"], rate, 1)
     count = 0
@@ -114,8 +114,8 @@ def take_greedily(folder: Path, rate: float, seconds: float, all_ready: Any, acc
 
 
 def accepted_by_workers(folder: Path, rate: float, seconds: float, workers: int = 4) -> tuple[int, float]:
-    """The accepted requests of all workers, and the seconds until the last worker stopped."""
-    context = multiprocessing.get_context("forkserver")  # a forked process may hang if its parent had threads
+    """The number of accepted requests of all workers, and the seconds until the last worker stopped."""
+    context = multiprocessing.get_context("forkserver")  # a forked process may hang if the parent has threads
     all_ready, accepted = context.Barrier(workers + 1), context.Queue()
     arguments = (folder, rate, seconds, all_ready, accepted)
     processes = [context.Process(target=take_greedily, args=arguments) for _ in range(workers)]
@@ -138,7 +138,7 @@ def accepted_by_workers(folder: Path, rate: float, seconds: float, workers: int 
 
 
 @pytest.mark.parametrize("rate", [5, 100, 5000])
-def test_four_workers_keep_a_rate_together(tmp_path: Path, rate: float) -> None:
-    """Never above it; below it only if the machine was too slow to send more."""
+def test_four_workers_do_not_exceed_a_rate_together(tmp_path: Path, rate: float) -> None:
+    """The workers never exceed the rate together; a slow machine may accept fewer requests."""
     accepted, seconds = accepted_by_workers(tmp_path, rate, 0.5)
     assert 1 <= accepted <= 1.001 * rate * seconds + 1

@@ -1,4 +1,4 @@
-"""A worker follows the file of keys, and keeps working when the file is damaged or missing."""
+"""A worker follows the key file and continues with its keys when the file is damaged or missing."""
 
 import os
 from pathlib import Path
@@ -21,23 +21,23 @@ def keys(tmp_path: Path) -> KeySet:
     return made
 
 
-def names(ring: KeyRing) -> list[str]:
+def key_names(ring: KeyRing) -> list[str]:
     return [key.caller.name for key in ring.keys.values()]
 
 
 def test_keys_are_added_and_revoked_while_the_server_runs(keys: KeySet) -> None:
     ring = KeyRing(keys.path, None)
-    assert names(ring) == ["a"]
+    assert key_names(ring) == ["a"]
     keys.add("b")
     ring.poll()
-    assert names(ring) == ["a", "b"]
+    assert key_names(ring) == ["a", "b"]
     keys.stored.pop(0)
     keys.write()
     ring.poll()
-    assert names(ring) == ["b"]
+    assert key_names(ring) == ["b"]
 
 
-def test_the_file_is_read_again_only_if_it_changed(keys: KeySet) -> None:
+def test_the_key_file_is_read_again_only_after_a_change(keys: KeySet) -> None:
     ring = KeyRing(keys.path, None)
     before = ring.keys
     ring.poll()
@@ -45,7 +45,7 @@ def test_the_file_is_read_again_only_if_it_changed(keys: KeySet) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"keys": [', b"\x00" * 100, b"{}garbage"])
-def test_an_invalid_file_leaves_the_keys_as_they_were(
+def test_an_invalid_key_file_does_not_change_the_keys(
     keys: KeySet, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "tabserve")
@@ -57,12 +57,12 @@ def test_an_invalid_file_leaves_the_keys_as_they_were(
         keys.path.write_bytes(content)
     for _ in range(3):
         ring.poll()
-    assert names(ring) == ["a"]
+    assert key_names(ring) == ["a"]
     assert caplog.text.count("the previous ones stay") == 1
     keys.path.write_bytes(good)
     ring.poll()
     assert "valid again" in caplog.text
-    assert names(ring) == ["a"]
+    assert key_names(ring) == ["a"]
 
 
 def test_a_server_does_not_start_without_valid_keys(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_a_replaced_worker_starts_with_the_last_valid_keys(keys: KeySet, tmp_pat
     KeyRing(keys.path, folder)
     keys.path.write_text('{"keys": [')
     ring = KeyRing(keys.path, folder)
-    assert names(ring) == ["a"]
+    assert key_names(ring) == ["a"]
     assert (folder / COPY).stat().st_mode & 0o077 == 0
     keys.add("b")
     ring.poll()
-    assert names(ring) == ["a", "b"]
+    assert key_names(ring) == ["a", "b"]
     keys.path.write_text("{")
     (folder / COPY).write_text("{")
     with pytest.raises(KeysFileError):
@@ -91,13 +91,13 @@ def test_a_replaced_worker_starts_with_the_last_valid_keys(keys: KeySet, tmp_pat
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root can read every file")
-def test_a_file_that_may_not_be_read_is_reported(keys: KeySet) -> None:
+def test_an_unreadable_key_file_is_reported(keys: KeySet) -> None:
     keys.path.chmod(0)
     with pytest.raises(KeysFileError, match="Permission denied"):
         KeyRing(keys.path, None)
 
 
-def test_a_header_with_a_valid_key_is_remembered_until_the_keys_change(tmp_path: Path) -> None:
+def test_a_verified_header_is_cached_until_the_keys_change(tmp_path: Path) -> None:
     keys = KeySet(tmp_path / "keys.json")
     keys.add("a")
     ring = KeyRing(keys.path, None)

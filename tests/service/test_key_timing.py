@@ -1,23 +1,25 @@
-"""The time of a refusal does not tell whether a key is nearly right. `make key-timing` tries 100,000 of each class."""
+"""The time of a refusal does not reveal whether a key is nearly correct. `make key-timing` tries 100,000 keys per
+class.
+"""
 
 import hashlib
 from pathlib import Path
 
-from tests.service.key_timing import check_with, classes, differences, prepared, times
+from tests.service.key_timing import access_with_keys, check_with, differences, measured_times, wrong_key_makers
 
 TRIES = 2000
-DETECTED = 0.1  # the difference of two equal classes is above it once in 10^25 runs
+DETECTED = 0.1  # the difference between equal classes exceeds this once in 10^25 runs
 
 
-def test_the_time_of_a_refusal_tells_nothing(tmp_path: Path) -> None:
-    access, texts = prepared(tmp_path)
-    found = differences(times(check_with(access), classes(texts), TRIES))
+def test_the_time_of_a_refusal_does_not_depend_on_the_key(tmp_path: Path) -> None:
+    access, texts = access_with_keys(tmp_path)
+    found = differences(measured_times(check_with(access), wrong_key_makers(texts), TRIES))
     assert all(abs(difference) < DETECTED for difference in found.values()), found
 
 
 def test_a_comparison_that_stops_early_is_detected(tmp_path: Path) -> None:
-    """Each equal character costs one more step: this shows that the test can fail."""
-    _, texts = prepared(tmp_path)
+    """The measurement detects a comparison in which each equal character costs time."""
+    _, texts = access_with_keys(tmp_path)
     by_id = {text[4:16].encode(): text.encode() for text in texts}
 
     def check(key: bytes) -> None:
@@ -27,5 +29,5 @@ def test_a_comparison_that_stops_early_is_detected(tmp_path: Path) -> None:
                 return
             hashlib.sha256(key)
 
-    found = differences(times(check, classes(texts), TRIES))
+    found = differences(measured_times(check, wrong_key_makers(texts), TRIES))
     assert min(map(abs, found.values())) > DETECTED, found

@@ -1,4 +1,4 @@
-"""`python -m service keys`: what is printed, what is stored, and what is refused."""
+"""The command `python -m service keys`: its output, the stored keys, and refused arguments."""
 
 import json
 import stat
@@ -26,7 +26,7 @@ def command(path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     return command_runner(capsys, "keys")
 
 
-def test_a_key_is_shown_once_and_only_its_hash_is_stored(path: Path, command: Command) -> None:
+def test_a_key_is_printed_once_and_only_its_hash_is_stored(path: Path, command: Command) -> None:
     code, out, err = command("create", "shop", "--models", "homes,income", "--rate", "5", "--expires", "90d")
     key = out.strip()
     assert (code, out) == (0, f"{key}\n")
@@ -51,7 +51,7 @@ def test_keys_have_256_random_bits_and_differ() -> None:
     assert all(len(key.text[ID.stop + 1 :]) == 43 for key in keys)  # 43 characters of 6 bits
 
 
-def test_rotation_leaves_two_valid_keys_of_one_name(path: Path, command: Command) -> None:
+def test_a_rotated_key_and_its_successor_are_both_valid(path: Path, command: Command) -> None:
     first = command("create", "shop", "--scope", "predict", "--scope", "metrics", "--rate", "7")[1].strip()
     code, out, err = command("rotate", "shop", "--overlap", "2h")
     second = out.strip()
@@ -86,7 +86,7 @@ def test_rotation_leaves_two_valid_keys_of_one_name(path: Path, command: Command
         ([], 2, "required"),
     ],
 )
-def test_what_is_refused_is_reported_in_one_line(
+def test_invalid_arguments_are_reported_in_one_line(
     command: Command, words: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -97,7 +97,7 @@ def test_what_is_refused_is_reported_in_one_line(
     assert text in err
 
 
-def test_a_name_is_taken_until_its_key_expires(path: Path, command: Command) -> None:
+def test_the_name_of_a_key_can_be_reused_after_its_expiry(path: Path, command: Command) -> None:
     command("create", "shop", "--expires", "1s")
     document = json.loads(path.read_text())
     code, _, err = command("create", "shop")
@@ -110,7 +110,7 @@ def test_a_name_is_taken_until_its_key_expires(path: Path, command: Command) -> 
     assert len(read_keys(path).keys) == 1
 
 
-def test_a_changed_file_keeps_its_mode_and_a_link_stays_a_link(path: Path, command: Command, tmp_path: Path) -> None:
+def test_changes_keep_the_mode_of_the_file_and_symbolic_links(path: Path, command: Command, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     real = tmp_path / "real/keys"
     path.symlink_to(real)
@@ -123,7 +123,7 @@ def test_a_changed_file_keeps_its_mode_and_a_link_stays_a_link(path: Path, comma
     assert [found.name for found in (tmp_path / "real").iterdir()] == ["keys"]
 
 
-def test_commands_at_the_same_time_lose_nothing(path: Path) -> None:
+def test_concurrent_commands_lose_no_keys(path: Path) -> None:
     threads = [threading.Thread(target=main, args=(["keys", "create", f"key{number}"],)) for number in range(8)]
     for thread in threads:
         thread.start()
@@ -139,13 +139,13 @@ def test_commands_at_the_same_time_lose_nothing(path: Path) -> None:
         '{"keys": [{"name": "a", "id": "short", "sha256": "00", "scopes": ["admin"], "created": "2026-01-01T00:00"}]}',
     ],
 )
-def test_an_invalid_file_is_an_error_of_one_line(content: str) -> None:
+def test_an_invalid_key_file_is_reported_in_one_line(content: str) -> None:
     with pytest.raises(KeysFileError) as error:
         parse_keys(content.encode())
     assert "\n" not in str(error.value)
 
 
-def test_ids_and_times_are_checked() -> None:
+def test_ids_and_times_of_keys_are_validated() -> None:
     key = {"name": "a", "id": "abcdefghijkm", "sha256": "0" * 64, "scopes": ["predict"], "created": "2026-01-01T00:00Z"}
     for keys, text in (
         ([key, key], "occurs twice"),

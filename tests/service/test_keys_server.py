@@ -1,4 +1,4 @@
-"""A real server with keys and two workers: raw bytes that try to get around them, rates, and changes of the file."""
+"""A server with keys and two workers: raw requests that try to bypass the keys, rates, and changes of the key file."""
 
 import json
 import socket
@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from service.access.keys_file import read_keys
-from tests.service.access_keys import KeySet, headers_of
+from tests.service.access_keys import KeySet, key_headers
 
-SECONDS = 300  # the longest wait for anything, also on the slowest machine
+SECONDS = 300  # the timeout of every wait, generous for slow machines
 HIDDEN = b"GET /models HTTP/1.1\r\nhost: x\r\nx-request-id: hidden\r\n\r\n"
 LAST = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
@@ -41,9 +41,9 @@ def server(make_server: Callable[..., Any], store_folder: Path, keys: KeySet) ->
 
 
 @pytest.fixture
-def raw(server: Any) -> Callable[[bytes], bytes]:
+def send_raw(server: Any) -> Callable[[bytes], bytes]:
     def send(content: bytes) -> bytes:
-        """All bytes that the server answers until it closes the connection."""
+        """Send bytes. Returns everything that the server sends until it closes the connection."""
         with socket.create_connection(("127.0.0.1", server.port), SECONDS) as connection:
             connection.settimeout(SECONDS)
             connection.sendall(content)
@@ -62,17 +62,19 @@ def status_lines(received: bytes) -> list[int]:
     return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
 
 
-def post(key: str, *lines: bytes, body: bytes = b"") -> bytes:
+def encoded_post(key: str, *lines: bytes, body: bytes = b"") -> bytes:
     fields = [b"POST /predict/homes HTTP/1.1", b"host: x", f"authorization: Bearer {key}".encode(), *lines]
     return b"\r\n".join(fields) + b"\r\n\r\n" + body
 
 
-def test_a_request_does_not_inherit_the_key_of_the_one_before_it(
-    raw: Callable[[bytes], bytes], keys: KeySet, home_row: dict[str, Any]
+def test_a_request_does_not_inherit_the_key_of_the_previous_request(
+    send_raw: Callable[[bytes], bytes], keys: KeySet, home_row: dict[str, Any]
 ) -> None:
     body = json.dumps({"rows": [home_row]}).encode()
-    with_key = post(keys.texts["shop"], b"content-length: %d" % len(body), b"content-type: application/json", body=body)
-    assert status_lines(raw(with_key + HIDDEN + with_key + HIDDEN + LAST)) == [200, 401, 200, 401, 200]
+    with_key = encoded_post(
+        keys.texts["shop"], b"content-length: %d" % len(body), b"content-type: application/json", body=body
+    )
+    assert status_lines(send_raw(with_key + HIDDEN + with_key + HIDDEN + LAST)) == [200, 401, 200, 401, 200]
 
 
 @pytest.mark.parametrize(
@@ -96,13 +98,14 @@ def test_a_request_does_not_inherit_the_key_of_the_one_before_it(
         [b"x\x00y: 1", b"content-length: 0"],
     ],
 )
-def test_a_smuggled_request_is_not_answered_with_another_ones_key(
-    raw: Callable[[bytes], bytes], keys: KeySet, lines: list[bytes]
+def test_a_smuggled_request_does_not_use_the_key_of_the_first_request(
+    send_raw: Callable[[bytes], bytes], keys: KeySet, lines: list[bytes]
 ) -> None:
-    """The bytes after the head may be read as a body or as another request, which is never answered with the first
-    one's key."""
+    """The server may read the bytes after the head as a body or as a second request, which must not be answered with
+    the first request's key.
+    """
     for tail in (b"0\r\n\r\n" + HIDDEN, HIDDEN, b"3c\r\n" + HIDDEN + b"\r\n0\r\n\r\n"):
-        received = raw(post(keys.texts["shop"], *lines, body=tail) + LAST)
+        received = send_raw(encoded_post(keys.texts["shop"], *lines, body=tail) + LAST)
         hidden = [part for part in received.split(b"HTTP/1.1 ")[1:] if b"x-request-id: hidden" in part]
         assert all(part.startswith(b"401") for part in hidden), received
         assert b'"models":' not in received, received
@@ -116,9 +119,11 @@ def test_a_smuggled_request_is_not_answered_with_another_ones_key(
         *(b"authorization: Bearer %s\x00", b"x-api-key: %s, x", b"cookie: authorization=Bearer %s"),
     ],
 )
-def test_a_key_in_an_unusual_place_is_not_accepted(raw: Callable[[bytes], bytes], keys: KeySet, line: bytes) -> None:
+def test_a_key_in_an_invalid_header_is_not_accepted(
+    send_raw: Callable[[bytes], bytes], keys: KeySet, line: bytes
+) -> None:
     field = line.replace(b"%s", keys.texts["shop"].encode())
-    received = raw(b"GET /models HTTP/1.1\r\nhost: x\r\n" + field + b"\r\nconnection: close\r\n\r\n")
+    received = send_raw(b"GET /models HTTP/1.1\r\nhost: x\r\n" + field + b"\r\nconnection: close\r\n\r\n")
     assert status_lines(received) in ([400], [401])
 
 
@@ -129,11 +134,13 @@ def test_a_key_in_an_unusual_place_is_not_accepted(raw: Callable[[bytes], bytes]
         *("/models/homes?x=%0d%0aset-cookie:a=b", "/models/%E2%80%A8set-cookie:a"),
     ],
 )
-def test_no_response_is_split(raw: Callable[[bytes], bytes], keys: KeySet, target: str) -> None:
+def test_line_breaks_in_requests_do_not_split_responses(
+    send_raw: Callable[[bytes], bytes], keys: KeySet, target: str
+) -> None:
     for key in ("", f"authorization: Bearer {keys.texts['shop']}\r\n"):
         fields = "x-request-id: a%0d%0aset-cookie:b\r\norigin: https://app.example.com%0d%0ax:y\r\n"
         request = f"GET {target} HTTP/1.1\r\nhost: x\r\n{key}{fields}connection: close\r\n\r\n"
-        received = raw(request.encode())
+        received = send_raw(request.encode())
         head, _, body = received.partition(b"\r\n\r\n")
         assert received.startswith(b"HTTP/1.1 ")
         assert b"\nHTTP/" not in received
@@ -143,9 +150,7 @@ def test_no_response_is_split(raw: Callable[[bytes], bytes], keys: KeySet, targe
         json.loads(body)
 
 
-def test_every_line_of_the_log_is_a_record_of_the_server(
-    raw: Callable[[bytes], bytes], keys: KeySet, server: Any
-) -> None:
+def test_clients_cannot_inject_log_lines(send_raw: Callable[[bytes], bytes], keys: KeySet, server: Any) -> None:
     marker = b'{"level":"error","message":"injected"}'
     attacks = [
         b"GET /models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \xff\x1b[2J" + marker + b"\r\n",
@@ -155,7 +160,7 @@ def test_every_line_of_the_log_is_a_record_of_the_server(
         + b"\r\nuser-agent: \x1b]0;x\x07\r\n",
     ]
     for attack in attacks:
-        raw(attack + b"connection: close\r\n\r\n")
+        send_raw(attack + b"connection: close\r\n\r\n")
     deadline = time.monotonic() + SECONDS
     while (text := server.log.read_text()).count('"message":"request"') < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -169,19 +174,21 @@ def test_every_line_of_the_log_is_a_record_of_the_server(
 
 
 @pytest.fixture
-def client(server: Any) -> Callable[..., httpx.Response]:
-    """get(key, path), each time over a new connection: the kernel spreads them over the workers."""
+def send_get(server: Any) -> Callable[..., httpx.Response]:
+    """send_get(key, path) sends a request over a new connection, so that the kernel distributes requests over the
+    workers.
+    """
 
-    def get(key: str | None, path: str = "/models") -> httpx.Response:
-        return httpx.get(f"{server.url}{path}", headers=headers_of(key), timeout=SECONDS)
+    def send_get(key: str | None, path: str = "/models") -> httpx.Response:
+        return httpx.get(f"{server.url}{path}", headers=key_headers(key), timeout=SECONDS)
 
-    return get
+    return send_get
 
 
-def test_a_rate_holds_over_both_workers(client: Callable[..., httpx.Response], keys: KeySet) -> None:
+def test_two_workers_do_not_exceed_a_rate_together(send_get: Callable[..., httpx.Response], keys: KeySet) -> None:
     key = keys.texts["slow"]
     started = time.monotonic()
-    replies = [client(key) for _ in range(40)]
+    replies = [send_get(key) for _ in range(40)]
     seconds = time.monotonic() - started
     accepted = sum(reply.status_code == 200 for reply in replies)
     assert {reply.status_code for reply in replies} <= {200, 429}
@@ -191,23 +198,23 @@ def test_a_rate_holds_over_both_workers(client: Callable[..., httpx.Response], k
     assert all("5 requests per second" in reply.json()["detail"] for reply in refused)
 
 
-def until(check: Callable[[], bool]) -> None:
+def wait_until(check: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not hold in time"
         time.sleep(0.1)
 
 
-def test_all_workers_follow_the_file(client: Callable[..., httpx.Response], keys: KeySet) -> None:
+def test_all_workers_follow_changes_of_the_key_file(send_get: Callable[..., httpx.Response], keys: KeySet) -> None:
     key = keys.texts["revoked"]
-    assert client(key).status_code == 200
+    assert send_get(key).status_code == 200
     keys.stored = [one for one in keys.stored if one.name != "revoked"]
     new = keys.add("new")
-    until(lambda: all(client(key).status_code == 401 and client(new).status_code == 200 for _ in range(8)))
+    wait_until(lambda: all(send_get(key).status_code == 401 and send_get(new).status_code == 200 for _ in range(8)))
     good = keys.path.read_bytes()
     keys.path.write_bytes(good[: len(good) // 2])
     time.sleep(1)
-    assert all(client(new).status_code == 200 for _ in range(8))
+    assert all(send_get(new).status_code == 200 for _ in range(8))
     keys.path.write_bytes(good)
     assert len(read_keys(keys.path).keys) == 3
 
@@ -221,10 +228,10 @@ def test_preflights_and_origins_work_with_keys(server: Any, keys: KeySet) -> Non
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, origin["origin"])
 
 
-def test_the_page_needs_no_key_and_what_it_shows_does(client: Callable[..., httpx.Response], server: Any) -> None:
+def test_the_page_needs_no_key_but_its_data_do(send_get: Callable[..., httpx.Response], server: Any) -> None:
     page = httpx.get(f"{server.url}/", headers={"accept": "text/html"}, timeout=SECONDS)
     assert page.status_code == 200
     assert page.headers["x-frame-options"] == "DENY"
-    assert client(None, "/static_content/swagger-ui.css").status_code == 200
+    assert send_get(None, "/static_content/swagger-ui.css").status_code == 200
     for path in ("/docs.json", "/schema.json", "/static_content/../schema.json", "/metrics"):
-        assert client(None, path).status_code == 401, path
+        assert send_get(None, path).status_code == 401, path

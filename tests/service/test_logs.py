@@ -1,4 +1,4 @@
-"""Logs are JSON lines that never break."""
+"""Every log record is one line of valid JSON, and log lines about requests are limited."""
 
 import json
 import logging
@@ -36,15 +36,15 @@ class Clock:
         return self.now
 
 
-def lines_of(caplog: pytest.LogCaptureFixture, clock: Clock, records: Iterable[logging.LogRecord]) -> list[str]:
-    """The messages that pass a limit, with its reports."""
+def limited_messages(caplog: pytest.LogCaptureFixture, clock: Clock, records: Iterable[logging.LogRecord]) -> list[str]:
+    """The messages that pass a rate limit, and the reports of the limit."""
     limit = RateLimit(clock)
     passed = [record.getMessage() for record in records if limit.filter(record)]
     limit.report()
     return passed + [f"{each.getMessage()}: {each.kind} {each.lines}" for each in caplog.records]  # type: ignore[attr-defined]
 
 
-def test_lines_about_requests_are_limited_by_kind_and_second(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_about_requests_are_limited_per_kind_and_second(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "tabserve")
     clock = Clock()
 
@@ -56,7 +56,7 @@ def test_lines_about_requests_are_limited_by_kind_and_second(caplog: pytest.LogC
                         {"name": "tabserve.x", "levelno": 20, "msg": message, "request_id": "r"}
                     )
 
-    assert lines_of(caplog, clock, records()) == [
+    assert limited_messages(caplog, clock, records()) == [
         *["slow"] * 8,
         *["failed"] * 8,
         *["slow"] * 2,
@@ -68,12 +68,12 @@ def test_lines_about_requests_are_limited_by_kind_and_second(caplog: pytest.LogC
     ]
 
 
-def test_lines_of_the_access_log_and_of_the_server_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:
+def test_access_log_lines_and_server_messages_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:
     for fields in ({"name": ACCESS_LOG, "request_id": "r"}, {"name": "tabserve.data_plane"}):
         records = [logging.makeLogRecord({"msg": "line", **fields}) for _ in range(100)]
-        assert lines_of(caplog, Clock(), records) == ["line"] * 100
+        assert limited_messages(caplog, Clock(), records) == ["line"] * 100
 
 
-def test_the_number_of_kinds_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_number_of_kinds_of_log_lines_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     records = [logging.makeLogRecord({"msg": str(number), "request_id": "r"}) for number in range(2 * MAX_KINDS)]
-    assert len(lines_of(caplog, Clock(), records)) == MAX_KINDS
+    assert len(limited_messages(caplog, Clock(), records)) == MAX_KINDS

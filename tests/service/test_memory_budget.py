@@ -1,4 +1,4 @@
-"""Memory for bodies is admitted within a budget."""
+"""Requests are admitted within a budget of memory for bodies and explanations."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ from service.memory_budget import MEMORY_PER_BYTE, MemoryBudget, MemoryTrimmer, 
 from service.settings import Settings
 
 
-def test_explanations_beyond_the_budget_wait_for_others() -> None:
+def test_a_reservation_beyond_the_budget_is_refused_until_memory_is_released() -> None:
     budget = MemoryBudget(100)
     budget.reserve(60, 0)
     with pytest.raises(OutOfMemory) as refused:
@@ -49,7 +49,7 @@ def test_without_a_limit_everything_is_admitted() -> None:
         ("", {}, []),
     ],
 )
-def test_the_limits_of_control_groups_are_found(
+def test_the_memory_limits_of_control_groups_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, files: dict[str, str], limits: list[int]
 ) -> None:
     (tmp_path / "own").write_text(groups)
@@ -61,14 +61,14 @@ def test_the_limits_of_control_groups_are_found(
     assert sorted(set(memory_budget.group_limits())) == limits
 
 
-def test_a_worker_gets_its_share_of_what_the_server_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_gets_its_share_of_the_server_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_budget, "own_bytes", lambda: 90 * 1024**2)
     one, two = (memory_budget.worker_budget(1024**3, workers) for workers in (1, 2))
     assert one > two > memory_budget.LEAST_BYTES
     assert memory_budget.worker_budget(1, 4) == memory_budget.LEAST_BYTES
 
 
-def test_a_body_is_refused_while_others_use_the_budget_and_admitted_afterwards(
+def test_a_body_is_refused_while_other_requests_use_the_budget(
     make_app: Callable[..., Any],
     asgi: Callable[..., Any],
     tabular_models: list[TabularModel],
@@ -80,18 +80,18 @@ def test_a_body_is_refused_while_others_use_the_budget_and_admitted_afterwards(
     app.plane.memory.limit = MEMORY_PER_BYTE * len(body)
     length = {"content-length": str(len(body))}
 
-    async def story() -> list[int]:
-        app.plane.memory.reserve(1, 0)  # by another request
+    async def scenario() -> list[int]:
+        app.plane.memory.reserve(1, 0)  # memory of another request
         refused = await asgi(app, "POST", "/predict/homes", body, headers=length)
         app.plane.memory.release(1)
         admitted = await asgi(app, "POST", "/predict/homes", body, headers=length)
         return [refused.status, int(refused.headers["retry-after"]), admitted.status]
 
-    assert asyncio.run(story()) == [503, 1, 200]
+    assert asyncio.run(scenario()) == [503, 1, 200]
     assert app.plane.memory.reserved == 0
 
 
-def test_a_small_file_that_expands_is_refused_while_others_use_the_budget(
+def test_a_file_that_expands_is_refused_while_other_requests_use_the_budget(
     make_app: Callable[..., Any], asgi: Callable[..., Any], tabular_models: list[TabularModel]
 ) -> None:
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int32()), ["x" * 1024**2])
@@ -101,18 +101,18 @@ def test_a_small_file_that_expands_is_refused_while_others_use_the_budget(
     app.plane.memory.limit = 1024**2
     headers = {"content-type": "application/vnd.apache.parquet"}
 
-    async def story() -> list[int]:
-        app.plane.memory.reserve(1, 0)  # by another request
+    async def scenario() -> list[int]:
+        app.plane.memory.reserve(1, 0)  # memory of another request
         refused = await asgi(app, "POST", "/predict/income", sink.getvalue(), headers=headers)
         app.plane.memory.release(1)
         admitted = await asgi(app, "POST", "/predict/income", sink.getvalue(), headers=headers)
         return [refused.status, int(refused.headers["retry-after"]), admitted.status]
 
-    assert asyncio.run(story()) == [503, 1, 200]
+    assert asyncio.run(scenario()) == [503, 1, 200]
     assert app.plane.memory.reserved == 0
 
 
-def test_a_thread_reserves_nothing_after_its_request_has_ended() -> None:
+def test_memory_cannot_be_reserved_for_a_request_that_has_ended() -> None:
     budget = MemoryBudget(100)
     reservation = Reservation(budget)
     reservation.grow(60)
@@ -124,7 +124,7 @@ def test_a_thread_reserves_nothing_after_its_request_has_ended() -> None:
     assert budget.reserved == 0
 
 
-def test_memory_is_trimmed_when_a_worker_holds_much_more_than_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_trimmed_when_it_has_grown_much_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     held, budget = [100 * 1024**2], MemoryBudget()
     monkeypatch.setattr(memory_budget, "resident_bytes", lambda: held[0])
     trimmer = MemoryTrimmer()
@@ -140,7 +140,7 @@ def test_memory_is_trimmed_when_a_worker_holds_much_more_than_at_the_start(monke
     trimmer.trim()
 
 
-def test_a_worker_with_a_small_budget_keeps_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_trimmed_earlier_with_a_small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     held, budget = [100 * 1024**2], MemoryBudget(40 * 1024**2)
     monkeypatch.setattr(memory_budget, "resident_bytes", lambda: held[0])
     trimmer = MemoryTrimmer()
@@ -150,5 +150,5 @@ def test_a_worker_with_a_small_budget_keeps_less(monkeypatch: pytest.MonkeyPatch
     assert trimmer.is_needed(budget)
 
 
-def test_the_memory_of_this_process_is_known() -> None:
+def test_the_resident_memory_of_this_process_is_plausible() -> None:
     assert 1024**2 < memory_budget.resident_bytes() < 1024**4

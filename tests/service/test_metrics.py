@@ -1,4 +1,4 @@
-"""Metrics have the names of the contract, and a merged tally equals the counted values."""
+"""Metrics have the documented names, and merged counters equal the counted values."""
 
 import asyncio
 import http.client
@@ -65,26 +65,31 @@ class Prediction(NamedTuple):
     type: str = "application/json"
 
 
-def rows_of(*rows: Any, query: str = "") -> Prediction:
+def prediction_of_rows(*rows: Any, query: str = "") -> Prediction:
     return Prediction(json.dumps({"rows": rows}).encode(), query)
 
 
 def metrics_after(asgi_app: Application, *requests: Prediction) -> str:
-    """The text of /metrics after these requests."""
+    """Send requests. Returns the text of /metrics afterwards."""
 
-    async def story() -> str:
+    async def scenario() -> str:
         for body, query, content_type in requests:
             await call_asgi(asgi_app, "POST", "/predict/homes", body, query, {"content-type": content_type})
         return (await call_asgi(asgi_app, "GET", "/metrics")).content.decode()
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
-def test_requests_are_counted_under_the_names_of_the_contract(asgi_app: Application, home_row: dict[str, Any]) -> None:
+def test_requests_are_counted_under_the_documented_names(asgi_app: Application, home_row: dict[str, Any]) -> None:
     asgi_app.plane.metrics.build("1")
     asgi_app.plane.snapshot.find("homes").counters.reject("queue_full", 3)
     warned = {**home_row, "class": 6.5}
-    page = metrics_after(asgi_app, rows_of(home_row), rows_of(warned, {}, query="on_invalid=skip"), rows_of({}))
+    page = metrics_after(
+        asgi_app,
+        prediction_of_rows(home_row),
+        prediction_of_rows(warned, {}, query="on_invalid=skip"),
+        prediction_of_rows({}),
+    )
     for name in NAMES:
         assert re.search(rf"^{name}[{{ ]", page, re.MULTILINE), name
     assert 'tabserve_requests_total{model="homes",protocol="json",status="200",version="1"} 2.0' in page
@@ -106,12 +111,12 @@ def test_client_input_never_becomes_a_metric_label(server: Any) -> None:
     assert "never-heard-of" not in "".join(ours)
 
 
-def test_errors_are_counted_by_the_columns_of_the_model_and_no_others(
+def test_errors_are_counted_by_column_for_columns_of_the_model_only(
     asgi_app: Application, home_row: dict[str, Any]
 ) -> None:
     rows = [{**home_row, "made up by a client": 1}, 5, {**home_row, "class": "seven"}, {**home_row, "model_x": None}]
     table = Prediction(b"class\nseven\n", type="text/csv")
-    page = metrics_after(asgi_app, rows_of(*rows, query="on_invalid=skip"), table)
+    page = metrics_after(asgi_app, prediction_of_rows(*rows, query="on_invalid=skip"), table)
     assert "made up by a client" not in page
     for code, column, count in (
         ("unknown_field", "", 1),
@@ -131,7 +136,7 @@ def test_the_number_of_columns_with_their_own_series_is_bounded() -> None:
 
 
 def get_all(server: Any, paths: Iterable[str]) -> None:
-    """GET all paths over one connection."""
+    """Request all paths over one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
     for path in paths:
         connection.request("GET", path)
@@ -141,7 +146,7 @@ def get_all(server: Any, paths: Iterable[str]) -> None:
     connection.close()
 
 
-def test_unknown_paths_add_nothing_to_the_metrics(server: Any) -> None:
+def test_unknown_paths_add_no_time_series(server: Any) -> None:
     def series() -> set[str]:
         lines = httpx.get(f"{server.url}/metrics", timeout=60).text.splitlines()
         return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
@@ -176,7 +181,7 @@ PROCESS_METRICS = {
 
 
 def process_metrics(page: bytes) -> dict[str, set[str]]:
-    """The names by worker. Every value is above 0."""
+    """The names of the process metrics by worker. Asserts that every value is positive."""
     found: dict[str, set[str]] = {}
     for name, worker, value in re.findall(r'^(process_\w+)\{worker="(\d+)"\} (\S+)', page.decode(), re.MULTILINE):
         assert float(value) > 0, name
@@ -207,7 +212,7 @@ sys.stdin.read()
 """
 
 
-def test_a_killed_worker_drops_waiting_requests_and_keeps_sent_answers(
+def test_counts_of_a_killed_worker_stay_except_for_its_waiting_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path))

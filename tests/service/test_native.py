@@ -1,4 +1,4 @@
-"""A large body is read in blocks, with the same result as a whole."""
+"""A large JSON body is read in blocks with the same result as when read as a whole."""
 
 import asyncio
 import json
@@ -53,13 +53,13 @@ NUMBERS = FeatureSchema(
 
 
 @contextmanager
-def pieces_of(size: int) -> Iterator[None]:
+def block_size(size: int) -> Iterator[None]:
     with mock.patch.object(json_blocks, "BLOCK_BYTES", size), mock.patch.object(native, "LARGE_BODY_BYTES", size):
         yield
 
 
-def outcome(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> Any:
-    """The result of reading a body."""
+def validation_result(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> Any:
+    """The validated rows of a body, or the error."""
     try:
         accepted = native.validate_request(schema, body, on_invalid, most)
     except RequestError as error:
@@ -76,10 +76,10 @@ def outcome(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> A
     )
 
 
-def agree(schema: FeatureSchema, body: bytes, on_invalid: str, size: int, most: int) -> None:
-    with pieces_of(size):
-        in_pieces = outcome(schema, body, on_invalid, most)
-    assert in_pieces == outcome(schema, body, on_invalid, most)
+def assert_same_result(schema: FeatureSchema, body: bytes, on_invalid: str, size: int, most: int) -> None:
+    with block_size(size):
+        in_pieces = validation_result(schema, body, on_invalid, most)
+    assert in_pieces == validation_result(schema, body, on_invalid, most)
 
 
 CELLS = st.one_of(
@@ -107,18 +107,18 @@ HOW = (st.sampled_from(["fail", "skip", "other"]), st.integers(0, 60), st.sample
 
 @examples(max_examples=600, deadline=None)
 @given(ROWS, STYLES, *HOW)
-def test_rows_of_any_kind_are_read_in_pieces_as_in_one(
+def test_random_rows_are_read_in_blocks_with_the_same_result(
     rows: list[Any], style: Any, on_invalid: str, size: int, most: int
 ) -> None:
-    agree(SCHEMA, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
+    assert_same_result(SCHEMA, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
 
 
 @examples(max_examples=200, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("nmx"), CELLS), min_size=1, max_size=9), STYLES, *HOW)
-def test_rows_of_only_numbers_are_recognised_too(
+def test_random_number_rows_are_read_in_blocks_with_the_same_result(
     rows: list[Any], style: Any, on_invalid: str, size: int, most: int
 ) -> None:
-    agree(NUMBERS, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
+    assert_same_result(NUMBERS, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
 
 
 TOKENS = [
@@ -152,25 +152,25 @@ TOKENS += ["]}", '{"n":1,"id":[{"a":1},{"b":2}]}', '"id":"},{"', "NaN", "\x00", 
 @example('{"n":1,"id":"},{"},{"n":2}', True, "fail", 0, 100)
 @example('{"n":1},{"n":2,"id":[{},{}]},{"n":3}', True, "fail", 0, 100)
 @example('{"n":1},{"n":2}],"x":[{"n":3}', True, "skip", 0, 100)
-def test_text_of_any_kind_is_read_in_pieces_as_in_one(
+def test_random_text_is_read_in_blocks_with_the_same_result(
     text: str, framed: bool, on_invalid: str, size: int, most: int
 ) -> None:
-    """Includes texts that are not JSON: errors have the same messages."""
+    """Invalid JSON has the same error messages, too."""
     body = ('{"rows":[' + text + "]}" if framed else text).encode("latin-1")
-    agree(SCHEMA, body, on_invalid, size, most)
+    assert_same_result(SCHEMA, body, on_invalid, size, most)
 
 
 @pytest.mark.parametrize("depth", range(190, 206))
-def test_the_depth_limit_is_the_same(depth: int) -> None:
+def test_the_depth_limit_is_the_same_in_blocks(depth: int) -> None:
     deep = "[" * depth + "]" * depth
-    agree(SCHEMA, ('{"rows":[{"n":1},{"n":2,"id":' + deep + "}]}").encode(), "fail", 0, 100)
+    assert_same_result(SCHEMA, ('{"rows":[{"n":1},{"n":2,"id":' + deep + "}]}").encode(), "fail", 0, 100)
 
 
-def test_no_more_errors_are_listed() -> None:
+def test_the_number_of_listed_errors_is_the_same_in_blocks() -> None:
     rows = [{"n": "x", "zz": 1} for _ in range(130)] + [{"n": 1}]
     body = json.dumps({"rows": rows}).encode()
-    agree(SCHEMA, body, "fail", 100, 1000)
-    agree(SCHEMA, body, "skip", 100, 1000)
+    assert_same_result(SCHEMA, body, "fail", 100, 1000)
+    assert_same_result(SCHEMA, body, "skip", 100, 1000)
 
 
 def wide_model(columns: int) -> TabularModel:
@@ -185,7 +185,7 @@ def wide_model(columns: int) -> TabularModel:
 
 
 def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None:
-    """The event loop waits at most for the parser, which holds Python's lock, and so for one block."""
+    """The parser holds the GIL, so that the event loop waits for the parsing of one block at most."""
     model = wide_model(200)
     plane = DataPlane([model], Settings())
     plane.start()
@@ -195,7 +195,7 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
     blocks: list[tuple[int, int]] = []
     parse_block = json_blocks.parse_block
 
-    def record(schema: FeatureSchema, text: bytes) -> Any:
+    def record_block(schema: FeatureSchema, text: bytes) -> Any:
         blocks.append((len(text), threading.get_ident()))
         return parse_block(schema, text)
 
@@ -206,7 +206,7 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
     clock = mock.Mock(wraps=time)
     whole = mock.Mock(side_effect=AssertionError("the body is parsed as a whole"))
     with (
-        mock.patch.object(json_blocks, "parse_block", record),
+        mock.patch.object(json_blocks, "parse_block", record_block),
         mock.patch.object(RowValidators, "parse_body", whole),
         mock.patch.object(json_blocks, "time", clock),
     ):
@@ -215,21 +215,21 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
     row_bytes = len(body) / 500
     assert max(size for size, _ in blocks) <= json_blocks.BLOCK_BYTES + 2 * row_bytes
     assert threading.get_ident() not in {thread for _, thread in blocks}
-    assert clock.sleep.call_count == len(blocks)  # after each block other threads can take the lock
+    assert clock.sleep.call_count == len(blocks)  # after each block other threads can acquire the GIL
 
 
 def test_all_blocks_of_numbers_are_read_as_matrices() -> None:
     schema = wide_model(50).schema
     rows = [dict.fromkeys(schema.by_name, number / 3) for number in range(500)]
     body = json.dumps({"rows": rows}).encode()
-    with mock.patch.object(RowValidators, "_parse", side_effect=AssertionError("parsed as objects")):
+    with mock.patch.object(RowValidators, "_parse", side_effect=AssertionError("the rows are parsed as objects")):
         blocks = json_blocks.validate(schema, body, 1000)
     assert blocks is not None
     assert blocks.frame.numbers.tolist() == [[*row.values()] for row in rows]
 
 
-def peak(work: Callable[[], object]) -> int:
-    """The peak memory of Python objects during the call."""
+def peak_memory(work: Callable[[], object]) -> int:
+    """The peak memory of Python objects during a call."""
     tracemalloc.start()
     try:
         work()
@@ -238,36 +238,36 @@ def peak(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def test_lists_in_place_of_rows_are_counted_in_bounded_memory() -> None:
+def test_lists_instead_of_rows_are_counted_in_bounded_memory() -> None:
     body = b'{"rows":[' + b" [1] ,\n" * 300_000 + b"[1]]}"
-    agree(SCHEMA, b'{"rows":[' + b"[1]," * 30 + b'[{"n":1}],{"n":1},[2]]}', "skip", 8, 100)
+    assert_same_result(SCHEMA, b'{"rows":[' + b"[1]," * 30 + b'[{"n":1}],{"n":1},[2]]}', "skip", 8, 100)
 
-    def read() -> None:
+    def read_body() -> None:
         with pytest.raises(TooManyRows, match=r"300,?001"):
             native.validate_request(SCHEMA, body, "fail", 1000)
 
-    assert peak(read) < peak(lambda: orjson.loads(body)) / 5
+    assert peak_memory(read_body) < peak_memory(lambda: orjson.loads(body)) / 5
 
 
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "unknown columns": lambda n: b'{"rows":[{"n":1,' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}]}",
     "unknown keys": lambda n: b'{"rows":[{"n":1}],' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}",
-    "rows that are not rows": lambda n: b'{"rows":[' + b"1," * n + b"1]}",
+    "rows that are not objects": lambda n: b'{"rows":[' + b"1," * n + b"1]}",
 }
 
 
 @pytest.mark.parametrize("schema", [SCHEMA, NUMBERS], ids=["mixed", "numbers"])
 @pytest.mark.parametrize("kind", [*HOSTILE])
 def test_many_errors_are_reported_in_bounded_memory(kind: str, schema: FeatureSchema) -> None:
-    """The bound does not include the memory for parsing. Pydantic would create an error of 400 bytes for each row."""
+    """Pydantic would create an error of 400 bytes for each row. The bound excludes the memory for parsing."""
     body = HOSTILE[kind](100_000)
 
-    def read() -> None:
+    def read_body() -> None:
         with pytest.raises(RequestError) as refused:
             native.validate_request(schema, body, "fail", 10**6)
         assert json.loads(refused.value.document())["errors_omitted"] > 99_000
 
     with mock.patch("models.text.nearest", wraps=nearest) as nearest_calls:
-        used = peak(read)
-    assert used < 4 * peak(lambda: json.loads(body))
+        used = peak_memory(read_body)
+    assert used < 4 * peak_memory(lambda: json.loads(body))
     assert nearest_calls.call_count <= 100

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol in JSON and binary: Triton's client with a real server, formats and errors.
+"""The Open Inference Protocol with JSON and binary tensors: Triton's client with a server, formats and errors.
 
 This file has more than 400 lines: JSON and binary requests share their cases, so that both are tested with each.
 """
@@ -25,7 +25,7 @@ from service.protocols.oip_messages import MESSAGES
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
 TYPES = ["FP64", "BYTES", "FP32", "BOOL", "BYTES", "INT64"]
 HOMES: list[list[Any]] = [[12.0, "Adoption", 1.5, True, "2013-04-01", 2], [99.0, None, None, False, "2014-01-01", 3]]
-"""Two rows of the model `homes`: a common one, and one with missing cells and a warning."""
+"""Two rows of the model `homes`: a common row, and a row with missing cells and a warning."""
 INFER = "/v2/models/homes/infer"
 
 
@@ -55,22 +55,22 @@ def module_dtype(kind: str) -> str:
 
 @pytest.fixture
 def send_v2(asgi_app: Application, asgi: Callable[..., Any]) -> Callable[..., Any]:
-    def ask(path: str, body: Any = None, method: str = "POST", **headers: str) -> Any:
+    def send_request(path: str, body: Any = None, method: str = "POST", **headers: str) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         return asyncio.run(asgi(asgi_app, method, path, content, headers=named))
 
-    return ask
+    return send_request
 
 
-def native(ask: Callable[..., Any], rows: list[list[Any]]) -> list[Any]:
-    answer = ask("/predict/homes", {"rows": [dict(zip(NAMES, row, strict=True)) for row in rows]})
+def native_predictions(send_request: Callable[..., Any], rows: list[list[Any]]) -> list[Any]:
+    answer = send_request("/predict/homes", {"rows": [dict(zip(NAMES, row, strict=True)) for row in rows]})
     predictions: list[Any] = answer.body["predictions"]
     return predictions
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_tritons_client_gets_the_answers_of_the_native_api(server: Any, binary: bool) -> None:
+def test_tritons_client_gets_the_predictions_of_the_native_api(server: Any, binary: bool) -> None:
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
@@ -88,21 +88,21 @@ def test_tritons_client_gets_the_answers_of_the_native_api(server: Any, binary: 
         import httpx
 
         rows = [dict(zip(NAMES, row, strict=True)) for row in HOMES]
-        native = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}, timeout=60).json()["predictions"]
-        np.testing.assert_allclose(answer.as_numpy("value"), [entry["value"] for entry in native], rtol=1e-5)
+        expected = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}, timeout=60).json()["predictions"]
+        np.testing.assert_allclose(answer.as_numpy("value"), [entry["value"] for entry in expected], rtol=1e-5)
         with pytest.raises(InferenceServerException, match="did you mean 'homes'"):
             client.infer("home", inputs)
 
 
 def test_tritons_async_client_gets_labels_and_probabilities(server: Any) -> None:
-    async def ask() -> Any:
+    async def send_request() -> Any:
         async with triton_aio.InferenceServerClient(server.url.removeprefix("http://")) as client:
             age, job = triton.InferInput("age", [3], "INT32"), triton.InferInput("job", [3], "BYTES")
             age.set_data_from_numpy(np.array([30, 40, 50], np.int32))
             job.set_data_from_numpy(np.array(["Private", "x", "100 %"], dtype=object))
             return await asyncio.gather(*(client.infer(name, [age, job]) for name in ("income", "house_class")))
 
-    income, stars = asyncio.run(ask())
+    income, stars = asyncio.run(send_request())
     classes = np.array([b"<=50K", b"100 %s"])
     assert income.as_numpy("label").tolist() == classes[income.as_numpy("probabilities").argmax(axis=1)].tolist()
     assert stars.as_numpy("label").dtype == np.int64
@@ -110,15 +110,15 @@ def test_tritons_async_client_gets_labels_and_probabilities(server: Any) -> None
     np.testing.assert_allclose(stars.as_numpy("probabilities").sum(axis=1), 1, rtol=1e-5)
 
 
-def in_base64(text: Any) -> Any:
+def base64_text(text: Any) -> Any:
     return None if text is None else base64.b64encode(text.encode()).decode()
 
 
-def test_base64_of_mlserver_is_decoded(send_v2: Callable[..., Any]) -> None:
+def test_base64_content_of_mlserver_is_decoded(send_v2: Callable[..., Any]) -> None:
     plain, encoded = tensors(), tensors()
     for tensor in encoded:
         if tensor["datatype"] == "BYTES":
-            tensor["data"] = [[in_base64(cell)] for (cell,) in tensor["data"]]
+            tensor["data"] = [[base64_text(cell)] for (cell,) in tensor["data"]]
             tensor["parameters"] = {"content_type": "base64"}
         else:
             tensor["parameters"] = {"content_type": "np"}
@@ -138,7 +138,7 @@ def test_an_element_that_is_not_base64_of_text_is_refused(send_v2: Callable[...,
     assert "base64" in reply.body["error"]
 
 
-def test_base64_of_numbers_is_refused(send_v2: Callable[..., Any]) -> None:
+def test_base64_content_of_a_number_tensor_is_refused(send_v2: Callable[..., Any]) -> None:
     inputs = tensors()
     inputs[0]["parameters"] = {"content_type": "base64"}
     reply = send_v2(INFER, {"inputs": inputs})
@@ -186,7 +186,7 @@ def test_unknown_addresses_are_refused(send_v2: Callable[..., Any], path: str, s
     assert list(answer.body) == ["error"]
 
 
-def test_a_server_that_stops_is_no_longer_ready(asgi_app: Application, send_v2: Callable[..., Any]) -> None:
+def test_a_draining_server_is_not_ready(asgi_app: Application, send_v2: Callable[..., Any]) -> None:
     assert send_v2("/v2/health/ready", method="GET").body == {"ready": True}
     asgi_app.context.state.begin_draining()
     assert send_v2("/v2/health/ready", method="GET").status == 503
@@ -195,9 +195,9 @@ def test_a_server_that_stops_is_no_longer_ready(asgi_app: Application, send_v2: 
     assert send_v2(INFER, {"inputs": tensors()}).status == 200
 
 
-def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(send_v2: Callable[..., Any]) -> None:
+def test_nan_null_and_an_absent_tensor_mean_a_missing_value(send_v2: Callable[..., Any]) -> None:
     inputs = tensors()
-    (_, expected) = (entry["value"] for entry in native(send_v2, HOMES))
+    (_, expected) = (entry["value"] for entry in native_predictions(send_v2, HOMES))
     assert send_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
     inputs[2]["data"] = [1.5, float("nan")]
     assert send_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
@@ -206,45 +206,45 @@ def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(send_v2: Callable[..
     assert send_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a single row
 
 
-def test_only_one_common_row_takes_the_fast_path(asgi_app: Application) -> None:
+def test_only_a_single_common_row_takes_the_fast_path(asgi_app: Application) -> None:
     served = asgi_app.plane.snapshot.find("homes")
     signature = served.compiled(oip_signature.ModelSignature)
 
-    def fast(inputs: list[Any], **parameters: Any) -> Any:
+    def predict_fast(inputs: list[Any], **parameters: Any) -> Any:
         inference = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
         row = signature.fast_row(inference)
         return None if row is None else asgi_app.plane.predict_row_fast(served, row, "")
 
-    def changed(place: int, cell: Any) -> list[dict[str, Any]]:
+    def with_changed_cell(place: int, cell: Any) -> list[dict[str, Any]]:
         return tensors([[*HOMES[0][:place], cell, *HOMES[0][place + 1 :]]])
 
-    answers = fast(tensors(HOMES[:1]), binary_data_output=True)
+    answers = predict_fast(tensors(HOMES[:1]), binary_data_output=True)
     assert (answers.primary.shape, served.counters.valid_rows) == ((1, 1), 1)
-    above, refused, boolean = changed(2, 6.5), changed(5, 4), changed(0, True)
+    above, refused, boolean = with_changed_cell(2, 6.5), with_changed_cell(5, 4), with_changed_cell(0, True)
     for other in (above, refused, boolean, tensors(), tensors(HOMES[:1]) * 2, tensors(HOMES[:1])[1:]):
-        assert fast(other) is None
-    assert fast(tensors(HOMES[:1]), missing="Adoption") is None
-    assert fast(tensors(HOMES[:1]), on_invalid="skip") is None
+        assert predict_fast(other) is None
+    assert predict_fast(tensors(HOMES[:1]), missing="Adoption") is None
+    assert predict_fast(tensors(HOMES[:1]), on_invalid="skip") is None
     assert served.counters.valid_rows == 1
 
 
-ODD: st.SearchStrategy[Any] = st.sampled_from(
+UNUSUAL_VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 1, 1.0, "x", "FP64", "BYTES", "FP", [], [1], [[1]], [True], [1.0], [1, 1], [1, True], {}]
 )
 KEYS = ["name", "datatype", "shape", "data", "parameters"]
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), ODD) | ODD)
+@given(st.dictionaries(st.sampled_from(KEYS), UNUSUAL_VALUES) | UNUSUAL_VALUES)
 @settings(max_examples=500, deadline=None)
-def test_an_input_of_one_element_is_read_alike_by_the_fast_path(odd: Any) -> None:
+def test_the_fast_path_reads_tensors_of_one_element_like_the_general_path(unusual: Any) -> None:
     common = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.5]}
-    for entry in (odd, common | odd if isinstance(odd, dict) else common):
+    for entry in (unusual, common | unusual if isinstance(unusual, dict) else common):
         single = oip_json.fast_tensor(entry)
         assert single is None or (single, 0) == oip_json.read_tensor(entry, b"", 0)
     assert oip_json.fast_tensor(common) is not None
 
 
-def test_one_value_is_written_alike_by_the_fast_path(send_v2: Callable[..., Any]) -> None:
+def test_the_fast_path_writes_a_value_like_the_general_path(send_v2: Callable[..., Any]) -> None:
     inputs = tensors(HOMES[:1])
     short = send_v2(INFER, {"inputs": inputs})
     long = send_v2(INFER, {"inputs": inputs, "outputs": [{"name": "value"}]})
@@ -254,7 +254,7 @@ def test_one_value_is_written_alike_by_the_fast_path(send_v2: Callable[..., Any]
     assert list(short.body) == ["model_name", "model_version", "outputs"]
 
 
-def test_invalid_rows_are_named_or_skipped(send_v2: Callable[..., Any]) -> None:
+def test_invalid_rows_are_reported_or_skipped(send_v2: Callable[..., Any]) -> None:
     rows = [[*HOMES[0][:5], 7], HOMES[0]]
     refused = send_v2(INFER, {"inputs": tensors(rows)})
     assert refused.status == 400
@@ -262,7 +262,7 @@ def test_invalid_rows_are_named_or_skipped(send_v2: Callable[..., Any]) -> None:
     answered = send_v2(INFER, {"inputs": tensors(rows), "parameters": {"on_invalid": "skip"}}).body
     first, second = answered["outputs"][0]["data"]
     assert first is None
-    assert second == native(send_v2, HOMES[:1])[0]["value"]
+    assert second == native_predictions(send_v2, HOMES[:1])[0]["value"]
     (error,) = json.loads(answered["parameters"]["errors"])
     assert (error["row"], error["field"], error["code"]) == (0, "_u", "unseen_level")
 
@@ -301,26 +301,26 @@ def test_errors_are_reported(send_v2: Callable[..., Any], change: dict[str, Any]
     assert message in answer.body["error"]
 
 
-def binary(body: dict[str, Any], *raws: bytes) -> tuple[bytes, dict[str, str]]:
+def binary_body(body: dict[str, Any], *raws: bytes) -> tuple[bytes, dict[str, str]]:
     head = json.dumps(body).encode()
     return b"".join([head, *raws]), {"Inference_Header_Content_Length": str(len(head))}
 
 
-def test_bytes_and_numbers_may_be_binary_and_json_side_by_side(send_v2: Callable[..., Any]) -> None:
+def test_binary_and_json_tensors_may_be_mixed(send_v2: Callable[..., Any]) -> None:
     inputs = tensors()
     texts = [b"Adoption", b"-"]
     raws = [struct.pack("<2d", 12, 99), b"".join(struct.pack("<I", len(text)) + text for text in texts)]
     for tensor, raw in zip(inputs, raws, strict=False):
         del tensor["data"]
         tensor["parameters"] = {"binary_data_size": len(raw), "missing": "-"}
-    body, headers = binary(
+    body, headers = binary_body(
         {"inputs": inputs, "outputs": [{"name": "value", "parameters": {"binary_data": True}}]}, *raws
     )
     answer = send_v2(INFER, body, content_type="application/octet-stream", **headers)
     assert answer.status == 200, answer.content
     length = int(answer.headers["inference-header-content-length"])
     values = np.frombuffer(answer.content[length:], "<f8")
-    np.testing.assert_allclose(values, [entry["value"] for entry in native(send_v2, HOMES)], rtol=1e-6)
+    np.testing.assert_allclose(values, [entry["value"] for entry in native_predictions(send_v2, HOMES)], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_inconsistent_binary_sizes_are_errors(
     inputs = tensors()
     del inputs[0]["data"]
     inputs[0]["parameters"] = {"binary_data_size": size}
-    body, headers = binary({"inputs": inputs}, bytes(16) + extra)
+    body, headers = binary_body({"inputs": inputs}, bytes(16) + extra)
     if length is not None:
         headers = {"Inference_Header_Content_Length": length}
     answer = send_v2(INFER, body, **headers)
@@ -351,8 +351,8 @@ def test_inconsistent_binary_sizes_are_errors(
     assert message in answer.body["error"]
 
 
-def captured() -> tuple[bytes, int]:
-    """A body as Triton's client writes it, and how much of it is JSON."""
+def triton_body() -> tuple[bytes, int]:
+    """A body encoded by Triton's client, and the length of its JSON."""
     body, length = triton.InferenceServerClient.generate_request_body(
         triton_inputs(triton), parameters={"missing": "NA"}
     )
@@ -363,8 +363,8 @@ def captured() -> tuple[bytes, int]:
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.data())
-def test_a_body_with_a_few_other_bytes_is_answered_or_refused(send_v2: Callable[..., Any], data: st.DataObject) -> None:
-    whole, length = captured()
+def test_a_mutated_binary_body_never_causes_a_server_error(send_v2: Callable[..., Any], data: st.DataObject) -> None:
+    whole, length = triton_body()
     body = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
@@ -385,7 +385,7 @@ JSON = st.recursive(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(key=st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), at=st.integers(0, 5), value=JSON)
-def test_any_json_in_the_place_of_a_part_of_a_tensor_is_answered_or_refused(
+def test_random_json_in_a_tensor_never_causes_a_server_error(
     send_v2: Callable[..., Any], key: str, at: int, value: Any
 ) -> None:
     inputs = tensors()

@@ -1,4 +1,4 @@
-"""The OpenAPI document is correct, and BentoML's client works with the types made from the schema."""
+"""The OpenAPI document is valid and complete, and BentoML's client works with the types of the schema."""
 
 import asyncio
 import json
@@ -30,16 +30,16 @@ PROBLEM = "application/problem+json"
 class Operation(NamedTuple):
     path: str
     method: str
-    described: Any
+    description: Any
 
     @property
     def responses(self) -> dict[str, Any]:
-        responses: dict[str, Any] = self.described["responses"]
+        responses: dict[str, Any] = self.description["responses"]
         return responses
 
     @property
     def predicts(self) -> bool:
-        return "requestBody" in self.described and self.described["tags"] not in (["Versions"], ["Monitoring"])
+        return "requestBody" in self.description and self.description["tags"] not in (["Versions"], ["Monitoring"])
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def document(tabular_models: list[TabularModel], settings: Settings) -> Any:
 @pytest.fixture(scope="module")
 def operations(document: Any) -> list[Operation]:
     return [
-        Operation(path, method, described)
+        Operation(path, method, description)
         for path, item in document["paths"].items()
-        for method, described in item.items()
+        for method, description in item.items()
     ]
 
 
@@ -66,21 +66,21 @@ def path_of(operation: Operation, name: str) -> str:
     return operation.path.replace("{name}", name).replace("{model}", name)
 
 
-def every(value: Any, key: str) -> Iterator[Any]:
-    """The values of a key, at any depth."""
+def values_of_key(value: Any, key: str) -> Iterator[Any]:
+    """The values of a key at any depth of a JSON value."""
     if isinstance(value, dict):
         if key in value:
             yield value[key]
         value = list(value.values())
     if isinstance(value, list):
         for inner in value:
-            yield from every(inner, key)
+            yield from values_of_key(inner, key)
 
 
 def test_the_document_is_valid_openapi_3_1(document: Any) -> None:
     assert document["openapi"] == "3.1.0"
     schemathesis.openapi.from_dict(document).validate()
-    for schema in [*every(document["paths"], "schema"), *document["components"]["schemas"].values()]:
+    for schema in [*values_of_key(document["paths"], "schema"), *document["components"]["schemas"].values()]:
         jsonschema_rs.meta.validate(schema)
 
 
@@ -89,16 +89,16 @@ def test_every_route_is_described_and_every_reference_is_defined(document: Any, 
     assert native <= set(document["paths"])
     for prefix in ("/v1/models/homes", "/v2/models/homes", "/invocations", "/ping"):
         assert any(operation.path.startswith(prefix) for operation in operations)
-    for reference in every(document, "$ref"):
+    for reference in values_of_key(document, "$ref"):
         assert resolve(document, {"$ref": reference})
-    names = [operation.described["operationId"] for operation in operations]
+    names = [operation.description["operationId"] for operation in operations]
     assert len(set(names)) == len(names)
 
 
 # Statuses
 
 
-def test_every_status_of_an_error_is_documented(operations: list[Operation]) -> None:
+def test_every_error_status_is_documented(operations: list[Operation]) -> None:
     classes = [
         kind
         for kind in vars(errors).values()
@@ -115,7 +115,7 @@ def test_every_status_of_an_error_is_documented(operations: list[Operation]) -> 
             assert kind.title in response["description"]
 
 
-def test_predictions_can_answer_all_that_the_contract_names(operations: list[Operation]) -> None:
+def test_prediction_operations_document_all_statuses_of_the_contract(operations: list[Operation]) -> None:
     shared = {"200", "400", "404", "405", "408", "413", "415", "429", "431", "500", "503", "504"}
     for operation in operations:
         if operation.predicts:
@@ -125,9 +125,9 @@ def test_predictions_can_answer_all_that_the_contract_names(operations: list[Ope
             assert "Allow" in operation.responses["405"]["headers"]
 
 
-def test_formats_of_responses(document: Any) -> None:
-    """The operation of a model has one format, as client generators find no types in operations with several; tables
-    have a separate operation.
+def test_the_operation_of_a_model_has_a_single_format(document: Any) -> None:
+    """The operation of a model has a single format, because client generators derive no types from several formats.
+    Tables have a separate operation.
     """
     json_format, *tables = [form.media_types[0].decode() for form in FORMATS]
     for path, formats in (("/predict/homes", [json_format]), ("/predict/{model}", tables)):
@@ -140,7 +140,7 @@ def test_formats_of_responses(document: Any) -> None:
 JSON = {"content-type": "application/json"}
 LONG_BODY = str(10**12)
 PROVOCATIONS: dict[str, tuple[str | None, bytes, dict[str, str]]] = {
-    # a method (None: the operation's own), a body, headers
+    # method (None: that of the operation), body, headers
     "another method": ("PATCH", b"", {}),
     "no JSON": (None, b"{", JSON),
     "no request": (None, b"{}", JSON),
@@ -150,7 +150,7 @@ PROVOCATIONS: dict[str, tuple[str | None, bytes, dict[str, str]]] = {
     "an unknown content type": (None, b"{}", {"content-type": "text/html"}),
     "another charset": (None, b"{}", {"content-type": "application/json; charset=latin-1"}),
     "a long body": (None, b"{}", {**JSON, "content-length": LONG_BODY}),
-    "no number of seconds": (None, b"{}", {**JSON, "x-request-timeout": "soon"}),
+    "not a number of seconds": (None, b"{}", {**JSON, "x-request-timeout": "soon"}),
     "no seconds left": (None, b"", {**JSON, "x-request-timeout": "1e-9"}),
     "an unknown Accept": (None, b"{}", {**JSON, "accept": "image/png"}),
     "an unknown model": (None, b"{}", {**JSON, "x-amzn-sagemaker-custom-attributes": "model=nothing"}),
@@ -159,7 +159,7 @@ MODEL = {"x-amzn-sagemaker-custom-attributes": "model=homes"}
 
 
 def check_documented(document: Any, operation: Operation, reply: Any) -> None:
-    """Asserts that the operation lists the status of a reply, with its content type and the keys of its body."""
+    """Assert that an operation documents the status, content type and body keys of a reply."""
     response = operation.responses[str(reply.status)]
     content_type = reply.headers["content-type"].partition(";")[0]
     schema = resolve(document, response["content"][content_type]["schema"])
@@ -170,12 +170,12 @@ def check_documented(document: Any, operation: Operation, reply: Any) -> None:
 
 
 @pytest.mark.parametrize("name", PROVOCATIONS)
-def test_a_refusal_is_documented(
+def test_the_status_of_an_invalid_request_is_documented(
     document: Any, operations: list[Operation], send_asgi: Callable[..., Any], name: str
 ) -> None:
     method, body, headers = PROVOCATIONS[name]
     for operation in operations:
-        if operation.path == "/schema.json":  # BentoML's, which this application does not have
+        if operation.path == "/schema.json":  # a route of BentoML, which this application does not have
             continue
         path = path_of(operation, "nothing" if name == "an unknown model" else "homes")
         fields = {**MODEL, **headers}
@@ -188,26 +188,25 @@ def test_a_refusal_is_documented(
 def test_every_documented_status_of_a_prediction_can_occur(
     operations: list[Operation], send_asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
-    """Exceptions are statuses that need a slow client, a full queue, an internal error or another state of the
-    server."""
+    """Excepted are statuses that need a slow client, a full queue, an internal error or another state of the server."""
     elsewhere = {"200", "408", "429", "431", "500", "503"}
     for operation in operations:
         if not operation.predicts:
             continue
         seen = set()
-        if operation.path == "/predict/{model}":  # the one of tables, which the invalid requests do not use
+        if operation.path == "/predict/{model}":  # the operation of tables, which the invalid requests do not use
             continue
-        example = json.dumps(operation.described["requestBody"]["content"]["application/json"]["example"]).encode()
+        example = json.dumps(operation.description["requestBody"]["content"]["application/json"]["example"]).encode()
         for name, (method, body, headers) in PROVOCATIONS.items():
             sent = example if name in ("no seconds left", "an unknown Accept") else body
             reply = send_asgi(method or "POST", operation.path, sent, **{**MODEL, **headers})
             seen.add(str(reply.status))
-        unknown = {"404"} if operation.path != "/invocations" else set()  # only once its model is deleted
+        unknown = {"404"} if operation.path != "/invocations" else set()  # only after its model is deleted
         assert set(operation.responses) - elsewhere - unknown == seen - {"200"}, operation.path
 
 
 @pytest.mark.parametrize("state", ["loading", "draining"])
-def test_a_server_that_is_not_ready_is_documented(
+def test_the_status_of_an_unready_server_is_documented(
     document: Any,
     operations: list[Operation],
     make_app: Callable[..., Any],
@@ -235,7 +234,7 @@ def test_a_server_that_is_not_ready_is_documented(
 # Schemas
 
 
-def test_only_declared_limits_are_rules(document: Any) -> None:
+def test_only_declared_limits_are_in_the_schema(document: Any) -> None:
     columns = document["components"]["schemas"]["Homes" + "Row"]["properties"]
     assert columns["educational-num"]["minimum"] == 0
     assert columns["educational-num"]["maximum"] == 120
@@ -270,8 +269,8 @@ def test_the_example_of_tables_works(server: Any) -> None:
     assert len(reply.text.splitlines()) == len(content["example"].splitlines())
 
 
-def test_keys_that_are_data_are_no_properties(document: Any) -> None:
-    """`<=50K` and `>50K` would be one identifier in generated clients, and one of the values would be lost."""
+def test_class_labels_are_no_property_names(document: Any) -> None:
+    """In generated clients `<=50K` and `>50K` would become the same identifier, and one value would be lost."""
     probabilities = document["components"]["schemas"]["IncomePrediction"]["properties"]["probabilities"]
     assert probabilities["additionalProperties"] == {"type": "number"}
     assert probabilities["x-keys"] == ["<=50K", "100 %s"]
@@ -287,9 +286,11 @@ def test_columns_with_ambiguous_names_are_additional_properties() -> None:
     assert row["additionalProperties"] == {"description": "Further columns: %, A.B, a_b, to_dict"}
 
 
-def test_generators_find_what_they_need(document: Any) -> None:
-    """Arrays have items; a body has one content type and a default of which Postman makes a request."""
-    assert all("items" in schema for schema in every_schema(document) if schema.get("type") == "array")
+def test_client_generators_find_items_content_types_and_defaults(document: Any) -> None:
+    """Arrays declare their items, and a body has one content type and a default from which Postman creates a
+    request.
+    """
+    assert all("items" in schema for schema in possible_schemas(document) if schema.get("type") == "array")
     assert document["servers"][0] == {"url": "/", "description": "Without a path prefix"}
     for path, item in document["paths"].items():
         body = item.get("post", {}).get("requestBody")
@@ -298,14 +299,14 @@ def test_generators_find_what_they_need(document: Any) -> None:
             assert resolve(document, body["content"]["application/json"]["schema"])["default"]
 
 
-def every_schema(value: Any) -> Iterator[Any]:
-    """Yields every object in the document that could be a schema; examples and defaults are left out."""
+def possible_schemas(value: Any) -> Iterator[Any]:
+    """Yields every object in the document that may be a schema, except examples and defaults."""
     if isinstance(value, dict):
         yield value
         value = [inner for key, inner in value.items() if key not in ("example", "examples", "default")]
     if isinstance(value, list):
         for inner in value:
-            yield from every_schema(inner)
+            yield from possible_schemas(inner)
 
 
 def test_type_names_are_distinct() -> None:
@@ -327,7 +328,7 @@ def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model:
 
 @pytest.mark.parametrize("which", ["server"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # BentoML's own client
-def test_bentoml_s_client_gets_predictions_and_errors(
+def test_bentomls_client_gets_predictions_and_errors(
     request: pytest.FixtureRequest, which: str, home_row: dict[str, Any]
 ) -> None:
     with bentoml.SyncHTTPClient(request.getfixturevalue(which).url) as client:
@@ -337,4 +338,4 @@ def test_bentoml_s_client_gets_predictions_and_errors(
         assert client.predict_income(rows=[{"age": 30}])["predictions"][0]["probabilities"]
         with pytest.raises(BentoMLException, match="unknown_field"):
             client.predict_homes(rows=[{**home_row, "Class": 1}])
-        client._temp_dir.cleanup()  # which BentoML leaves to the garbage collector
+        client._temp_dir.cleanup()  # BentoML does not close these resources explicitly

@@ -1,4 +1,7 @@
-"""An additional output column is one `OutputColumn`; every writer writes it."""
+"""Every writer writes additional output columns that are registered as `OutputColumn`.
+
+This file has more than 400 lines: all writers are tested with the same columns and expected values.
+"""
 
 import asyncio
 import csv
@@ -33,39 +36,39 @@ from service.protocols.oip_tensors import InferRequest
 from service.settings import Settings
 
 Row = dict[str, Any]
-Ask = Callable[..., Any]
+SendRequest = Callable[..., Any]
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 NDJSON, CSV, JSON = "application/x-ndjson", "text/csv", "application/json"
 NAMES = ("first", "second", "third")
 
 
-def spread(primary: Array) -> Array:
+def row_mean(primary: Array) -> Array:
     """(rows,)"""
     total: Array = primary.astype(np.float64).sum(axis=1)
     return total / 3
 
 
-def shares(primary: Array) -> Array:
+def shares_of_mean(primary: Array) -> Array:
     """(rows, 3)"""
-    return np.outer(spread(primary), [0.25, 0.5, 1.5]).astype(np.float32)
+    return np.outer(row_mean(primary), [0.25, 0.5, 1.5]).astype(np.float32)
 
 
-def above(primary: Array) -> Array:
+def divisible_steps(primary: Array) -> Array:
     """(rows, 3)"""
-    steps = np.floor(spread(primary) * 1000)
+    steps = np.floor(row_mean(primary) * 1000)
     return np.stack([steps < np.inf, steps % 2 == 0, steps % 3 == 0], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class SetColumn(OutputColumn):
-    """A list of different length in each row."""
+    """A column whose values are lists of different lengths."""
 
     def json_values(self, outputs: Outputs) -> list[bytes]:
         mask = self.tensors[0].array(outputs).tolist()
         return [orjson.dumps([name for name, there in zip(NAMES, row, strict=True) if there]) for row in mask]
 
 
-# The registration: three columns, two of them with their own arrays.
+# Three additional columns, two of them with their own arrays.
 
 SPREAD = OutputColumn.scalar("spread", "float64", lambda outputs: outputs.extras["spread"])
 PARTS = ("shares_0", "shares_1", "shares_2")
@@ -73,14 +76,14 @@ TENSOR = OutputTensor("shares", "float32", lambda outputs: outputs.extras["share
 SHARES = OutputColumn("shares", (TENSOR,), b"[%s,%s,%s]", {"type": "array", "maxItems": 3})
 ABOVE = SetColumn(
     "above",
-    (OutputTensor("above", "bool", lambda outputs: above(outputs.primary), tuple(NAMES), matrix=True),),
+    (OutputTensor("above", "bool", lambda outputs: divisible_steps(outputs.primary), tuple(NAMES), matrix=True),),
     b"",
     {"title": "Above", "type": "array", "items": {"type": "string", "enum": NAMES}},
 )
 
 
-class Extended(TabularModel):
-    """A model with these columns."""
+class ExtendedModel(TabularModel):
+    """A model with the additional columns."""
 
     @cached_property
     def output_spec(self) -> OutputSpec:
@@ -88,10 +91,10 @@ class Extended(TabularModel):
 
     def predict(self, frame: Frame) -> Outputs:
         primary = super().predict(frame).primary
-        return Outputs(primary, {"spread": spread(primary), "shares": shares(primary)})
+        return Outputs(primary, {"spread": row_mean(primary), "shares": shares_of_mean(primary)})
 
 
-# The values of the columns of some rows, in each format.
+# The expected values of the additional columns, in each format.
 
 
 @dataclass
@@ -104,7 +107,7 @@ class Expected:
     def flat(self) -> list[list[float | bool]]:
         return [[a, *b, *c] for a, b, c in zip(self.spread, self.shares, self.above, strict=True)]
 
-    def keys(self, row: int) -> dict[str, Any]:
+    def named_values(self, row: int) -> dict[str, Any]:
         names = [name for name, there in zip(NAMES, self.above[row], strict=True) if there]
         return {"spread": self.spread[row], "shares": self.shares[row], "above": names}
 
@@ -112,87 +115,95 @@ class Expected:
 FLAT = ["spread", "shares_0", "shares_1", "shares_2", *NAMES]
 
 
-def extended(model: TabularModel) -> Extended:
-    return Extended(**{field.name: getattr(model, field.name) for field in fields(model)})
+def with_extra_columns(model: TabularModel) -> ExtendedModel:
+    return ExtendedModel(**{field.name: getattr(model, field.name) for field in fields(model)})
 
 
 @pytest.fixture(scope="module", params=["homes", "income", "house_class"])
-def model(request: pytest.FixtureRequest, tabular_models: list[TabularModel]) -> Extended:
-    return extended(next(model for model in tabular_models if model.name == request.param))
+def model(request: pytest.FixtureRequest, tabular_models: list[TabularModel]) -> ExtendedModel:
+    return with_extra_columns(next(model for model in tabular_models if model.name == request.param))
 
 
 @pytest.fixture(scope="module")
-def rows(model: Extended, random_rows: Callable[..., list[Row]]) -> list[Row]:
+def rows(model: ExtendedModel, random_rows: Callable[..., list[Row]]) -> list[Row]:
     return random_rows(model.schema, 40, np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
-def expected(model: Extended, rows: list[Row]) -> Expected:
+def expected(model: ExtendedModel, rows: list[Row]) -> Expected:
     outputs = model.predict_rows(rows)
     short = orjson.loads(orjson.dumps(outputs.extras["shares"], option=orjson.OPT_SERIALIZE_NUMPY))
-    return Expected(outputs.extras["spread"].tolist(), short, above(outputs.primary).tolist())
+    return Expected(outputs.extras["spread"].tolist(), short, divisible_steps(outputs.primary).tolist())
 
 
 @pytest.fixture(scope="module", params=["auto", "on"])
-def ask(
-    request: pytest.FixtureRequest, model: Extended, make_app: Callable[..., Application], asgi: Callable[..., Any]
-) -> Iterator[Ask]:
-    """ask(path, body, query, **headers) of a server of this model, with and without batches of several requests."""
+def send_request(
+    request: pytest.FixtureRequest, model: ExtendedModel, make_app: Callable[..., Application], asgi: Callable[..., Any]
+) -> Iterator[SendRequest]:
+    """send_request(path, body, query, **headers) queries a server of this model, with and without batching."""
     asgi_app = make_app([model], Settings(max_rows=200, max_body_bytes=20_000, batching=request.param))
 
-    def ask(path: str, body: Any = None, query: str = "", **headers: str) -> Any:
+    def send_request(path: str, body: Any = None, query: str = "", **headers: str) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         reply = asyncio.run(asgi(asgi_app, "GET" if body is None else "POST", path, content, query, named))
         assert reply.status == 200, reply.content
         return reply
 
-    yield ask
+    yield send_request
     asgi_app.plane.close()
 
 
-def same(found: Mapping[str, Any], expected: Expected, row: int) -> bool:
-    """Whether a JSON prediction ends with the additional columns of this row."""
+def ends_with_columns(found: Mapping[str, Any], expected: Expected, row: int) -> bool:
+    """Whether a JSON prediction ends with the additional columns of a row."""
     assert [*found][-3:] == ["spread", "shares", "above"]
-    return {key: found[key] for key in ("spread", "shares", "above")} == expected.keys(row)
+    return {key: found[key] for key in ("spread", "shares", "above")} == expected.named_values(row)
 
 
 # The native formats
 
 
-def test_json_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+def test_json_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
+) -> None:
     for some in (rows[:1], rows):
-        predictions = ask(f"/predict/{model.name}", {"rows": some}).body["predictions"]
-        assert all(same(found, expected, row) for row, found in enumerate(predictions) if len(some) > 1)
+        predictions = send_request(f"/predict/{model.name}", {"rows": some}).body["predictions"]
+        assert all(ends_with_columns(found, expected, row) for row, found in enumerate(predictions) if len(some) > 1)
         assert [found["spread"] for found in predictions] == pytest.approx(expected.spread[: len(some)])
-    skipped = ask(f"/predict/{model.name}", {"rows": [{}, *rows]}, "on_invalid=skip").body
+    skipped = send_request(f"/predict/{model.name}", {"rows": [{}, *rows]}, "on_invalid=skip").body
     assert skipped["predictions"][0] is None
-    assert all(same(found, expected, row) for row, found in enumerate(skipped["predictions"][1:]))
+    assert all(ends_with_columns(found, expected, row) for row, found in enumerate(skipped["predictions"][1:]))
 
 
-def ndjson(rows: list[Row]) -> bytes:
+def encode_ndjson(rows: list[Row]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def test_an_answer_in_blocks_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
-    body = ndjson(rows * 20)
-    assert len(body) > 20_000  # more than a request, so that it is answered in blocks
+def test_answers_in_blocks_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
+) -> None:
+    body = encode_ndjson(rows * 20)
+    assert len(body) > 20_000  # exceeds the limit of one request, so that it is answered in blocks
     headers = {"content_type": NDJSON, "accept": JSON}
-    predictions = ask(f"/predict/{model.name}", body, **headers).body["predictions"]
+    predictions = send_request(f"/predict/{model.name}", body, **headers).body["predictions"]
     assert len(predictions) == 20 * len(rows)
     assert [found["spread"] for found in predictions] == pytest.approx(expected.spread * 20)
 
 
-def test_ndjson_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
-    reply = ask(f"/predict/{model.name}", ndjson(rows), content_type=NDJSON)
+def test_ndjson_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
+) -> None:
+    reply = send_request(f"/predict/{model.name}", encode_ndjson(rows), content_type=NDJSON)
     lines = reply.content.splitlines()
     assert len(lines) == len(rows)
-    assert all(same(json.loads(line), expected, row) for row, line in enumerate(lines))
+    assert all(ends_with_columns(json.loads(line), expected, row) for row, line in enumerate(lines))
 
 
-def test_csv_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
-    body = ndjson([{}, *rows])
-    reply = ask(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=CSV)
+def test_csv_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
+) -> None:
+    body = encode_ndjson([{}, *rows])
+    reply = send_request(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=CSV)
     head, invalid, *lines = csv.reader(io.StringIO(reply.content.decode()))
     assert head[-9:] == [*FLAT, "warnings", "error"]
     assert invalid[:-1] == [""] * (len(head) - 1)
@@ -200,11 +211,11 @@ def test_csv_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expecte
 
 
 @pytest.mark.parametrize("form", [ARROW, PARQUET])
-def test_arrow_and_parquet_have_the_columns(
-    ask: Ask, model: Extended, rows: list[Row], expected: Expected, form: str
+def test_arrow_and_parquet_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected, form: str
 ) -> None:
-    body = ndjson([{}, *rows])
-    content = ask(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=form).content
+    body = encode_ndjson([{}, *rows])
+    content = send_request(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=form).content
     table = pa.ipc.open_stream(content).read_all() if form == ARROW else pq.read_table(io.BytesIO(content))
     assert table.column_names[-9:] == [*FLAT, "warnings", "error"]
     assert [*map(str, table.schema.types[-9:-2])] == ["double", *["float"] * 3, *["bool"] * 3]
@@ -216,7 +227,7 @@ def test_arrow_and_parquet_have_the_columns(
 # The tensor protocols
 
 
-def infer(rows: list[Row], model: Extended, **more: Any) -> dict[str, Any]:
+def infer_body(rows: list[Row], model: ExtendedModel, **more: Any) -> dict[str, Any]:
     inputs = [
         {"name": spec.name, "datatype": spec.datatype, "shape": [len(rows)], "data": [row[spec.name] for row in rows]}
         for spec in ModelSignature(model).inputs
@@ -224,24 +235,30 @@ def infer(rows: list[Row], model: Extended, **more: Any) -> dict[str, Any]:
     return {"inputs": inputs, **more}
 
 
-def test_oip_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
-    metadata = ask(f"/v2/models/{model.name}").body["outputs"]
+def test_oip_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
+) -> None:
+    metadata = send_request(f"/v2/models/{model.name}").body["outputs"]
     described = [("spread", "FP64", [-1]), ("shares", "FP32", [-1, 3]), ("above", "BOOL", [-1, 3])]
     assert [(one["name"], one["datatype"], one["shape"]) for one in metadata][-3:] == described
-    outputs = ask(f"/v2/models/{model.name}/infer", infer(rows, model)).body["outputs"]
+    outputs = send_request(f"/v2/models/{model.name}/infer", infer_body(rows, model)).body["outputs"]
     assert [one["name"] for one in outputs] == [one["name"] for one in metadata]
     spread, shares, above = (one["data"] for one in outputs[-3:])
     assert outputs[-1]["shape"] == [len(rows), 3]
     assert (spread, np.reshape(shares, (-1, 3)).tolist()) == (expected.spread, expected.shares)
     assert np.reshape(above, (-1, 3)).tolist() == expected.above
-    one = ask(f"/v2/models/{model.name}/infer", infer(rows[:1], model, outputs=[{"name": "spread"}])).body["outputs"]
+    one = send_request(
+        f"/v2/models/{model.name}/infer", infer_body(rows[:1], model, outputs=[{"name": "spread"}])
+    ).body["outputs"]
     assert [(only["name"], only["data"]) for only in one] == [("spread", [pytest.approx(expected.spread[0])])]
 
 
-def test_binary_tensors_have_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+def test_binary_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
+) -> None:
     wanted = [{"name": "spread"}, {"name": "shares"}, {"name": "above"}]
-    body = infer(rows, model, outputs=wanted, parameters={"binary_data_output": True})
-    reply = ask(f"/v2/models/{model.name}/infer", body)
+    body = infer_body(rows, model, outputs=wanted, parameters={"binary_data_output": True})
+    reply = send_request(f"/v2/models/{model.name}/infer", body)
     raw = reply.content[int(reply.headers["inference-header-content-length"]) :]
     count = len(rows)
     assert np.frombuffer(raw, "<f8", count).tolist() == expected.spread
@@ -251,7 +268,9 @@ def test_binary_tensors_have_the_columns(ask: Ask, model: Extended, rows: list[R
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_grpc_messages_have_the_columns(model: Extended, rows: list[Row], expected: Expected, raw: bool) -> None:
+def test_grpc_messages_have_the_additional_columns(
+    model: ExtendedModel, rows: list[Row], expected: Expected, raw: bool
+) -> None:
     accepted = ValidatedRows(model.schema.frames.from_rows(rows), len(rows))
     reply = oip_messages.MESSAGES["ModelInferResponse"]()
     tensors = ModelSignature(model).response_tensors(accepted, model.predict_rows(rows), InferRequest([]))
@@ -265,14 +284,16 @@ def test_grpc_messages_have_the_columns(model: Extended, rows: list[Row], expect
         assert np.reshape(reply.outputs[-1].contents.bool_contents, (-1, 3)).tolist() == expected.above
 
 
-def test_tf_serving_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
-    predictions = ask(f"/v1/models/{model.name}:predict", {"instances": rows}).body["predictions"]
+def test_tf_serving_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
+) -> None:
+    predictions = send_request(f"/v1/models/{model.name}:predict", {"instances": rows}).body["predictions"]
     assert [[one["spread"], *one["shares"], *one["above"]] for one in predictions] == expected.flat
     inputs = {name: [row[name] for row in rows] for name in rows[0]}
-    outputs = ask(f"/v1/models/{model.name}:predict", {"inputs": inputs}).body["outputs"]
+    outputs = send_request(f"/v1/models/{model.name}:predict", {"inputs": inputs}).body["outputs"]
     assert [*outputs][-3:] == ["spread", "shares", "above"]
     assert (outputs["spread"], outputs["shares"]) == (expected.spread, expected.shares)
-    metadata = ask(f"/v1/models/{model.name}/metadata").body["metadata"]["signature_def"]["signature_def"]
+    metadata = send_request(f"/v1/models/{model.name}/metadata").body["metadata"]["signature_def"]["signature_def"]
     described = metadata["serving_default"]["outputs"]
     assert [(one, described[one]["dtype"]) for one in described][-3:] == [
         ("spread", "DT_DOUBLE"),
@@ -282,31 +303,35 @@ def test_tf_serving_has_the_columns(ask: Ask, model: Extended, rows: list[Row], 
     assert [dimension["size"] for dimension in described["shares"]["tensor_shape"]["dim"]] == ["-1", "3"]
 
 
-def test_other_methods_of_tf_serving_answer_as_before(ask: Ask, model: Extended, rows: list[Row]) -> None:
+def test_classify_and_regress_answers_do_not_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row]
+) -> None:
     method = "regress" if model.schema.classes is None else "classify"
-    results = ask(f"/v1/models/{model.name}:{method}", {"examples": rows}).body["results"]
+    results = send_request(f"/v1/models/{model.name}:{method}", {"examples": rows}).body["results"]
     classes = model.schema.classes
     assert np.shape(results) == ((40,) if classes is None else (40, len(classes), 2))
 
 
-# /invocations and the document
+# /invocations and the OpenAPI document
 
 
 @pytest.mark.parametrize("parameters", [{}, {"params": {"warnings": True}}])
-def test_mlflow_and_vertex_have_the_columns(
-    ask: Ask, model: Extended, rows: list[Row], expected: Expected, parameters: Any
+def test_mlflow_and_vertex_responses_have_the_additional_columns(
+    send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected, parameters: Any
 ) -> None:
-    predictions = ask("/invocations", {"instances": rows, **parameters}).body["predictions"]
-    assert all(same(found, expected, row) for row, found in enumerate(predictions))
+    predictions = send_request("/invocations", {"instances": rows, **parameters}).body["predictions"]
+    assert all(ends_with_columns(found, expected, row) for row, found in enumerate(predictions))
 
 
-def test_a_csv_of_invocations_has_the_columns(ask: Ask, rows: list[Row], expected: Expected) -> None:
-    reply = ask("/invocations", {"instances": rows}, accept=CSV)
+def test_csv_responses_of_invocations_have_the_additional_columns(
+    send_request: SendRequest, rows: list[Row], expected: Expected
+) -> None:
+    reply = send_request("/invocations", {"instances": rows}, accept=CSV)
     lines = csv.reader(io.StringIO(reply.content.decode()))
     assert [[*map(json.loads, line[-7:])] for line in lines] == expected.flat
 
 
-def test_the_document_describes_the_columns(model: Extended, settings: Settings) -> None:
+def test_the_openapi_document_describes_the_additional_columns(model: ExtendedModel, settings: Settings) -> None:
     schemas = json.loads(document([model], settings, "1.0"))["components"]["schemas"]
     [prediction] = [schema for name, schema in schemas.items() if name.endswith("Prediction")]
     assert [*prediction["properties"]][-4:] == ["spread", "shares", "above", "warnings"]
@@ -315,10 +340,10 @@ def test_the_document_describes_the_columns(model: Extended, settings: Settings)
     assert prediction["properties"]["shares"]["maxItems"] == 3
 
 
-# A writer may be made for the columns of one request
+# Writers with the columns of one request
 
 
-def test_a_writer_of_other_columns_than_the_model_s_has_those(
+def test_a_writer_with_other_columns_than_the_model_writes_its_own_columns(
     tabular_model: TabularModel, random_rows: Callable[..., list[Row]]
 ) -> None:
     outputs = tabular_model.predict_rows(random_rows(tabular_model.schema, 5, np.random.default_rng(2)))
@@ -333,42 +358,44 @@ def test_a_writer_of_other_columns_than_the_model_s_has_those(
 # Fast paths of common responses
 
 
-def validated(rows: int, how: str) -> tuple[ValidatedRows, int]:
-    """Rows that are all valid, have warnings or were partly skipped; and how many are valid."""
-    valid = rows if how != "skipped" else rows - rows // 2
+def validated_rows(rows: int, outcome: str) -> tuple[ValidatedRows, int]:
+    """Validated rows: all valid, with warnings, or partly skipped. Returns the rows and the number of valid rows."""
+    valid = rows if outcome != "skipped" else rows - rows // 2
     accepted = ValidatedRows(Frame(np.zeros((valid, 1)), np.zeros((valid, 0), np.int64)), rows)
-    if how == "skipped":
+    if outcome == "skipped":
         accepted.valid = [*range(rows // 2, rows)]
         accepted.errors = [RowError(row, "x", "missing", "row: no x") for row in range(rows // 2)]
-    if how != "plain":
+    if outcome != "plain":
         accepted.warnings = {valid - 1: [RowWarning("x", "outside_seen", 'x is "1,5" %')]}
     return accepted, valid
 
 
-@pytest.mark.parametrize("how", ["plain", "warnings", "skipped"])
+@pytest.mark.parametrize("outcome", ["plain", "warnings", "skipped"])
 @pytest.mark.parametrize("count", [1, 2, 100, 5000])
-def test_a_common_answer_equals_one_written_column_by_column(
-    tabular_models: list[TabularModel], count: int, how: str
+def test_answers_of_the_fast_writers_equal_those_of_the_general_writers(
+    tabular_models: list[TabularModel], count: int, outcome: str
 ) -> None:
     for model in tabular_models:
-        accepted, valid = validated(count, how)
+        accepted, valid = validated_rows(count, outcome)
         rng = np.random.default_rng(count)
         chances = rng.dirichlet(np.ones(len(model.schema.classes or [1])), valid).astype(np.float32)
         outputs = Outputs(chances if model.schema.classes else rng.normal(size=(valid, 1)) * 1e6)
-        fast, general = (written(model, spec, accepted, outputs) for spec in specs(model))
+        fast, general = (
+            written_bytes(model, spec, accepted, outputs) for spec in specs_with_and_without_fast_path(model)
+        )
         assert fast == general
 
 
-def specs(model: TabularModel) -> tuple[OutputSpec, OutputSpec]:
-    """The columns of a model with and without a faster form."""
+def specs_with_and_without_fast_path(model: TabularModel) -> tuple[OutputSpec, OutputSpec]:
+    """The output columns of a model with and without the fast path."""
     fast, general = model.output_spec, model.output_spec.with_columns()
     assert fast.common
     assert general.common is None
     return fast, general
 
 
-def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outputs: Outputs) -> list[bytes]:
-    """Every writer with a fast path writes the same bytes."""
+def written_bytes(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outputs: Outputs) -> list[bytes]:
+    """The bytes of all writers that have a fast path."""
     json_writer, tf_writer = JsonWriter(model, spec), tfserving.TFServingWriter(model, spec)
     found = [
         json_writer.write(accepted, outputs, skip=accepted.valid is not None),
@@ -385,7 +412,7 @@ def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outp
     return found
 
 
-def test_an_answer_without_rows_is_the_same_on_both_paths(tabular_models: list[TabularModel]) -> None:
+def test_answers_without_rows_are_the_same_on_both_paths(tabular_models: list[TabularModel]) -> None:
     for model in tabular_models:
         accepted = ValidatedRows(Frame(np.zeros((0, 1)), np.zeros((0, 0), np.int64)), 2, valid=[])
         fast, general = (
@@ -395,6 +422,6 @@ def test_an_answer_without_rows_is_the_same_on_both_paths(tabular_models: list[T
                 RecordBatchWriter(model, spec).message(accepted, NO_OUTPUTS, 0),
                 ModelSignature(model, spec).write(accepted, NO_OUTPUTS, InferRequest([]))[0],
             ]
-            for spec in specs(model)
+            for spec in specs_with_and_without_fast_path(model)
         )
         assert fast == general

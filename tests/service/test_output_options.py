@@ -1,4 +1,4 @@
-"""Intervals, label sets and explanations with predictions, in every form of the native API."""
+"""Intervals, label sets and explanations with predictions, in every format of the native API."""
 
 import asyncio
 import csv
@@ -20,7 +20,7 @@ from tests.service.trusted_models import trusted_models
 from training.coverage_report import label_sets
 
 Row = dict[str, Any]
-Ask = Callable[..., Any]
+SendRequest = Callable[..., Any]
 ARROW, NDJSON, CSV = "application/vnd.apache.arrow.stream", "application/x-ndjson", "text/csv"
 
 
@@ -30,21 +30,21 @@ def models(tabular_models: list[TabularModel], random_rows: Callable[..., list[R
 
 
 @pytest.fixture(scope="module", params=["auto", "on"])
-def ask(
+def send_request(
     request: pytest.FixtureRequest,
     models: dict[str, TabularModel],
     make_app: Callable[..., Application],
     asgi: Callable[..., Any],
-) -> Iterator[Ask]:
-    """ask(path, body, query, **headers), with and without batches of several requests."""
+) -> Iterator[SendRequest]:
+    """send_request(path, body, query, **headers) queries a server, with and without batching."""
     asgi_app = make_app([*models.values()], Settings(max_rows=5000, batching=request.param, max_evaluations=20_000))
 
-    def ask(path: str, body: Any, query: str = "", **headers: str) -> Any:
+    def send_request(path: str, body: Any, query: str = "", **headers: str) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return asyncio.run(asgi(asgi_app, "POST", path, content, query, named))
 
-    yield ask
+    yield send_request
     asgi_app.plane.close()
 
 
@@ -53,12 +53,12 @@ def rows_for(models: dict[str, TabularModel], random_rows: Callable[..., list[Ro
     return lambda name, count: random_rows(models[name].schema, count, np.random.default_rng(6))
 
 
-def test_intervals_are_the_prediction_plus_and_minus_the_score_times_the_scale(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+def test_the_ends_of_an_interval_are_the_score_times_the_scale_from_the_prediction(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
 ) -> None:
     model, rows = models["homes"], rows_for("homes", 30)
-    plain = ask("/predict/homes", {"rows": rows}).body["predictions"]
-    found = ask("/predict/homes", {"rows": rows}, "interval=0.9").body["predictions"]
+    plain = send_request("/predict/homes", {"rows": rows}).body["predictions"]
+    found = send_request("/predict/homes", {"rows": rows}, "interval=0.9").body["predictions"]
     frame = model.schema.frames.from_rows(rows)
     scale = model.encoder.target.scale * np.exp(0.1 * model.encoder.encode(frame)[:, 0].astype(float))
     assert model.uncertainty is not None
@@ -71,20 +71,20 @@ def test_intervals_are_the_prediction_plus_and_minus_the_score_times_the_scale(
         if low_end is not None:
             ends = [*np.clip(ends, low_end, high_end)]
         assert [one["interval"]["low"], one["interval"]["high"]] == pytest.approx(ends)
-    several = ask("/predict/homes", {"rows": rows[:1]}, "interval=0.5,0.9").body["predictions"][0]
+    several = send_request("/predict/homes", {"rows": rows[:1]}, "interval=0.5,0.9").body["predictions"][0]
     assert [one["level"] for one in several["intervals"]] == [0.5, 0.9]
     assert several["intervals"][1]["low"] == pytest.approx(found[0]["interval"]["low"])
     assert several["intervals"][0]["low"] > several["intervals"][1]["low"]
 
 
 @pytest.mark.parametrize("name", ["income", "house_class"])
-def test_label_sets_are_those_of_the_probabilities(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], name: str
+def test_label_sets_are_computed_from_the_probabilities(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], name: str
 ) -> None:
     model, rows = models[name], rows_for(name, 30)
     assert model.uncertainty is not None
     assert model.schema.classes is not None
-    found = ask(f"/predict/{name}", {"rows": rows}, "set=0.9").body["predictions"]
+    found = send_request(f"/predict/{name}", {"rows": rows}, "set=0.9").body["predictions"]
     members = label_sets(model.predict_rows(rows).primary, model.uncertainty, 0.9)
     for one, mask in zip(found, members, strict=True):
         assert one["set"]["level"] == 0.9
@@ -95,10 +95,14 @@ def test_label_sets_are_those_of_the_probabilities(
 @pytest.mark.parametrize("name", ["homes", "income", "house_class"])
 @pytest.mark.parametrize("explain", ["true", "fast"])
 def test_explanations_sum_to_the_difference_from_the_baseline(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], name: str, explain: str
+    send_request: SendRequest,
+    models: dict[str, TabularModel],
+    rows_for: Callable[..., list[Row]],
+    name: str,
+    explain: str,
 ) -> None:
     rows = rows_for(name, 4)
-    found = ask(f"/predict/{name}", {"rows": rows}, f"explain={explain}").body["predictions"]
+    found = send_request(f"/predict/{name}", {"rows": rows}, f"explain={explain}").body["predictions"]
     scale = models[name].tolerance()
     for one in found:
         explanation = one["explanation"]
@@ -109,16 +113,18 @@ def test_explanations_sum_to_the_difference_from_the_baseline(
         assert [*explanation["contributions"]] == [feature.name for feature in models[name].schema.features]
         assert explanation["exact"] is True
         assert "error" not in explanation
-    both = ask(f"/predict/{name}", {"rows": rows}, f"explain={explain}&on_invalid=skip").body["predictions"]
+    both = send_request(f"/predict/{name}", {"rows": rows}, f"explain={explain}&on_invalid=skip").body["predictions"]
     assert both == found
 
 
-def test_tables_have_the_columns(ask: Ask, rows_for: Callable[..., list[Row]]) -> None:
+def test_table_responses_have_the_columns_of_the_options(
+    send_request: SendRequest, rows_for: Callable[..., list[Row]]
+) -> None:
     rows = rows_for("homes", 5)
     body = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     query = "interval=0.8&explain=fast"
     head, *lines = csv.reader(
-        io.StringIO(ask("/predict/homes", body, query, content_type=NDJSON, accept=CSV).content.decode())
+        io.StringIO(send_request("/predict/homes", body, query, content_type=NDJSON, accept=CSV).content.decode())
     )
     contributions = [f"contribution_{name}" for name in rows[0]]
     assert head == ["value", "low", "high", "baseline", *contributions, "warnings", "error"]
@@ -127,16 +133,21 @@ def test_tables_have_the_columns(ask: Ask, rows_for: Callable[..., list[Row]]) -
         assert low <= value <= high
         assert baseline + sum(parts) == pytest.approx(value, abs=1)
     table = pa.ipc.open_stream(
-        ask("/predict/income", json.dumps({"rows": rows_for("income", 3)}).encode(), "set=0.9", accept=ARROW).content
+        send_request(
+            "/predict/income", json.dumps({"rows": rows_for("income", 3)}).encode(), "set=0.9", accept=ARROW
+        ).content
     ).read_all()
     assert table.column_names[-4:] == ["set_<=50K", "set_100 %s", "warnings", "error"]
 
 
-def test_an_empty_level_asks_for_none(ask: Ask, rows_for: Callable[..., list[Row]]) -> None:
-    """The form that clients generated from /docs.json send."""
+def test_an_empty_level_counts_as_absent(send_request: SendRequest, rows_for: Callable[..., list[Row]]) -> None:
+    """Clients generated from /docs.json send this form."""
     for model, name in (("homes", "interval"), ("income", "set")):
         body = {"rows": rows_for(model, 1)}
-        assert ask(f"/predict/{model}", body, f"{name}=").content == ask(f"/predict/{model}", body, "").content
+        assert (
+            send_request(f"/predict/{model}", body, f"{name}=").content
+            == send_request(f"/predict/{model}", body, "").content
+        )
 
 
 @pytest.mark.parametrize(
@@ -155,21 +166,21 @@ def test_an_empty_level_asks_for_none(ask: Ask, rows_for: Callable[..., list[Row
     ],
 )
 def test_options_that_cannot_be_satisfied_are_refused(
-    ask: Ask, rows_for: Callable[..., list[Row]], model: str, query: str, message: str
+    send_request: SendRequest, rows_for: Callable[..., list[Row]], model: str, query: str, message: str
 ) -> None:
-    reply = ask(f"/predict/{model}", {"rows": rows_for(model, 1)}, query)
+    reply = send_request(f"/predict/{model}", {"rows": rows_for(model, 1)}, query)
     assert reply.status == 422
     assert message in reply.body["detail"]
 
 
-def test_explanations_over_the_limit_are_refused_and_cheap_ones_are_not(
-    ask: Ask, rows_for: Callable[..., list[Row]]
+def test_explanations_over_the_limit_are_refused_and_fast_explanations_are_not(
+    send_request: SendRequest, rows_for: Callable[..., list[Row]]
 ) -> None:
     rows = rows_for("homes", 100)
-    reply = ask("/predict/homes", {"rows": rows}, "explain=true")
+    reply = send_request("/predict/homes", {"rows": rows}, "explain=true")
     assert reply.status == 422
     assert "the limit is 20000" in reply.body["detail"]
-    assert ask("/predict/homes", {"rows": rows[:50]}, "explain=fast").status == 200
+    assert send_request("/predict/homes", {"rows": rows[:50]}, "explain=fast").status == 200
 
 
 def test_an_engine_with_a_scale_head_predicts_the_same_values() -> None:

@@ -18,11 +18,11 @@ def test_an_error_is_logged_and_ends_one_call_only(caplog: pytest.LogCaptureFixt
         if len(calls) == 1:
             raise OSError(24, "Too many open files")
 
-    async def story() -> None:
+    async def scenario() -> None:
         with pytest.raises(asyncio.CancelledError):
             await repeat(work, 0.0, "the work failed")
 
     caplog.set_level(logging.ERROR)
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert calls == [0, 1, 2]
     assert [(record.message, bool(record.exc_info)) for record in caplog.records] == [("the work failed", True)]

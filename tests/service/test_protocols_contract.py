@@ -1,9 +1,8 @@
-"""One contract for every protocol: the same rows get the same predictions and warnings, the same invalid rows are
-rejected with row and field, in the format of each protocol, and no input causes a 500. An adapter is the client of a
+"""One contract for all protocols: the same rows get the same predictions and warnings, the same invalid rows are
+refused with row and field in the format of each protocol, and no input causes a 500. An adapter is a client of a
 protocol. A new protocol needs an adapter.
 
-This file has more than 400 lines: the adapters of all protocols and the one suite that runs over them are read
-together.
+This file has more than 400 lines: the adapters of all protocols stay together with the tests that use them.
 """
 
 import csv
@@ -30,11 +29,11 @@ Warned = set[tuple[int, str, str]]  # row, field, code
 
 
 class UnsupportedRows(Exception):  # noqa: N818 - the name says what it is
-    """The format of the protocol cannot express these rows; the message has the reason."""
+    """The format of the protocol cannot express these rows. The message has the reason."""
 
 
 class Clients(NamedTuple):
-    """The two ports of a server."""
+    """The HTTP and gRPC clients of a server."""
 
     http: httpx.Client
     grpc: str
@@ -51,14 +50,14 @@ class Outcome(NamedTuple):
 
 
 class Adapter(Protocol):
-    invalid: int | str  # the status of rows that are not valid
-    too_many: int | str | None  # the status of more rows than allowed; None: there is no limit
+    invalid: int | str  # the status of invalid rows
+    too_many: int | str | None  # the status of too many rows; None: there is no limit
 
-    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+    def send_request(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         """Raises UnsupportedRows."""
 
 
-class Http:
+class HttpAdapter:
     """The common part of adapters over HTTP: the request, and warnings in a header."""
 
     invalid: int | str = 400
@@ -68,18 +67,18 @@ class Http:
         self.client = clients.http
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
-        """Path, JSON or bytes, headers."""
+        """The path, the body (JSON or bytes) and the headers."""
         raise NotImplementedError
 
     def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
-        """The numbers of each row, and its label."""
+        """The numbers and the label of each row."""
         raise NotImplementedError
 
     def warnings(self, reply: httpx.Response) -> Warned:
         parsed = json.loads(reply.headers.get("x-tabserve-warnings", '{"warnings": []}'))
         return {(warning["row"], warning["field"], warning["code"]) for warning in parsed["warnings"]}
 
-    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+    def send_request(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         path, body, headers = self.request(model, rows)
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         reply = self.client.post(path, content=content, headers=headers)
@@ -89,22 +88,22 @@ class Http:
         return Outcome(200, numbers, labels, self.warnings(reply))
 
     def error(self, reply: httpx.Response) -> str:
-        """The text of an error. Fails if the error does not have the format of the protocol."""
+        """The text of an error. Asserts that the error has the format of the protocol."""
         raise NotImplementedError
 
 
 JSON = {"content-type": "application/json"}
 
 
-def by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
+def values_by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
     names = list(rows[0])
     if any(list(row) != names for row in rows):
-        raise UnsupportedRows("rows have the same columns")
+        raise UnsupportedRows("all rows need the same columns")
     return {name: [row[name] for row in rows] for name in names}
 
 
-def of_objects(model: TabularModel, predictions: list[Any]) -> tuple[list[list[float]], list[Any]]:
-    """Predictions as the native API writes them."""
+def numbers_and_labels(model: TabularModel, predictions: list[Any]) -> tuple[list[list[float]], list[Any]]:
+    """The numbers and labels of predictions in the format of the native API."""
     if model.schema.classes is None:
         return [[prediction["value"]] for prediction in predictions], []
     keys = [str(label) for label in model.schema.classes]
@@ -112,8 +111,8 @@ def of_objects(model: TabularModel, predictions: list[Any]) -> tuple[list[list[f
     return numbers, [prediction["label"] for prediction in predictions]
 
 
-class Native(Http):
-    """The reference for the other protocols."""
+class NativeAdapter(HttpAdapter):
+    """The native protocol, the reference for the other protocols."""
 
     invalid: int | str = 422
 
@@ -121,7 +120,7 @@ class Native(Http):
         return f"/predict/{model.name}", {"rows": list(rows)}, JSON
 
     def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
-        return of_objects(model, reply.json()["predictions"])
+        return numbers_and_labels(model, reply.json()["predictions"])
 
     def warnings(self, reply: httpx.Response) -> Warned:
         return {
@@ -136,8 +135,8 @@ class Native(Http):
         return " ".join([problem["detail"], *(error["message"] for error in problem["errors"])])
 
 
-class Table(Native):
-    """The common part of table bodies on the native route: any number of rows, and responses that are tables."""
+class TableAdapter(NativeAdapter):
+    """The common part of adapters for table bodies on the native route, with any number of rows."""
 
     kind = ""
     too_many = None
@@ -149,7 +148,7 @@ class Table(Native):
         raise NotImplementedError
 
     def records(self, reply: httpx.Response) -> list[Row]:
-        """The lines of the answer."""
+        """The rows of the response table."""
         raise NotImplementedError
 
     def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
@@ -171,7 +170,7 @@ class Table(Native):
         }
 
 
-class NDJSON(Table):
+class NdjsonAdapter(TableAdapter):
     kind = "application/x-ndjson"
 
     def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
@@ -182,7 +181,7 @@ class NDJSON(Table):
 
     def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         assert reply.headers["content-type"] == self.kind
-        return of_objects(model, self.records(reply))
+        return numbers_and_labels(model, self.records(reply))
 
     def warnings(self, reply: httpx.Response) -> Warned:
         return {
@@ -192,7 +191,7 @@ class NDJSON(Table):
         }
 
 
-class CSV(Table):
+class CsvAdapter(TableAdapter):
     kind = "text/csv"
 
     def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
@@ -202,13 +201,13 @@ class CSV(Table):
         return list(csv.DictReader(io.StringIO(reply.text)))
 
 
-class Arrow(Table):
-    """An IPC stream of record batches of three rows."""
+class ArrowAdapter(TableAdapter):
+    """Arrow IPC streams with record batches of three rows."""
 
     kind = "application/vnd.apache.arrow.stream"
 
     def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
-        table, sink = as_table(rows), io.BytesIO()
+        table, sink = table_of_rows(rows), io.BytesIO()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=3)
         return sink.getvalue()
@@ -218,13 +217,13 @@ class Arrow(Table):
         return found
 
 
-class Parquet(Arrow):
+class ParquetAdapter(ArrowAdapter):
     kind = "application/vnd.apache.parquet"
 
     def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
         sink = io.BytesIO()
         try:
-            pq.write_table(as_table(rows), sink)
+            pq.write_table(table_of_rows(rows), sink)
         except pa.ArrowNotImplementedError as error:
             raise UnsupportedRows(f"Parquet has no such type: {error}") from None
         return sink.getvalue()
@@ -234,8 +233,8 @@ class Parquet(Arrow):
         return found
 
 
-def as_table(rows: Sequence[Row]) -> pa.Table:
-    columns = by_column(rows)
+def table_of_rows(rows: Sequence[Row]) -> pa.Table:
+    columns = values_by_column(rows)
     for name, column in columns.items():
         if bool in map(type, column) and not {*map(type, column)} <= {bool, type(None)}:
             raise UnsupportedRows(f"{name}: a column holds values of one type")
@@ -245,8 +244,8 @@ def as_table(rows: Sequence[Row]) -> pa.Table:
         raise UnsupportedRows(f"a column holds values of one type: {error}") from None
 
 
-class TFServing(Http):
-    """`:predict` in row form."""
+class TfServingAdapter(HttpAdapter):
+    """TF Serving's `:predict` in row form."""
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         return f"/v1/models/{model.name}:predict", {"instances": list(rows)}, {}
@@ -264,22 +263,22 @@ class TFServing(Http):
         return str(text)
 
 
-class TFServingArrays(TFServing):
-    """`:predict` with arrays in the order of the features."""
+class TfServingArraysAdapter(TfServingAdapter):
+    """TF Serving's `:predict` with arrays in the order of the features."""
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         names = [feature.name for feature in model.schema.features]
         if any(set(row) != set(names) for row in rows):
-            raise UnsupportedRows("an array has a value for each feature, and names none")
+            raise UnsupportedRows("an array has a value for each feature and no names")
         instances = [[row[name] for name in names] for row in rows]
         return f"/v1/models/{model.name}:predict", {"instances": instances}, {}
 
 
-class TFServingColumns(TFServing):
-    """`:predict` in column form, each value a tensor of one element."""
+class TfServingColumnsAdapter(TfServingAdapter):
+    """TF Serving's `:predict` in column form, where each value is a tensor of one element."""
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
-        inputs = {name: [[value] for value in column] for name, column in by_column(rows).items()}
+        inputs = {name: [[value] for value in column] for name, column in values_by_column(rows).items()}
         return f"/v1/models/{model.name}/versions/1:predict", {"inputs": inputs}, {}
 
     def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
@@ -289,7 +288,7 @@ class TFServingColumns(TFServing):
         return outputs["probabilities"], outputs["label"]
 
 
-class TFServingExamples(TFServing):
+class TfServingExamplesAdapter(TfServingAdapter):
     """`:classify` and `:regress`."""
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
@@ -305,15 +304,15 @@ class TFServingExamples(TFServing):
         return numbers, [model.schema.classes[int(np.argmax(scores))] for scores in numbers]
 
 
-class MLflow(Http):
+class MlflowAdapter(HttpAdapter):
     """`dataframe_records`."""
 
     key = "dataframe_records"
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
-        return "/invocations", {self.key: self.table(rows)}, {**JSON, **self.naming(model)}
+        return "/invocations", {self.key: self.table(rows)}, {**JSON, **self.selecting_headers(model)}
 
-    def naming(self, model: TabularModel) -> dict[str, str]:
+    def selecting_headers(self, model: TabularModel) -> dict[str, str]:
         return {"x-amzn-sagemaker-custom-attributes": f"model={model.name}"}
 
     def table(self, rows: Sequence[Row]) -> Any:
@@ -322,7 +321,9 @@ class MLflow(Http):
     def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         predictions = reply.json()["predictions"]
         return (
-            ([[value] for value in predictions], []) if model.schema.classes is None else of_objects(model, predictions)
+            ([[value] for value in predictions], [])
+            if model.schema.classes is None
+            else numbers_and_labels(model, predictions)
         )
 
     def error(self, reply: httpx.Response) -> str:
@@ -331,27 +332,27 @@ class MLflow(Http):
         return str(reply.json()["message"])
 
 
-class MLflowSplit(MLflow):
+class MlflowSplitAdapter(MlflowAdapter):
     key = "dataframe_split"
 
     def table(self, rows: Sequence[Row]) -> Any:
-        columns = by_column(rows)
+        columns = values_by_column(rows)
         data = [list(values) for values in zip(*columns.values(), strict=True)]
         return {"columns": list(columns), "index": list(range(len(data))), "data": data}
 
 
-class MLflowInputs(MLflow):
+class MlflowInputsAdapter(MlflowAdapter):
     key = "inputs"
 
     def table(self, rows: Sequence[Row]) -> Any:
-        return by_column(rows)
+        return values_by_column(rows)
 
 
-class SageMaker(MLflow):
-    """CSV in, CSV out."""
+class SagemakerAdapter(MlflowAdapter):
+    """SageMaker's protocol with CSV requests and responses."""
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
-        headers = {"content-type": "text/csv", "accept": "text/csv", **self.naming(model)}
+        headers = {"content-type": "text/csv", "accept": "text/csv", **self.selecting_headers(model)}
         return "/invocations", as_csv(model, rows), headers
 
     def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
@@ -363,14 +364,14 @@ class SageMaker(MLflow):
 
 
 def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
-    """Rows as text, if text has the same meaning: an invalid value may be valid when it is read from text."""
-    columns = by_column(rows)
+    """Encode rows as CSV. Raises UnsupportedRows for values whose text has another meaning."""
+    columns = values_by_column(rows)
     for name, column in columns.items():
         feature = model.schema.by_name.get(name)
         texts = feature is not None and feature.kind == "category" and feature.level_type == "text"
         for value in column:
             if texts and value is not None and not isinstance(value, str):
-                raise UnsupportedRows(f"{name}: every text is a level, {str(value)[:20]!r} too")
+                raise UnsupportedRows(f"{name}: every text is a level, including {str(value)[:20]!r}")
             if isinstance(value, str) and value in model.schema.missing:
                 raise UnsupportedRows(f"{name}: {value!r} is the text of a missing value")
     lines = io.StringIO()
@@ -380,22 +381,24 @@ def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
     return lines.getvalue().encode()
 
 
-class V2(Http):
-    """The Open Inference Protocol: a tensor for each column, of the datatype that the metadata name."""
+class OipAdapter(HttpAdapter):
+    """The Open Inference Protocol over REST, with a tensor for each column, whose datatype is read from the
+    metadata.
+    """
 
     def __init__(self, clients: Clients) -> None:
         super().__init__(clients)
         self.datatypes: dict[str, dict[str, str]] = {}
 
     def tensors(self, model: TabularModel, rows: Sequence[Row]) -> list[tuple[str, str, list[Any]]]:
-        """Name, datatype and values of each column."""
+        """The name, datatype and values of each column."""
         if model.name not in self.datatypes:
             inputs = self.client.get(f"/v2/models/{model.name}").json()["inputs"]
             self.datatypes[model.name] = {tensor["name"]: tensor["datatype"] for tensor in inputs}
         types = self.datatypes[model.name]
         return [
-            (name, datatype, fitting(datatype, values))
-            for name, values in by_column(rows).items()
+            (name, datatype, values_of_datatype(datatype, values))
+            for name, values in values_by_column(rows).items()
             for datatype in (datatype_of(values, types.get(name)),)
         ]
 
@@ -421,13 +424,13 @@ class V2(Http):
         return str(reply.json()["error"])
 
 
-class V2Binary(V2):
+class OipBinaryAdapter(OipAdapter):
     """The `/v2` protocol with binary tensors."""
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         inputs, raws = [], []
         for name, datatype, values in self.tensors(model, rows):
-            raws.append(binary(datatype, values))
+            raws.append(binary_values(datatype, values))
             parameters = {"binary_data_size": len(raws[-1]), "missing": NO_TEXT}
             inputs.append({"name": name, "datatype": datatype, "shape": [len(values), 1], "parameters": parameters})
         head = json.dumps({"inputs": inputs}).encode()
@@ -440,34 +443,34 @@ FITTING: dict[str, tuple[type, ...]] = {"BYTES": (str,), "BOOL": (bool,), "INT64
 
 
 def datatype_of(values: list[Any], known: str | None) -> str:
-    """The datatype of the column, or of its values if all of them have another type."""
+    """The datatype of a column, or that of its values if all values have another type."""
     for datatype, kinds in FITTING.items():
         if all(type(value) in kinds for value in values) and (known is None or type(values[0]) not in FITTING[known]):
             return datatype
     return known or "FP64"
 
 
-def fitting(datatype: str, values: list[Any]) -> list[Any]:
-    """Values that a tensor of this datatype can hold."""
+def values_of_datatype(datatype: str, values: list[Any]) -> list[Any]:
+    """The values converted for a tensor of a datatype. Raises UnsupportedRows if the tensor cannot hold them."""
     held = [int(value) if datatype == "INT64" and value == 2.0 else value for value in values]
     for value in held:
         right = isinstance(value, FITTING[datatype]) and (datatype == "BOOL") == isinstance(value, bool)
         if not right and (value is not None or datatype in ("BOOL", "INT64")):
-            raise UnsupportedRows(f"a tensor of {datatype} holds no {str(value)[:20]}")
+            raise UnsupportedRows(f"a tensor of {datatype} cannot hold {str(value)[:20]}")
     return held
 
 
-def binary(datatype: str, values: list[Any]) -> bytes:
+def binary_values(datatype: str, values: list[Any]) -> bytes:
     if datatype == "BYTES":
         texts = [(NO_TEXT if value is None else value).encode() for value in values]
         return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
     if datatype == "FP64" and any(value is not None and abs(value) > 1e308 for value in values):
-        raise UnsupportedRows("a float of 64 bits ends at 1.8e308")
+        raise UnsupportedRows("a 64-bit float cannot exceed 1.8e308")
     return np.array(values, {"BOOL": "?", "INT64": "<i8", "FP64": "<f8"}[datatype]).tobytes()
 
 
-class GrpcRaw(V2):
-    """Triton's client for gRPC, which sends raw contents."""
+class GrpcRawAdapter(OipAdapter):
+    """The gRPC protocol with Triton's client, which sends raw contents."""
 
     invalid = too_many = "INVALID_ARGUMENT"
 
@@ -475,11 +478,11 @@ class GrpcRaw(V2):
         super().__init__(clients)
         self.address = clients.grpc
 
-    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+    def send_request(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         inputs = []
         for name, datatype, values in self.tensors(model, rows):
             inputs.append(triton.InferInput(name, [len(values), 1], datatype))
-            inputs[-1]._raw_content = binary(datatype, values)
+            inputs[-1]._raw_content = binary_values(datatype, values)
         with triton.InferenceServerClient(self.address) as client:
             try:
                 answer = client.infer(model.name, inputs, parameters={"missing": NO_TEXT})
@@ -493,10 +496,10 @@ class GrpcRaw(V2):
         return Outcome(200, answer.as_numpy("probabilities").tolist(), labels, warnings)
 
 
-class GrpcTyped(GrpcRaw):
-    """gRPC without generated code. The values are in the typed contents of the tensors."""
+class GrpcTypedAdapter(GrpcRawAdapter):
+    """The gRPC protocol without generated code, with typed contents."""
 
-    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+    def send_request(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         request = MESSAGES["ModelInferRequest"](model_name=model.name)
         request.parameters["missing"].string_param = NO_TEXT
         for name, datatype, values in self.tensors(model, rows):
@@ -505,7 +508,7 @@ class GrpcTyped(GrpcRaw):
             if datatype == "BYTES":
                 contents.extend((NO_TEXT if value is None else value).encode() for value in values)
             else:
-                contents.extend(np.frombuffer(binary(datatype, values), CONTENTS[datatype][1]).tolist())
+                contents.extend(np.frombuffer(binary_values(datatype, values), CONTENTS[datatype][1]).tolist())
         with grpc.insecure_channel(self.address) as channel:
             try:
                 reply = channel.unary_unary(f"/{SERVICE}/ModelInfer")(request.SerializeToString(), timeout=60)
@@ -522,24 +525,24 @@ class GrpcTyped(GrpcRaw):
         return Outcome(200, numbers, [*map(bytes.decode, label.bytes_contents)] or [*label.int64_contents], warnings)
 
 
-KINDS: tuple[type[Http], ...] = (
-    Native,
-    NDJSON,
-    CSV,
-    Arrow,
-    Parquet,
-    TFServing,
-    TFServingArrays,
-    TFServingColumns,
-    TFServingExamples,
-    MLflow,
-    MLflowSplit,
-    MLflowInputs,
-    SageMaker,
-    V2,
-    V2Binary,
-    GrpcRaw,
-    GrpcTyped,
+KINDS: tuple[type[HttpAdapter], ...] = (
+    NativeAdapter,
+    NdjsonAdapter,
+    CsvAdapter,
+    ArrowAdapter,
+    ParquetAdapter,
+    TfServingAdapter,
+    TfServingArraysAdapter,
+    TfServingColumnsAdapter,
+    TfServingExamplesAdapter,
+    MlflowAdapter,
+    MlflowSplitAdapter,
+    MlflowInputsAdapter,
+    SagemakerAdapter,
+    OipAdapter,
+    OipBinaryAdapter,
+    GrpcRawAdapter,
+    GrpcTypedAdapter,
 )
 
 
@@ -557,18 +560,18 @@ def adapter(request: pytest.FixtureRequest, clients: Clients) -> Adapter:
 
 @pytest.fixture(scope="module")
 def reference(clients: Clients) -> Adapter:
-    return Native(clients)
+    return NativeAdapter(clients)
 
 
 def outcome_of(adapter: Adapter, model: TabularModel, rows: Sequence[Row]) -> Outcome:
     try:
-        return adapter.ask(model, rows)
+        return adapter.send_request(model, rows)
     except UnsupportedRows as reason:
-        pytest.skip(f"the protocol cannot carry these rows: {reason}")
+        pytest.skip(f"the protocol cannot express these rows: {reason}")
 
 
 def assert_same(model: TabularModel, actual: Outcome, expected: Outcome) -> None:
-    """Asserts equal predictions as defined in docs/api.md."""
+    """Assert that predictions are equal as defined in docs/reference/models.md."""
     assert (actual.status, expected.status) == (200, 200), actual.text
     assert np.shape(actual.numbers) == np.shape(expected.numbers)
     distance = np.abs(np.array(actual.numbers) - np.array(expected.numbers))
@@ -578,7 +581,7 @@ def assert_same(model: TabularModel, actual: Outcome, expected: Outcome) -> None
 
 
 @pytest.mark.parametrize("count", [1, 7, 300])
-def test_the_same_rows_have_the_same_answers(
+def test_the_same_rows_get_the_same_predictions_in_every_protocol(
     adapter: Adapter,
     reference: Adapter,
     tabular_models: list[TabularModel],
@@ -587,11 +590,11 @@ def test_the_same_rows_have_the_same_answers(
 ) -> None:
     for model in tabular_models:
         rows = random_rows(model.schema, count, np.random.default_rng(count))
-        assert_same(model, outcome_of(adapter, model, rows), reference.ask(model, rows))
+        assert_same(model, outcome_of(adapter, model, rows), reference.send_request(model, rows))
 
 
 CHANGES: dict[str, Row] = {
-    "missing where the table had missing cells": {"class": None, "Outcome Type": None},
+    "missing where the training table had missing cells": {"class": None, "Outcome Type": None},
     "an integer for a number": {"class": 3},
     "an integral decimal for an integer level": {"_u": 2.0},
     "a column that the model does not use": {"id": "h7", "price": 12.5},
@@ -599,7 +602,7 @@ CHANGES: dict[str, Row] = {
     "above the range seen": {"class": 6.5},
     "below the range seen": {"class": -1e300},
     "a level never seen": {"Outcome Type": "Return to owner"},
-    "a level in other letters": {"Outcome Type": 'Ünïcode „🦊“, "quoted"\nnext line'},
+    "a level with non-ASCII letters": {"Outcome Type": 'Ünïcode „🦊“, "quoted"\nnext line'},
     "a date before training": {"2nd": "1999-12-31"},
 }
 
@@ -611,19 +614,19 @@ def test_validity_and_warnings_are_the_same_in_every_protocol(
     rows = [dict.fromkeys(cells) | home_row if "id" in cells else home_row, {**home_row, **cells}]
     if "id" in cells:
         rows = [rows[1]] * 2
-    assert_same(tabular_model, outcome_of(adapter, tabular_model, rows), reference.ask(tabular_model, rows))
+    assert_same(tabular_model, outcome_of(adapter, tabular_model, rows), reference.send_request(tabular_model, rows))
 
 
-def test_absent_is_missing_where_the_table_had_missing_cells(
+def test_an_absent_value_is_missing_if_training_had_missing_cells(
     adapter: Adapter, reference: Adapter, tabular_model: TabularModel, home_row: Row
 ) -> None:
     rows = [{name: value for name, value in home_row.items() if name != "class"}] * 2
     missing = [{**home_row, "class": None}] * 2
-    assert_same(tabular_model, outcome_of(adapter, tabular_model, rows), reference.ask(tabular_model, missing))
+    assert_same(tabular_model, outcome_of(adapter, tabular_model, rows), reference.send_request(tabular_model, missing))
 
 
 INVALID: dict[str, tuple[Row, str]] = {
-    "null where never missing": ({"educational-num": None}, "educational-num"),
+    "null where training had no missing cells": ({"educational-num": None}, "educational-num"),
     "text that is not a number": ({"educational-num": "twelve"}, "educational-num"),
     "a boolean for a number": ({"educational-num": True}, "educational-num"),
     "a number for a boolean": ({"model_x": 1}, "model_x"),
@@ -634,13 +637,13 @@ INVALID: dict[str, tuple[Row, str]] = {
     "below a declared limit": ({"educational-num": -0.5}, "educational-num"),
     "above a declared limit": ({"educational-num": 212.0}, "educational-num"),
     "a date below a declared limit": ({"2nd": "1989-12-31"}, "2nd"),
-    "a level that a person refuses": ({"_u": 4}, "_u"),
+    "an unseen level that is declared an error": ({"_u": 4}, "_u"),
     "an integer too large for a number": ({"class": 10**400}, "class"),
 }
 
 
 @pytest.mark.parametrize(("cells", "name"), INVALID.values(), ids=INVALID.keys())
-def test_a_bad_row_is_refused_with_row_and_field(
+def test_an_invalid_row_is_refused_with_row_and_field(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row, name: str
 ) -> None:
     outcome = outcome_of(adapter, tabular_model, [home_row, {**home_row, **cells}])
@@ -649,16 +652,16 @@ def test_a_bad_row_is_refused_with_row_and_field(
 
 
 @pytest.mark.parametrize(("cells", "name"), INVALID.values(), ids=INVALID.keys())
-def test_a_column_that_is_bad_in_every_row_is_refused(
+def test_a_column_that_is_invalid_in_every_row_is_refused(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row, name: str
 ) -> None:
-    """Includes protocols whose columns have one type."""
+    """Protocols in which a column has a single type are included."""
     outcome = outcome_of(adapter, tabular_model, [{**home_row, **cells}] * 3)
     assert outcome.status == adapter.invalid
     assert f"'{name}'" in outcome.text
 
 
-def test_an_unknown_column_is_refused_and_the_nearest_named(
+def test_an_unknown_column_is_refused_with_the_nearest_name(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row
 ) -> None:
     outcome = outcome_of(adapter, tabular_model, [{**home_row, "Outcome_Type": "x"}])
@@ -676,7 +679,7 @@ def test_a_required_column_that_is_absent_is_an_error(
     assert "'model_x': is absent" in outcome.text
 
 
-def test_all_errors_are_returned_at_once(adapter: Adapter, tabular_model: TabularModel, home_row: Row) -> None:
+def test_all_errors_are_returned_in_one_response(adapter: Adapter, tabular_model: TabularModel, home_row: Row) -> None:
     rows = [{**home_row, "educational-num": 500}, home_row, {**home_row, "2nd": "never"}]
     outcome = outcome_of(adapter, tabular_model, rows)
     assert "2 of 3 rows are not valid" in outcome.text
@@ -684,7 +687,7 @@ def test_all_errors_are_returned_at_once(adapter: Adapter, tabular_model: Tabula
     assert "row 2, feature '2nd'" in outcome.text
 
 
-def test_too_many_rows_are_refused_or_answered_in_blocks(
+def test_rows_over_the_limit_are_refused_or_answered_in_blocks(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row
 ) -> None:
     outcome = outcome_of(adapter, tabular_model, [home_row] * 2001)

@@ -53,7 +53,7 @@ READERS: dict[str, Read] = {
 @settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_any_json_is_rows_or_an_error(tabular_model: TabularModel, read: Read, document: Any) -> None:
+def test_any_json_is_read_as_rows_or_refused(tabular_model: TabularModel, read: Read, document: Any) -> None:
     body = json.dumps(document).encode("utf-8", "replace")
     refused: RequestError | None = None
     rows: Any = None
@@ -109,7 +109,7 @@ PIECES = [b"NaN", b"[", b"]", b"{", b"}", b'"', b",", b":", b"\n", b"1e999", b"9
 
 
 @st.composite
-def mutated(draw: st.DrawFn, bodies: list[Any]) -> bytes:
+def mutated_body(draw: st.DrawFn, bodies: list[Any]) -> bytes:
     """A valid body with some bytes changed, removed or inserted."""
     body: Any = draw(st.sampled_from(bodies))
     changed: bytes = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -125,10 +125,10 @@ def mutated(draw: st.DrawFn, bodies: list[Any]) -> bytes:
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_a_changed_body_is_answered_in_the_format_of_the_protocol(
+def test_a_mutated_body_is_answered_in_the_format_of_the_protocol(
     send_asgi: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any], data: st.DataObject
 ) -> None:
-    reply = send_asgi("POST", path, data.draw(mutated(bodies)), **headers)
+    reply = send_asgi("POST", path, data.draw(mutated_body(bodies)), **headers)
     assert reply.status in (200, 400, 413, 422)
     answers = {"predictions", "outputs", "results"}
     errors = {"error"} if path.startswith("/v") else {"error_code"} if path == "/invocations" else {"detail"}
@@ -136,7 +136,7 @@ def test_a_changed_body_is_answered_in_the_format_of_the_protocol(
 
 
 @pytest.mark.parametrize(("path", "headers", "bodies"), CAPTURED.values(), ids=CAPTURED.keys())
-def test_the_bodies_have_the_correct_answers(
+def test_the_unmutated_bodies_are_answered_with_200(
     send_asgi: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any]
 ) -> None:
     for body in bodies:
@@ -144,15 +144,15 @@ def test_the_bodies_have_the_correct_answers(
         assert reply.status == 200, reply.content
 
 
-# Requests made from /docs.json
+# Requests generated from /docs.json
 
 
-def test_the_examples_of_the_document_work(server: Any) -> None:
+def test_the_examples_of_the_openapi_document_work(server: Any) -> None:
     worked = []
     for path, item in httpx.get(f"{server.url}/docs.json", timeout=60).json()["paths"].items():
         operation = item.get("post", {})
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        if "example" in content and "{" not in path:  # the others change versions
+        if "example" in content and "{" not in path:  # other operations change versions
             parameters = operation.get("parameters", ())
             headers = {each["name"]: each["schema"]["default"] for each in parameters if each.get("required")}
             reply = httpx.post(server.url + path, json=content["example"], headers=headers, timeout=60)
@@ -170,8 +170,10 @@ CHECKS = [
 ]
 
 
-def test_every_route_answers_as_it_is_described(server: Any) -> None:
-    """Status, content type and form of every answer to requests made from the document, right ones and wrong ones."""
+def test_every_operation_answers_as_documented(server: Any) -> None:
+    """Valid and invalid requests are generated from the document. The status, content type and body of every answer
+    must be documented.
+    """
     document = schemathesis.openapi.from_url(f"{server.url}/docs.json")
     operations: list[Any] = [found.ok() for found in document.get_all_operations() if isinstance(found, Ok)]
     assert {"/predict/homes", "/v1/models/homes:predict", "/invocations", "/v2/models/homes/infer"} <= {
@@ -181,9 +183,9 @@ def test_every_route_answers_as_it_is_described(server: Any) -> None:
 
         @given(case=operation.as_strategy())
         @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        def ask(case: Any) -> None:
+        def send_request(case: Any) -> None:
             response = case.call(timeout=60)
-            assert response.status_code != 500  # a 504 is caused by the timeout in the request
+            assert response.status_code != 500  # the timeout in the request may cause a 504
             case.validate_response(response, checks=CHECKS)
 
-        ask()
+        send_request()

@@ -1,4 +1,4 @@
-"""The served versions change by one assignment: requests see one snapshot or the next, and none fails."""
+"""The served versions are replaced by one assignment: every request uses one snapshot, and no request fails."""
 
 import asyncio
 import dataclasses
@@ -29,7 +29,7 @@ def first(tabular_model: TabularModel) -> TabularModel:
 
 @pytest.fixture
 def second(first: TabularModel) -> TabularModel:
-    """Another version, whose predictions are larger by 1,000."""
+    """Another version whose predictions are larger by 1,000."""
     target = first.encoder.target.model_copy(update={"mean": first.encoder.target.mean + 1000.0, "low": None})
     encoder = first.encoder.model_copy(update={"target": target})
     return dataclasses.replace(first, version="2", encoder=encoder)
@@ -42,8 +42,8 @@ def application(make_app: Callable[..., Application], first: TabularModel, setti
     made.plane.close()
 
 
-def test_a_snapshot_finds_versions_by_name_number_and_alias(plane_of: Any, first: Any, second: Any) -> None:
-    plane = plane_of(first)
+def test_a_snapshot_finds_versions_by_name_number_and_alias(start_plane: Any, first: Any, second: Any) -> None:
+    plane = start_plane(first)
     both = Snapshot.of([plane.load(first), plane.load(second)], generation=7, aliases={"homes": "1"})
     assert both.find("homes").version == "1"
     assert both.find("homes", "2").version == "2"
@@ -66,7 +66,7 @@ def test_a_model_that_is_loading_is_not_ready(first: TabularModel, settings: Set
 
 
 @pytest.fixture
-def plane_of(settings: Settings) -> Iterator[Callable[[TabularModel], DataPlane]]:
+def start_plane(settings: Settings) -> Iterator[Callable[[TabularModel], DataPlane]]:
     made: list[DataPlane] = []
 
     def make(model: TabularModel) -> DataPlane:
@@ -79,8 +79,8 @@ def plane_of(settings: Settings) -> Iterator[Callable[[TabularModel], DataPlane]
         plane.close()
 
 
-def requests(row: dict[str, Any]) -> list[tuple[str, str, bytes, dict[str, str]]]:
-    """Requests of one row and of several, over every protocol whose response names the version."""
+def versioned_requests(row: dict[str, Any]) -> list[tuple[str, str, bytes, dict[str, str]]]:
+    """Requests with one row and with several rows, over every protocol whose response contains the version."""
     csv = ",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n"
     one, many = json.dumps({"rows": [row]}).encode(), json.dumps({"rows": [row] * 40}).encode()
     return [
@@ -99,8 +99,8 @@ def tensors(row: dict[str, Any]) -> bytes:
     return json.dumps({"inputs": inputs}).encode()
 
 
-def answered(path: str, body: Any) -> tuple[str, list[float]]:
-    """The version that a response names, and its values."""
+def version_and_values(path: str, body: Any) -> tuple[str, list[float]]:
+    """The version and the values in a response."""
     if path.startswith("/v2"):
         return body["model_version"], body["outputs"][0]["data"]
     if path.startswith("/models"):
@@ -109,7 +109,7 @@ def answered(path: str, body: Any) -> tuple[str, list[float]]:
     return body["version"], [one["value"] if isinstance(one, dict) else one for one in predictions]
 
 
-def test_no_request_fails_while_versions_are_swapped_and_each_answer_names_its_version(
+def test_no_request_fails_while_versions_are_swapped(
     application: Application, asgi: Callable[..., Any], first: Any, second: Any, home_row: dict[str, Any]
 ) -> None:
     plane = application.plane
@@ -127,10 +127,10 @@ def test_no_request_fails_while_versions_are_swapped_and_each_answer_names_its_v
 
     async def client(number: int) -> None:
         while not done.is_set():
-            for method, path, body, headers in requests(home_row):
+            for method, path, body, headers in versioned_requests(home_row):
                 reply = await asgi(application, method, path, body, "", headers)
                 assert reply.status == 200, (path, reply.content)
-                version, values = answered(path, reply.body)
+                version, values = version_and_values(path, reply.body)
                 seen[version] += 1
                 right = expected[version]
                 wanted = right["golden"] if path.startswith("/models") else [right["one"]] * len(values)
@@ -152,7 +152,7 @@ def test_no_request_fails_while_versions_are_swapped_and_each_answer_names_its_v
     assert min(seen.values()) > SWAPS / 4, seen
 
 
-def test_a_version_that_is_served_no_more_is_freed(application: Application, second: TabularModel) -> None:
+def test_a_version_that_is_no_longer_served_is_freed(application: Application, second: TabularModel) -> None:
     plane = application.plane
     old = weakref.ref(plane.snapshot.find("homes"))
     plane.replace(Snapshot.of([plane.load(second)], generation=2))
@@ -164,7 +164,7 @@ def test_a_version_that_is_served_no_more_is_freed(application: Application, sec
     assert old() is None
 
 
-def test_the_metrics_name_the_version_that_is_served(application: Application, second: TabularModel) -> None:
+def test_the_metrics_contain_the_served_version(application: Application, second: TabularModel) -> None:
     plane = application.plane
     plane.replace(Snapshot.of([plane.load(second)], generation=2))
     plane.metrics.flush()
@@ -178,7 +178,7 @@ def test_the_metrics_name_the_version_that_is_served(application: Application, s
     assert samples == {"1": 0.0, "2": 1.0}
 
 
-def test_two_versions_are_served_at_once(
+def test_two_versions_are_served_concurrently(
     application: Application, asgi: Callable[..., Any], second: TabularModel, home_row: dict[str, Any]
 ) -> None:
     plane = application.plane
@@ -199,18 +199,18 @@ def test_two_versions_are_served_at_once(
     assert described["versions"] == ["1", "2"]
 
 
-def entry_of(
+def entry_with_two_versions(
     plane: DataPlane, second: TabularModel, aliases: dict[str, str], traffic: dict[str, float] | None = None
 ) -> Snapshot:
-    """A snapshot in which both versions are loaded."""
+    """The entry of a model with two loaded versions."""
     versions = {"1": plane.snapshot.find("homes"), "2": plane.load(second)}
     return Snapshot({"homes": ModelEntry("homes", versions, aliases, traffic or {})}, 2)
 
 
-def test_every_protocol_finds_versions_and_aliases_and_names_the_version_that_answers(
+def test_every_protocol_supports_versions_and_aliases(
     application: Application, asgi: Callable[..., Any], second: TabularModel, home_row: dict[str, Any]
 ) -> None:
-    application.plane.replace(entry_of(application.plane, second, {CHAMPION: "1", "challenger": "2"}))
+    application.plane.replace(entry_with_two_versions(application.plane, second, {CHAMPION: "1", "challenger": "2"}))
     native = json.dumps({"rows": [home_row]}).encode()
     instances = json.dumps({"instances": [home_row]}).encode()
     csv = (",".join(home_row) + "\n" + ",".join(map(str, home_row.values())) + "\n").encode()
@@ -240,11 +240,13 @@ def test_every_protocol_finds_versions_and_aliases_and_names_the_version_that_an
     assert answer("/predict/homes/versions/x", native).status == 404
 
 
-def test_requests_without_a_version_are_split_and_a_client_keeps_its_version(
+def test_traffic_is_split_and_a_client_keeps_its_version(
     application: Application, asgi: Callable[..., Any], second: TabularModel, home_row: dict[str, Any]
 ) -> None:
     traffic = {CHAMPION: 70.0, "challenger": 30.0}
-    application.plane.replace(entry_of(application.plane, second, {CHAMPION: "1", "challenger": "2"}, traffic))
+    application.plane.replace(
+        entry_with_two_versions(application.plane, second, {CHAMPION: "1", "challenger": "2"}, traffic)
+    )
 
     def version(path: str, body: bytes, **headers: str) -> str:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -265,7 +267,7 @@ def test_requests_without_a_version_are_split_and_a_client_keeps_its_version(
     seen = set()
     for client in range(25):
         found = {version(path, body, x_client_key=f"client {client}", **more) for path, body, more in bodies}
-        assert len(found) == 1, "a client has one version for all protocols"
+        assert len(found) == 1, "a client gets the same version over all protocols"
         seen |= found
     assert seen == {"1", "2"}
 

@@ -1,4 +1,4 @@
-"""The sample of predicted rows: all rows up to a limit, above it an even share; few rows of one request."""
+"""The sample of predicted rows: all rows up to a limit, an even share of more rows, and few rows of each request."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def test_sixteen_rows_of_a_large_request_are_sampled() -> None:
     assert answered == 2056
     (numbers, of_frame), (some, of_rows), (all_rows, _) = taken
     assert isinstance(numbers, Frame)
-    assert numbers.numbers.base is None, "the memory of the request is free"
+    assert numbers.numbers.base is None, "the sample must not keep the memory of the request"
     assert isinstance(of_frame, Outputs)
     assert isinstance(of_rows, Outputs)
     assert numbers.numbers[:, 0].tolist() == of_frame.primary[:, 0].tolist()
@@ -64,10 +64,10 @@ def test_a_busy_second_is_sampled_evenly_and_bounded() -> None:
             assert len(taken) > MAX_WAITING_ROWS // 8
             kept += [number_of(rows) for rows, _ in taken]
     halves = np.histogram(kept, bins=4, range=(0, 20_000))[0]
-    assert halves.min() > halves.max() / 2, "no part of a second is preferred"
+    assert halves.min() > halves.max() / 2, "all parts of a second must be sampled evenly"
 
 
-def test_requests_that_alternate_are_sampled_alike() -> None:
+def test_alternating_requests_are_sampled_evenly() -> None:
     sample, kept = RowSample(), []
     for _ in range(20):
         for number in range(8000):

@@ -1,4 +1,4 @@
-"""Settings are read once, and an invalid one stops the start with one line."""
+"""Settings are read from the environment, and an invalid setting stops the start with one line."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from service.settings import Settings, SettingsError, removed_settings
 
 
-def test_nothing_set_gives_the_defaults_of_the_contract() -> None:
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = Settings.from_environment({"PATH": "/bin", "TABSERVE_MODELS": " "})
     assert settings == Settings()
     assert (settings.max_rows, settings.max_body_bytes, settings.max_stream_bytes) == (10_000, 2**24, 2**30)
@@ -81,7 +81,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("TABSERVE_GRPC_PORT", "70000", "expected 1 to 65535"),
     ],
 )
-def test_an_invalid_setting_is_named_in_one_line(name: str, value: str, message: str) -> None:
+def test_an_invalid_setting_is_reported_in_one_line(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         Settings.from_environment({name: value})
     message = str(error.value)
@@ -90,15 +90,15 @@ def test_an_invalid_setting_is_named_in_one_line(name: str, value: str, message:
     assert "\n" not in message
 
 
-def test_a_port_of_grpc_without_its_extra_stops_the_start_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "grpc", None)  # as if it were not installed
+def test_a_grpc_port_without_the_grpc_extra_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)  # simulates that gRPC is not installed
     with pytest.raises(SettingsError, match="it needs the extra grpc"):
         Settings.from_environment({"TABSERVE_GRPC_PORT": "3001"})
     assert Settings.from_environment({"TABSERVE_GRPC_PORT": "off"}).grpc_port is None
 
 
 def test_variables_of_kubernetes_services_are_ignored() -> None:
-    """A Service called tabserve, or tabserve-predictor as in KServe, does not prevent a start."""
+    """The variables of a Service named tabserve, or tabserve-predictor as in KServe, do not prevent the start."""
     address = "tcp://10.0.0.1:9000"
     environment = {
         f"TABSERVE_{service}{name}": text

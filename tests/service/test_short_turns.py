@@ -1,4 +1,4 @@
-"""A thread that works in short turns pauses between them, and changes nothing else."""
+"""Work in short turns pauses between the turns, without other effects."""
 
 import sys
 
@@ -15,7 +15,7 @@ def test_work_pauses_after_each_turn(pauses: list[float], monkeypatch: pytest.Mo
     monkeypatch.setattr(short_turns, "TURN_S", 0.0)
     with short_turns.short_turns():
         assert work(3) == 3
-    assert len(pauses) > 3, "at the calls and returns of Python functions and of those in C"
+    assert len(pauses) > 3, "pauses at calls and returns of Python and C functions"
     assert set(pauses) == {short_turns.PAUSE_S}
 
 
@@ -27,7 +27,7 @@ def test_work_within_a_turn_does_not_pause(pauses: list[float], monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("pauses")
-def test_turns_end_with_the_block() -> None:
+def test_turns_end_with_the_context() -> None:
     def fail() -> None:
         assert sys.getprofile() is not None
         raise ZeroDivisionError
@@ -37,7 +37,7 @@ def test_turns_end_with_the_block() -> None:
     assert sys.getprofile() is None
 
 
-def test_a_profiler_of_the_thread_stays() -> None:
+def test_an_existing_profiler_of_the_thread_is_kept() -> None:
     def profiler(*_: object) -> None:
         pass
 

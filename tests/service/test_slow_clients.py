@@ -1,4 +1,4 @@
-"""A slow client says nothing about a version: its part of a request is neither latency nor a failure of a canary."""
+"""The time of a slow client counts neither as latency nor as a failure of a canary."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ def slow_app(make_app: Callable[..., Application], tabular_models: list[TabularM
 
 
 class SlowClient:
-    """Sends a body in two parts with a pause between them, and pauses before it takes each part of the response."""
+    """A client that pauses before each part of the body and before it receives each part of the response."""
 
     def __init__(self, body: bytes) -> None:
         self.waited = 0.0
@@ -47,8 +47,8 @@ class SlowClient:
         await asyncio.sleep(PAUSE_S)
         self.waited += time.monotonic() - started
 
-    def ask(self, app: Application, path: str, content_type: str, **headers: str) -> float:
-        """Returns the seconds that were not the client's."""
+    def send_request(self, app: Application, path: str, content_type: str, **headers: str) -> float:
+        """Send a request. Returns its duration in seconds without the pauses of the client."""
         fields = {"content-type": content_type, **{name.replace("_", "-"): value for name, value in headers.items()}}
         scope = {
             "type": "http",
@@ -80,34 +80,34 @@ def counters_of(app: Application) -> ModelCounters:
         ("/predict/homes", "application/json", {"rows": [{**HOME, "2nd": "?"}]}),
     ],
 )
-def test_the_latency_of_a_request_does_not_contain_what_its_client_took(
+def test_the_latency_of_a_request_excludes_the_time_of_its_client(
     slow_app: Application, path: str, content_type: str, body: object
 ) -> None:
     client, counters = SlowClient(json.dumps(body).encode()), counters_of(slow_app)
     counters.clear()
-    own = client.ask(slow_app, path, content_type)
-    assert client.waited >= 4 * PAUSE_S * 0.9  # a pause for each of two parts of the request and two of the response
+    own = client.send_request(slow_app, path, content_type)
+    assert client.waited >= 4 * PAUSE_S * 0.9  # one pause for each of the two parts of the request and of the response
     (seconds,) = [buckets.total for buckets in counters.seconds.values()]
     assert 0 <= seconds <= own
 
 
-def test_a_deadline_that_the_client_has_made_short_is_not_a_failure(slow_app: Application) -> None:
+def test_an_exceeded_deadline_of_the_client_is_not_a_failure(slow_app: Application) -> None:
     source = VersionCounters("homes", "1", "numpy", counters_of(slow_app))
     source.counters.clear()
-    SlowClient(json.dumps({"rows": [HOME]}).encode()).ask(
+    SlowClient(json.dumps({"rows": [HOME]}).encode()).send_request(
         slow_app, "/predict/homes", "application/json", x_request_timeout="0.01"
     )
     assert [status for _, status in source.counters.requests] == [504]
     assert counts_since_flush(source).failed == 0
 
 
-def test_a_deadline_that_the_server_misses_is_a_failure(
+def test_an_exceeded_deadline_of_the_server_is_a_failure(
     make_app: Callable[..., Application], tabular_models: list[TabularModel]
 ) -> None:
     asgi_app = make_app(tabular_models, Settings(timeout_s=1e-9))
     source = VersionCounters("homes", "1", "numpy", counters_of(asgi_app))
     source.counters.request("json", 504, 1.0)
     assert counts_since_flush(source).failed == 1
-    source.counters.request("json", 503, 1.0)  # says nothing about the version
+    source.counters.request("json", 503, 1.0)  # not a failure of the version
     assert counts_since_flush(source).failed == 1
     asgi_app.plane.close()

@@ -1,4 +1,4 @@
-"""A server is registered in its store as long as it has a worker."""
+"""A server is registered in its store while it has a worker."""
 
 import asyncio
 import os

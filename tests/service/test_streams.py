@@ -1,4 +1,4 @@
-"""Streamed bodies: clients that only send, are slow, disconnect or exceed a limit.
+"""Streamed bodies of clients that send before they read, are slow, disconnect or exceed a limit.
 
 This file has more than 400 lines: the tests share one client and one application.
 """
@@ -33,19 +33,21 @@ from service.settings import Settings
 
 LINE, HEAD = b"20,Private\n", b"age,job\n"
 TIMEOUT_S = 120.0
-"""No test waits for it; a slow machine does not reach it."""
+"""The timeout of requests, which even a slow machine does not exceed; the tests advance the clock instead of
+waiting.
+"""
 CSV = {"content-type": "text/csv"}
 
 
 # Against a real server
 
 
-def test_curl_sends_a_file_and_gets_one(server: Any, tmp_path: Path) -> None:
+def test_curl_sends_a_csv_file_and_receives_a_csv_file(server: Any, tmp_path: Path) -> None:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is not installed")
     table, answer = tmp_path / "rows.csv", tmp_path / "answer.csv"
-    for rows in (3, 100_000):  # one body is read whole, the other in blocks
+    for rows in (3, 100_000):  # the server reads one body as a whole and the other body in blocks
         table.write_bytes(HEAD + LINE * rows)
         command = [curl, "-sS", "--fail", "--max-time", "60", "-H", "Content-Type: text/csv", "-o", str(answer)]
         done = subprocess.run(
@@ -58,8 +60,8 @@ def test_curl_sends_a_file_and_gets_one(server: Any, tmp_path: Path) -> None:
         assert lines[1] == lines[-1]
 
 
-def test_a_client_that_sends_everything_before_it_reads_gets_its_answer(server: Any) -> None:
-    rows = 600_000  # the answer is of 40 MB: more than sockets and buffers hold
+def test_a_client_may_send_everything_before_it_reads(server: Any) -> None:
+    rows = 600_000  # the answer has 40 MB, more than sockets and buffers can hold
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
     connection.request("POST", "/predict/income", HEAD + LINE * rows, {**CSV, "accept": "application/x-ndjson"})
     reply = connection.getresponse()
@@ -70,7 +72,7 @@ def test_a_client_that_sends_everything_before_it_reads_gets_its_answer(server: 
     connection.close()
 
 
-def test_a_client_that_reads_while_it_sends_gets_its_answers(server: Any) -> None:
+def test_a_client_may_read_while_it_sends(server: Any) -> None:
     def body() -> Iterator[bytes]:
         yield HEAD
         for _ in range(40):
@@ -81,7 +83,7 @@ def test_a_client_that_reads_while_it_sends_gets_its_answers(server: Any) -> Non
         assert len(json.loads(reply.read())["predictions"]) == 400_000
 
 
-def test_parquet_and_arrow_of_many_rows_are_answered_in_their_format(server: Any) -> None:
+def test_large_parquet_and_arrow_bodies_are_answered_in_their_format(server: Any) -> None:
     rows = 50_000
     table = pa.table({"age": np.full(rows, 20.0, dtype=np.float32), "job": ["Private"] * rows})
     sinks = {"arrow": pa.BufferOutputStream(), "parquet": pa.BufferOutputStream()}
@@ -103,11 +105,11 @@ def test_parquet_and_arrow_of_many_rows_are_answered_in_their_format(server: Any
         assert len(set(answers.column("label").to_pylist())) == 1
 
 
-# The ASGI application, with hand-made clients
+# The ASGI application, with simulated clients
 
 
 class Client:
-    """Pieces that are received one by one, and all that is sent."""
+    """A simulated client: the pieces of its body, and the messages that it receives."""
 
     def __init__(self, pieces: Sequence[Any]) -> None:
         self.pieces = list(pieces)
@@ -125,7 +127,8 @@ class Client:
         return {"type": "http.request", "body": piece, "more_body": bool(self.pieces) and self.pieces[-1] != b"end"}
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.body":  # as in a server, the start of a response does not wait
+        # As in a server, only parts of the response body wait for the client
+        if message["type"] == "http.response.body":
             await self.taking.wait()
         self.sent.append(message)
 
@@ -147,7 +150,7 @@ class Client:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of the rows in a block, and of the bytes in memory."""
+    """Reduce the rows of a block and the bytes of the response buffer to a quarter."""
     monkeypatch.setattr(table_handler, "BLOCK_ROWS", table_handler.BLOCK_ROWS // 4)
     monkeypatch.setattr(response_buffer, "MAX_BUFFERED_BYTES", response_buffer.MAX_BUFFERED_BYTES // 4)
 
@@ -162,58 +165,58 @@ def asgi_app(
 
 
 def pass_timeout() -> None:
-    """Set the clock of the event loop forward, so that a wait for a client reaches its timeout at once."""
+    """Advance the clock of the event loop, so that waits for clients time out immediately."""
     loop = asyncio.get_running_loop()
     now = loop.time
     loop.time = lambda: now() + TIMEOUT_S  # type: ignore[method-assign]
 
 
-async def ask(asgi_app: Application, client: Client, http_version: str = "1.1", **more: str) -> None:
+async def send_request(asgi_app: Application, client: Client, http_version: str = "1.1", **more: str) -> None:
     headers = [(name.encode(), value.encode()) for name, value in {**CSV, **more}.items()]
     scope: Any = {"type": "http", "method": "POST", "path": "/predict/income", "query_string": b"", "headers": headers}
     scope |= {"http_version": http_version, "abort": client.abort}
     await asgi_app(scope, client.receive, client.send)
 
 
-def blocks(count: int) -> list[bytes]:
+def body_in_blocks(count: int) -> list[bytes]:
     return [HEAD, *[LINE * table_handler.BLOCK_ROWS] * count]
 
 
-def test_a_body_that_stops_coming_is_a_408(asgi_app: Application) -> None:
-    async def story() -> None:
-        for pieces, received in (([HEAD, LINE], 1), (blocks(60), 58)):
+def test_a_stalled_body_gets_408(asgi_app: Application) -> None:
+    async def scenario() -> None:
+        for pieces, received in (([HEAD, LINE], 1), (body_in_blocks(60), 58)):
             client = Client([*pieces, b"end"])
             client.receive = stalled(client.receive, received)  # type: ignore[method-assign]
-            await ask(asgi_app, client)
+            await send_request(asgi_app, client)
             assert client.status == 408
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_without_room_on_disk_the_response_starts_early_and_an_error_ends_the_connection(
+def test_without_disk_space_the_response_starts_early_and_an_error_aborts_the_connection(
     asgi_app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(**options: Any) -> Any:
+    def fail_to_create(**options: Any) -> Any:
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", fail_to_create)
 
-    async def story() -> None:
-        whole = Client(blocks(100))
-        await ask(asgi_app, whole, accept="application/x-ndjson")
+    async def scenario() -> None:
+        whole = Client(body_in_blocks(100))
+        await send_request(asgi_app, whole, accept="application/x-ndjson")
         assert (whole.status, whole.finished) == (200, True)
         assert whole.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
-        cut = Client([*blocks(100), b"end"])
+        cut = Client([*body_in_blocks(100), b"end"])
         cut.receive = stalled(cut.receive, 90)  # type: ignore[method-assign]
-        await ask(asgi_app, cut, accept="application/x-ndjson")
+        await send_request(asgi_app, cut, accept="application/x-ndjson")
         assert (cut.status, cut.finished, cut.aborted) == (200, False, True)
         assert json.loads(cut.content.splitlines()[-1])["error"]["title"] == "Body too slow"
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("size", [60_000, 150_000])
-def test_a_parquet_file_without_room_on_disk_is_a_503_and_leaves_nothing(
+def test_a_parquet_file_without_disk_space_gets_503_and_leaves_no_file(
     make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
@@ -221,9 +224,8 @@ def test_a_parquet_file_without_room_on_disk_is_a_503_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     size: int,
 ) -> None:
-    asgi_app = make_app(
-        tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=60)
-    )  # on a slow machine, too
+    # A timeout that is generous for slow machines
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=60))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(parquet_decoder, "SPOOLED_BYTES", 1000)
     numbers = np.random.default_rng(0).random(30_000)
@@ -233,16 +235,16 @@ def test_a_parquet_file_without_room_on_disk_is_a_503_and_leaves_nothing(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     client, again = Client([sink.getvalue()]), Client([sink.getvalue()])
 
-    async def story() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # of every file
+    async def scenario() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # the size limit of all files
         try:
-            await ask(asgi_app, client, **headers)
+            await send_request(asgi_app, client, **headers)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert not [*tmp_path.iterdir()]
-        await ask(asgi_app, again, **headers)
+        await send_request(asgi_app, again, **headers)
 
-    asyncio.run(story())  # one event loop: the batcher belongs to it
+    asyncio.run(scenario())  # the batcher belongs to one event loop
     asgi_app.plane.close()
     assert client.status == 503
     assert "cannot be written (File too large)" in json.loads(client.content)["detail"]
@@ -253,8 +255,8 @@ def test_a_parquet_file_without_room_on_disk_is_a_503_and_leaves_nothing(
 def test_nothing_is_sent_before_the_body_is_complete(asgi_app: Application) -> None:
     """Some clients, such as nginx, stop sending the body once they have received the head of a response."""
 
-    async def story() -> None:
-        client = Client(blocks(100))
+    async def scenario() -> None:
+        client = Client(body_in_blocks(100))
         receive = client.receive
 
         async def receive_before_anything_is_sent() -> Any:
@@ -262,22 +264,22 @@ def test_nothing_is_sent_before_the_body_is_complete(asgi_app: Application) -> N
             return await receive()
 
         client.receive = receive_before_anything_is_sent  # type: ignore[method-assign]
-        await ask(asgi_app, client, accept="application/x-ndjson")
+        await send_request(asgi_app, client, accept="application/x-ndjson")
         assert client.finished
         assert client.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_http_1_0_gets_a_response_with_its_length(asgi_app: Application) -> None:
-    client = Client(blocks(100))
-    asyncio.run(ask(asgi_app, client, http_version="1.0", accept="application/x-ndjson"))
+def test_a_response_to_http_1_0_has_a_content_length(asgi_app: Application) -> None:
+    client = Client(body_in_blocks(100))
+    asyncio.run(send_request(asgi_app, client, http_version="1.0", accept="application/x-ndjson"))
     assert dict(client.sent[0]["headers"])[b"content-length"] == b"%d" % len(client.content)
     assert client.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
 
 
 def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
-    """The same receive, except that no message arrives after the first ``after`` ones."""
+    """A copy of `receive` that returns no message after the first `after` messages."""
     left = after
 
     async def slow() -> Any:
@@ -293,58 +295,58 @@ def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
     return slow
 
 
-def test_a_client_that_leaves_stops_the_work(asgi_app: Application) -> None:
-    client = Client([*blocks(60), None])
-    asyncio.run(ask(asgi_app, client))
+def test_the_processing_stops_when_the_client_disconnects(asgi_app: Application) -> None:
+    client = Client([*body_in_blocks(60), None])
+    asyncio.run(send_request(asgi_app, client))
     assert not client.finished
     assert asgi_app.context.state.inflight == 0
 
 
-def test_a_client_that_does_not_read_is_disconnected_after_it_has_sent_its_body(asgi_app: Application) -> None:
-    async def story() -> None:
-        client = Client(blocks(100))
+def test_a_client_that_does_not_read_is_disconnected_after_its_body(asgi_app: Application) -> None:
+    async def scenario() -> None:
+        client = Client(body_in_blocks(100))
         client.taking.clear()
-        asking = asyncio.create_task(ask(asgi_app, client, accept="application/x-ndjson"))
+        request_task = asyncio.create_task(send_request(asgi_app, client, accept="application/x-ndjson"))
         async with asyncio.timeout(60):
             while client.pieces:
                 await asyncio.sleep(0.01)
-        assert not asking.done()
+        assert not request_task.done()
         until = time.monotonic() + 60
-        while not asking.done():  # until the timeout after the last piece was processed
+        while not request_task.done():  # until the timeout after the last piece
             assert time.monotonic() < until
             pass_timeout()
             await asyncio.sleep(0.01)
-        await asking
+        await request_task
         assert len(client.sent) == 1
-        patient = Client(blocks(100))
+        patient = Client(body_in_blocks(100))
         patient.taking.clear()
-        asking = asyncio.create_task(ask(asgi_app, patient, accept="application/x-ndjson"))
+        request_task = asyncio.create_task(send_request(asgi_app, patient, accept="application/x-ndjson"))
         async with asyncio.timeout(60):
             while patient.pieces:
                 await asyncio.sleep(0.01)
         patient.taking.set()
-        await asyncio.wait_for(asking, 60)
+        await asyncio.wait_for(request_task, 60)
         assert patient.finished
         assert patient.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_a_stream_without_a_length_has_a_limit(
+def test_a_body_without_a_length_is_limited(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> None:
     limit = 3 * table_handler.BLOCK_ROWS * len(LINE)
     asgi_app = make_app(
         tabular_models, dataclasses.replace(settings, max_rows=10, max_body_bytes=9, max_stream_bytes=limit)
     )
-    client = Client(blocks(5))
-    asyncio.run(ask(asgi_app, client))
+    client = Client(body_in_blocks(5))
+    asyncio.run(send_request(asgi_app, client))
     assert client.status == 413
     assert json.loads(client.content)["title"] == "Body too large"
     asgi_app.plane.close()
 
 
-class Slow:
+class SlowEngine:
     name, reason = "numpy", "slow"
 
     def __init__(self, model: TabularModel) -> None:
@@ -355,19 +357,19 @@ class Slow:
         return self.inner.outputs(x)
 
 
-def test_streams_wait_for_room_in_the_queue(
+def test_streams_wait_for_space_in_the_queue(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, small_blocks: None
 ) -> None:
     income = next(model for model in tabular_models if model.name == "income")
-    model = dataclasses.replace(income, engine=Slow(income))
+    model = dataclasses.replace(income, engine=SlowEngine(income))
     asgi_app = make_app([model], dataclasses.replace(settings, max_rows=10, queue_rows=table_handler.BLOCK_ROWS))
 
-    async def story() -> None:
-        clients = [Client(blocks(6)) for _ in range(3)]
-        first = asyncio.create_task(ask(asgi_app, clients[0]))
+    async def scenario() -> None:
+        clients = [Client(body_in_blocks(6)) for _ in range(3)]
+        first = asyncio.create_task(send_request(asgi_app, clients[0]))
         while not clients[0].sent:
             await asyncio.sleep(0.01)
-        others = [asyncio.create_task(ask(asgi_app, client)) for client in clients[1:]]
+        others = [asyncio.create_task(send_request(asgi_app, client)) for client in clients[1:]]
         await asyncio.gather(first, *others)
         assert clients[0].status == 200
         for client in clients:
@@ -375,7 +377,7 @@ def test_streams_wait_for_room_in_the_queue(
             if client.status == 200:
                 assert client.content.count(b"\n") == 6 * table_handler.BLOCK_ROWS + 1
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     asgi_app.plane.close()
 
 
@@ -403,33 +405,33 @@ def test_memory_does_not_grow_with_the_body(server: Any) -> None:
 
     send(100_000)
     before = resident()
-    send(2_000_000)  # 22 MB in, 60 MB out
+    send(2_000_000)  # a body of 22 MB and a response of 60 MB
     assert resident() - before < 15e6
 
 
-def test_the_temporary_file_is_in_the_system_s_folder(
+def test_temporary_files_are_created_in_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asgi_app: Application
 ) -> None:
     made: list[Any] = []
     real = tempfile.TemporaryFile
 
-    def counted(**options: Any) -> Any:
+    def record_file(**options: Any) -> Any:
         made.append(real(**options))
         return made[-1]
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", counted)
+    monkeypatch.setattr(tempfile, "TemporaryFile", record_file)
 
-    async def story() -> None:
-        client = Client(blocks(100))
+    async def scenario() -> None:
+        client = Client(body_in_blocks(100))
         client.taking.clear()
-        asking = asyncio.create_task(ask(asgi_app, client, accept="application/x-ndjson"))
+        request_task = asyncio.create_task(send_request(asgi_app, client, accept="application/x-ndjson"))
         async with asyncio.timeout(60):
             while client.pieces:
                 await asyncio.sleep(0.01)
         size = os.fstat(made[0].fileno()).st_size
         assert size > response_buffer.MAX_BUFFERED_BYTES
         client.taking.set()
-        await asyncio.wait_for(asking, 60)
+        await asyncio.wait_for(request_task, 60)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert [file.closed for file in made] == [True]

@@ -1,4 +1,4 @@
-"""The file that trained a model is sent over every route: text is read as in training."""
+"""The training file of a model is sent over every route: text is read as in training."""
 
 import asyncio
 import csv
@@ -38,7 +38,7 @@ CASES = Path(__file__).parents[1] / "training" / "cases"
 
 
 def lines() -> list[list[str]]:
-    """German numbers, a currency, percent, a missing word, dates with a zone, levels with accents."""
+    """Lines with German numbers, a currency, percent, a missing text, dates with a zone, and levels with accents."""
     rng = np.random.default_rng(3)
     return [
         [
@@ -72,7 +72,7 @@ def dataset(content: str, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def model(dataset: Dataset) -> TabularModel:
-    """A model of the file, with a schema that was written and read again."""
+    """A model trained with the file, with a schema that was written and read again."""
     frame = dataset.schema.frames.from_columns(dataset.columns)
     encoder = Encoder.fit(dataset.schema, frame, dataset.target, bins=0)
     layer = Dense(np.linspace(-1, 1, encoder.width).reshape(-1, 1), np.zeros(1))
@@ -82,7 +82,7 @@ def model(dataset: Dataset) -> TabularModel:
 
 @pytest.fixture(scope="module")
 def expected(model: TabularModel, dataset: Dataset) -> list[float]:
-    """The answers to the training rows as training read them."""
+    """The predictions of the training rows as read by training."""
     values: list[float] = model.predict(dataset.schema.frames.from_columns(dataset.columns)).primary[:, 0].tolist()
     return values
 
@@ -111,44 +111,44 @@ def rows(model: TabularModel) -> list[dict[str, Any]]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def as_csv(content: str, model: TabularModel) -> bytes:
+def csv_body(content: str, model: TabularModel) -> bytes:
     return content.encode()
 
 
-def as_json(content: str, model: TabularModel) -> bytes:
+def json_body(content: str, model: TabularModel) -> bytes:
     return json.dumps({"rows": rows(model)}).encode()
 
 
-def as_ndjson(content: str, model: TabularModel) -> bytes:
+def ndjson_body(content: str, model: TabularModel) -> bytes:
     return "\n".join(map(json.dumps, rows(model))).encode()
 
 
-def as_arrow(content: str, model: TabularModel) -> bytes:
+def arrow_body(content: str, model: TabularModel) -> bytes:
     return arrow_of(pa.table(columns(model)))
 
 
-def as_parquet(content: str, model: TabularModel) -> bytes:
+def parquet_body(content: str, model: TabularModel) -> bytes:
     return parquet_of(pa.table(columns(model)))
 
 
 @pytest.mark.parametrize(
     ("kind", "body_of"),
     [
-        ("text/csv", as_csv),
-        ("application/json", as_json),
-        ("application/x-ndjson", as_ndjson),
-        ("application/vnd.apache.arrow.stream", as_arrow),
-        ("application/vnd.apache.parquet", as_parquet),
+        ("text/csv", csv_body),
+        ("application/json", json_body),
+        ("application/x-ndjson", ndjson_body),
+        ("application/vnd.apache.arrow.stream", arrow_body),
+        ("application/vnd.apache.parquet", parquet_body),
     ],
 )
-def test_the_file_of_a_model_gets_the_answers_of_training_in_each_format(
+def test_the_training_file_gets_the_same_predictions_in_each_format(
     post: Post, content: str, model: TabularModel, expected: list[float], kind: str, body_of: BodyOf
 ) -> None:
     predictions = post("/predict/shops", body_of(content, model), kind)["predictions"]
     np.testing.assert_allclose([prediction["value"] for prediction in predictions], expected, rtol=1e-5)
 
 
-def test_other_protocols_give_the_same_answers(post: Post, model: TabularModel, expected: list[float]) -> None:
+def test_other_protocols_return_the_same_predictions(post: Post, model: TabularModel, expected: list[float]) -> None:
     used = [{name: row[name] for name in model.schema.by_name} for row in rows(model)]
     tensorflow = post("/v1/models/shops:predict", json.dumps({"instances": used}).encode())
     np.testing.assert_allclose(tensorflow["predictions"], expected, rtol=1e-5)
@@ -169,16 +169,16 @@ def test_other_protocols_give_the_same_answers(post: Post, model: TabularModel, 
     np.testing.assert_allclose(tensors["outputs"][0]["data"], expected, rtol=1e-5)
 
 
-def test_one_row_is_read_like_many(post: Post, model: TabularModel, expected: list[float]) -> None:
+def test_a_single_row_is_read_like_many_rows(post: Post, model: TabularModel, expected: list[float]) -> None:
     for row, value in [*zip(rows(model), expected, strict=True)][:12]:
         (prediction,) = post("/predict/shops", json.dumps({"rows": [row]}).encode())["predictions"]
         assert prediction["value"] == pytest.approx(value, rel=1e-5)
 
 
-def test_numbers_and_dates_of_pandas_are_the_same_rows(
+def test_numbers_and_dates_written_by_pandas_get_the_same_predictions(
     post: Post, model: TabularModel, dataset: Dataset, expected: list[float]
 ) -> None:
-    """Numbers as JSON has them, dates as pandas' to_json writes them: milliseconds since 1970."""
+    """The rows have JSON numbers, and dates in milliseconds since 1970, as written by to_json of pandas."""
     read = {name: values.tolist() for name, values in dataset.columns.items()}
     read["since"] = [int(seconds * 1000) for seconds in read["since"]]
     read["sold"] = [bool(flag) for flag in read["sold"]]
@@ -188,15 +188,15 @@ def test_numbers_and_dates_of_pandas_are_the_same_rows(
     np.testing.assert_allclose([prediction["value"] for prediction in predictions], expected, rtol=1e-5)
 
 
-def test_the_document_says_that_numbers_may_be_text(model: TabularModel) -> None:
+def test_the_openapi_document_allows_text_for_numbers(model: TabularModel) -> None:
     properties = row_schema(model.schema)["properties"]
     assert properties["price"]["type"] == ["number", "string"]
     assert properties["rate"]["type"] == ["number", "string", "null"]
     assert properties["place"]["type"] == "string"
 
 
-def trips() -> FeatureSchema:
-    """The columns of a table of trips, of which pandas wrote rows."""
+def trip_columns() -> FeatureSchema:
+    """The columns of a table of trips whose rows pandas wrote."""
     rows = json.loads((CASES / "trips_df_to_json_records_epoch.json").read_text())["rows"]
     kinds: dict[type, Kind] = {bool: "boolean", str: "category", int: "number", float: "number"}
     features = [
@@ -209,7 +209,7 @@ def trips() -> FeatureSchema:
 
 def test_dates_that_pandas_writes_as_numbers_are_accepted() -> None:
     body = (CASES / "trips_df_to_json_records_epoch.json").read_bytes()
-    validated = native.validate_body(trips(), body, "fail", 100)
+    validated = native.validate_body(trip_columns(), body, "fail", 100)
     assert not validated.errors
     assert validated.frame.numbers[0, 0] == datetime(2024, 8, 18, 10, 29, tzinfo=UTC).timestamp()
 
@@ -226,8 +226,8 @@ def test_dates_that_pandas_writes_as_numbers_are_accepted() -> None:
         (True, None),
     ],
 )
-def test_numbers_are_dates_by_their_size_or_refused(number: float, moment: str | None) -> None:
-    seconds = trips().by_name["when"].to_number(number)
+def test_numbers_for_dates_are_interpreted_by_their_size_or_refused(number: float, moment: str | None) -> None:
+    seconds = trip_columns().by_name["when"].to_number(number)
     assert seconds == (None if moment is None else datetime.fromisoformat(moment).timestamp())
 
 

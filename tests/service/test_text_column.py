@@ -1,4 +1,4 @@
-"""A model with a column of free text gives the same answers in every format and protocol, and explains them."""
+"""A model with a column of free text returns the same predictions and explanations in every format and protocol."""
 
 import asyncio
 import io
@@ -49,7 +49,7 @@ def model() -> TabularModel:
 
 @pytest.fixture(scope="module")
 def expected(model: TabularModel) -> list[float]:
-    """An empty text is a missing one, as in the table that trained a model."""
+    """The expected predictions. An empty text is missing, as in training."""
     values: list[float] = (
         model.predict_rows([row | {"title": row["title"] or None} for row in ROWS]).primary[:, 0].tolist()
     )
@@ -78,7 +78,7 @@ def post(make_app: Callable[..., Application], model: TabularModel, asgi: Callab
     asgi_app.plane.close()
 
 
-def as_csv() -> bytes:
+def csv_body() -> bytes:
     text = io.StringIO()
     for row in [{"size": "size", "title": "title"}, *ROWS]:
         title = "" if row["title"] is None else row["title"]
@@ -93,19 +93,19 @@ def columns() -> Any:
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        ("text/csv", as_csv()),
+        ("text/csv", csv_body()),
         ("application/json", json.dumps({"rows": ROWS}).encode()),
         ("application/x-ndjson", "\n".join(map(json.dumps, ROWS)).encode()),
         ("application/vnd.apache.arrow.stream", arrow_of(columns())),
         ("application/vnd.apache.parquet", parquet_of(columns())),
     ],
 )
-def test_each_format_has_the_same_answers(post: Post, expected: list[float], kind: str, body: bytes) -> None:
+def test_each_format_returns_the_same_predictions(post: Post, expected: list[float], kind: str, body: bytes) -> None:
     predictions = [prediction["value"] for prediction in post("/predict/shops", body, kind)["predictions"]]
     np.testing.assert_allclose(predictions, expected, rtol=1e-6)
 
 
-def test_each_protocol_has_the_same_answers(post: Post, model: TabularModel, expected: list[float]) -> None:
+def test_each_protocol_returns_the_same_predictions(post: Post, model: TabularModel, expected: list[float]) -> None:
     rows, known = (
         [row for row in ROWS if row["title"]],
         [v for v, row in zip(expected, ROWS, strict=True) if row["title"]],
@@ -124,7 +124,7 @@ def test_each_protocol_has_the_same_answers(post: Post, model: TabularModel, exp
     assert accepted_datatypes(model.schema.by_name["title"]) == ("BYTES",)
 
 
-def test_single_rows_have_the_answers_of_many(post: Post, expected: list[float]) -> None:
+def test_single_rows_get_the_same_predictions_as_many_rows(post: Post, expected: list[float]) -> None:
     for row, value in zip(ROWS[:3], expected[:3], strict=True):
         (prediction,) = post("/predict/shops", json.dumps({"rows": [row]}).encode())["predictions"]
         assert prediction["value"] == pytest.approx(value, rel=1e-6)
@@ -133,7 +133,7 @@ def test_single_rows_have_the_answers_of_many(post: Post, expected: list[float])
 @pytest.mark.parametrize(
     ("title", "code"), [(5, "wrong_type"), (["a"], "wrong_type"), ("x" * (MAX_CHARACTERS + 1), "too_long")]
 )
-def test_an_invalid_text_is_an_error_of_its_field(post: Post, title: Any, code: str) -> None:
+def test_an_invalid_text_is_refused_with_its_field(post: Post, title: Any, code: str) -> None:
     problem = post("/predict/shops", json.dumps({"rows": [{"size": 1, "title": title}]}).encode(), status=422)
     assert [(error["field"], error["code"]) for error in problem["errors"]] == [("title", code)]
 
@@ -144,12 +144,12 @@ def test_a_text_is_explained_as_one_column(post: Post) -> None:
     assert [*prediction["explanation"]["contributions"]] == ["size", "title"]
 
 
-def test_the_description_of_a_model_has_no_weights_of_texts(post: Post) -> None:
+def test_the_metadata_of_a_model_contain_no_text_weights(post: Post) -> None:
     described = post("/models/shops", b"", method="GET")["schema"]["features"][1]
     assert described == {"name": "title", "kind": "text", "nullable": True, "example": "a red house"}
 
 
-def test_the_document_and_captured_rows_have_text(model: TabularModel) -> None:
+def test_the_openapi_document_and_captured_rows_contain_text(model: TabularModel) -> None:
     assert row_schema(model.schema)["properties"]["title"]["type"] == ["string", "null"]
     assert row_schema(model.schema)["properties"]["title"]["maxLength"] == MAX_CHARACTERS
     assert feature_column(model.schema.by_name["title"], ["a", None]).to_pylist() == ["a", None]

@@ -1,4 +1,4 @@
-"""TF Serving's REST and KServe's v1 protocol, used as in their documentation: `requests` with a real server."""
+"""TF Serving's REST and KServe's v1 protocol, used as in their documentation, with `requests` and a server."""
 
 import base64
 import json
@@ -23,11 +23,11 @@ class Client(requests.Session):
         super().__init__()
         self.url = url
 
-    def ask(self, path: str, body: Any) -> requests.Response:
-        """Send requests as TF Serving's examples do: json.dumps as the data, and no content type."""
+    def send_request(self, path: str, body: Any) -> requests.Response:
+        """Send a request as in TF Serving's examples: the data from json.dumps, without a content type."""
         return self.post(self.url + path, data=body if isinstance(body, bytes) else json.dumps(body), timeout=60)
 
-    def read(self, path: str) -> requests.Response:
+    def get_path(self, path: str) -> requests.Response:
         return self.get(self.url + path, timeout=60)
 
 
@@ -37,8 +37,8 @@ def client(server: Any) -> Iterator[Client]:
         yield client
 
 
-def is_error(reply: requests.Response, status: int) -> str:
-    """The text of an error that has TF Serving's form."""
+def error_text(reply: requests.Response, status: int) -> str:
+    """Assert that a reply is an error in TF Serving's format. Returns its text."""
     assert (reply.status_code, reply.headers["content-type"]) == (status, "application/json")
     assert list(reply.json()) == ["error"]
     return str(reply.json()["error"])
@@ -47,40 +47,46 @@ def is_error(reply: requests.Response, status: int) -> str:
 # Predicting
 
 
-def test_row_form_is_answered_by_a_list_and_column_form_by_outputs(client: Client, home_row: Row) -> None:
-    rows = client.ask("/v1/models/homes:predict", {"signature_name": "serving_default", "instances": [home_row] * 3})
+def test_row_form_returns_predictions_and_column_form_outputs(client: Client, home_row: Row) -> None:
+    rows = client.send_request(
+        "/v1/models/homes:predict", {"signature_name": "serving_default", "instances": [home_row] * 3}
+    )
     assert rows.status_code == 200
     assert list(rows.json()) == ["predictions"]
     first, *others = rows.json()["predictions"]
     assert others == [first] * 2
     columns = {name: [value] * 3 for name, value in home_row.items()}
-    assert client.ask("/v1/models/homes:predict", {"inputs": columns}).json() == {"outputs": [first] * 3}
+    assert client.send_request("/v1/models/homes:predict", {"inputs": columns}).json() == {"outputs": [first] * 3}
 
 
 def test_several_outputs_are_objects_in_row_form_and_lists_in_column_form(client: Client) -> None:
-    rows = client.ask("/v1/models/income:predict", {"instances": [{"age": 30}, {"age": 50, "job": "Private"}]}).json()
+    rows = client.send_request(
+        "/v1/models/income:predict", {"instances": [{"age": 30}, {"age": 50, "job": "Private"}]}
+    ).json()
     assert [list(prediction) for prediction in rows["predictions"]] == [["label", "probabilities"]] * 2
-    columns = client.ask("/v1/models/income:predict", {"inputs": {"age": [30, 50], "job": [None, "Private"]}}).json()
+    columns = client.send_request(
+        "/v1/models/income:predict", {"inputs": {"age": [30, 50], "job": [None, "Private"]}}
+    ).json()
     assert list(columns["outputs"]) == ["label", "probabilities"]
     assert columns["outputs"]["label"] == [prediction["label"] for prediction in rows["predictions"]]
     assert columns["outputs"]["probabilities"] == [prediction["probabilities"] for prediction in rows["predictions"]]
 
 
-def test_classify_answers_pairs_of_label_and_score(client: Client) -> None:
+def test_classify_returns_pairs_of_label_and_score(client: Client) -> None:
     body = {"context": {"job": "State-gov"}, "examples": [{"age": 30}, {"age": [50]}]}
-    results = client.ask("/v1/models/house_class:classify", body).json()["results"]
+    results = client.send_request("/v1/models/house_class:classify", body).json()["results"]
     assert [[label for label, _ in pairs] for pairs in results] == [["1", "2", "5"]] * 2
     assert all(math.isclose(sum(score for _, score in pairs), 1, rel_tol=1e-5) for pairs in results)
 
 
-def test_regress_answers_values(client: Client, home_row: Row) -> None:
+def test_regress_returns_values(client: Client, home_row: Row) -> None:
     body = {"signature_name": "tensorflow/serving/regress", "examples": [home_row]}
-    results = client.ask("/v1/models/homes:regress", body).json()["results"]
-    assert results == client.ask("/v1/models/homes:predict", {"instances": [home_row]}).json()["predictions"]
+    results = client.send_request("/v1/models/homes:regress", body).json()["results"]
+    assert results == client.send_request("/v1/models/homes:predict", {"instances": [home_row]}).json()["predictions"]
 
 
-def test_values_may_be_written_as_tensors_of_one_element_as_bytes_and_as_nan(client: Client, home_row: Row) -> None:
-    (plain, missing) = client.ask(
+def test_tensors_of_one_element_base64_and_nan_are_accepted_as_values(client: Client, home_row: Row) -> None:
+    (plain, missing) = client.send_request(
         "/v1/models/homes:predict", {"instances": [home_row, {**home_row, "class": None}]}
     ).json()["predictions"]
     packed = {"b64": base64.b64encode(b"Adoption").decode()}
@@ -93,27 +99,29 @@ def test_values_may_be_written_as_tensors_of_one_element_as_bytes_and_as_nan(cli
         {**home_row, "class": math.nan},
         {**home_row, "class": [math.nan]},
     ]
-    answers = client.ask("/v1/models/homes:predict", {"instances": forms}).json()["predictions"]
+    answers = client.send_request("/v1/models/homes:predict", {"instances": forms}).json()["predictions"]
     assert answers == pytest.approx([plain] * 5 + [missing] * 2, rel=1e-5)
     inputs = {name: [[value]] for name, value in home_row.items()} | {"class": [math.nan]}
-    assert client.ask("/v1/models/homes:predict", {"inputs": inputs}).json()["outputs"] == pytest.approx([missing])
+    assert client.send_request("/v1/models/homes:predict", {"inputs": inputs}).json()["outputs"] == pytest.approx(
+        [missing]
+    )
 
 
-def test_nan_where_nothing_was_missing_and_infinity_anywhere_are_refused(client: Client, home_row: Row) -> None:
+def test_nan_in_a_required_column_and_infinity_are_refused(client: Client, home_row: Row) -> None:
     rows = [{**home_row, "educational-num": math.nan}, {**home_row, "class": math.inf}]
-    text = is_error(client.ask("/v1/models/homes:predict", {"instances": rows}), 400)
+    text = error_text(client.send_request("/v1/models/homes:predict", {"instances": rows}), 400)
     assert "row 0, feature 'educational-num': is null" in text
     assert "row 1, feature 'class': is not a finite number" in text
 
 
-def test_the_served_version_answers_and_the_routes_are_in_any_case(client: Client, home_row: Row) -> None:
+def test_routes_accept_the_served_version_and_ignore_case(client: Client, home_row: Row) -> None:
     body = {"instances": [home_row]}
     for path in (
         "/v1/models/homes/versions/1:predict",
         "/V1/MODELS/homes:PREDICT",
         "/v1/models/homes/versions/01:predict",
     ):
-        assert client.ask(path, body).status_code == 200
+        assert client.send_request(path, body).status_code == 200
 
 
 NOWHERE = {
@@ -125,9 +133,9 @@ NOWHERE = {
 
 
 @pytest.mark.parametrize(("path", "text"), NOWHERE.items(), ids=lambda text: text[-30:])
-def test_other_versions_labels_and_models_are_not_found(client: Client, home_row: Row, path: str, text: str) -> None:
-    assert text in is_error(client.ask(path, {"instances": [home_row]}), 404)
-    assert text in is_error(client.read(path.removesuffix(":predict")), 404)
+def test_unknown_versions_labels_and_models_return_404(client: Client, home_row: Row, path: str, text: str) -> None:
+    assert text in error_text(client.send_request(path, {"instances": [home_row]}), 404)
+    assert text in error_text(client.get_path(path.removesuffix(":predict")), 404)
 
 
 REFUSED: dict[str, tuple[str, Any, str]] = {
@@ -155,68 +163,78 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize(("method", "body", "text"), REFUSED.values(), ids=REFUSED.keys())
-def test_an_invalid_request_is_an_invalid_argument(client: Client, method: str, body: Any, text: str) -> None:
-    assert text in is_error(client.ask(f"/v1/models/homes{method}", body), 400)
+def test_an_invalid_request_returns_an_invalid_argument_error(
+    client: Client, method: str, body: Any, text: str
+) -> None:
+    assert text in error_text(client.send_request(f"/v1/models/homes{method}", body), 400)
 
 
-def test_wrong_methods_and_malformed_addresses(client: Client) -> None:
-    reply = client.read("/v1/models/homes:predict")
-    assert "POST" in is_error(reply, 405)
+def test_wrong_methods_and_malformed_addresses_are_refused(client: Client) -> None:
+    reply = client.get_path("/v1/models/homes:predict")
+    assert "POST" in error_text(reply, 405)
     assert reply.headers["allow"] == "POST"
-    assert "Malformed request: /v1/models/homes:explode" in is_error(client.ask("/v1/models/homes:explode", {}), 400)
-    assert "Malformed request" in is_error(client.read("/v1/"), 400)
+    assert "Malformed request: /v1/models/homes:explode" in error_text(
+        client.send_request("/v1/models/homes:explode", {}), 400
+    )
+    assert "Malformed request" in error_text(client.get_path("/v1/"), 400)
 
 
-def test_too_many_rows_and_a_deadline_keep_their_status(client: Client, home_row: Row) -> None:
-    assert "2001 rows" in is_error(client.ask("/v1/models/homes:predict", {"instances": [home_row] * 2001}), 413)
+def test_too_many_rows_get_413_and_a_passed_deadline_504(client: Client, home_row: Row) -> None:
+    assert "2001 rows" in error_text(
+        client.send_request("/v1/models/homes:predict", {"instances": [home_row] * 2001}), 413
+    )
     columns = {name: [value] * 2001 for name, value in home_row.items()}
-    assert "2001 rows" in is_error(client.ask("/v1/models/homes:predict", {"inputs": columns}), 413)
+    assert "2001 rows" in error_text(client.send_request("/v1/models/homes:predict", {"inputs": columns}), 413)
     late = client.post(
         client.url + "/v1/models/homes:predict",
         json={"instances": [home_row]},
         headers={"x-request-timeout": "1e-9"},
         timeout=60,
     )
-    is_error(late, 504)
+    error_text(late, 504)
 
 
 def test_warnings_are_in_a_header_of_bounded_size(client: Client, home_row: Row) -> None:
-    reply = client.ask("/v1/models/homes:predict", {"instances": [home_row, {**home_row, "Outcome Type": "\x7f🦊\n"}]})
+    reply = client.send_request(
+        "/v1/models/homes:predict", {"instances": [home_row, {**home_row, "Outcome Type": "\x7f🦊\n"}]}
+    )
     (warning,) = json.loads(reply.headers["x-tabserve-warnings"])["warnings"]
     assert (warning["row"], warning["field"], warning["code"]) == (1, "Outcome Type", "unseen_level")
-    many = client.ask("/v1/models/homes:predict", {"instances": [{**home_row, "class": 9}] * 500})
+    many = client.send_request("/v1/models/homes:predict", {"instances": [{**home_row, "class": 9}] * 500})
     parsed = json.loads(many.headers["x-tabserve-warnings"])
     assert len(many.headers["x-tabserve-warnings"]) <= 4096
     assert len(parsed["warnings"]) + parsed["omitted"] == 500
-    assert "x-tabserve-warnings" not in client.ask("/v1/models/homes:predict", {"instances": [home_row]}).headers
+    assert (
+        "x-tabserve-warnings" not in client.send_request("/v1/models/homes:predict", {"instances": [home_row]}).headers
+    )
 
 
 def test_large_bodies_are_answered(client: Client, home_row: Row) -> None:
     rows = [{**home_row, "id": "x" * 300}] * 1200
-    assert len(client.ask("/v1/models/homes:predict", {"instances": rows}).json()["predictions"]) == 1200
+    assert len(client.send_request("/v1/models/homes:predict", {"instances": rows}).json()["predictions"]) == 1200
 
 
-def test_requests_are_counted_for_their_protocol(client: Client, home_row: Row) -> None:
-    client.ask("/v1/models/homes:predict", {"instances": [home_row]})
+def test_requests_are_counted_by_protocol(client: Client, home_row: Row) -> None:
+    client.send_request("/v1/models/homes:predict", {"instances": [home_row]})
     assert (
         'tabserve_requests_total{model="homes",protocol="tfserving",status="200",version="1"}'
-        in client.read("/metrics").text
+        in client.get_path("/metrics").text
     )
 
 
 # Reading
 
 
-def test_status_is_tf_servings_and_kserves(client: Client) -> None:
+def test_the_status_has_the_formats_of_tf_serving_and_kserve(client: Client) -> None:
     state = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     right = {"model_version_status": [state], "name": "homes", "ready": True}
-    assert client.read("/v1/models/homes").json() == right
-    assert client.read("/v1/models/homes/versions/1").json() == right
-    assert client.read("/v1/models").json() == {"models": ["homes", "house_class", "income"]}
+    assert client.get_path("/v1/models/homes").json() == right
+    assert client.get_path("/v1/models/homes/versions/1").json() == right
+    assert client.get_path("/v1/models").json() == {"models": ["homes", "house_class", "income"]}
 
 
-def test_metadata_name_inputs_and_outputs(client: Client) -> None:
-    document = client.read("/v1/models/homes/metadata").json()
+def test_the_metadata_list_inputs_and_outputs(client: Client) -> None:
+    document = client.get_path("/v1/models/homes/metadata").json()
     assert document["model_spec"] == {"name": "homes", "signature_name": "", "version": "1"}
     signatures = document["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {"serving_default", "regression"}
@@ -232,14 +250,14 @@ def test_metadata_name_inputs_and_outputs(client: Client) -> None:
         "_u": "DT_DOUBLE",
     }
     assert list(default["outputs"]) == ["value"]
-    document = client.read("/v1/models/house_class/versions/1/metadata").json()
+    document = client.get_path("/v1/models/house_class/versions/1/metadata").json()
     outputs = document["metadata"]["signature_def"]["signature_def"]["serving_default"]["outputs"]
     assert outputs["label"]["dtype"] == "DT_INT64"
     assert [size["size"] for size in outputs["probabilities"]["tensor_shape"]["dim"]] == ["-1", "3"]
     assert document["metadata"]["tabserve"]["classes"] == [1, 2, 5]
 
 
-# Reading bodies, without a server
+# Reading bodies without a server
 
 
 @pytest.fixture(scope="module")

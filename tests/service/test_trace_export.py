@@ -1,5 +1,6 @@
-"""The standard variables say whether traces are exported; an unsupported configuration gives a reason and never a
-failed start."""
+"""The standard variables decide whether traces are exported. An unsupported configuration is reported and does not stop
+the start.
+"""
 
 import json
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_the_standard_variables_request_traces(environ: dict[str, str], expected
     assert trace_export.requested(environ) == expected
 
 
-def test_another_protocol_is_a_reason_not_to_export() -> None:
+def test_an_unsupported_protocol_disables_the_export_with_a_reason() -> None:
     assert trace_export.problem(ENDPOINT) is None
     assert trace_export.problem({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) is None
     reason = trace_export.problem({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
@@ -35,7 +36,7 @@ def test_another_protocol_is_a_reason_not_to_export() -> None:
     assert trace_export.start({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) is None
 
 
-def test_bentoml_s_settings_without_effect_are_named(tmp_path: Path) -> None:
+def test_bentoml_settings_without_effect_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "bentoml.yaml"
     path.write_text("version: 2\nservices: {tabserve: {tracing: {exporter_type: otlp}}}\n")
     (warning,) = bentoml_configuration.warnings({"BENTOML_CONFIG": str(path)})
@@ -47,7 +48,7 @@ def test_bentoml_s_settings_without_effect_are_named(tmp_path: Path) -> None:
     assert warning.startswith("BENTOML_CONFIG_OPTIONS: the section 'cors' has no effect")
 
 
-def test_other_settings_of_bentoml_need_no_warning(tmp_path: Path) -> None:
+def test_other_bentoml_settings_cause_no_warning(tmp_path: Path) -> None:
     path = tmp_path / "bentoml.yaml"
     path.write_text("version: 2\nservices: {tabserve: {workers: 2, http: {cors: {enabled: false}}, tracing: {}}}\n")
     for environ in (

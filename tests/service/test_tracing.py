@@ -1,4 +1,4 @@
-"""A trace continues through the server: in the response, in the log, and as a span if it is sampled."""
+"""A trace context is passed to the response and the log, and sampled requests become spans."""
 
 import asyncio
 import json
@@ -38,14 +38,14 @@ def test_an_invalid_trace_context_is_ignored(parent: str) -> None:
     assert tracing.read({b"traceparent": parent.encode()}) is None
 
 
-def test_a_later_version_of_the_standard_is_read_as_far_as_it_is_known() -> None:
+def test_known_fields_of_a_later_trace_context_version_are_read() -> None:
     found = tracing.read({b"traceparent": f"01-{TRACE}-{SPAN}-01-more".encode()})
     assert found is not None
     assert (found.trace_id, found.flags) == (TRACE, 1)
 
 
 @pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+def exported_spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -53,12 +53,12 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     return exporter
 
 
-def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
+def test_the_trace_context_is_returned_and_logged_and_sampled_requests_become_spans(
     make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     asgi: Callable[..., Any],
     home_row: dict[str, Any],
-    exported: InMemorySpanExporter,
+    exported_spans: InMemorySpanExporter,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -67,7 +67,7 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
     monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
     caplog.set_level(logging.INFO, "tabserve")
 
-    async def story() -> list[Any]:
+    async def scenario() -> list[Any]:
         headers = {"traceparent": SENT, "tracestate": "vendor=1", "x-request-id": "mine"}
         unsampled = {"traceparent": SENT[:-1] + "0"}
         return [
@@ -75,12 +75,12 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
             for body, sent in ((good, headers), (bad, headers), (good, unsampled), (good, {}))
         ]
 
-    answers = asyncio.run(story())
+    answers = asyncio.run(scenario())
     assert [answer.status for answer in answers] == [200, 422, 200, 200]
     assert [answer.headers.get("traceparent") for answer in answers] == [SENT, SENT, SENT[:-1] + "0", None]
     assert answers[0].headers["tracestate"] == "vendor=1"
     assert [getattr(record, "trace_id", None) for record in caplog.records] == [TRACE, TRACE, TRACE, None]
-    spans = exported.get_finished_spans()
+    spans = exported_spans.get_finished_spans()
     assert [span.attributes["http.response.status_code"] for span in spans if span.attributes] == [200, 422]
     for span in spans:
         assert span.context is not None
@@ -89,17 +89,19 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
 
 
 @pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/homes/infer", "/v1/models/homes:predict"])
-def test_other_protocols_return_the_trace_also_with_errors(send_asgi: Callable[..., Any], path: str) -> None:
+def test_other_protocols_return_the_trace_context_in_errors_too(send_asgi: Callable[..., Any], path: str) -> None:
     answer = send_asgi("GET", path, traceparent=SENT, tracestate="vendor=1")
     assert answer.status == (200 if path.endswith("ready") else 405)
     assert (answer.headers["traceparent"], answer.headers["tracestate"]) == (SENT, "vendor=1")
 
 
-def test_spans_are_named_by_the_requested_route(send_asgi: Callable[..., Any], exported: InMemorySpanExporter) -> None:
+def test_spans_are_named_after_the_requested_route(
+    send_asgi: Callable[..., Any], exported_spans: InMemorySpanExporter
+) -> None:
     for method, path in (
         ("POST", "/predict/homes"),
         ("GET", "/v1/models/homes:predict"),
         ("POST", "/v2/models/homes/infer"),
     ):
         send_asgi(method, path, traceparent=SENT)
-        assert [span.name for span in exported.get_finished_spans()][-1] == f"{method} {path}"
+        assert [span.name for span in exported_spans.get_finished_spans()][-1] == f"{method} {path}"

@@ -1,4 +1,4 @@
-"""Shares are correct within sampling error, and a client gets the same version, also when the share grows."""
+"""Traffic shares are correct within the sampling error, and a client keeps its version when the share grows."""
 
 import math
 

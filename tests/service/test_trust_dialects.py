@@ -1,4 +1,7 @@
-"""Intervals, label sets and explanations in the other protocols: the same numbers as the native API has."""
+"""Intervals, label sets and explanations in other protocols have the same values as in the native API.
+
+This file has more than 400 lines: all protocols are compared with the same predictions.
+"""
 
 import asyncio
 import json
@@ -18,7 +21,7 @@ from service.settings import Settings
 from tests.service.trusted_models import trusted_models
 
 Row = dict[str, Any]
-Ask = Callable[..., Any]
+SendRequest = Callable[..., Any]
 SETTINGS = Settings(max_rows=5000, max_evaluations=20_000, predict_route="/vertex/1:predict")
 CLARIFY, ATTRIBUTES = "x-amzn-sagemaker-enable-explanations", "x-amzn-sagemaker-custom-attributes"
 KINDS = {"number": "numerical"}
@@ -37,14 +40,14 @@ def asgi_app(models: dict[str, TabularModel], make_app: Callable[..., Applicatio
 
 
 @pytest.fixture(scope="module")
-def ask(asgi_app: Application, asgi: Callable[..., Any]) -> Ask:
-    """ask(path, body, query, headers): a POST."""
+def send_request(asgi_app: Application, asgi: Callable[..., Any]) -> SendRequest:
+    """send_request(path, body, query, headers) sends a POST request."""
 
-    def ask(path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> Any:
+    def send_request(path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return asyncio.run(asgi(asgi_app, "POST", path, content, query, headers))
 
-    return ask
+    return send_request
 
 
 @pytest.fixture
@@ -52,13 +55,13 @@ def rows_for(models: dict[str, TabularModel], random_rows: Callable[..., list[Ro
     return lambda name, count: random_rows(models[name].schema, count, np.random.default_rng(6))
 
 
-def native(ask: Ask, name: str, rows: list[Row], query: str) -> list[Any]:
-    predictions: list[Any] = ask(f"/predict/{name}", {"rows": rows}, query).body["predictions"]
+def native_predictions(send_request: SendRequest, name: str, rows: list[Row], query: str) -> list[Any]:
+    predictions: list[Any] = send_request(f"/predict/{name}", {"rows": rows}, query).body["predictions"]
     return predictions
 
 
 def tensors(model: TabularModel, rows: list[Row]) -> list[dict[str, Any]]:
-    """An input for each feature, all values as JSON."""
+    """A tensor for each feature, with JSON values."""
     datatypes = {"number": "FP64", "boolean": "BOOL", "text": "BYTES", "date": "BYTES"}
     found = []
     for feature in model.schema.features:
@@ -68,7 +71,7 @@ def tensors(model: TabularModel, rows: list[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def outputs_of(reply: Any) -> dict[str, Any]:
+def outputs_by_name(reply: Any) -> dict[str, Any]:
     assert reply.status == 200, reply.content
     return {
         output["name"]: np.array(output["data"]).reshape(output["shape"]).tolist() for output in reply.body["outputs"]
@@ -80,8 +83,12 @@ def outputs_of(reply: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("place", ["output", "request"])
-def test_an_oip_request_names_the_ends_of_the_interval(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], count: int, place: str
+def test_an_oip_request_selects_the_ends_of_an_interval(
+    send_request: SendRequest,
+    models: dict[str, TabularModel],
+    rows_for: Callable[..., list[Row]],
+    count: int,
+    place: str,
 ) -> None:
     rows, parameters = rows_for("homes", count), {"level": 0.8}
     own = {"parameters": parameters} if place == "output" else {}
@@ -89,43 +96,49 @@ def test_an_oip_request_names_the_ends_of_the_interval(
     body["outputs"] = [{"name": name, **own} for name in ("value", "low", "high")]
     if place == "request":
         body["parameters"] = parameters
-    found = outputs_of(ask("/v2/models/homes/infer", body))
-    expected = native(ask, "homes", rows, "interval=0.8")
+    found = outputs_by_name(send_request("/v2/models/homes/infer", body))
+    expected = native_predictions(send_request, "homes", rows, "interval=0.8")
     assert found["value"] == [one["value"] for one in expected]
     assert found["low"] == [one["interval"]["low"] for one in expected]
     assert found["high"] == [one["interval"]["high"] for one in expected]
 
 
-def test_an_oip_level_is_nine_tenths_by_default(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+def test_the_default_level_of_an_oip_interval_is_90_percent(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
 ) -> None:
     rows = rows_for("homes", 2)
     body = {"inputs": tensors(models["homes"], rows), "outputs": [{"name": "high"}]}
-    expected = native(ask, "homes", rows, "interval=0.9")
-    assert outputs_of(ask("/v2/models/homes/infer", body)) == {"high": [one["interval"]["high"] for one in expected]}
+    expected = native_predictions(send_request, "homes", rows, "interval=0.9")
+    assert outputs_by_name(send_request("/v2/models/homes/infer", body)) == {
+        "high": [one["interval"]["high"] for one in expected]
+    }
 
 
-def test_an_oip_request_names_the_label_set(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+def test_an_oip_request_selects_the_label_set(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
 ) -> None:
     rows, classes = rows_for("income", 3), models["income"].schema.classes
     outputs = [{"name": "label"}, {"name": "set", "parameters": {"level": "0.7"}}]
-    reply = ask("/v2/models/income/infer", {"inputs": tensors(models["income"], rows), "outputs": outputs})
-    expected = native(ask, "income", rows, "set=0.7")
+    reply = send_request("/v2/models/income/infer", {"inputs": tensors(models["income"], rows), "outputs": outputs})
+    expected = native_predictions(send_request, "income", rows, "set=0.7")
     assert classes is not None
-    assert outputs_of(reply)["set"] == [[label in one["set"]["labels"] for label in classes] for one in expected]
+    assert outputs_by_name(reply)["set"] == [[label in one["set"]["labels"] for label in classes] for one in expected]
 
 
 @pytest.mark.parametrize("mode", [True, "fast"])
 @pytest.mark.parametrize("name", ["homes", "income"])
-def test_an_oip_request_names_the_explanation(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], mode: Any, name: str
+def test_an_oip_request_selects_the_explanation(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], mode: Any, name: str
 ) -> None:
     rows = rows_for(name, 2)
     body = {"inputs": tensors(models[name], rows), "parameters": {"explain": mode}}
-    reply = ask(f"/v2/models/{name}/infer", {**body, "outputs": [{"name": "baseline"}, {"name": "contributions"}]})
-    found = outputs_of(reply)
-    expected = [one["explanation"] for one in native(ask, name, rows, f"explain={str(mode).lower()}")]
+    reply = send_request(
+        f"/v2/models/{name}/infer", {**body, "outputs": [{"name": "baseline"}, {"name": "contributions"}]}
+    )
+    found = outputs_by_name(reply)
+    expected = [
+        one["explanation"] for one in native_predictions(send_request, name, rows, f"explain={str(mode).lower()}")
+    ]
     assert found["baseline"] == [one["baseline"] for one in expected]
     assert found["contributions"] == [[*one["contributions"].values()] for one in expected]
 
@@ -133,24 +146,27 @@ def test_an_oip_request_names_the_explanation(
 def test_oip_metadata_lists_the_optional_outputs(
     asgi_app: Application, asgi: Callable[..., Any], models: dict[str, TabularModel]
 ) -> None:
-    def properties(name: str) -> Any:
+    def parameters_of_output(name: str) -> Any:
         return asyncio.run(asgi(asgi_app, "GET", f"/v2/models/{name}")).body["properties"]
 
-    assert [output["name"] for output in properties("homes")["optional_outputs"]] == [
+    assert [output["name"] for output in parameters_of_output("homes")["optional_outputs"]] == [
         *("low", "high", "baseline", "contributions")
     ]
     width = len(models["income"].schema.features)
-    assert {"name": "contributions", "datatype": "FP64", "shape": [-1, width]} in properties("income")[
+    assert {"name": "contributions", "datatype": "FP64", "shape": [-1, width]} in parameters_of_output("income")[
         "optional_outputs"
     ]
-    assert "optional_outputs" not in properties("old")
+    assert "optional_outputs" not in parameters_of_output("old")
 
 
-def test_grpc_has_the_same_outputs(
-    asgi_app: Application, ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+def test_grpc_returns_the_same_optional_outputs(
+    asgi_app: Application,
+    send_request: SendRequest,
+    models: dict[str, TabularModel],
+    rows_for: Callable[..., list[Row]],
 ) -> None:
     rows = rows_for("income", 2)
-    expected = native(ask, "income", rows, "set=0.7&explain=fast")
+    expected = native_predictions(send_request, "income", rows, "set=0.7&explain=fast")
     request = MESSAGES["ModelInferRequest"](model_name="income")
     fields = {"FP64": "fp64_contents", "BOOL": "bool_contents", "BYTES": "bytes_contents"}
     for tensor in tensors(models["income"], rows):
@@ -197,7 +213,7 @@ def test_grpc_has_the_same_outputs(
     ],
 )
 def test_oip_outputs_that_cannot_be_computed_are_refused(
-    ask: Ask,
+    send_request: SendRequest,
     models: dict[str, TabularModel],
     rows_for: Callable[..., list[Row]],
     model: str,
@@ -205,7 +221,7 @@ def test_oip_outputs_that_cannot_be_computed_are_refused(
     message: str,
 ) -> None:
     body = {"inputs": tensors(models[model], rows_for(model, 1)), "outputs": outputs}
-    reply = ask(f"/v2/models/{model}/infer", body)
+    reply = send_request(f"/v2/models/{model}/infer", body)
     assert reply.status == 400
     assert message in reply.body["error"]
 
@@ -215,17 +231,21 @@ def test_oip_outputs_that_cannot_be_computed_are_refused(
 
 @pytest.mark.parametrize("name", ["homes", "income"])
 @pytest.mark.parametrize("path", ["/v1/models/{}:explain", "/v1/models/{}/versions/1:EXPLAIN"])
-def test_kserve_explains_beside_the_predictions(
-    ask: Ask, rows_for: Callable[..., list[Row]], name: str, path: str
+def test_kserve_explanations_are_returned_with_the_predictions(
+    send_request: SendRequest, rows_for: Callable[..., list[Row]], name: str, path: str
 ) -> None:
     rows = rows_for(name, 3)
     body = {"instances": rows}
-    found = ask(path.format(name), body).body
+    found = send_request(path.format(name), body).body
     assert [*found] == ["predictions", "explanations"]
-    assert found["predictions"] == ask(f"/v1/models/{name}:predict", body).body["predictions"]
-    assert found["explanations"] == [one["explanation"] for one in native(ask, name, rows, "explain=true")]
-    fast = ask(path.format(name), {**body, "parameters": {"explain": "fast"}}).body
-    assert fast["explanations"] == [one["explanation"] for one in native(ask, name, rows, "explain=fast")]
+    assert found["predictions"] == send_request(f"/v1/models/{name}:predict", body).body["predictions"]
+    assert found["explanations"] == [
+        one["explanation"] for one in native_predictions(send_request, name, rows, "explain=true")
+    ]
+    fast = send_request(path.format(name), {**body, "parameters": {"explain": "fast"}}).body
+    assert fast["explanations"] == [
+        one["explanation"] for one in native_predictions(send_request, name, rows, "explain=fast")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -237,25 +257,25 @@ def test_kserve_explains_beside_the_predictions(
         ("old", {}, "old:1 was stored without a background"),
     ],
 )
-def test_kserve_refuses_what_it_cannot_explain(
-    ask: Ask, rows_for: Callable[..., list[Row]], model: str, more: dict[str, Any], message: str
+def test_invalid_kserve_explanations_are_refused(
+    send_request: SendRequest, rows_for: Callable[..., list[Row]], model: str, more: dict[str, Any], message: str
 ) -> None:
-    reply = ask(f"/v1/models/{model}:explain", {"instances": rows_for(model, 1), **more})
+    reply = send_request(f"/v1/models/{model}:explain", {"instances": rows_for(model, 1), **more})
     assert reply.status == 400
     assert message in reply.body["error"]
 
 
-def test_the_budget_of_evaluations_holds_in_every_protocol(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+def test_the_limit_of_evaluations_applies_in_every_protocol(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
 ) -> None:
     rows = rows_for("homes", 100)
     header = {ATTRIBUTES: "model=homes"}
     oip = {"inputs": tensors(models["homes"], rows), "outputs": [{"name": "baseline"}]}
     replies = [
-        ask("/v1/models/homes:explain", {"instances": rows}),
-        ask("/v2/models/homes/infer", oip),
-        ask("/vertex/1:explain", {"instances": rows}, "", header),
-        ask("/invocations", {"instances": rows}, "", {**header, CLARIFY: "`true`"}),
+        send_request("/v1/models/homes:explain", {"instances": rows}),
+        send_request("/v2/models/homes/infer", oip),
+        send_request("/vertex/1:explain", {"instances": rows}, "", header),
+        send_request("/invocations", {"instances": rows}, "", {**header, CLARIFY: "`true`"}),
     ]
     for reply in replies:
         assert reply.status == 400
@@ -267,38 +287,44 @@ def test_the_budget_of_evaluations_holds_in_every_protocol(
 
 @pytest.mark.parametrize("path", ["/invocations", "/vertex/1:predict"])
 @pytest.mark.parametrize("key", ["parameters", "params"])
-def test_bounds_have_the_names_of_vertex_ai(ask: Ask, rows_for: Callable[..., list[Row]], path: str, key: str) -> None:
+def test_interval_bounds_have_the_names_of_vertex_ai(
+    send_request: SendRequest, rows_for: Callable[..., list[Row]], path: str, key: str
+) -> None:
     rows = rows_for("homes", 2)
-    expected = native(ask, "homes", rows, "interval=0.9")
+    expected = native_predictions(send_request, "homes", rows, "interval=0.9")
     body = {"instances": rows, key: {"interval": 0.9}}
-    found = ask(path, body, "", {ATTRIBUTES: "model=homes"}).body["predictions"]
+    found = send_request(path, body, "", {ATTRIBUTES: "model=homes"}).body["predictions"]
     assert found == [
         {"value": one["value"], "lower_bound": one["interval"]["low"], "upper_bound": one["interval"]["high"]}
         for one in expected
     ]
 
 
-def test_several_levels_label_sets_and_explanations_are_those_of_the_native_api(
-    ask: Ask, rows_for: Callable[..., list[Row]]
+def test_levels_label_sets_and_explanations_equal_those_of_the_native_api(
+    send_request: SendRequest, rows_for: Callable[..., list[Row]]
 ) -> None:
     rows = rows_for("homes", 2)
     parameters = {"interval": [0.5, 0.9], "explain": "fast"}
-    reply = ask("/vertex/1:predict", {"instances": rows, "parameters": parameters}, "", {ATTRIBUTES: "model=homes"})
-    assert reply.body["predictions"] == native(ask, "homes", rows, "interval=0.5,0.9&explain=fast")
+    reply = send_request(
+        "/vertex/1:predict", {"instances": rows, "parameters": parameters}, "", {ATTRIBUTES: "model=homes"}
+    )
+    assert reply.body["predictions"] == native_predictions(send_request, "homes", rows, "interval=0.5,0.9&explain=fast")
     rows = rows_for("income", 2)
     body = {"instances": rows, "parameters": {"set": 0.7}}
-    reply = ask("/invocations", body, "", {ATTRIBUTES: "model=income"})
-    assert reply.body["predictions"] == native(ask, "income", rows, "set=0.7")
+    reply = send_request("/invocations", body, "", {ATTRIBUTES: "model=income"})
+    assert reply.body["predictions"] == native_predictions(send_request, "income", rows, "set=0.7")
 
 
 @pytest.mark.parametrize("name", ["homes", "income"])
-def test_vertex_explains_with_attributions(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], name: str
+def test_vertex_ai_explanations_have_attributions(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], name: str
 ) -> None:
     rows, header = rows_for(name, 2), {ATTRIBUTES: f"model={name}"}
-    found = ask("/vertex/1:explain", {"instances": rows}, "", header).body
-    assert found["predictions"] == ask("/vertex/1:predict", {"instances": rows}, "", header).body["predictions"]
-    expected = native(ask, name, rows, "explain=true")
+    found = send_request("/vertex/1:explain", {"instances": rows}, "", header).body
+    assert (
+        found["predictions"] == send_request("/vertex/1:predict", {"instances": rows}, "", header).body["predictions"]
+    )
+    expected = native_predictions(send_request, name, rows, "explain=true")
     assert len(found["explanations"]) == len(rows)
     for explanation, one in zip(found["explanations"], expected, strict=True):
         (attribution,) = explanation["attributions"]
@@ -315,17 +341,17 @@ def test_vertex_explains_with_attributions(
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/csv"])
-def test_clarify_wraps_the_response_and_adds_attributions(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], accept: str
+def test_sagemaker_clarify_responses_contain_attributions(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], accept: str
 ) -> None:
     rows = rows_for("homes", 2)
     body, headers = {"instances": rows}, {ATTRIBUTES: "model=homes", "accept": accept}
-    plain = ask("/invocations", body, "", headers)
-    reply = ask("/invocations", body, "", {**headers, CLARIFY: "`true`"})
+    plain = send_request("/invocations", body, "", headers)
+    reply = send_request("/invocations", body, "", {**headers, CLARIFY: "`true`"})
     assert reply.headers["content-type"] == "application/json"
     assert reply.body["version"] == "1.0"
     assert reply.body["predictions"] == {"content_type": plain.headers["content-type"], "data": plain.content.decode()}
-    expected = native(ask, "homes", rows, "explain=true")
+    expected = native_predictions(send_request, "homes", rows, "explain=true")
     for found, one in zip(reply.body["explanations"]["kernel_shap"], expected, strict=True):
         contributions = one["explanation"]["contributions"]
         assert {entry["feature_header"]: entry["attributions"][0]["attribution"] for entry in found} == {
@@ -333,20 +359,20 @@ def test_clarify_wraps_the_response_and_adds_attributions(
         }
         kinds = [KINDS.get(feature.kind, "categorical") for feature in models["homes"].schema.features]
         assert [entry["feature_type"] for entry in found] == kinds
-    without = ask("/invocations", body, "", {**headers, CLARIFY: "`false`"}).body
+    without = send_request("/invocations", body, "", {**headers, CLARIFY: "`false`"}).body
     assert without == {**reply.body, "explanations": {}}
 
 
-def test_custom_attributes_ask_for_intervals_of_a_csv(
-    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+def test_custom_attributes_request_intervals_in_csv_responses(
+    send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
 ) -> None:
     row = rows_for("homes", 1)[0]
     names = [feature.name for feature in models["homes"].schema.features]
     text = ",".join(names) + "\n" + ",".join("" if row.get(name) is None else str(row[name]) for name in names)
     headers = {ATTRIBUTES: "model=homes;interval=0.8", "content-type": "text/csv", "accept": "text/csv"}
-    reply = ask("/invocations", text.encode(), "", headers)
+    reply = send_request("/invocations", text.encode(), "", headers)
     as_json = {"content-type": "text/csv", "accept": "application/json"}
-    (expected,) = ask("/predict/homes", text.encode(), "interval=0.8", as_json).body["predictions"]
+    (expected,) = send_request("/predict/homes", text.encode(), "interval=0.8", as_json).body["predictions"]
     ends = expected["interval"]
     assert [*map(float, reply.content.decode().split(","))] == [expected["value"], ends["low"], ends["high"]]
 
@@ -361,8 +387,8 @@ def test_custom_attributes_ask_for_intervals_of_a_csv(
         ("old", {CLARIFY: "`true`"}, {}, "old:1 was stored without a background"),
     ],
 )
-def test_invocations_refuse_what_they_cannot_compute(
-    ask: Ask,
+def test_invocations_refuse_unavailable_outputs(
+    send_request: SendRequest,
     rows_for: Callable[..., list[Row]],
     model: str,
     headers: dict[str, str],
@@ -370,7 +396,7 @@ def test_invocations_refuse_what_they_cannot_compute(
     message: str,
 ) -> None:
     body = {"instances": rows_for(model, 1), "parameters": parameters}
-    reply = ask("/invocations", body, "", {ATTRIBUTES: f"model={model}", **headers})
+    reply = send_request("/invocations", body, "", {ATTRIBUTES: f"model={model}", **headers})
     assert reply.status == 400
     assert message in reply.body["message"]
 
@@ -378,7 +404,7 @@ def test_invocations_refuse_what_they_cannot_compute(
 # The OpenAPI document
 
 
-def test_the_document_describes_the_dialects(models: dict[str, TabularModel]) -> None:
+def test_the_openapi_document_describes_the_optional_outputs(models: dict[str, TabularModel]) -> None:
     described = json.loads(document([*models.values()], SETTINGS, "1.0"))["paths"]
     assert {"/v1/models/homes:explain", "/vertex/1:explain"} <= described.keys()
     assert "/v1/models/old:explain" not in described
@@ -389,7 +415,7 @@ def test_the_document_describes_the_dialects(models: dict[str, TabularModel]) ->
     assert CLARIFY in [parameter["name"] for parameter in invocations["parameters"]]
 
 
-def test_the_document_of_versions_without_them_has_none(models: dict[str, TabularModel]) -> None:
+def test_the_document_of_versions_without_optional_outputs_describes_none(models: dict[str, TabularModel]) -> None:
     text = document([models["old"]], SETTINGS, "1.0").decode()
     assert ":explain" not in text
     assert CLARIFY not in text

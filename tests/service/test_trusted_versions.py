@@ -1,5 +1,5 @@
-"""With TABSERVE_TRUSTED_KEYS, versions that are not signed or were altered are refused: at the start, at a hot swap,
-by the routes that change versions, and by the commands.
+"""With TABSERVE_TRUSTED_KEYS, unsigned and altered versions are refused: at the start, at a hot swap, by the routes
+that change versions, and by the commands.
 """
 
 import json
@@ -17,7 +17,7 @@ from service.model_selection import SelectionError
 from service.settings import Settings, SettingsError
 from service.worker_files import PrepareRequest
 from tests.service.command_runs import Command, command_runner
-from tests.service.conftest import schemas, trained
+from tests.service.conftest import random_version, schemas
 from tests.service.test_version_changes import Admin
 from tests.signing_keys import write_keys
 
@@ -34,12 +34,12 @@ def public_key(private_key: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def signed_store(tmp_path_factory: pytest.TempPathFactory, private_key: Path) -> Path:
-    """A store with homes:1 and homes:2, which are signed, and homes:3, which is not."""
+    """A store with the signed versions homes:1 and homes:2 and the unsigned version homes:3."""
     root = tmp_path_factory.mktemp("signed")
     for version in (1, 2, 3):
         folder = root / "homes" / str(version)
         folder.mkdir(parents=True)
-        version_files.write(folder, trained(schemas()[0], seed=version))
+        version_files.write(folder, random_version(schemas()[0], seed=version))
         if version < 3:
             signature.sign(folder, signature.read_private_key(private_key), f"homes:{version}")
     return root
@@ -52,7 +52,7 @@ def root(signed_store: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def admin(root: Path, public_key: Path) -> Iterator[Admin]:
-    """Clients of a worker that trusts the key."""
+    """Sends requests to a worker that trusts the key."""
     client = Admin(root, trusted_keys=(public_key,))
     yield client
     client.worker.close()
@@ -62,14 +62,14 @@ def admin(root: Path, public_key: Path) -> Iterator[Admin]:
 def command(
     root: Path, public_key: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Command:
-    """command("promote", "homes:2"): exit code, output and errors."""
+    """command("promote", "homes:2") runs a command and returns exit code, output and errors."""
     monkeypatch.setenv("TABSERVE_STORE", str(root))
     monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(public_key.parent / "key.pub"))
 
     return command_runner(capsys)
 
 
-def flip(path: Path) -> None:
+def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -84,7 +84,7 @@ def test_an_unsigned_version_is_not_served_at_the_start(root: Path, public_key: 
 
 
 def test_a_flipped_bit_in_any_file_is_refused_at_a_hot_swap(root: Path, admin: Admin) -> None:
-    """The worker that prepares the version refuses it, for a route or for another worker."""
+    """A worker refuses to prepare the version, for a route or for another worker."""
 
     def prepare() -> str | None:
         return admin.worker.runner.run(admin.worker.follower.prepare(PrepareRequest("id", "homes", [1])))
@@ -94,7 +94,7 @@ def test_a_flipped_bit_in_any_file_is_refused_at_a_hot_swap(root: Path, admin: A
     for name in names:
         path = root / "homes/1" / name
         content = path.read_bytes()
-        flip(path)
+        flip_a_bit(path)
         assert "homes:1" in (error := prepare() or "")
         assert f"is not trusted: its file {name} was altered" in error or name == "model.sig"
         path.write_bytes(content)
@@ -104,8 +104,8 @@ def test_a_flipped_bit_in_any_file_is_refused_at_a_hot_swap(root: Path, admin: A
     assert prepare() is None
 
 
-def test_a_running_server_does_not_follow_to_an_altered_version(root: Path, admin: Admin) -> None:
-    flip(root / "homes/1/weights.npz")
+def test_a_running_server_does_not_switch_to_an_altered_version(root: Path, admin: Admin) -> None:
+    flip_a_bit(root / "homes/1/weights.npz")
     change = ServingChange(
         "homes", "promote", lambda state: serving_changes.promote(state, 1, by_person=True), "a test"
     )
@@ -131,13 +131,13 @@ def test_the_commands_refuse_an_unsigned_version(root: Path, command: Command) -
     assert not (root / "serving.json").exists()
 
 
-def test_verify_reports_who_signed(root: Path, command: Command, public_key: Path) -> None:
+def test_verify_reports_the_signing_key(root: Path, command: Command, public_key: Path) -> None:
     code, out, _ = command("verify", "homes:2")
     assert code == 0
     key = signature.key_hash(signature.read_public_key(public_key))
     assert "all files are those that were stored; SHA-256 of the manifest: " in out
     assert f"signed by the trusted key {key}" in out
-    flip(root / "homes/2/features.json")
+    flip_a_bit(root / "homes/2/features.json")
     code, _, error = command("verify", "homes:2")
     assert (code, error.count("\n")) == (1, 1)
     assert "its file features.json was altered" in error
@@ -161,7 +161,7 @@ def test_a_stored_version_can_be_signed_later(root: Path, command: Command, priv
     code, out, _ = command("sign", "homes:3", "--key", str(private_key))
     assert (code, out.partition(" ")[0]) == (0, "homes:3:")
     assert command("verify", "homes:3")[0] == 0
-    flip(root / "homes/3/golden.json")
+    flip_a_bit(root / "homes/3/golden.json")
     code, _, error = command("sign", "homes:3", "--key", str(private_key))
     assert code == 1
     assert "its file golden.json was altered" in error, "altered files are not signed"
@@ -179,7 +179,7 @@ def test_invalid_keys_stop_the_start(root: Path, public_key: Path) -> None:
         Settings.from_environment({"TABSERVE_TRUSTED_KEYS": str(root / "empty")})
 
 
-def test_the_promoted_version_is_checked_in_the_child(root: Path, command: Command) -> None:
+def test_the_promoted_version_is_checked_in_the_child_process(root: Path, command: Command) -> None:
     assert command("promote", "homes:1", "--wait", "0")[0] == 0
     champion = json.loads((root / "serving.json").read_text())["models"]["homes"]["champion"]
     assert champion == 1

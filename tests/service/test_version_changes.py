@@ -1,4 +1,4 @@
-"""The routes that change the served versions: formats, conditions, errors, and access."""
+"""The routes that change served versions: formats, conditions, errors, and access."""
 
 import json
 import os
@@ -25,7 +25,7 @@ LOCAL = {"host": "127.0.0.1:3000", "content-type": "application/json"}
 
 
 class Admin:
-    """Sends requests of a client on the same machine to a worker."""
+    """A client on the same machine that sends requests to a worker."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.worker = Worker(Settings(store=folder, **settings))
@@ -103,7 +103,7 @@ def test_repeating_a_change_changes_nothing(admin: Admin) -> None:
     assert admin("POST", "/models/homes/rollback").body["generation"] == 2
 
 
-def test_a_change_on_another_generation_than_expected_is_refused(admin: Admin) -> None:
+def test_a_change_of_another_generation_than_expected_is_refused(admin: Admin) -> None:
     assert admin("POST", "/models/homes/promote", {"version": 2}, if_match='"0"').status == 200
     reply = admin("POST", "/models/homes/promote", {"version": 3}, if_match='"0"')
     assert reply.status == 412
@@ -135,7 +135,7 @@ def test_a_change_on_another_generation_than_expected_is_refused(admin: Admin) -
         ("GET", "/models/homes/promote", None, 405, "POST"),
     ],
 )
-def test_what_is_not_possible_is_refused_with_a_reason(
+def test_impossible_changes_are_refused_with_a_reason(
     admin: Admin, folder: Path, method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     reply = admin(method, path, body)
@@ -144,7 +144,7 @@ def test_what_is_not_possible_is_refused_with_a_reason(
     assert not (folder / "serving.json").exists()
 
 
-def test_a_version_that_cannot_be_loaded_is_not_written(admin: Admin, folder: Path) -> None:
+def test_promoting_a_version_that_cannot_be_loaded_writes_nothing(admin: Admin, folder: Path) -> None:
     damage(folder, 2)
     reply = admin("POST", "/models/homes/promote", {"version": 2})
     assert reply.status == 409
@@ -155,7 +155,7 @@ def test_a_version_that_cannot_be_loaded_is_not_written(admin: Admin, folder: Pa
     assert admin("POST", "/models/homes/promote", {"version": 1}).status == 200
 
 
-def test_a_version_that_would_refuse_the_requests_of_clients_is_not_promoted(admin: Admin, folder: Path) -> None:
+def test_a_version_that_would_refuse_valid_requests_is_not_promoted(admin: Admin, folder: Path) -> None:
     features = folder / "homes/2/features.json"
     (folder / "homes/2/manifest.json").unlink()
     content = json.loads(features.read_text())
@@ -167,7 +167,7 @@ def test_a_version_that_would_refuse_the_requests_of_clients_is_not_promoted(adm
     assert admin("PUT", "/models/homes/aliases/other", {"version": 2}).status == 200
 
 
-def test_schemas_are_compared_by_what_clients_may_send() -> None:
+def test_schemas_are_compared_by_the_accepted_rows() -> None:
     old = schemas()[1]
     age, job = old.features
     assert incompatibility(old, old) is None
@@ -177,22 +177,22 @@ def test_schemas_are_compared_by_what_clients_may_send() -> None:
     assert incompatibility(strict, old) is None
 
 
-def test_a_change_waits_for_another_one_for_a_limited_time(
+def test_a_change_waits_for_another_change_for_a_limited_time(
     admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The change that is waited for may belong to the same worker or to another one."""
+    """A change waits for another change by the same worker or by another worker."""
     monkeypatch.setattr(version_admin, "PREPARE_S", 0.0)
     admin.worker.follower.files.folder = tmp_path
     changes = admin.application.context.admin
     assert changes
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with changes._exclusive():
             with pytest.raises(NotReady, match="another change is being made"):
                 async with changes._exclusive():
-                    raise AssertionError("two changes at a time")
+                    raise AssertionError("two changes at the same time")
 
-    admin.worker.runner.run(story())
+    admin.worker.runner.run(scenario())
     assert admin("POST", "/models/homes/promote", {"version": 2}).status == 200
 
 
@@ -204,7 +204,7 @@ def test_a_pinned_model_and_a_read_only_store_are_conflicts(folder: Path) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_store_is_a_conflict(admin: Admin, folder: Path) -> None:
+def test_a_change_in_a_read_only_store_is_a_conflict(admin: Admin, folder: Path) -> None:
     folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
         reply = admin("POST", "/models/homes/promote", {"version": 2})
@@ -213,7 +213,7 @@ def test_a_read_only_store_is_a_conflict(admin: Admin, folder: Path) -> None:
     assert (reply.status, reply.codes) == (409, ["read_only_store"])
 
 
-def test_a_store_that_turns_out_to_be_read_only_is_a_conflict(
+def test_a_store_that_becomes_read_only_is_a_conflict(
     admin: Admin, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
@@ -222,7 +222,7 @@ def test_a_store_that_turns_out_to_be_read_only_is_a_conflict(
     assert admin.aliases == {"champion": "4"}
 
 
-def test_models_are_unloaded_and_loaded_as_by_triton(admin: Admin) -> None:
+def test_models_are_unloaded_and_loaded_as_in_triton(admin: Admin) -> None:
     index = "/v2/repository/index"
     assert [(one["version"], one["state"]) for one in admin("POST", index, {}).body] == [
         ("1", "UNAVAILABLE"),
@@ -254,7 +254,9 @@ def test_models_are_unloaded_and_loaded_as_by_triton(admin: Admin) -> None:
         ("127.0.0.1", {"content-type": ""}, "application/json"),
     ],
 )
-def test_changes_from_elsewhere_are_forbidden(admin: Admin, client: str, headers: dict[str, str], reason: str) -> None:
+def test_changes_from_other_machines_and_origins_are_forbidden(
+    admin: Admin, client: str, headers: dict[str, str], reason: str
+) -> None:
     for method, path in (
         ("POST", "/models/homes/promote"),
         ("POST", "/v2/repository/models/homes/unload"),
@@ -273,31 +275,31 @@ def test_changes_from_the_same_machine_are_allowed(admin: Admin, host: str) -> N
     assert admin("GET", "/audit", client="::ffff:127.0.0.1", host=host).status == 200
 
 
-def test_changes_can_be_switched_off(admin: Admin) -> None:
+def test_changes_can_be_disabled(admin: Admin) -> None:
     admin.application.context.access = AccessControl("off")
     assert "TABSERVE_ADMIN" in admin("POST", "/models/homes/promote", {"version": 2}).body["detail"]
     assert admin("GET", "/models/homes/versions").status == 200
 
 
 @pytest.mark.parametrize("host", ["", "example.com", "10.0.0.1", "127.0.0.1.nip.io", "0.0.0.0", "::"])
-def test_other_addresses_are_no_loopback(host: str) -> None:
+def test_other_addresses_are_not_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
 def test_a_request_without_a_client_is_forbidden() -> None:
-    class Nobody:
+    class UnknownClient:
         method, path, request_id, protocol, client = "POST", "/", b"", "admin", ""
         headers: ClassVar[dict[bytes, bytes]] = {}
         caller, served, failed = EVERYBODY, None, None
 
         def check_model(self, model: str, *, served: bool = True) -> None:
-            raise AssertionError("it names no model")
+            raise AssertionError("the request names no model")
 
     with pytest.raises(Forbidden):
-        AccessControl().check_admin(Nobody())
+        AccessControl().check_admin(UnknownClient())
 
 
-def test_the_list_also_has_the_previous_champion_a_canary_and_a_shadow(admin: Admin) -> None:
+def test_the_version_list_contains_previous_champion_canary_and_shadow(admin: Admin) -> None:
     listed = admin("GET", "/models/homes/versions").body
     assert listed.keys() == {"model", "generation", "versions"}
     admin("POST", "/models/homes/promote", {"version": 1})
@@ -307,10 +309,10 @@ def test_the_list_also_has_the_previous_champion_a_canary_and_a_shadow(admin: Ad
     found = admin("PUT", "/models/homes/shadow", {"share": 0.1}).body
     assert (found["previous"], found["rollback"]) == ("1", {"after_rows": 300})
     assert found["shadow"] == {"alias": "challenger", "share": 0.1}
-    assert "previous" not in admin("POST", "/models/homes/rollback").body  # another rollback changes nothing
+    assert "previous" not in admin("POST", "/models/homes/rollback").body  # another rollback must not change anything
 
 
-def test_a_stored_version_has_its_card(admin: Admin, folder: Path) -> None:
+def test_the_card_of_a_stored_version_is_returned(admin: Admin, folder: Path) -> None:
     reply = admin("GET", "/models/homes/versions/3/card")
     assert (reply.status, reply.headers["content-type"]) == (200, "text/markdown; charset=utf-8")
     assert reply.content == (folder / "homes/3/card.md").read_bytes()

@@ -1,4 +1,4 @@
-"""Versions are checked in a child process: a failure there does not affect the caller, and its reason is reported."""
+"""Versions are checked in a child process, whose failures do not affect the caller and are reported with a reason."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from models.version_files import EngineUnavailable, StoredVersion, StoreError
 from service import version_check
 from service.settings import Settings
 from service.version_check import check_in_child, describe, load_with_check, needs_tensorflow
-from tests.service.conftest import schemas, trained
+from tests.service.conftest import random_version, schemas
 
 SETTINGS = Settings()
 
@@ -21,7 +21,7 @@ SETTINGS = Settings()
 def stored(tmp_path: Path) -> StoredVersion:
     folder = tmp_path / "income" / "1"
     folder.mkdir(parents=True)
-    version_files.write(folder, trained(schemas()[1]))
+    version_files.write(folder, random_version(schemas()[1]))
     return store.versions(tmp_path)[0]["income"][0]
 
 
@@ -35,12 +35,12 @@ def test_a_version_with_a_network_needs_no_tensorflow(stored: StoredVersion) -> 
     (stored.path / "network.json").write_text(json.dumps({**description, "network": None}))
     assert needs_tensorflow(stored, SETTINGS)
     (stored.path / "network.json").write_text("{")
-    assert not needs_tensorflow(stored, SETTINGS), "loading it reports the damage"
+    assert not needs_tensorflow(stored, SETTINGS), "loading the version reports the damage"
 
 
-def test_the_child_reports_the_engine(stored: StoredVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_process_reports_the_engine(stored: StoredVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(stored.path)
-    stored = replace(stored, path=Path())  # relative to a folder in which the child does not run
+    stored = replace(stored, path=Path())  # a relative path, while the child runs in another folder
     assert check_in_child(stored) == {"name": "numpy", "reason": "trained by NumPy"}
 
 
@@ -75,7 +75,7 @@ def test_an_engine_that_is_not_available_is_reported(stored: StoredVersion) -> N
     ("script", "reason"),
     [("kill -9 $$", "signal 9"), ("echo much; exit 3", "exit code 3"), ("echo '[]'; exit 0", "exit code 0")],
 )
-def test_a_child_that_ends_in_another_way_is_an_error(
+def test_an_unexpected_end_of_the_child_is_an_error(
     stored: StoredVersion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, reason: str
 ) -> None:
     program = tmp_path / "program"

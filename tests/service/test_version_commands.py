@@ -1,4 +1,4 @@
-"""`promote`, `rollback` and the others: on the files of a store, without a server."""
+"""The commands `promote`, `rollback` and related commands, tested on a store without a server."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.service.killed_commands import kill_commands
 
 @pytest.fixture
 def root(store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store with homes:1 to homes:3, named by TABSERVE_STORE."""
+    """A store with homes:1 to homes:3, to which TABSERVE_STORE refers."""
     for version in ("1", "2", "3"):
         shutil.copytree(store_folder / "homes/1", tmp_path / "homes" / version)
     monkeypatch.setenv("TABSERVE_STORE", str(tmp_path))
@@ -32,7 +32,9 @@ def root(store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def command(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """command("promote", "homes:2"): exit code, output and errors. The version is checked in this process."""
+    """command("promote", "homes:2") runs a command and returns exit code, output and errors. The version is checked in
+    this process.
+    """
 
     def load(stored: StoredVersion, timeout_s: float, trusted_keys: Sequence[Path]) -> None:
         store.load(stored, trusted_keys=trusted_keys)
@@ -42,11 +44,11 @@ def command(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return command_runner(capsys)
 
 
-def state(root: Path) -> ModelState:
+def serving_state(root: Path) -> ModelState:
     return ServingFile(root).read().model("homes")
 
 
-def test_promotion_and_rollback(root: Path, command: Command) -> None:
+def test_promote_and_rollback_change_the_champion(root: Path, command: Command) -> None:
     code, out, _ = command("promote", "homes:2", "--reason", "fewer errors")
     assert (code, out.splitlines()) == (
         0,
@@ -82,27 +84,27 @@ def test_status_describes_models_and_servers(root: Path, command: Command) -> No
     assert "after 500 rows, not by feedback" in command("canary", "homes:3", "--percent", "5", "--ignore-feedback")[1]
 
 
-def test_aliases(root: Path, command: Command) -> None:
+def test_aliases_are_set_listed_and_deleted(root: Path, command: Command) -> None:
     assert command("alias", "homes:1", "beta")[0] == 0
     assert command("alias", "homes:2", "champion")[0] == 0
-    assert (state(root).champion, state(root).aliases) == (2, {"beta": 1})
+    assert (serving_state(root).champion, serving_state(root).aliases) == (2, {"beta": 1})
     assert command("alias", "homes:2", "beta", "--delete")[2] == "error: the alias 'beta' names version 1, not 2\n"
     assert command("alias", "homes:1", "beta", "--delete")[0] == 0
-    assert state(root).aliases == {}
+    assert serving_state(root).aliases == {}
 
 
-def test_canary_and_shadow_end_by_a_share_of_zero(root: Path, command: Command) -> None:
+def test_a_share_of_zero_ends_a_canary_or_shadow(root: Path, command: Command) -> None:
     command("canary", "homes:2", "--percent", "0.5", "--no-rollback")
-    traffic = state(root).traffic
+    traffic = serving_state(root).traffic
     assert traffic is not None
     assert (traffic.shares, traffic.rollback) == ({"champion": 99.5, "challenger": 0.5}, None)
-    assert state(root).champion == 3, "a canary also fixes the champion"
+    assert serving_state(root).champion == 3, "a canary also fixes the champion"
     command("shadow", "homes:2", "--share", "0.5")
     command("shadow", "homes:2", "--share", "0")
     command("canary", "homes:2", "--percent", "0", "--no-rollback")
-    traffic = state(root).traffic
+    traffic = serving_state(root).traffic
     assert traffic is not None
-    assert (traffic.shares["challenger"], state(root).shadow) == (0, None)
+    assert (traffic.shares["challenger"], serving_state(root).shadow) == (0, None)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_canary_and_shadow_end_by_a_share_of_zero(root: Path, command: Command) 
         (["alias", "homes:1", "Beta"], "aliases"),
     ],
 )
-def test_refused_change_is_one_line_and_writes_nothing(
+def test_a_refused_change_prints_one_line_and_writes_nothing(
     root: Path, command: Command, words: list[str], message: str
 ) -> None:
     code, out, error = command(*words)
@@ -137,13 +139,13 @@ def test_refused_change_is_one_line_and_writes_nothing(
         ["promote", "homes:2", "--if-generation", "x"],
     ],
 )
-def test_wrong_usage_ends_with_2(root: Path, command: Command, words: list[str]) -> None:
+def test_wrong_usage_exits_with_code_2(root: Path, command: Command, words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command(*words)
     assert ended.value.code == 2
 
 
-def test_altered_audit_ends_with_1(root: Path, command: Command) -> None:
+def test_an_altered_audit_exits_with_code_1(root: Path, command: Command) -> None:
     command("promote", "homes:2")
     command("promote", "homes:1")
     audit = root / "audit.jsonl"
@@ -154,7 +156,7 @@ def test_altered_audit_ends_with_1(root: Path, command: Command) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "golden"])
-def test_broken_version_is_not_promoted(root: Path, command: Command, damage: str) -> None:
+def test_a_damaged_version_is_not_promoted(root: Path, command: Command, damage: str) -> None:
     weights = root / "homes/2/weights.npz"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -171,7 +173,7 @@ def test_broken_version_is_not_promoted(root: Path, command: Command, damage: st
     assert not (root / "serving.json").exists()
 
 
-def test_command_waits_until_the_servers_follow(root: Path, command: Command) -> None:
+def test_a_command_waits_until_the_servers_follow(root: Path, command: Command) -> None:
     def server(generation: int) -> None:
         server_registration.write(
             root, registration("web1", os.getpid(), generation, {"7": WorkerGeneration(generation)})
@@ -195,7 +197,7 @@ def test_command_waits_until_the_servers_follow(root: Path, command: Command) ->
     assert out.endswith("1 worker): generation 1\n")
 
 
-def test_interrupted_wait_is_one_line(root: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_wait_prints_one_line(root: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
@@ -205,7 +207,7 @@ def test_interrupted_wait_is_one_line(root: Path, command: Command, monkeypatch:
     assert error == "\ninterrupted; `python -m service status` shows whether the change was written\n"
 
 
-def test_killed_command_leaves_the_old_or_the_new_state(root: Path) -> None:
-    """Kill a few commands. `make kills` runs the same check with 50 kills."""
+def test_a_killed_command_leaves_the_old_or_the_new_state(root: Path) -> None:
+    """Kill a few commands; `make kills` runs the same check with 50 kills."""
     found = kill_commands(root, 4, random.Random(0))
     assert found["old"] + found["new"] == 4

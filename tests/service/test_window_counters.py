@@ -1,4 +1,4 @@
-"""Counters by windows of time: they are added over workers, outlive workers, and drop windows that have passed."""
+"""Counters by time windows: they are summed over workers, outlive workers, and drop windows that have passed."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Clock:
-    """A clock that tests set."""
+    """A clock that a test sets."""
 
     def __init__(self, now: float = NOW) -> None:
         self.now = now
@@ -30,7 +30,7 @@ class Clock:
         return self.now
 
 
-def counters(folder: Path | None, clock: Callable[[], float], width: int = 3) -> WindowCounters:
+def new_counters(folder: Path | None, clock: Callable[[], float], width: int = 3) -> WindowCounters:
     found = WindowCounters(folder, "drift-fares-1", width, clock)
     found.open()
     return found
@@ -40,22 +40,22 @@ def ones(width: int = 3) -> np.ndarray:
     return np.ones(width, dtype=np.int64)
 
 
-def test_workers_add_up() -> None:
-    """Counters in memory, without a folder, are tested, too."""
+def test_counts_are_summed() -> None:
+    """Counts are also added in memory, without a folder."""
     clock = Clock()
-    alone = counters(None, clock)
+    alone = new_counters(None, clock)
     alone.add(np.array([1, 2, 3]))
     alone.add(np.array([1, 0, 0]))
     assert alone.total(HOUR).counts.tolist() == [2, 2, 3]
     assert not alone.is_shared
 
 
-def test_counters_of_four_workers_are_exactly_those_of_one(tmp_path: Path) -> None:
+def test_four_workers_count_the_same_as_one_worker(tmp_path: Path) -> None:
     clock, rng = Clock(), np.random.default_rng(0)
     (tmp_path / "four").mkdir()
     (tmp_path / "one").mkdir()
-    four = [counters(tmp_path / "four", clock) for _ in range(4)]
-    one = counters(tmp_path / "one", clock)
+    four = [new_counters(tmp_path / "four", clock) for _ in range(4)]
+    one = new_counters(tmp_path / "one", clock)
     for _ in range(3000):
         clock.now += float(rng.exponential(100))
         counts = rng.integers(0, 2**40, 3)
@@ -67,9 +67,9 @@ def test_counters_of_four_workers_are_exactly_those_of_one(tmp_path: Path) -> No
     assert one.total(WEEK).counts.any()
 
 
-def test_a_window_has_at_least_its_length_and_at_most_a_unit_more(tmp_path: Path) -> None:
+def test_a_window_exceeds_its_length_by_less_than_a_unit(tmp_path: Path) -> None:
     clock = Clock(NOW // DAY * DAY + 10 * HOUR + 30 * MINUTE + 30)
-    found = counters(tmp_path, clock)
+    found = new_counters(tmp_path, clock)
     for seconds, unit in (
         (MINUTE, MINUTE),
         (HOUR, MINUTE),
@@ -84,9 +84,9 @@ def test_a_window_has_at_least_its_length_and_at_most_a_unit_more(tmp_path: Path
 
 
 @pytest.mark.parametrize(("seconds", "unit"), [(HOUR, MINUTE), (DAY, HOUR), (WEEK, DAY)])
-def test_what_is_over_is_not_counted(tmp_path: Path, seconds: int, unit: int) -> None:
+def test_counts_of_passed_windows_are_dropped(tmp_path: Path, seconds: int, unit: int) -> None:
     clock = Clock(NOW // DAY * DAY + 1)
-    found = counters(tmp_path, clock)
+    found = new_counters(tmp_path, clock)
     found.add(ones())
     clock.now += seconds
     assert found.total(seconds).counts.tolist() == [1, 1, 1]
@@ -96,36 +96,36 @@ def test_what_is_over_is_not_counted(tmp_path: Path, seconds: int, unit: int) ->
     assert found.total(seconds).counts.tolist() == [1, 1, 1]
 
 
-def test_a_clock_that_is_set_back_loses_no_later_rows(tmp_path: Path) -> None:
+def test_rows_are_counted_after_the_clock_is_set_back(tmp_path: Path) -> None:
     clock = Clock()
-    found = counters(tmp_path, clock)
+    found = new_counters(tmp_path, clock)
     found.add(ones())
     clock.now -= 5 * HOUR
-    assert found.total(WEEK).counts.tolist() == [1, 1, 1], "the day is the same"
-    assert found.total(HOUR).counts.tolist() == [0, 0, 0], "these rows are in the future"
+    assert found.total(WEEK).counts.tolist() == [1, 1, 1], "rows of the same day must be counted"
+    assert found.total(HOUR).counts.tolist() == [0, 0, 0], "rows in the future must not be counted"
     found.add(ones())
     assert found.total(HOUR).counts.tolist() == [1, 1, 1]
 
 
-def test_a_worker_continues_the_file_of_one_that_has_ended(tmp_path: Path) -> None:
+def test_a_worker_continues_the_file_of_an_ended_worker(tmp_path: Path) -> None:
     clock = Clock()
-    first, second = counters(tmp_path, clock), counters(tmp_path, clock)
+    first, second = new_counters(tmp_path, clock), new_counters(tmp_path, clock)
     first.add(ones())
     second.add(ones())
     first.close()
-    third = counters(tmp_path, clock)
+    third = new_counters(tmp_path, clock)
     third.add(ones())
     assert len([*tmp_path.iterdir()]) == 2
     assert second.total(HOUR).counts.tolist() == third.total(HOUR).counts.tolist() == [3, 3, 3]
     first.close()  # a second call has no effect
-    first.add(ones())  # counts added after close() are lost and do no damage
+    first.add(ones())  # counts added after close() are dropped
     assert second.total(HOUR).counts.tolist() == [3, 3, 3]
 
 
-def test_another_subject_and_another_width_are_counted_apart(tmp_path: Path) -> None:
+def test_other_subjects_and_widths_are_counted_separately(tmp_path: Path) -> None:
     clock = Clock()
-    counters(tmp_path, clock).add(ones())
-    assert counters(tmp_path, clock, width=4).total(HOUR).counts.tolist() == [0] * 4
+    new_counters(tmp_path, clock).add(ones())
+    assert new_counters(tmp_path, clock, width=4).total(HOUR).counts.tolist() == [0] * 4
     assert WindowCounters(tmp_path, "drift-fares-10", 3, clock).total(HOUR).counts.tolist() == [0] * 3
 
 
@@ -141,9 +141,9 @@ time.sleep(600)
 """
 
 
-def test_a_killed_worker_loses_nothing_that_it_has_counted(tmp_path: Path) -> None:
-    """The worker that replaces it continues its file, too."""
-    seen = counters(tmp_path, time.time)
+def test_the_counts_of_a_killed_worker_are_kept(tmp_path: Path) -> None:
+    """The successor of the worker continues the file."""
+    seen = new_counters(tmp_path, time.time)
     for killed in range(1, 3):
         command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
         with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)) as worker:
@@ -154,43 +154,43 @@ def test_a_killed_worker_loses_nothing_that_it_has_counted(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 100_000, b"\xff" * (8 * (1 + 94 + 94 * 3))])
-def test_a_damaged_file_is_neither_counted_nor_an_error(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_counter_file_is_ignored(tmp_path: Path, content: bytes) -> None:
     clock = Clock()
-    reader = counters(tmp_path, clock)
+    reader = new_counters(tmp_path, clock)
     reader.add(ones())
     (tmp_path / "drift-fares-1.3.7.counts").write_bytes(content)
     assert reader.total(WEEK).counts.tolist() == [1, 1, 1]
     reader.close()
     (tmp_path / "drift-fares-1.3.0.counts").write_bytes(content)
-    again = counters(tmp_path, clock)
+    again = new_counters(tmp_path, clock)
     assert again.is_shared
     assert again.total(WEEK).counts.tolist() == [0, 0, 0]
 
 
-def test_without_space_counters_are_in_memory(
+def test_without_disk_space_counters_are_kept_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(descriptor: int, size: int) -> None:
+    def fail_to_reserve(descriptor: int, size: int) -> None:
         raise OSError(28, "No space left on device")
 
     clock = Clock()
-    other = counters(tmp_path, clock)
+    other = new_counters(tmp_path, clock)
     other.add(ones())
-    monkeypatch.setattr(window_counters, "reserve_space", full)
-    found = counters(tmp_path, clock)
+    monkeypatch.setattr(window_counters, "reserve_space", fail_to_reserve)
+    found = new_counters(tmp_path, clock)
     found.add(ones())
     assert found.total(HOUR).counts.tolist() == [2, 2, 2]
     assert "counters are in memory" in caplog.text
     assert not found.is_shared
-    assert counters(tmp_path / "missing", clock).total(HOUR).counts.tolist() == [0, 0, 0]
+    assert new_counters(tmp_path / "missing", clock).total(HOUR).counts.tolist() == [0, 0, 0]
 
 
-def test_a_folder_that_is_deleted_costs_the_counts_of_the_others_only(tmp_path: Path) -> None:
+def test_deleting_the_folder_loses_only_the_counts_of_other_workers(tmp_path: Path) -> None:
     clock = Clock()
-    first, second = counters(tmp_path / "state", clock), counters(tmp_path / "state", clock)
-    assert not first.is_shared, "the folder does not exist yet"
+    first, second = new_counters(tmp_path / "state", clock), new_counters(tmp_path / "state", clock)
+    assert not first.is_shared, "before the folder exists"
     (tmp_path / "state").mkdir()
-    first, second = counters(tmp_path / "state", clock), counters(tmp_path / "state", clock)
+    first, second = new_counters(tmp_path / "state", clock), new_counters(tmp_path / "state", clock)
     first.add(ones())
     second.add(ones())
     shutil.rmtree(tmp_path / "state")
@@ -200,7 +200,7 @@ def test_a_folder_that_is_deleted_costs_the_counts_of_the_others_only(tmp_path: 
 
 def test_old_files_of_ended_workers_are_removed(tmp_path: Path) -> None:
     clock = Clock()
-    ended, running = counters(tmp_path, clock), counters(tmp_path, clock)
+    ended, running = new_counters(tmp_path, clock), new_counters(tmp_path, clock)
     ended.add(ones())
     running.add(ones())
     ended.close()
@@ -211,19 +211,17 @@ def test_old_files_of_ended_workers_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drift-fares-1.3.1.counts", "notes.txt"]
 
 
-def test_a_file_that_is_removed_while_it_is_opened_is_created_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_removed_while_it_is_opened_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
 
-    def lock(descriptor: int) -> bool:
+    def lock_removed_file(descriptor: int) -> bool:
         if not opened:
             (tmp_path / "drift-fares-1.3.0.counts").unlink()
         opened.append(descriptor)
         return try_lock(descriptor)
 
-    monkeypatch.setattr(window_counters, "try_lock", lock)
-    found = counters(tmp_path, Clock())
+    monkeypatch.setattr(window_counters, "try_lock", lock_removed_file)
+    found = new_counters(tmp_path, Clock())
     found.add(ones())
     assert found.is_shared
     assert [path for path in tmp_path.iterdir() if os.stat(path).st_nlink]

@@ -1,4 +1,4 @@
-"""Workers share a few numbers in a file whose space is reserved."""
+"""Workers share a few numbers in a file with reserved space."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def test_failed_starts_are_counted_until_a_worker_has_started(tmp_path: Path) ->
     assert second.given_up
 
 
-def test_a_worker_that_has_ended_does_not_run_and_has_lost_nothing(tmp_path: Path) -> None:
+def test_an_ended_worker_counts_neither_as_running_nor_its_lost_series(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib; from service.worker_records import WorkerRecords;"
         "records = WorkerRecords(pathlib.Path(sys.argv[1])); records.register(); records.started();"
@@ -41,7 +41,7 @@ def test_a_worker_that_has_ended_does_not_run_and_has_lost_nothing(tmp_path: Pat
     assert WorkerRecords(tmp_path).lost_series == 2
 
 
-def test_the_slot_of_an_ended_worker_is_used_again(tmp_path: Path) -> None:
+def test_the_slot_of_an_ended_worker_is_reused(tmp_path: Path) -> None:
     records = WorkerRecords(tmp_path)
     for _ in range(2 * worker_records.SLOTS):
         records.register()
@@ -54,14 +54,14 @@ def test_the_space_of_the_file_is_reserved(tmp_path: Path) -> None:
     assert (tmp_path / worker_records.FILE).stat().st_blocks * 512 >= worker_records.SIZE
 
 
-def test_a_worker_without_the_file_has_records_of_its_own(tmp_path: Path) -> None:
+def test_a_worker_without_the_shared_file_has_separate_records(tmp_path: Path) -> None:
     records = WorkerRecords.of_worker(tmp_path / "deleted")
     records.register()
     records.started()
     assert records.running
 
 
-def test_a_worker_has_a_state(tmp_path: Path) -> None:
+def test_the_state_of_a_worker_is_recorded(tmp_path: Path) -> None:
     worker, supervisor = WorkerRecords(tmp_path), WorkerRecords(tmp_path)
     pid = os.getpid()
     assert supervisor.state_of(pid) is None
@@ -85,7 +85,7 @@ def test_records_are_shared_until_their_file_is_deleted(tmp_path: Path) -> None:
     assert not WorkerRecords(None).shared
 
 
-def test_a_process_that_holds_the_lock_does_not_hold_up_others(tmp_path: Path) -> None:
+def test_a_process_that_holds_the_lock_does_not_block_others(tmp_path: Path) -> None:
     records = WorkerRecords(tmp_path)
     with (tmp_path / worker_records.FILE).open("r+b") as stopped:
         assert try_lock(stopped.fileno())
@@ -93,6 +93,6 @@ def test_a_process_that_holds_the_lock_does_not_hold_up_others(tmp_path: Path) -
         assert records.start_failed(os.getpid()) == 1
 
 
-def test_a_process_that_runs_is_alive() -> None:
+def test_a_running_process_is_alive() -> None:
     assert is_alive(os.getpid())
     assert not is_alive(2**22 + 1)

@@ -1,4 +1,4 @@
-"""Small models that can answer with intervals, label sets and explanations, made without a training."""
+"""Small models with intervals, label sets and explanations, created without training."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,8 +13,8 @@ from models.tabular_model import TabularModel
 Row = dict[str, Any]
 
 
-class WithScale:
-    """An engine with a second output, the sum of the first encoded columns as the log scale."""
+class ScaleEngine:
+    """An engine with a second output: the sum of the first encoded columns is the log scale."""
 
     name, reason = "numpy", "a test"
 
@@ -25,15 +25,17 @@ class WithScale:
         return np.concatenate([self._engine.outputs(x), 0.1 * x[:, :1]], axis=1)
 
 
-def trusted(model: TabularModel, rows: list[Row]) -> TabularModel:
-    """The model with a background, and scores for 200 rows. It differs from its files, so it has none."""
+def with_uncertainty(model: TabularModel, rows: list[Row]) -> TabularModel:
+    """A copy of the model with a background and with scores of 200 rows. The copy has no folder, because it differs
+    from the stored files.
+    """
     rng = np.random.default_rng(4)
     frame = model.schema.frames.from_rows(rows)
     background = Background.fit(model.schema, frame, rng)
     if model.schema.task == "regression":
         scores = uncertainty.fit(rng.exponential(size=200))
         return replace(
-            model, background=background, uncertainty=scores, scaled_engine=WithScale(model.engine), folder=None
+            model, background=background, uncertainty=scores, scaled_engine=ScaleEngine(model.engine), folder=None
         )
     return replace(model, background=background, uncertainty=uncertainty.fit(rng.random(200) * 0.7), folder=None)
 
@@ -41,9 +43,9 @@ def trusted(model: TabularModel, rows: list[Row]) -> TabularModel:
 def trusted_models(
     tabular_models: list[TabularModel], random_rows: Callable[..., list[Row]]
 ) -> dict[str, TabularModel]:
-    """`homes`, `income` and `house_class`; `old` was stored by a version without these options."""
+    """The models `homes`, `income` and `house_class`, and `old`, which was stored without these options."""
     made = [
-        trusted(model, random_rows(model.schema, 300, np.random.default_rng(5)))
+        with_uncertainty(model, random_rows(model.schema, 300, np.random.default_rng(5)))
         for model in tabular_models
         if model.name in ("homes", "income", "house_class")
     ]

@@ -1,4 +1,4 @@
-"""A small model with a reference, rows like those of its training, and rows unlike them."""
+"""A small model with a drift reference, rows like its training rows, and rows with another unit."""
 
 import dataclasses
 from pathlib import Path
@@ -47,12 +47,12 @@ def rows_like_training(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def in_metres(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same rows after a change of unit."""
+    """The same rows with distances in metres instead of kilometres."""
     return [row | {"km": None if row["km"] is None else 1000 * row["km"]} for row in rows]
 
 
 def trained_version(seed: int = 0) -> TrainedVersion:
-    """A network with random weights, and the reference of rows like those of its training."""
+    """A version with a network of random weights and with a drift reference."""
     rng, table = np.random.default_rng(seed), schema()
     learned, tested = rows_like_training(LEARNED, seed + 1), rows_like_training(TESTED, seed + 2)
     frame = table.frames.from_rows(learned)
@@ -61,13 +61,13 @@ def trained_version(seed: int = 0) -> TrainedVersion:
         Architecture(encoder.width - len(encoder.tables), tuple(encoder.tables), hidden=(8,), outputs=1), rng
     )
     version = TrainedVersion(table, encoder, tested[:3], "trained by NumPy", network=network, card="# fares")
-    outputs = model_of(version).predict_rows(tested)
+    outputs = loaded_model(version).predict_rows(tested)
     estimate = QualityEstimate(metric="accuracy", value=float(outputs.primary.max(axis=1).mean()), measured=0.9)
     reference = DriftReference.fit(table, frame).with_predictions(table, outputs, estimate)
     return dataclasses.replace(version, reference=reference)
 
 
-def model_of(version: TrainedVersion) -> TabularModel:
+def loaded_model(version: TrainedVersion) -> TabularModel:
     from models.engines import NumpyEngine
 
     assert version.network is not None
@@ -76,7 +76,7 @@ def model_of(version: TrainedVersion) -> TabularModel:
 
 
 def write_store(root: Path, *, with_reference: bool = True) -> Path:
-    """A folder for TABSERVE_STORE with `fares:1`."""
+    """Write a store folder, for TABSERVE_STORE, with `fares:1`."""
     folder = root / "fares" / "1"
     folder.mkdir(parents=True)
     version = trained_version()

@@ -1,1 +1,1 @@
-"""The recorded requests, a file for each protocol."""
+"""The recorded requests, one module per protocol."""

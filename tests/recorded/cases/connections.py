@@ -1,11 +1,11 @@
-"""Bytes on a connection: invalid HTTP, heads that are too large, several requests, and older versions of HTTP."""
+"""Bytes sent over a connection: invalid HTTP, too large heads, several requests, and older versions of HTTP."""
 
-from tests.recorded.case import Case, SocketCase, as_bytes
+from tests.recorded.case import Case, SocketCase, encode_body
 from tests.recorded.cases.samples import SINGLE
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-ID: %s\r\n\r\n"
 LAST = b"GET /models/star HTTP/1.1\r\nHost: x\r\nX-Request-ID: %s\r\nConnection: close\r\n\r\n"
-BODY = as_bytes({"rows": [SINGLE]})
+BODY = encode_body({"rows": [SINGLE]})
 
 
 def cases() -> list[Case]:

@@ -1,4 +1,4 @@
-"""All recorded requests, in the order in which they are sent."""
+"""All recorded requests in their sending order."""
 
 from collections.abc import Sequence
 

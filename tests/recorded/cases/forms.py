@@ -1,4 +1,4 @@
-"""Rows as CSV, JSON lines, Arrow and Parquet."""
+"""Encodes rows as CSV, JSON lines, Arrow and Parquet."""
 
 import csv
 import io
@@ -16,17 +16,17 @@ ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.
 
 
 def csv_of(rows: Sequence[Row], delimiter: str = ",", missing: str = "", header: bool = True) -> bytes:
-    """Booleans as `true` and `false`."""
+    """The rows as CSV, with `true` and `false` for booleans."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     if header:
         writer.writerow(rows[0])
     for row in rows:
-        writer.writerow([cell(value, missing) for value in row.values()])
+        writer.writerow([csv_cell(value, missing) for value in row.values()])
     return text.getvalue().encode()
 
 
-def cell(value: Any, missing: str) -> Any:
+def csv_cell(value: Any, missing: str) -> Any:
     return missing if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
@@ -35,7 +35,7 @@ def ndjson_of(rows: Sequence[Any]) -> bytes:
 
 
 def table_of(rows: Sequence[Row], **types: Any) -> Any:
-    """types: of columns, instead of those that Arrow infers."""
+    """The rows as an Arrow table. types: types of columns that replace the inferred types."""
     table = pa.Table.from_pylist(list(rows))
     for name, kind in types.items():
         place = table.schema.get_field_index(name)

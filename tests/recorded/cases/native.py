@@ -1,54 +1,54 @@
-"""`POST /predict/{model}`, JSON in and out."""
+"""Requests `POST /predict/{model}` with JSON bodies and JSON responses."""
 
 import json
 
-from tests.recorded.case import Case, Maker, as_bytes
+from tests.recorded.case import Case, CaseBuilder, encode_body
 from tests.recorded.cases import samples
-from tests.recorded.cases.samples import HOME, INCOME, NUMBERS, ONE, SIZES, STARS, changed, without
+from tests.recorded.cases.samples import HOME, INCOME, NUMBERS, ONE, SIZES, STARS, changed, without_columns
 
 HOMES, PREDICT_NUMBERS = "/predict/homes", "/predict/numbers"
 
 
 def cases() -> list[Case]:
-    make = Maker("native")
-    answered(make)
-    valid_rows(make)
-    warned_rows(make)
-    invalid_rows(make)
-    skipped_rows(make)
-    bodies(make)
-    packed(make)
-    headers(make)
-    options(make)
-    methods(make)
-    limits(make)
-    batched(make)
-    return make.made
+    builder = CaseBuilder("native")
+    prediction_cases(builder)
+    valid_row_cases(builder)
+    warning_cases(builder)
+    invalid_row_cases(builder)
+    skipped_row_cases(builder)
+    body_cases(builder)
+    compression_cases(builder)
+    header_cases(builder)
+    option_cases(builder)
+    method_cases(builder)
+    limit_cases(builder)
+    batching_cases(builder)
+    return builder.made
 
 
-def answered(make: Maker) -> None:
+def prediction_cases(builder: CaseBuilder) -> None:
     for model, row in ONE.items():
-        make.post(f"one-row-{model}", f"/predict/{model}", {"rows": [row]})
-    make.post("rows-numbers", PREDICT_NUMBERS, {"rows": samples.numbers(50)})
-    make.post("rows-homes", HOMES, {"rows": samples.homes(50)})
-    make.post("rows-income", "/predict/income", {"rows": samples.income(50)})
-    make.post("rows-stars", "/predict/stars", {"rows": samples.stars(30)})
-    make.post("rows-sizes", "/predict/sizes", {"rows": samples.sizes(30)})
-    make.post("rows-many", PREDICT_NUMBERS, {"rows": samples.numbers(1200)})
-    make.post("rows-large-body", HOMES, {"rows": [changed(row, ID="x" * 800) for row in samples.homes(400)]})
-    spaced = json.dumps({"rows": samples.numbers(3)}, indent=2).encode()
-    make.post("spaces", PREDICT_NUMBERS, b"\n\t " + spaced + b"\r\n ")
+        builder.post(f"one-row-{model}", f"/predict/{model}", {"rows": [row]})
+    builder.post("rows-numbers", PREDICT_NUMBERS, {"rows": samples.number_rows(50)})
+    builder.post("rows-homes", HOMES, {"rows": samples.home_rows(50)})
+    builder.post("rows-income", "/predict/income", {"rows": samples.income_rows(50)})
+    builder.post("rows-stars", "/predict/stars", {"rows": samples.star_rows(30)})
+    builder.post("rows-sizes", "/predict/sizes", {"rows": samples.size_rows(30)})
+    builder.post("rows-many", PREDICT_NUMBERS, {"rows": samples.number_rows(1200)})
+    builder.post("rows-large-body", HOMES, {"rows": [changed(row, ID="x" * 800) for row in samples.home_rows(400)]})
+    spaced = json.dumps({"rows": samples.number_rows(3)}, indent=2).encode()
+    builder.post("spaces", PREDICT_NUMBERS, b"\n\t " + spaced + b"\r\n ")
     escaped = json.dumps({"rows": [changed(HOME, **{"Outcome Type": "größer, neu"})]}).encode()
-    make.post("escaped-text", HOMES, escaped)
-    make.post("key-twice", "/predict/single", b'{"rows": [{"x": 1, "x": 2}]}')
-    make.post("rows-twice", "/predict/single", b'{"rows": [{"x": 1}], "rows": [{"x": 2}]}')
+    builder.post("escaped-text", HOMES, escaped)
+    builder.post("key-twice", "/predict/single", b'{"rows": [{"x": 1, "x": 2}]}')
+    builder.post("rows-twice", "/predict/single", b'{"rows": [{"x": 1}], "rows": [{"x": 2}]}')
 
 
-def valid_rows(make: Maker) -> None:
+def valid_row_cases(builder: CaseBuilder) -> None:
     nulls = {"Outcome Type": None, "class": None, "renovated": None}
     rows = {
         "null": changed(HOME, **nulls),
-        "absent": without(HOME, *nulls),
+        "absent": without_columns(HOME, *nulls),
         "whole-number": changed(HOME, **{"class": 3, "sq. metres ($)": 80}),
         "decimal-level": changed(HOME, zone=2.0),
         "limits": changed(HOME, **{"educational-num": 0, "2nd": "1990-01-01"}),
@@ -58,12 +58,12 @@ def valid_rows(make: Maker) -> None:
         "date-in-future": changed(HOME, **{"2nd": "2031-01-01"}),
     }
     for name, row in rows.items():
-        make.post(f"valid-{name}", HOMES, {"rows": [row]})
-    make.post("valid-exponent", PREDICT_NUMBERS, b'{"rows":[{"a":32e-1,"b":1.15E1,"c":7,"d":22.75,"e":31,"f":12}]}')
-    make.post("valid-null-income", "/predict/income", {"rows": [changed(INCOME, job=None, hours=None)]})
+        builder.post(f"valid-{name}", HOMES, {"rows": [row]})
+    builder.post("valid-exponent", PREDICT_NUMBERS, b'{"rows":[{"a":32e-1,"b":1.15E1,"c":7,"d":22.75,"e":31,"f":12}]}')
+    builder.post("valid-null-income", "/predict/income", {"rows": [changed(INCOME, job=None, hours=None)]})
 
 
-def warned_rows(make: Maker) -> None:
+def warning_cases(builder: CaseBuilder) -> None:
     warned = {
         "above": changed(HOME, **{"class": 6.5}),
         "below": changed(HOME, **{"class": -1e300}),
@@ -74,19 +74,19 @@ def warned_rows(make: Maker) -> None:
         "several": changed(HOME, **{"class": 99, "educational-num": 120.5, "street": "große Straße"}),
     }
     for name, row in warned.items():
-        make.post(f"warned-{name}", HOMES, {"rows": [HOME, row]})
-    make.post("warned-numbers", PREDICT_NUMBERS, {"rows": [changed(NUMBERS, a=1e6, f=-3)]})
-    make.post("warned-income", "/predict/income", {"rows": [INCOME, changed(INCOME, job="astronaut", age=119)]})
-    make.post("warned-sizes", "/predict/sizes", {"rows": [changed(SIZES, x=9)]})
+        builder.post(f"warned-{name}", HOMES, {"rows": [HOME, row]})
+    builder.post("warned-numbers", PREDICT_NUMBERS, {"rows": [changed(NUMBERS, a=1e6, f=-3)]})
+    builder.post("warned-income", "/predict/income", {"rows": [INCOME, changed(INCOME, job="astronaut", age=119)]})
+    builder.post("warned-sizes", "/predict/sizes", {"rows": [changed(SIZES, x=9)]})
 
 
-def invalid_rows(make: Maker) -> None:
+def invalid_row_cases(builder: CaseBuilder) -> None:
     invalid = {
         "unknown-field": changed(HOME, **{"educational num": 1}),
         "unknown-field-far": changed(HOME, qqqq=1),
         "unknown-fields": changed(HOME, **{f"column {n}": n for n in range(130)}),
         "long-name": changed(HOME, **{"x" * 300: 1}),
-        "absent": without(HOME, "garden?", "zone"),
+        "absent": without_columns(HOME, "garden?", "zone"),
         "null": changed(HOME, **{"educational-num": None, "garden?": None, "2nd": None, "zone": None}),
         "text-for-number": changed(HOME, **{"educational-num": "12"}),
         "boolean-for-number": changed(HOME, **{"educational-num": True}),
@@ -108,33 +108,35 @@ def invalid_rows(make: Maker) -> None:
         "long-text": changed(HOME, **{"class": "ä" * 500}),
     }
     for name, row in invalid.items():
-        make.post(f"invalid-{name}", HOMES, {"rows": [HOME, row]})
+        builder.post(f"invalid-{name}", HOMES, {"rows": [HOME, row]})
     everything: list[object] = [*invalid.values(), 3, None, [], "row"]
-    make.post("invalid-everything", HOMES, {"rows": everything})
-    make.post("invalid-many-rows", HOMES, {"rows": [changed(HOME, zone=9)] * 120})
-    make.post("invalid-row-types", PREDICT_NUMBERS, {"rows": [1, "x", None, True, [], {}]})
-    infinite = as_bytes({"rows": [HOME]}).replace(b" 1.5", b" 1e999")
-    make.post("invalid-not-finite", HOMES, infinite)
-    make.post("invalid-thousands-of-digits", HOMES, infinite.replace(b"1e999", b"-" + b"9" * 5000))
-    make.post(
-        "invalid-stars-level", "/predict/stars", {"rows": [changed(STARS, kind="castle"), without(STARS, "kind")]}
+    builder.post("invalid-everything", HOMES, {"rows": everything})
+    builder.post("invalid-many-rows", HOMES, {"rows": [changed(HOME, zone=9)] * 120})
+    builder.post("invalid-row-types", PREDICT_NUMBERS, {"rows": [1, "x", None, True, [], {}]})
+    infinite = encode_body({"rows": [HOME]}).replace(b" 1.5", b" 1e999")
+    builder.post("invalid-not-finite", HOMES, infinite)
+    builder.post("invalid-thousands-of-digits", HOMES, infinite.replace(b"1e999", b"-" + b"9" * 5000))
+    builder.post(
+        "invalid-stars-level",
+        "/predict/stars",
+        {"rows": [changed(STARS, kind="castle"), without_columns(STARS, "kind")]},
     )
 
 
-def skipped_rows(make: Maker) -> None:
+def skipped_row_cases(builder: CaseBuilder) -> None:
     rows = [HOME, changed(HOME, zone=4), changed(HOME, street="new street"), changed(HOME, **{"class": "x"}), 7]
-    make.post("skip-some", f"{HOMES}?on_invalid=skip", {"rows": rows})
-    make.post("skip-all", f"{HOMES}?on_invalid=skip", {"rows": rows[1:2] + rows[3:]})
-    make.post("skip-none", f"{HOMES}?on_invalid=skip", {"rows": rows[:1]})
-    make.post("skip-over-a-hundred", f"{HOMES}?on_invalid=skip", {"rows": [changed(HOME, zone=9)] * 120 + [HOME]})
+    builder.post("skip-some", f"{HOMES}?on_invalid=skip", {"rows": rows})
+    builder.post("skip-all", f"{HOMES}?on_invalid=skip", {"rows": rows[1:2] + rows[3:]})
+    builder.post("skip-none", f"{HOMES}?on_invalid=skip", {"rows": rows[:1]})
+    builder.post("skip-over-a-hundred", f"{HOMES}?on_invalid=skip", {"rows": [changed(HOME, zone=9)] * 120 + [HOME]})
     wrong = changed(INCOME, age=-1)
-    make.post("skip-income", "/predict/income?on_invalid=skip", {"rows": [wrong, INCOME, {"agee": 1}, INCOME]})
-    large = [changed(row, ID="x" * 800) for row in samples.homes(400)]
+    builder.post("skip-income", "/predict/income?on_invalid=skip", {"rows": [wrong, INCOME, {"agee": 1}, INCOME]})
+    large = [changed(row, ID="x" * 800) for row in samples.home_rows(400)]
     large[7], large[390] = changed(HOME, zone=4), changed(HOME, street="new street")
-    make.post("skip-large-body", f"{HOMES}?on_invalid=skip", {"rows": large})
+    builder.post("skip-large-body", f"{HOMES}?on_invalid=skip", {"rows": large})
 
 
-def bodies(make: Maker) -> None:
+def body_cases(builder: CaseBuilder) -> None:
     found = {
         "nothing": b"",
         "broken": b'{"rows": [',
@@ -145,42 +147,42 @@ def bodies(make: Maker) -> None:
         "too-deep": b'{"rows":' + b"[" * 5000 + b"]" * 5000 + b"}",
         "trailing-comma": b'{"rows": [{"class": 1},]}',
         "two-documents": b'{"rows": []} {"rows": []}',
-        "byte-order-mark": b"\xef\xbb\xbf" + as_bytes({"rows": [HOME]}),
+        "byte-order-mark": b"\xef\xbb\xbf" + encode_body({"rows": [HOME]}),
         "array": b'[{"rows": []}]',
         "number": b"1",
         "null": b"null",
         "no-rows": b"{}",
         "near-key": b'{"row": []}',
-        "unknown-key": as_bytes({"rows": [HOME], "option": 1}),
-        "unknown-keys-and-errors": as_bytes({"option": 1, "rows": [changed(HOME, zone=4)], "rowz": 2}),
-        "many-keys": as_bytes({f"key {n}": n for n in range(150)}),
+        "unknown-key": encode_body({"rows": [HOME], "option": 1}),
+        "unknown-keys-and-errors": encode_body({"option": 1, "rows": [changed(HOME, zone=4)], "rowz": 2}),
+        "many-keys": encode_body({f"key {n}": n for n in range(150)}),
         "object-of-rows": b'{"rows": {"a": 1}}',
         "null-rows": b'{"rows": null}',
         "empty-rows": b'{"rows": []}',
     }
     for name, body in found.items():
-        make.post(f"body-{name}", HOMES, body)
+        builder.post(f"body-{name}", HOMES, body)
 
 
-def packed(make: Maker) -> None:
-    body = as_bytes({"rows": samples.homes(10)})
-    make.post("gzip", HOMES, samples.gzipped(body), content_encoding="gzip")
-    make.post("gzip-members", HOMES, samples.gzipped(body, 5), content_encoding="GZIP")
-    make.post("gzip-too-many-members", HOMES, samples.gzipped(body, 120), content_encoding="gzip")
-    make.post("gzip-cut-off", HOMES, samples.gzipped(body)[:-9], content_encoding="gzip")
-    make.post("gzip-and-more", HOMES, samples.gzipped(body) + b"tail", content_encoding="gzip")
-    make.post("gzip-is-none", HOMES, body, content_encoding="gzip")
-    make.post("gzip-empty", HOMES, b"", content_encoding="gzip")
-    make.post("zstd", HOMES, samples.zstd_packed(body), content_encoding="zstd")
-    make.post("zstd-cut-off", HOMES, samples.zstd_packed(body)[:-9], content_encoding="zstd")
-    make.post("zstd-is-none", HOMES, body, content_encoding="zstd")
-    make.post("identity", HOMES, body, content_encoding="identity")
-    make.post("deflate", HOMES, body, content_encoding="deflate")
-    make.post("two-codings", HOMES, body, content_encoding="gzip, zstd")
-    make.post("chunked", HOMES, body, chunk=700)
+def compression_cases(builder: CaseBuilder) -> None:
+    body = encode_body({"rows": samples.home_rows(10)})
+    builder.post("gzip", HOMES, samples.gzip_compressed(body), content_encoding="gzip")
+    builder.post("gzip-members", HOMES, samples.gzip_compressed(body, 5), content_encoding="GZIP")
+    builder.post("gzip-too-many-members", HOMES, samples.gzip_compressed(body, 120), content_encoding="gzip")
+    builder.post("gzip-cut-off", HOMES, samples.gzip_compressed(body)[:-9], content_encoding="gzip")
+    builder.post("gzip-and-more", HOMES, samples.gzip_compressed(body) + b"tail", content_encoding="gzip")
+    builder.post("gzip-is-none", HOMES, body, content_encoding="gzip")
+    builder.post("gzip-empty", HOMES, b"", content_encoding="gzip")
+    builder.post("zstd", HOMES, samples.zstd_compressed(body), content_encoding="zstd")
+    builder.post("zstd-cut-off", HOMES, samples.zstd_compressed(body)[:-9], content_encoding="zstd")
+    builder.post("zstd-is-none", HOMES, body, content_encoding="zstd")
+    builder.post("identity", HOMES, body, content_encoding="identity")
+    builder.post("deflate", HOMES, body, content_encoding="deflate")
+    builder.post("two-codings", HOMES, body, content_encoding="gzip, zstd")
+    builder.post("chunked", HOMES, body, chunk=700)
 
 
-def headers(make: Maker) -> None:
+def header_cases(builder: CaseBuilder) -> None:
     body = {"rows": [NUMBERS]}
     kinds = {
         "none": None,
@@ -198,7 +200,7 @@ def headers(make: Maker) -> None:
         "long": "application/" + "x" * 200,
     }
     for name, kind in kinds.items():
-        make.post(f"kind-{name}", PREDICT_NUMBERS, body, kind=kind)
+        builder.post(f"kind-{name}", PREDICT_NUMBERS, body, kind=kind)
     accepts = {
         "any": "*/*",
         "json": "application/json",
@@ -212,20 +214,20 @@ def headers(make: Maker) -> None:
         "spaces": " ",
     }
     for name, accept in accepts.items():
-        make.post(f"accept-{name}", PREDICT_NUMBERS, body, accept=accept)
-    make.post("id-none", PREDICT_NUMBERS, body, x_request_id="")
-    make.post("id-not-sane", PREDICT_NUMBERS, body, x_request_id="two words")
-    make.post("id-too-long", PREDICT_NUMBERS, body, x_request_id="x" * 129)
-    make.post("id-longest", PREDICT_NUMBERS, body, x_request_id="x" * 128)
-    make.post("id-in-error", PREDICT_NUMBERS, b"{", x_request_id="A-z_0.9:/+=@-")
+        builder.post(f"accept-{name}", PREDICT_NUMBERS, body, accept=accept)
+    builder.post("id-none", PREDICT_NUMBERS, body, x_request_id="")
+    builder.post("id-not-sane", PREDICT_NUMBERS, body, x_request_id="two words")
+    builder.post("id-too-long", PREDICT_NUMBERS, body, x_request_id="x" * 129)
+    builder.post("id-longest", PREDICT_NUMBERS, body, x_request_id="x" * 128)
+    builder.post("id-in-error", PREDICT_NUMBERS, b"{", x_request_id="A-z_0.9:/+=@-")
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    make.post("traceparent", PREDICT_NUMBERS, body, traceparent=trace, tracestate="a=1,b=2")
-    make.post("traceparent-error", PREDICT_NUMBERS, b"{", traceparent=trace)
-    make.post("traceparent-bad", PREDICT_NUMBERS, body, traceparent="00-zz-1", tracestate="a=1")
-    make.post("tracestate-alone", PREDICT_NUMBERS, body, tracestate="a=1")
+    builder.post("traceparent", PREDICT_NUMBERS, body, traceparent=trace, tracestate="a=1,b=2")
+    builder.post("traceparent-error", PREDICT_NUMBERS, b"{", traceparent=trace)
+    builder.post("traceparent-bad", PREDICT_NUMBERS, body, traceparent="00-zz-1", tracestate="a=1")
+    builder.post("tracestate-alone", PREDICT_NUMBERS, body, tracestate="a=1")
 
 
-def options(make: Maker) -> None:
+def option_cases(builder: CaseBuilder) -> None:
     body = {"rows": [NUMBERS, {"a": "x"}]}
     for name, query in {
         "fail": "on_invalid=fail",
@@ -237,8 +239,8 @@ def options(make: Maker) -> None:
         "percent": "on_invalid=%73kip",
         "bad-percent": "on_invalid=%ff%zz",
     }.items():
-        make.post(f"option-{name}", f"{PREDICT_NUMBERS}?{query}", body)
-    make.post("option-and-bad-json", f"{PREDICT_NUMBERS}?on_invalid=maybe", b"{")
+        builder.post(f"option-{name}", f"{PREDICT_NUMBERS}?{query}", body)
+    builder.post("option-and-bad-json", f"{PREDICT_NUMBERS}?on_invalid=maybe", b"{")
     one = {"rows": [NUMBERS]}
     for name, seconds in {
         "long": "99",
@@ -250,13 +252,13 @@ def options(make: Maker) -> None:
         "infinite": "inf",
         "passed": "0.0000001",
     }.items():
-        make.post(f"timeout-{name}", PREDICT_NUMBERS, one, x_request_timeout=seconds)
+        builder.post(f"timeout-{name}", PREDICT_NUMBERS, one, x_request_timeout=seconds)
 
 
-def methods(make: Maker) -> None:
+def method_cases(builder: CaseBuilder) -> None:
     for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"):
-        make.get(f"method-{method.lower()}", PREDICT_NUMBERS, method=method)
-    make.post("method-put-body", PREDICT_NUMBERS, {"rows": [NUMBERS]}, method="PUT", counted=False)
+        builder.get(f"method-{method.lower()}", PREDICT_NUMBERS, method=method)
+    builder.post("method-put-body", PREDICT_NUMBERS, {"rows": [NUMBERS]}, method="PUT", counted=False)
     body = {"rows": [NUMBERS]}
     for name, path in {
         "near": "/predict/number",
@@ -271,28 +273,28 @@ def methods(make: Maker) -> None:
         "long": "/predict/" + "n" * 300,
         "none": "/predict",
     }.items():
-        make.post(f"path-{name}", path, body, counted=False)
+        builder.post(f"path-{name}", path, body, counted=False)
 
 
-def limits(make: Maker) -> None:
-    rows = samples.homes(21)
-    make.post("limit-rows", HOMES, {"rows": rows[:20]}, server="small")
-    make.post("limit-too-many-rows", HOMES, {"rows": rows}, server="small")
-    make.post("limit-too-many-rows-skip", f"{HOMES}?on_invalid=skip", {"rows": rows}, server="small")
-    make.post("limit-too-many-bad-rows", HOMES, {"rows": [1] * 21}, server="small")
-    make.post("limit-body", HOMES, {"rows": [changed(HOME, ID="x" * 9000)]}, server="small")
-    make.post("limit-body-chunked", HOMES, {"rows": [changed(HOME, ID="x" * 9000)]}, server="small", chunk=3000)
-    expanded = samples.gzipped(as_bytes({"rows": [changed(HOME, ID="x" * 9000)]}))
-    make.post("limit-body-expanded", HOMES, expanded, server="small", content_encoding="gzip")
-    make.post("limit-body-other-form", HOMES, {"rows": rows}, server="small", accept="text/csv")
+def limit_cases(builder: CaseBuilder) -> None:
+    rows = samples.home_rows(21)
+    builder.post("limit-rows", HOMES, {"rows": rows[:20]}, server="small")
+    builder.post("limit-too-many-rows", HOMES, {"rows": rows}, server="small")
+    builder.post("limit-too-many-rows-skip", f"{HOMES}?on_invalid=skip", {"rows": rows}, server="small")
+    builder.post("limit-too-many-bad-rows", HOMES, {"rows": [1] * 21}, server="small")
+    builder.post("limit-body", HOMES, {"rows": [changed(HOME, ID="x" * 9000)]}, server="small")
+    builder.post("limit-body-chunked", HOMES, {"rows": [changed(HOME, ID="x" * 9000)]}, server="small", chunk=3000)
+    expanded = samples.gzip_compressed(encode_body({"rows": [changed(HOME, ID="x" * 9000)]}))
+    builder.post("limit-body-expanded", HOMES, expanded, server="small", content_encoding="gzip")
+    builder.post("limit-body-other-form", HOMES, {"rows": rows}, server="small", accept="text/csv")
     crowd = b'{"rows": [' + b"{}," * 600_000 + b"{}]}"
-    make.post("limit-arrays-and-objects", HOMES, samples.gzipped(crowd), content_encoding="gzip")
+    builder.post("limit-arrays-and-objects", HOMES, samples.gzip_compressed(crowd), content_encoding="gzip")
 
 
-def batched(make: Maker) -> None:
-    """Requests to a server that predicts requests together and serves an older version."""
+def batching_cases(builder: CaseBuilder) -> None:
+    """Requests to the server that batches requests and serves an older version."""
     for model in ("numbers", "income", "stars"):
-        make.post(f"batching-{model}", f"/predict/{model}", {"rows": [ONE[model]]}, server="batching")
-    make.post("batching-rows", PREDICT_NUMBERS, {"rows": samples.numbers(40)}, server="batching")
-    make.post("batching-not-served", HOMES, {"rows": [HOME]}, server="batching", counted=False)
-    make.post("batching-skip", "/predict/stars?on_invalid=skip", {"rows": [STARS, {}]}, server="batching")
+        builder.post(f"batching-{model}", f"/predict/{model}", {"rows": [ONE[model]]}, server="batching")
+    builder.post("batching-rows", PREDICT_NUMBERS, {"rows": samples.number_rows(40)}, server="batching")
+    builder.post("batching-not-served", HOMES, {"rows": [HOME]}, server="batching", counted=False)
+    builder.post("batching-skip", "/predict/stars?on_invalid=skip", {"rows": [STARS, {}]}, server="batching")

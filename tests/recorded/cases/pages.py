@@ -1,6 +1,6 @@
-"""GET requests: models, documents, probes, BentoML's pages, and unknown paths."""
+"""Requests for model pages, API documents, probes, BentoML's pages, and unknown paths."""
 
-from tests.recorded.case import Case, Maker
+from tests.recorded.case import Case, CaseBuilder
 
 PAGES = {
     "models": "/models",
@@ -16,16 +16,17 @@ PAGES = {
 
 
 def cases() -> list[Case]:
-    make = Maker("pages")
+    builder = CaseBuilder("pages")
     for name, path in PAGES.items():
-        make.get(name, path)
+        builder.get(name, path)
     for method in ("HEAD", "OPTIONS", "PUT", "POST", "DELETE"):
         for name in ("models", "model-stars", "livez", "readyz", "docs-json"):
-            if (name, method) != ("model-stars", "HEAD"):  # its length depends on measurements of the server
-                make.get(f"{name}-{method.lower()}", PAGES[name], method=method)
-        if method != "HEAD":  # whose length differs each time
-            make.get(f"metrics-{method.lower()}", "/metrics", method=method)
-    make.get("schema-json-head", "/schema.json", method="HEAD")  # other methods: the order in `Allow` is random there
+            if (name, method) != ("model-stars", "HEAD"):  # the content length depends on measurements of the server
+                builder.get(f"{name}-{method.lower()}", PAGES[name], method=method)
+        if method != "HEAD":  # the content length of HEAD /metrics varies
+            builder.get(f"metrics-{method.lower()}", "/metrics", method=method)
+    # HEAD only: with other methods the order in `Allow` is random
+    builder.get("schema-json-head", "/schema.json", method="HEAD")
     for name, path in {
         "near-model": "/models/star",
         "far-model": "/models/qqqq",
@@ -44,16 +45,16 @@ def cases() -> list[Case]:
         "query": "/models?x=1",
         "slash": "/livez/",
     }.items():
-        make.get(f"path-{name}", path)
+        builder.get(f"path-{name}", path)
     for method in ("POST", "DELETE", "OPTIONS", "HEAD"):
-        make.get(f"unknown-{method.lower()}", "/nothing/here", method=method)
-    make.get("id", "/livez", x_request_id="my-own-id")
-    make.get("id-none", "/livez", x_request_id="")
-    make.get("traceparent", "/models", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-    make.get("accept-html", "/models", accept="text/html")
+        builder.get(f"unknown-{method.lower()}", "/nothing/here", method=method)
+    builder.get("id", "/livez", x_request_id="my-own-id")
+    builder.get("id-none", "/livez", x_request_id="")
+    builder.get("traceparent", "/models", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    builder.get("accept-html", "/models", accept="text/html")
     for name in ("models", "docs-json", "schema-json"):
-        make.get(f"{name}-small", PAGES[name], server="small")
-    make.get("models-batching", "/models", server="batching")
-    make.get("model-stars-batching", "/models/stars", server="batching")
-    make.get("model-not-served", "/models/homes", server="batching")
-    return make.made
+        builder.get(f"{name}-small", PAGES[name], server="small")
+    builder.get("models-batching", "/models", server="batching")
+    builder.get("model-stars-batching", "/models/stars", server="batching")
+    builder.get("model-not-served", "/models/homes", server="batching")
+    return builder.made

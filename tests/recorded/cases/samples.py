@@ -1,4 +1,4 @@
-"""Rows that the models of `store/` know, and ways to write them."""
+"""Sample rows for the models of `store/`, and functions that change and compress them."""
 
 import gzip
 from collections.abc import Sequence
@@ -35,11 +35,11 @@ ONE: dict[str, Row] = {
     "flags": FLAGS,
     "single": SINGLE,
 }
-"""A row of each model without warnings."""
+"""A row for each model that causes no warnings."""
 
 
-def homes(count: int) -> list[Row]:
-    """Rows that differ in every column."""
+def home_rows(count: int) -> list[Row]:
+    """Rows of the model `homes` that vary in every column."""
     types = ["Adoption", "Transfer", "100 %", "größer, neu", 'said "no"', None]
     return [
         {
@@ -58,14 +58,14 @@ def homes(count: int) -> list[Row]:
     ]
 
 
-def numbers(count: int) -> list[Row]:
+def number_rows(count: int) -> list[Row]:
     return [
         {name: round((place + 1) * (1 + (n * (7 + 2 * place)) % 89 / 10), 2) for place, name in enumerate("abcdef")}
         for n in range(count)
     ]
 
 
-def income(count: int) -> list[Row]:
+def income_rows(count: int) -> list[Row]:
     jobs = ["Private", "State-gov", "100 %", "self, employed", None]
     return [
         {
@@ -78,11 +78,11 @@ def income(count: int) -> list[Row]:
     ]
 
 
-def stars(count: int) -> list[Row]:
+def star_rows(count: int) -> list[Row]:
     return [{"size": round((n * 1.7) % 9, 2), "kind": ["inn", "hotel", "hut"][n % 3]} for n in range(count)]
 
 
-def sizes(count: int) -> list[Row]:
+def size_rows(count: int) -> list[Row]:
     return [{"x": round((n * 0.37) % 2 - 1, 3), "y": round((n * 0.73) % 2 - 1, 3)} for n in range(count)]
 
 
@@ -90,24 +90,24 @@ def changed(row: Row, **cells: Any) -> Row:
     return {**row, **cells}
 
 
-def without(row: Row, *names: str) -> Row:
+def without_columns(row: Row, *names: str) -> Row:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def gzipped(content: bytes, members: int = 1) -> bytes:
-    """The content as several members, each compressed separately."""
+def gzip_compressed(content: bytes, members: int = 1) -> bytes:
+    """The content compressed in several gzip members of about equal size."""
     step = -(-len(content) // members)
     return b"".join(gzip.compress(content[at : at + step], mtime=0) for at in range(0, len(content), step))
 
 
-def zstd_packed(content: bytes) -> bytes:
+def zstd_compressed(content: bytes) -> bytes:
     return zstd.compress(content)
 
 
-def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+def values_by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def single(count: int) -> list[Row]:
-    """Forty values, repeated."""
+def single_rows(count: int) -> list[Row]:
+    """Rows of the model `single` that repeat forty values."""
     return [{"x": round((n * 7 % 40) * 1.2 + 0.5, 2)} for n in range(count)]

@@ -1,39 +1,39 @@
-"""`/invocations` and related routes: MLflow, SageMaker and Vertex AI."""
+"""Requests to `/invocations` and related routes: MLflow, SageMaker and Vertex AI."""
 
-from tests.recorded.case import Case, Maker, as_bytes
+from tests.recorded.case import Case, CaseBuilder, encode_body
 from tests.recorded.cases import samples
 from tests.recorded.cases.forms import CSV, csv_of
-from tests.recorded.cases.samples import HOME, INCOME, NUMBERS, ONE, Row, changed, columns, without
+from tests.recorded.cases.samples import HOME, INCOME, NUMBERS, ONE, Row, changed, values_by_column, without_columns
 
 AT = "/invocations"
 
 
 def cases() -> list[Case]:
-    make = Maker("invocations", "small")
-    formats(make)
-    invalid_bodies(make)
-    csv_bodies(make)
-    answers_as_csv(make)
-    choosing(make)
-    probes(Maker("probe", made=make.made))
-    transport(make)
-    return make.made
+    builder = CaseBuilder("invocations", "small")
+    format_cases(builder)
+    invalid_body_cases(builder)
+    csv_body_cases(builder)
+    csv_answer_cases(builder)
+    model_selection_cases(builder)
+    probe_cases(CaseBuilder("probe", made=builder.made))
+    transport_cases(builder)
+    return builder.made
 
 
-def split(rows: list[Row], index: bool = False) -> dict[str, object]:
+def pandas_split(rows: list[Row], index: bool = False) -> dict[str, object]:
     found: dict[str, object] = {"columns": [*rows[0]], "data": [[*row.values()] for row in rows]}
     return {**found, "index": [*range(len(rows))]} if index else found
 
 
-def formats(make: Maker) -> None:
-    rows = samples.homes(6)
+def format_cases(builder: CaseBuilder) -> None:
+    rows = samples.home_rows(6)
     for name, body in {
         "records": {"dataframe_records": rows},
-        "split": {"dataframe_split": split(rows)},
-        "split-index": {"dataframe_split": split(rows, index=True)},
+        "split": {"dataframe_split": pandas_split(rows)},
+        "split-index": {"dataframe_split": pandas_split(rows, index=True)},
         "instances": {"instances": rows},
         "instances-arrays": {"instances": [[*row.values()] for row in rows]},
-        "inputs": {"inputs": columns(rows)},
+        "inputs": {"inputs": values_by_column(rows)},
         "inputs-matrix": {"inputs": [[*row.values()] for row in rows]},
         "params": {"dataframe_records": rows, "params": {"other": 1}},
         "params-warnings": {
@@ -47,17 +47,17 @@ def formats(make: Maker) -> None:
         "warned-too-often": {"dataframe_records": [changed(HOME, street="new street", **{"class": 99})] * 20},
         "lists-of-one": {"dataframe_records": [{key: [value] for key, value in HOME.items()}]},
         "nulls": {"dataframe_records": [changed(HOME, **{"class": None, "renovated": None})]},
-        "ignored": {"dataframe_split": split([changed(HOME, ID=1, price=2)])},
+        "ignored": {"dataframe_split": pandas_split([changed(HOME, ID=1, price=2)])},
     }.items():
-        make.post(name, AT, body, model="homes")
-    make.post("nan", AT, as_bytes({"dataframe_records": [HOME]}).replace(b" 1.5", b" NaN"), model="homes")
+        builder.post(name, AT, body, model="homes")
+    builder.post("nan", AT, encode_body({"dataframe_records": [HOME]}).replace(b" 1.5", b" NaN"), model="homes")
 
 
-def invalid_bodies(make: Maker) -> None:
-    wrong = [HOME, changed(HOME, zone=4), without(HOME, "street"), changed(HOME, other=1)]
+def invalid_body_cases(builder: CaseBuilder) -> None:
+    wrong = [HOME, changed(HOME, zone=4), without_columns(HOME, "street"), changed(HOME, other=1)]
     for name, body in {
         "invalid": {"dataframe_records": wrong},
-        "invalid-split": {"dataframe_split": split(wrong[:2])},
+        "invalid-split": {"dataframe_split": pandas_split(wrong[:2])},
         "ragged-split": {"dataframe_split": {"columns": ["a", "b"], "data": [[1], [1, 2], 3]}},
         "split-no-columns": {"dataframe_split": {"data": [[1]]}},
         "split-no-data": {"dataframe_split": {"columns": ["a"]}},
@@ -70,15 +70,15 @@ def invalid_bodies(make: Maker) -> None:
         "array": [HOME],
         "broken": b'{"instances": [',
         "nothing": b"",
-        "limit-rows": {"dataframe_records": samples.homes(21)},
-        "limit-split": {"dataframe_split": split(samples.homes(21))},
+        "limit-rows": {"dataframe_records": samples.home_rows(21)},
+        "limit-split": {"dataframe_split": pandas_split(samples.home_rows(21))},
         "limit-body": {"dataframe_records": [changed(HOME, ID="x" * 9000)]},
     }.items():
-        make.post(f"fault-{name}", AT, body, model="homes")
+        builder.post(f"fault-{name}", AT, body, model="homes")
 
 
-def csv_bodies(make: Maker) -> None:
-    rows = samples.homes(6)
+def csv_body_cases(builder: CaseBuilder) -> None:
+    rows = samples.home_rows(6)
     body = csv_of(rows)
     for name, content in {
         "csv": body,
@@ -92,19 +92,19 @@ def csv_bodies(make: Maker) -> None:
         "csv-header-only": body.partition(b"\n")[0] + b"\n",
         "csv-not-utf8": body + b"\xff\n",
         "csv-open-quote": b'"' + body,
-        "csv-limit-rows": csv_of(samples.homes(21)),
+        "csv-limit-rows": csv_of(samples.home_rows(21)),
     }.items():
-        make.post(name, AT, content, kind=CSV, model="homes")
-    make.post("csv-header-absent", AT, csv_of(rows, header=False), kind="text/csv; header=absent", model="homes")
-    make.post("csv-header-absent-wrong", AT, body, kind="text/csv; header=absent", model="homes")
-    make.post("csv-header-present", AT, body, kind='text/csv; charset="utf-8"; header=present', model="homes")
-    make.post(
+        builder.post(name, AT, content, kind=CSV, model="homes")
+    builder.post("csv-header-absent", AT, csv_of(rows, header=False), kind="text/csv; header=absent", model="homes")
+    builder.post("csv-header-absent-wrong", AT, body, kind="text/csv; header=absent", model="homes")
+    builder.post("csv-header-present", AT, body, kind='text/csv; charset="utf-8"; header=present', model="homes")
+    builder.post(
         "csv-header-present-wrong", AT, csv_of(rows, header=False), kind="text/csv; header=present", model="homes"
     )
 
 
-def answers_as_csv(make: Maker) -> None:
-    body = csv_of(samples.homes(4))
+def csv_answer_cases(builder: CaseBuilder) -> None:
+    body = csv_of(samples.home_rows(4))
     for name, accept in {
         "csv": CSV,
         "json-first": f"application/json, {CSV};q=0.5",
@@ -114,14 +114,14 @@ def answers_as_csv(make: Maker) -> None:
         "text": "text/*",
         "html": "text/html",
     }.items():
-        make.post(f"accept-{name}", AT, body, kind=CSV, accept=accept, model="homes")
-    make.post("accept-csv-of-json", AT, {"instances": samples.homes(4)}, accept=CSV, model="homes")
+        builder.post(f"accept-{name}", AT, body, kind=CSV, accept=accept, model="homes")
+    builder.post("accept-csv-of-json", AT, {"instances": samples.home_rows(4)}, accept=CSV, model="homes")
     detailed = {"instances": [HOME], "params": {"warnings": True}}
-    make.post("accept-csv-of-warnings", AT, detailed, accept=CSV, model="homes")
+    builder.post("accept-csv-of-warnings", AT, detailed, accept=CSV, model="homes")
     for model in ("income", "stars", "sizes", "flags"):
         named = f"model={model}"
         rows = [ONE[model]] * 2
-        make.post(
+        builder.post(
             f"csv-{model}",
             AT,
             csv_of(rows),
@@ -132,10 +132,10 @@ def answers_as_csv(make: Maker) -> None:
         )
 
 
-def choosing(make: Maker) -> None:
-    """How the model is selected if several are served."""
+def model_selection_cases(builder: CaseBuilder) -> None:
+    """Requests that select one of several served models."""
     body = {"instances": [NUMBERS]}
-    make.post("no-model", AT, body, server="all", counted=False)
+    builder.post("no-model", AT, body, server="all", counted=False)
     for name, attributes in {
         "model": "model=numbers",
         "model-among-others": "a=1; model=numbers,b=2",
@@ -144,7 +144,7 @@ def choosing(make: Maker) -> None:
         "attributes-other": "trace=1",
     }.items():
         for server in ("all", "batching"):
-            make.post(
+            builder.post(
                 f"choose-{name}-{server}",
                 AT,
                 body,
@@ -153,18 +153,18 @@ def choosing(make: Maker) -> None:
                 counted="numbers" in attributes or (server == "batching" and "number" not in attributes),
                 x_amzn_sagemaker_custom_attributes=attributes,
             )
-    make.post("default-model", AT, body, server="batching", model="numbers")
+    builder.post("default-model", AT, body, server="batching", model="numbers")
     for model, row in ONE.items():
         rows = {"dataframe_records": [row]}
-        make.post(
+        builder.post(
             f"one-row-{model}", AT, rows, server="all", model=model, x_amzn_sagemaker_custom_attributes=f"model={model}"
         )
     warned = {"instances": [changed(INCOME, job="new", age=99)] * 9}
-    make.post("attributes-warned", AT, warned, server="all", x_amzn_sagemaker_custom_attributes="model=income")
-    make.post(
+    builder.post("attributes-warned", AT, warned, server="all", x_amzn_sagemaker_custom_attributes="model=income")
+    builder.post(
         "attributes-small", AT, {"instances": [HOME]}, model="homes", x_amzn_sagemaker_custom_attributes="model=other"
     )
-    make.post(
+    builder.post(
         "vertex",
         "/vertex/predict",
         body,
@@ -172,30 +172,30 @@ def choosing(make: Maker) -> None:
         model="numbers",
         x_amzn_sagemaker_custom_attributes="model=numbers",
     )
-    make.post("vertex-no-model", "/vertex/predict", body, server="all", counted=False)
-    make.post("aip", "/aip/predict", {**body, "parameters": {"warnings": True}}, server="batching", model="numbers")
-    make.post(
+    builder.post("vertex-no-model", "/vertex/predict", body, server="all", counted=False)
+    builder.post("aip", "/aip/predict", {**body, "parameters": {"warnings": True}}, server="batching", model="numbers")
+    builder.post(
         "aip-warned", "/aip/predict", {"instances": [changed(NUMBERS, a=999)]}, server="batching", model="numbers"
     )
-    make.post("aip-invalid", "/aip/predict", {"instances": [{}]}, server="batching", model="numbers")
+    builder.post("aip-invalid", "/aip/predict", {"instances": [{}]}, server="batching", model="numbers")
     for name, path in (("vertex", "/vertex/predict"), ("aip", "/aip/predict")):
-        make.get(f"{name}-get", path, server="all" if name == "vertex" else "batching")
+        builder.get(f"{name}-get", path, server="all" if name == "vertex" else "batching")
 
 
-def probes(make: Maker) -> None:
+def probe_cases(builder: CaseBuilder) -> None:
     for path in ("/ping", "/health", "/version", "/vertex/health", AT):
         for method in ("GET", "HEAD", "POST", "OPTIONS", "DELETE"):
             if (path, method) != (AT, "POST"):
-                make.get(f"{path[1:].replace('/', '-')}-{method.lower()}", path, method=method)
-    make.get("aip-health", "/aip/health", server="batching")
-    make.get("invocations-small-get", AT, server="small")
-    make.get("invocations-slash", f"{AT}/")
-    make.get("ping-slash", "/ping/")
-    make.get("ping-query", "/ping?x=1")
+                builder.get(f"{path[1:].replace('/', '-')}-{method.lower()}", path, method=method)
+    builder.get("aip-health", "/aip/health", server="batching")
+    builder.get("invocations-small-get", AT, server="small")
+    builder.get("invocations-slash", f"{AT}/")
+    builder.get("ping-slash", "/ping/")
+    builder.get("ping-query", "/ping?x=1")
 
 
-def transport(make: Maker) -> None:
-    body = as_bytes({"instances": samples.homes(3)})
+def transport_cases(builder: CaseBuilder) -> None:
+    body = encode_body({"instances": samples.home_rows(3)})
     for name, kind in {
         "none": None,
         "charset": "application/json; charset=utf-8",
@@ -206,15 +206,20 @@ def transport(make: Maker) -> None:
         "jsonlines": "application/jsonlines",
         "csv-charset-ascii": "text/csv; charset=us-ascii",
     }.items():
-        make.post(f"kind-{name}", AT, body, kind=kind, model="homes")
-    make.post("gzip", AT, samples.gzipped(body), content_encoding="gzip", model="homes")
-    make.post(
-        "zstd-csv", AT, samples.zstd_packed(csv_of(samples.homes(2))), kind=CSV, content_encoding="zstd", model="homes"
+        builder.post(f"kind-{name}", AT, body, kind=kind, model="homes")
+    builder.post("gzip", AT, samples.gzip_compressed(body), content_encoding="gzip", model="homes")
+    builder.post(
+        "zstd-csv",
+        AT,
+        samples.zstd_compressed(csv_of(samples.home_rows(2))),
+        kind=CSV,
+        content_encoding="zstd",
+        model="homes",
     )
-    make.post("deflate", AT, body, content_encoding="deflate", model="homes")
-    make.post("chunked", AT, body, chunk=99, model="homes")
-    make.post("timeout-passed", AT, body, x_request_timeout="0.0000001", model="homes")
-    make.post("timeout-bad", AT, body, x_request_timeout="-2", model="homes")
-    make.post("id-none", AT, body, x_request_id="", model="homes")
+    builder.post("deflate", AT, body, content_encoding="deflate", model="homes")
+    builder.post("chunked", AT, body, chunk=99, model="homes")
+    builder.post("timeout-passed", AT, body, x_request_timeout="0.0000001", model="homes")
+    builder.post("timeout-bad", AT, body, x_request_timeout="-2", model="homes")
+    builder.post("id-none", AT, body, x_request_id="", model="homes")
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
-    make.post("traceparent", AT, body, traceparent=trace, model="homes")
+    builder.post("traceparent", AT, body, traceparent=trace, model="homes")

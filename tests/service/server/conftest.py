@@ -1,4 +1,4 @@
-"""Shared by the tests of the server."""
+"""Fixtures of the server tests: a listener of our HTTP protocol, signal handlers, and applications to compare."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,10 @@ from service.settings import Settings
 
 @contextlib.asynccontextmanager
 async def listening(app: Any, **options: Any) -> "AsyncIterator[tuple[str, int]]":
-    """The address at which our HTTP protocol serves an application in the running event loop. options: of uvicorn."""
+    """Serve an application with our HTTP protocol in the running event loop. Yields the address.
+
+    options: of uvicorn.
+    """
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, **options))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
@@ -33,7 +36,7 @@ async def listening(app: Any, **options: Any) -> "AsyncIterator[tuple[str, int]]
 
 @pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
-    """Restores the signal handlers."""
+    """Restore the signal handlers after the test."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -44,7 +47,7 @@ def signal_handlers() -> Iterator[None]:
 def apps(
     make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Application, Application, list[bytes]]]:
-    """An application that answers directly, one that does not, and the direct answers."""
+    """Two applications, with and without direct answers, and the list of direct answers."""
     settings = Settings(max_rows=100, max_body_bytes=20_000, access_log=1.0)
     with_direct, without = (make_app(tabular_models, settings) for _ in range(2))
     monkeypatch.setattr(without.direct, "head", lambda *_: None)
@@ -58,7 +61,7 @@ def apps(
     finish = RequestBody.finish
 
     async def finish_in_time(body: RequestBody, seconds: float) -> bool:
-        return await finish(body, 60)  # otherwise the response depends on how fast the rest of a refused body comes
+        return await finish(body, 60)  # long enough that the response does not depend on the speed of the client
 
     monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "_send_directly", count)
     monkeypatch.setattr(RequestBody, "finish", finish_in_time)

@@ -1,4 +1,4 @@
-"""BentoML builds its application without the modules that a worker defers; they load when they are used."""
+"""BentoML's application is built without loading the deferred modules, which load at their first use."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ DEFER = "from service.server.deferred_modules import MODULES, defer_modules; imp
 LOADED = "print(*sorted({'circus', 'tornado', 'zmq', 'pyparsing'} & set(sys.modules)))\n"
 
 
-def output_of(program: str) -> list[str]:
+def run_program(program: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", DEFER + program], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
@@ -19,8 +19,8 @@ def output_of(program: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_application_of_bentoml_loads_none_of_them() -> None:
-    assert output_of("import _bentoml_impl.server.app\n" + LOADED) == []
+def test_bentomls_application_loads_no_deferred_module() -> None:
+    assert run_program("import _bentoml_impl.server.app\n" + LOADED) == []
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_the_application_of_bentoml_loads_none_of_them() -> None:
         ("from _bentoml_impl.server import proxy\nproxy.expand_envs\n", "pyparsing"),
     ],
 )
-def test_a_use_loads_the_real_module(use: str, expected: str) -> None:
-    assert expected in output_of(use + LOADED)
+def test_a_deferred_module_is_loaded_at_its_first_use(use: str, expected: str) -> None:
+    assert expected in run_program(use + LOADED)
 
 
-def test_a_loaded_module_stays() -> None:
+def test_deferring_again_keeps_a_loaded_module() -> None:
     program = "from _bentoml_impl.server import serving\nserving.create_dependency_watcher\n"
     program += "real = sys.modules[serving.__name__]; defer_modules()\n"
     program += "print(sys.modules[serving.__name__] is real is not serving)"
-    assert output_of(program) == ["True"]
+    assert run_program(program) == ["True"]

@@ -1,6 +1,6 @@
-"""Requests that are answered directly get the same bytes, counters and log lines as from the application.
+"""Direct answers have the same bytes, counters and log lines as answers of the application.
 
-Two servers receive the same random bytes, in the same random pieces; one of them answers nothing directly.
+Two servers receive the same random bytes in the same random pieces. Direct answers are disabled in one of them.
 """
 
 import asyncio
@@ -106,9 +106,9 @@ Apps = tuple[Application, Application, list[bytes]]
 LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def plain_request(body: bytes, path: str = "", other: bytes = b"") -> bytes:
-    """path, other: of a request in another protocol."""
-    body = other or body
+def plain_request(body: bytes, path: str = "", other_body: bytes = b"") -> bytes:
+    """A valid request with common headers. path, other_body: a request of another protocol."""
+    body = other_body or body
     head = f"POST {path or '/predict/homes'} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
     return f"{head}{len(body)}\r\n\r\n".encode() + body
 
@@ -136,7 +136,7 @@ def random_request(rng: random.Random) -> bytes:
 
 
 def random_requests(rng: random.Random) -> bytes:
-    """Some requests, the last of which ends the connection."""
+    """Some random requests, of which the last one closes the connection."""
     requests: list[bytes] = []
     for _ in range(rng.choice([1, 1, 2, 4])):
         requests.append(random_request(rng))
@@ -146,17 +146,17 @@ def random_requests(rng: random.Random) -> bytes:
 
 
 def random_pieces(rng: random.Random, content: bytes) -> Iterator[bytes]:
-    """The content, cut at a few random places."""
+    """Split the content at a few random positions."""
     cuts = sorted(rng.sample(range(1, len(content)), min(rng.choice([0, 0, 1, 3, 8]), len(content) - 1)))
     for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
         yield content[start:end]
 
 
 async def responses(address: tuple[str, int], pieces: list[bytes], pause: int = 1) -> bytes:
-    """What the server sends until it closes the connection, without the parts that differ between two servers.
+    """The bytes that the server sends until it closes the connection, without parts that differ between two servers.
 
-    Empty if it closes the connection before it has read everything: a reset discards the responses at random.
-    pause: iterations of the event loop after each piece.
+    Empty after a connection reset, which discards an arbitrary part of the responses: the server closes the connection
+    before it has read everything. pause: iterations of the event loop after each piece.
     """
     reader, writer = await asyncio.open_connection(*address)
     received = asyncio.ensure_future(reader.read())
@@ -174,8 +174,8 @@ async def responses(address: tuple[str, int], pieces: list[bytes], pause: int = 
     return re.sub(rb"date: [^\r]*\r\n", b"", found)
 
 
-def counted(app: Application) -> list[Any]:
-    """The counters of each model version, without durations."""
+def counters_of(app: Application) -> list[Any]:
+    """The counters of all served versions, without durations."""
     parts = []
     for served in app.plane.snapshot.served:
         counters = served.counters
@@ -202,9 +202,9 @@ def test_direct_answers_equal_those_of_the_application(apps: Apps, caplog: pytes
     caplog.set_level(logging.INFO, "tabserve.access")
     assert asyncio.run(compare()) > 0.7 * ROUNDS
     assert len(sent) > ROUNDS / 4
-    for name in (b'{"value":', b"x-model-version: ", b'"outputs":['):  # one for each protocol
+    for name in (b'{"value":', b"x-model-version: ", b'"outputs":['):  # a part of the answers of each protocol
         assert any(name in answer for answer in sent), name
-    assert counted(with_direct) == counted(without)
+    assert counters_of(with_direct) == counters_of(without)
     lines = [
         (record.route, record.protocol, record.model, record.version, record.rows, record.status, record.client)  # type: ignore[attr-defined]
         for record in caplog.records
@@ -214,7 +214,7 @@ def test_direct_answers_equal_those_of_the_application(apps: Apps, caplog: pytes
     assert all(count % 2 == 0 for count in {line: lines.count(line) for line in lines}.values())
 
 
-def test_requests_are_split_between_versions_as_by_the_application(apps: Apps) -> None:
+def test_direct_answers_split_traffic_as_the_application_does(apps: Apps) -> None:
     with_direct, without, sent = apps
     for app in (with_direct, without):
         plane = app.plane
@@ -232,17 +232,17 @@ def test_requests_are_split_between_versions_as_by_the_application(apps: Apps) -
 
     async def compare() -> None:
         async with listening(with_direct) as one, listening(without) as other:
-            pieces = [LAST.replace(b"close", b"keep-alive"), *requests, LAST]  # the first one replaces the router
+            pieces = [LAST.replace(b"close", b"keep-alive"), *requests, LAST]  # the first request replaces the router
             found, expected = await asyncio.gather(responses(one, pieces, 8), responses(other, pieces, 8))
             assert found == expected != b""
 
     asyncio.run(compare())
     assert len(sent) > 30
-    assert len([model for model in counted(with_direct) if model[0] == "homes" and model[1]]) == 2
-    assert counted(with_direct) == counted(without)
+    assert len([model for model in counters_of(with_direct) if model[0] == "homes" and model[1]]) == 2
+    assert counters_of(with_direct) == counters_of(without)
 
 
-async def status_of(address: tuple[str, int], request: bytes) -> int:
+async def status_of_response(address: tuple[str, int], request: bytes) -> int:
     content = await responses(address, [request + LAST])
     return int(content.split(b" ", 2)[1])
 
@@ -250,56 +250,56 @@ async def status_of(address: tuple[str, int], request: bytes) -> int:
 REQUEST = plain_request(BODIES[0])
 
 
-@pytest.mark.parametrize("why", ["loading", "draining", "forbidden", "failing"])
-def test_what_the_application_refuses_is_not_answered_directly(
-    apps: Apps, why: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("case", ["loading", "draining", "forbidden", "failing"])
+def test_requests_that_need_the_application_are_not_answered_directly(
+    apps: Apps, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, _, sent = apps
     checked = [0]
 
     def check(*arguments: Any) -> None:
         checked[0] += 1
-        if why == "forbidden":
+        if case == "forbidden":
             raise Forbidden("no")
 
     monkeypatch.setattr(app.context.access, "check", check)
-    if why == "loading":
+    if case == "loading":
         app.context.state.admits_requests = app.context.state.passes_probes = False
-    elif why == "draining":
+    elif case == "draining":
         app.context.state.begin_draining()
-    elif why == "failing":
+    elif case == "failing":
         monkeypatch.setattr(app.direct.router.direct[b"/predict/homes"], "answer", lambda body: 1 / 0)
 
-    async def ask() -> int:
+    async def send_request() -> int:
         async with listening(app) as address:
-            return await status_of(address, REQUEST)
+            return await status_of_response(address, REQUEST)
 
     expected = {"loading": 503, "draining": 200, "forbidden": 403, "failing": 500}
-    assert asyncio.run(ask()) == expected[why]
+    assert asyncio.run(send_request()) == expected[case]
     assert not sent
-    if why == "failing":  # access is checked once, also if the application answers: a check may count the request
-        assert checked[0] == 2  # of this request and of the last one, GET /livez
+    if case == "failing":  # access is checked only once for each request, because a check may count the request
+        assert checked[0] == 2  # one check for this request, one for the last request, GET /livez
 
 
 def test_a_connection_stays_open_between_direct_answers(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answer postpones the timer of keep-alive, which finally closes the connection."""
+    """Each answer restarts the keep-alive timer, which closes the connection at the end."""
     app, _, sent = apps
     timeout, passed, real = 60.0, [0.0], time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])  # the clock of the event loop, too
+    monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])  # also the clock of the event loop
     init = http_protocol.GuardedHttpProtocol.__init__
 
-    def patient(protocol: Any, *arguments: Any, **options: Any) -> None:
+    def init_with_timeout(protocol: Any, *arguments: Any, **options: Any) -> None:
         init(protocol, *arguments, **options)
         protocol.timeout_keep_alive = timeout
 
-    monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "__init__", patient)
+    monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "__init__", init_with_timeout)
 
     async def pass_time(seconds: float) -> None:
         passed[0] += seconds
-        for _ in range(10):  # lets timers that are due run
+        for _ in range(10):  # let due timers run
             await asyncio.sleep(0)
 
-    async def ask() -> None:
+    async def send_request() -> None:
         async with listening(app) as address:
             reader, writer = await asyncio.open_connection(*address)
             for _ in range(5):
@@ -313,12 +313,14 @@ def test_a_connection_stays_open_between_direct_answers(apps: Apps, monkeypatch:
             assert await asyncio.wait_for(reader.read(), 60) == b""  # the server closes the connection
             writer.close()
 
-    asyncio.run(ask())
+    asyncio.run(send_request())
     assert len(sent) > 2
 
 
 def test_only_known_headers_are_answered_directly() -> None:
-    """The decision record lists all known headers. A new header must mean the same without the application."""
+    """All known headers are listed in the decision record. A new header must have the same effect without the
+    application.
+    """
     assert sorted(direct_answers.KNOWN_HEADERS) == [
         b"accept",
         b"accept-encoding",
@@ -334,10 +336,10 @@ def test_only_known_headers_are_answered_directly() -> None:
 
 
 @pytest.mark.parametrize("inline_rows", [0, 1])
-def test_a_model_that_predicts_no_rows_at_once_does_not_parse_a_small_body(
+def test_a_body_is_not_parsed_directly_if_the_model_predicts_no_rows_inline(
     make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch, inline_rows: int
 ) -> None:
-    """The general path parses it."""
+    """The general path parses the body instead."""
     route: Any = make_app(tabular_models, Settings()).direct.router.common_routes["/predict/homes"]
     parsed: list[bytes] = []
     monkeypatch.setattr(route, "_parse_body", parsed.append)

@@ -1,4 +1,4 @@
-"""A worker exits after a signal at any time."""
+"""A worker exits after a signal, whenever the signal arrives."""
 
 import asyncio
 import logging
@@ -14,30 +14,30 @@ from service.server_state import ServerState
 WAIT_S = 60
 
 
-async def never(scope: object, receive: object, send: object) -> None:
-    """An application without requests."""
+async def unused_app(scope: object, receive: object, send: object) -> None:
+    """An application that receives no requests."""
 
 
 def stopping_server(notify: Callable[[], Awaitable[None]] | None = None) -> uvicorn.Server:
-    """A server that has received SIGINT before it has listeners."""
-    server = uvicorn.Server(uvicorn.Config(never))
+    """A server that has received SIGINT before it listens."""
+    server = uvicorn.Server(uvicorn.Config(unused_app))
     GracefulShutdown(server, ServerState(), 0.0, notify).on_signal(signal.SIGINT, None)
     return server
 
 
-async def exits(server: uvicorn.Server) -> None:
+async def wait_for_exit(server: uvicorn.Server) -> None:
     async with asyncio.timeout(WAIT_S):
         while not server.should_exit:
             await asyncio.sleep(0.01)
 
 
-def test_a_signal_before_the_server_listens_stops_it_once_it_does() -> None:
+def test_a_signal_before_the_server_listens_stops_the_server_afterwards() -> None:
     async def run() -> None:
         server = stopping_server()
         await asyncio.sleep(0.1)
         assert not server.should_exit
         server.servers, server.started = [], True
-        await exits(server)
+        await wait_for_exit(server)
 
     asyncio.run(run())
 
@@ -47,7 +47,7 @@ def test_a_server_exits_if_draining_fails(caplog: pytest.LogCaptureFixture) -> N
         raise OSError("no gRPC")
 
     async def run() -> None:
-        await exits(stopping_server(fail))
+        await wait_for_exit(stopping_server(fail))
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(run())

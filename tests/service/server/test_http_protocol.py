@@ -1,4 +1,4 @@
-"""Upgrades, limits of heads, invalid HTTP and responses in flight: raw bytes to a real server.
+"""The HTTP protocol, tested with raw bytes: upgrades, limits of heads, invalid HTTP and responses in flight.
 
 This file has more than 400 lines: the tests share one raw server and the readers of its bytes.
 """
@@ -33,12 +33,12 @@ UPGRADES = {
 }
 
 RELEASED = threading.Event()
-"""/held does not respond until this is set."""
+"""The path /held responds after this event is set."""
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Returns the request. /slow responds in two parts, a moment apart; /stream too, without a length; /held when it
-    is released.
+    """An application that returns the request. /slow responds in two parts with a pause between them, /stream likewise
+    without a length, /held after RELEASED is set.
     """
     body, more = b"", scope["path"] != "/unread"
     while more:
@@ -65,7 +65,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
-    """Everything that a worker installs except the signal handlers, because this is not the main thread."""
+    """Start what a worker installs, except for the signal handlers, which need the main thread."""
     tls = TlsContext.of(server)
     http_protocol.install_http_protocol(server)
     tasks = (
@@ -76,8 +76,8 @@ def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
     return [asyncio.create_task(task) for task in tasks]
 
 
-class Running:
-    """uvicorn with our protocol in a separate thread. options: of uvicorn."""
+class RunningServer:
+    """A uvicorn server with our protocol in a separate thread. options: of uvicorn."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
@@ -114,72 +114,75 @@ class Running:
     def answers(
         self, *parts: bytes, pause: float = 0.02, count: int | None = None
     ) -> tuple[list[tuple[int, Any]], bool]:
-        """Status and document of each answer to some bytes, and whether the server closed the connection.
+        """Send bytes in parts. Returns status and document of each response, and whether the server closed the
+        connection.
 
-        count: of the answers after which the connection stays open; without it the server has to close it.
+        count: the number of responses to wait for; None: wait until the server closes the connection.
         """
         with self.connect() as connection:
             for number, part in enumerate(parts):
                 time.sleep(pause if number else 0)
                 connection.sendall(part)
-            got, closed = read(connection, lambda got: count is not None and len(split(got, whole=False)) >= count)
-        return split(got), closed
+            received, closed = read(
+                connection, lambda received: count is not None and len(split_responses(received, whole=False)) >= count
+            )
+        return split_responses(received), closed
 
 
-def read(connection: socket.socket, enough: Callable[[bytes], bool] = lambda got: False) -> tuple[bytes, bool]:
-    """The received bytes until the server closes the connection, or until enough have arrived and a pause follows."""
+def read(connection: socket.socket, enough: Callable[[bytes], bool] = lambda received: False) -> tuple[bytes, bool]:
+    """Receive until the server closes the connection, or until enough bytes have arrived and a pause follows."""
     connection.settimeout(30)
-    got = b""
+    received = b""
     with contextlib.suppress(TimeoutError):
         while part := connection.recv(1 << 20):
-            got += part
-            if enough(got):
+            received += part
+            if enough(received):
                 connection.settimeout(0.05)
-        return got, True
-    return got, False
+        return received, True
+    return received, False
 
 
-def split(got: bytes, whole: bool = True) -> list[tuple[int, Any]]:
-    """whole: an answer that is not complete is an error; otherwise it is left out."""
+def split_responses(received: bytes, whole: bool = True) -> list[tuple[int, Any]]:
+    """Split received bytes into responses. whole: an incomplete response is an error; otherwise it is ignored."""
     found = []
-    while got:
-        head, end, got = got.partition(b"\r\n\r\n")
+    while received:
+        head, end, received = received.partition(b"\r\n\r\n")
         if not end and not whole:
             break
         assert end, head
         assert head.startswith(b"HTTP/1.1 "), head
         length = re.search(rb"(?im)^content-length: (\d+)", head)
         size = int(length[1]) if length else 0
-        if len(got) < size and not whole:
+        if len(received) < size and not whole:
             break
-        assert len(got) >= size
-        found.append((int(head[9:12]), json.loads(got[:size]) if size else None))
-        got = got[size:]
+        assert len(received) >= size
+        found.append((int(head[9:12]), json.loads(received[:size]) if size else None))
+        received = received[size:]
     return found
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    server = Running()
+def running() -> Iterator[RunningServer]:
+    server = RunningServer()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def stopping() -> Iterator[Running]:
-    """A server that its test stops."""
-    server = Running()
+def stopping() -> Iterator[RunningServer]:
+    """A separate server, which the test may stop."""
+    server = RunningServer()
     yield server
     server.stop()
 
 
-def echoed(answer: tuple[int, Any]) -> tuple[int, str, str]:
+def status_path_and_body(answer: tuple[int, Any]) -> tuple[int, str, str]:
     status, document = answer
     return status, document["path"], document["body"]
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES.keys())
-def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: Running, upgrade: bytes) -> None:
+def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: RunningServer, upgrade: bytes) -> None:
     first = b"POST /up HTTP/1.1\r\nhost: x\r\n" + upgrade + b"content-length: 40\r\n\r\n"
     body = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n12345"
     assert len(body) == 40
@@ -192,7 +195,10 @@ def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: Running, up
         (whole[:-60], whole[-60:]),
     ):
         answers, closed = running.answers(*parts, count=2)
-        assert [echoed(answer) for answer in answers] == [(200, "/up", body.decode()), (200, "/hello", "hello")]
+        assert [status_path_and_body(answer) for answer in answers] == [
+            (200, "/up", body.decode()),
+            (200, "/hello", "hello"),
+        ]
         assert not closed
         names = [name for name, _ in answers[0][1]["headers"]]
         assert "upgrade" not in names
@@ -201,13 +207,13 @@ def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: Running, up
         assert "upgrade" not in ",".join(connection).lower()
 
 
-def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: Running) -> None:
-    ask = b" HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
-    chunked = b"PUT /chunks" + ask + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
-    bare = b"GET /bare" + ask + b"\r\n"
+def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: RunningServer) -> None:
+    send_request = b" HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+    chunked = b"PUT /chunks" + send_request + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    bare = b"GET /bare" + send_request + b"\r\n"
     last = b"GET /last HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade, close\r\n\r\n"
     answers, closed = running.answers(chunked + bare + bare + HELLO + last)
-    assert [echoed(answer) for answer in answers] == [
+    assert [status_path_and_body(answer) for answer in answers] == [
         (200, "/chunks", "abcde"),
         (200, "/bare", ""),
         (200, "/bare", ""),
@@ -218,19 +224,19 @@ def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: Running) 
     answers, closed = running.answers(
         b"POST /old HTTP/1.0\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 2\r\n\r\nab"
     )
-    assert [echoed(answer) for answer in answers] == [(200, "/old", "ab")]
+    assert [status_path_and_body(answer) for answer in answers] == [(200, "/old", "ab")]
     assert closed
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @pytest.mark.parametrize("keep", [b"", b"connection: keep-alive\r\n"])
-def test_a_stream_to_http_1_0_has_no_chunks(running: Running, method: bytes, version: bytes, keep: bytes) -> None:
+def test_a_stream_to_http_1_0_has_no_chunks(running: RunningServer, method: bytes, version: bytes, keep: bytes) -> None:
     with running.connect() as connection:
         connection.sendall(method + b" /stream HTTP/" + version + b"\r\nhost: x\r\n" + keep + b"\r\n")
         end = b"" if version == b"1.0" else b"\r\n\r\n" if method == b"HEAD" else b"0\r\n\r\n"
-        got, closed = read(connection, lambda got: bool(end) and got.endswith(end))
-    head, _, body = got.partition(b"\r\n\r\n")
+        received, closed = read(connection, lambda received: bool(end) and received.endswith(end))
+    head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
     if version == b"1.0":
         assert closed
@@ -246,14 +252,14 @@ def test_a_stream_to_http_1_0_has_no_chunks(running: Running, method: bytes, ver
 
 
 @pytest.mark.parametrize("more", [b"", b"SSH-2.0\r\n", HELLO])
-def test_connect_is_refused(running: Running, more: bytes) -> None:
+def test_connect_is_refused(running: RunningServer, more: bytes) -> None:
     answers, closed = running.answers(b"CONNECT x:22 HTTP/1.1\r\nhost: x:22\r\n\r\n" + more)
     assert closed
     assert [status for status, _ in answers] == [400]
     assert answers[0][1]["detail"] == "CONNECT is not supported"
 
 
-def test_invalid_http_is_not_logged(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_http_is_not_logged(running: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     answers, closed = running.answers(b"what is this\r\n\r\n")
     assert [status for status, _ in answers] == [400]
@@ -262,8 +268,8 @@ def test_invalid_http_is_not_logged(running: Running, caplog: pytest.LogCaptureF
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(
-    stopping: Running, monkeypatch: pytest.MonkeyPatch
+def test_a_stopping_server_answers_a_request_in_transit(
+    stopping: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_later, waits = stopping.loop.call_later, list[Callable[[], Any]]()
 
@@ -283,9 +289,9 @@ def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(
         late.sendall(HELLO)
         upgrade.sendall(HELLO.replace(b"host", b"connection: upgrade\r\nupgrade: x\r\nhost"))
         for connection in (late, upgrade):
-            got, closed = read(connection)
-            assert b"connection: close" in got
-            assert [echoed(answer) for answer in split(got)] == [(200, "/hello", "hello")]
+            received, closed = read(connection)
+            assert b"connection: close" in received
+            assert [status_path_and_body(answer) for answer in split_responses(received)] == [(200, "/hello", "hello")]
             assert closed
         assert len(waits) == 3
         for wait in waits:
@@ -293,7 +299,7 @@ def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(
         assert read(silent) == (b"", True)
 
 
-def test_a_request_has_exactly_one_host(running: Running) -> None:
+def test_a_request_has_exactly_one_host(running: RunningServer) -> None:
     for version, hosts, status in (
         (b"1.1", b"", 400),
         (b"1.1", b"host: x\r\n", 200),
@@ -311,7 +317,7 @@ def test_a_request_has_exactly_one_host(running: Running) -> None:
         if status == 400:
             assert answers[0][1]["detail"].startswith("expected one Host header, found ")
     answers, closed = running.answers(SLOW + b"GET /x HTTP/1.1\r\n\r\n" + HELLO)
-    assert statuses(answers) == [200, 400]  # the first request is answered, the third one is not read
+    assert statuses(answers) == [200, 400]  # the first request is answered, the third request is not read
     assert closed
 
 
@@ -322,7 +328,7 @@ def statuses(answers: list[tuple[int, Any]]) -> list[int]:
 @pytest.mark.parametrize("before", [b"", HELLO], ids=["first", "second"])
 @pytest.mark.parametrize("size", [70_000, 120_000, 300_000])
 def test_a_head_over_the_limit_is_refused_however_its_bytes_are_split(
-    running: Running, size: int, before: bytes
+    running: RunningServer, size: int, before: bytes
 ) -> None:
     start = b"GET /large HTTP/1.1\r\nhost: x\r\n"
     good = [200] if before else []
@@ -336,17 +342,17 @@ def test_a_head_over_the_limit_is_refused_however_its_bytes_are_split(
             answers, closed = running.answers(*parts)
             assert statuses(answers) == [*good, 431]
             assert closed
-    answers, closed = running.answers(before, start + b"x: " + b"a" * size)  # without an end
+    answers, closed = running.answers(before, start + b"x: " + b"a" * size)  # without the end of the head
     assert statuses(answers) == [*good, 431]
 
 
-def test_a_body_does_not_count_towards_the_limit_of_a_head(running: Running) -> None:
+def test_a_body_does_not_count_towards_the_limit_of_a_head(running: RunningServer) -> None:
     large = b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n" + b"a" * 300_000
     for parts in ((large,), (large[:200], large[200:]), (large[:-100], large[-100:] + HELLO[:20], HELLO[20:])):
         count = 2 + parts[-1].startswith(HELLO[20:])
         answers, closed = running.answers(*parts, HELLO, count=count)
         assert statuses(answers) == [200] * count
-        assert echoed(answers[-1]) == (200, "/hello", "hello")
+        assert status_path_and_body(answers[-1]) == (200, "/hello", "hello")
         assert not closed
     head = b"POST /near HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\nx: " + b"a" * 60_000 + b"\r\n\r\n"
     whole = (head + b"b" * 100_000) * 3
@@ -356,10 +362,10 @@ def test_a_body_does_not_count_towards_the_limit_of_a_head(running: Running) -> 
         assert not closed
 
 
-def test_trailers_are_not_headers(running: Running) -> None:
+def test_trailers_are_not_headers(running: RunningServer) -> None:
     chunked = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
     answers, _ = running.answers(chunked, b"x-trailer: 1\r\nhost: y\r\n\r\n" + HELLO, count=2)
-    assert [echoed(answer) for answer in answers] == [(200, "/chunks", "abc"), (200, "/hello", "hello")]
+    assert [status_path_and_body(answer) for answer in answers] == [(200, "/chunks", "abc"), (200, "/hello", "hello")]
     assert [name for name, _ in answers[0][1]["headers"]] == ["host", "transfer-encoding"]
     assert [name for name, _ in answers[1][1]["headers"]] == ["host", "content-length"]
 
@@ -380,46 +386,50 @@ CHUNKED = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r
     ids=["garbage", "connect", "chunks", "endless", "large"],
 )
 @pytest.mark.parametrize("good", [1, 2])
-def test_responses_in_flight_are_sent_before_a_refusal(running: Running, bad: bytes, status: int, good: int) -> None:
+def test_responses_in_flight_are_sent_before_a_refusal(
+    running: RunningServer, bad: bytes, status: int, good: int
+) -> None:
     for parts, pause in (
         ((SLOW * good + bad + HELLO,), 0.0),
-        ((SLOW * good, bad + HELLO), 0.02),  # before the answer has begun
-        ((SLOW * good, bad, HELLO), 0.07),  # in the middle of it
+        ((SLOW * good, bad + HELLO), 0.02),  # before the response has begun
+        ((SLOW * good, bad, HELLO), 0.07),  # in the middle of the response
     ):
         answers, closed = running.answers(*parts, pause=pause)
-        assert [echoed(answer) for answer in answers[:-1]] == [(200, "/slow", "hello")] * good
+        assert [status_path_and_body(answer) for answer in answers[:-1]] == [(200, "/slow", "hello")] * good
         assert answers[-1][0] == status
         assert closed
 
 
-def test_an_invalid_body_is_refused_before_its_response_has_begun(running: Running) -> None:
+def test_an_invalid_body_is_refused_before_its_response_has_begun(running: RunningServer) -> None:
     bad = b"3\r\nabc\r\nno number\r\n" + HELLO
     assert statuses(running.answers(CHUNKED, bad)[0]) == [400]
     assert statuses(running.answers(HELLO + CHUNKED, bad)[0]) == [200, 400]
     answers, closed = running.answers(CHUNKED.replace(b"/chunks", b"/unread"), bad)
-    assert statuses(answers) == [200]  # there is no second answer
+    assert statuses(answers) == [200]  # there is no second response
     assert closed
 
 
-class Impatient(Running):
-    """A server whose clock the test advances, except for connections that have had a response: one second."""
+class ManualClockServer(RunningServer):
+    """A server whose clock the test advances, with a keep-alive timeout of one second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.received = 0
         data_received = http_protocol.GuardedHttpProtocol.data_received
 
-        def counted(protocol: Any, data: bytes) -> None:
+        def count_received(protocol: Any, data: bytes) -> None:
             data_received(protocol, data)
             self.received += len(data)
 
-        monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "data_received", counted)
+        monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "data_received", count_received)
         monkeypatch.setattr(silent_connections, "CHECK_INTERVAL_S", 0.01)
         super().__init__(timeout_keep_alive=1)
         self.now = 0.0
         monkeypatch.setattr(self.loop, "time", lambda: self.now)
 
     def answers_in_time(self, *parts: bytes) -> list[tuple[int, Any]]:
-        """The answers to parts of requests until the server closes the connection, because no more parts follow."""
+        """Send parts of requests, then advance the clock until the server closes the connection. Returns the
+        responses.
+        """
         self.received = 0
         with self.connect() as connection:
             for number, part in enumerate(parts, 1):
@@ -428,51 +438,52 @@ class Impatient(Running):
                     time.sleep(0.001)
             RELEASED.set()
             connection.settimeout(0.02)
-            got, until = b"", time.monotonic() + 60
+            received, until = b"", time.monotonic() + 60
             while time.monotonic() < until:
                 with contextlib.suppress(TimeoutError):
                     if not (part := connection.recv(1 << 20)):
-                        return split(got)
-                    got += part
+                        return split_responses(received)
+                    received += part
                 self.now += silent_connections.HEAD_S
-        raise AssertionError("the connection is open")
+        raise AssertionError("the server did not close the connection")
 
 
 def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    impatient = Impatient(monkeypatch)
+    manual_clock_server = ManualClockServer(monkeypatch)
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
-        answers = impatient.answers_in_time(part)
+        answers = manual_clock_server.answers_in_time(part)
         assert statuses(answers) == expected
     assert answers[-1][1]["detail"] == "the request head was not received in time"
     RELEASED.clear()
     held = HELLO.replace(b"/hello", b"/held")
-    answers = impatient.answers_in_time(held, head)  # the rest of its head does not arrive after the answer
+    # The second head is still incomplete after the first response
+    answers = manual_clock_server.answers_in_time(held, head)
     assert statuses(answers) == [200, 408]
-    impatient.stop()
+    manual_clock_server.stop()
 
 
 def test_a_head_may_take_almost_as_long_as_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    impatient = Impatient(monkeypatch)
-    with impatient.connect() as connection:
+    manual_clock_server = ManualClockServer(monkeypatch)
+    with manual_clock_server.connect() as connection:
         connection.sendall(HELLO[:30])
-        while impatient.received < 30:
+        while manual_clock_server.received < 30:
             time.sleep(0.001)
-        impatient.now += silent_connections.HEAD_S - 1
-        time.sleep(0.1)  # for some checks
+        manual_clock_server.now += silent_connections.HEAD_S - 1
+        time.sleep(0.1)  # time for some checks
         connection.sendall(HELLO[30:])
-        got, _ = read(connection, lambda got: got.endswith(b"}"))
-    assert statuses(split(got)) == [200]
-    impatient.stop()
+        received, _ = read(connection, lambda received: received.endswith(b"}"))
+    assert statuses(split_responses(received)) == [200]
+    manual_clock_server.stop()
 
 
 def test_head_and_body_of_a_response_are_sent_together() -> None:
-    """Each response is sent by one call, which a killed worker has made completely or not at all; an interim response
-    is sent before.
+    """Head and body are sent by one call, so that a killed worker has sent both or neither. An interim response is sent
+    before.
     """
     written: list[bytes] = []
 
-    class Wire:
+    class RecordingTransport:
         write = staticmethod(written.append)
 
         def is_closing(self) -> bool:
@@ -481,16 +492,16 @@ def test_head_and_body_of_a_response_are_sent_together() -> None:
         def close(self) -> None:
             written.append(b"closed")
 
-    def answer(*parts: bytes) -> list[bytes]:
+    def writes_of(*parts: bytes) -> list[bytes]:
         written.clear()
-        together = http_protocol.CoalescingTransport(Wire())  # type: ignore[arg-type]
+        together = http_protocol.CoalescingTransport(RecordingTransport())  # type: ignore[arg-type]
         for part in parts:
             together.write(part)
         together.close()
         return list(written)
 
     head, interim = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert answer(head, b"body") == [head + b"body", b"closed"]
-    assert answer(interim, head, b"") == [interim, head, b"closed"]
-    assert answer(head, b"a", b"b", b"") == [head + b"a", b"b", b"", b"closed"]
-    assert answer(head) == [b"closed"]
+    assert writes_of(head, b"body") == [head + b"body", b"closed"]
+    assert writes_of(interim, head, b"") == [interim, head, b"closed"]
+    assert writes_of(head, b"a", b"b", b"") == [head + b"a", b"b", b"", b"closed"]
+    assert writes_of(head) == [b"closed"]

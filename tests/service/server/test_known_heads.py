@@ -1,4 +1,4 @@
-"""A request whose head is known is answered without parsing it, exactly as if it had been parsed."""
+"""A request with a known head gets the same answer without parsing the head."""
 
 import asyncio
 import copy
@@ -20,7 +20,7 @@ from tests.service.server.test_direct_answers import (
     OTHER_PROTOCOLS,
     PATHS,
     Apps,
-    counted,
+    counters_of,
     plain_request,
     responses,
 )
@@ -30,8 +30,8 @@ REQUEST = plain_request(BODIES[0])
 OTHER_BYTES = b"\0\t\n\r !%+,./01:?PYZaz\x7f\xff"
 
 
-def changed(rng: random.Random, request: bytes) -> bytes:
-    """A request that differs from a known one in something small."""
+def with_small_change(rng: random.Random, request: bytes) -> bytes:
+    """A copy of a request with one small change."""
     head, _, body = request.partition(b"\r\n\r\n")
     place = rng.randrange(len(head))
     first, *lines = head.split(b"\r\n")
@@ -62,13 +62,13 @@ def changed(rng: random.Random, request: bytes) -> bytes:
 
 
 def conversation(rng: random.Random) -> Iterator[bytes]:
-    """Requests of one connection, most of them with a head that is known; the last one ends the connection."""
+    """Requests of one connection, most of them with known heads. The last request closes the connection."""
     known = [plain_request(BODIES[0], *rng.choice(OTHER_PROTOCOLS)) for _ in range(2)]
     yield from known * 2
     for _ in range(6):
         request = rng.choice(known)
         if rng.random() < 0.4:
-            request = changed(rng, request)
+            request = with_small_change(rng, request)
         if rng.random() < 0.2:
             cut = rng.randrange(1, len(request))
             yield request[:cut]
@@ -79,7 +79,7 @@ def conversation(rng: random.Random) -> Iterator[bytes]:
 
 @pytest.fixture
 def found_heads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The reads whose heads were known."""
+    """The reads in which a known head was found."""
     found: list[bytes] = []
     split = DirectAnswers.split
 
@@ -93,7 +93,7 @@ def found_heads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return found
 
 
-def test_heads_with_small_differences_are_answered_as_if_parsed(apps: Apps, found_heads: list[bytes]) -> None:
+def test_slightly_changed_heads_get_the_same_answers_as_parsed_heads(apps: Apps, found_heads: list[bytes]) -> None:
     with_direct, without, _ = apps
     rng = random.Random(7)
 
@@ -109,11 +109,11 @@ def test_heads_with_small_differences_are_answered_as_if_parsed(apps: Apps, foun
 
     assert asyncio.run(compare()) > 0.7 * ROUNDS
     assert len(found_heads) > 2 * ROUNDS
-    assert counted(with_direct) == counted(without)
+    assert counters_of(with_direct) == counters_of(without)
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
-    """The status of the response to a plain request."""
+async def send_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """Send a plain request. Returns the status of the response."""
     writer.write(REQUEST)
     head = await reader.readuntil(b"\r\n\r\n")
     (length,) = (int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
@@ -121,43 +121,43 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int
     return int(head.split()[1])
 
 
-@pytest.mark.parametrize("why", ["draining", "forbidden", "failing", "exporting", "replaced"])
-def test_a_known_head_is_answered_directly_only_where_a_new_one_is(
-    apps: Apps, found_heads: list[bytes], monkeypatch: pytest.MonkeyPatch, why: str
+@pytest.mark.parametrize("case", ["draining", "forbidden", "failing", "exporting", "replaced"])
+def test_a_known_head_is_answered_directly_only_if_a_new_head_is(
+    apps: Apps, found_heads: list[bytes], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     app, _, sent = apps
     checked = []
 
     def check(*arguments: Any) -> None:
         checked.append(arguments)
-        if why == "forbidden":
+        if case == "forbidden":
             raise Forbidden("no")
 
     def change() -> None:
         monkeypatch.setattr(app.context.access, "check", check)
-        if why == "draining":
+        if case == "draining":
             app.context.state.begin_draining()
-        elif why == "failing":
+        elif case == "failing":
             monkeypatch.setattr(app.direct.router.direct[b"/predict/homes"], "answer", lambda *_: 1 / 0)
-        elif why == "exporting":
+        elif case == "exporting":
             app.context.exports_traces = True
-        elif why == "replaced":
+        elif case == "replaced":
             app.plane.registry.snapshot = copy.copy(app.plane.snapshot)
 
     async def statuses() -> list[int]:
         async with listening(app) as address:
             reader, writer = await asyncio.open_connection(*address)
-            answered = [await ask(reader, writer) for _ in range(2)]
+            answered = [await send_request(reader, writer) for _ in range(2)]
             change()
-            answered.append(await ask(reader, writer))
+            answered.append(await send_request(reader, writer))
             writer.close()
             return answered
 
-    expected = {"forbidden": 403, "failing": 500}.get(why, 200)
+    expected = {"forbidden": 403, "failing": 500}.get(case, 200)
     assert asyncio.run(statuses()) == [200, 200, expected]
     assert len(sent) == 2
-    assert len(found_heads) == (2 if why in ("forbidden", "failing") else 1)
-    assert len(checked) == (2 if why == "forbidden" else 1)  # an admitted request is counted once
+    assert len(found_heads) == (2 if case in ("forbidden", "failing") else 1)
+    assert len(checked) == (2 if case == "forbidden" else 1)  # the check of an admitted request is not repeated
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_known_head_is_answered_directly_only_where_a_new_one_is(
         "Connection: keep-alive, Upgrade\r\nUpgrade: h2c",
     ],
 )
-def test_heads_with_invalid_ids_or_upgrades_and_long_ones_are_not_kept(
+def test_heads_with_invalid_ids_cookies_or_upgrades_and_long_heads_are_not_cached(
     apps: Apps, found_heads: list[bytes], field: str
 ) -> None:
     app, _, _ = apps
@@ -250,7 +250,7 @@ def test_a_known_head_is_found_with_any_other_valid_id(apps: Apps) -> None:
     assert not direct._heads
 
 
-def test_a_request_has_one_turn_also_if_it_is_not_answered_directly(apps: Apps) -> None:
+def test_a_request_takes_one_turn_even_if_the_application_answers(apps: Apps) -> None:
     app, _, sent = apps
     turns, sizes = FairTurns(), list[int]()
 
@@ -262,12 +262,12 @@ def test_a_request_has_one_turn_also_if_it_is_not_answered_directly(apps: Apps) 
     app.context.turns = turns
     bodies = [BODIES[0], b'{"rows": []}', BODIES[0], b'{"rows": [] }']
 
-    async def ask_all() -> None:
+    async def send_all() -> None:
         async with listening(app) as address:
             for body in bodies:
                 await responses(address, [plain_request(body), LAST], 8)
 
-    asyncio.run(ask_all())
+    asyncio.run(send_all())
     assert sizes == [len(body) for body in bodies]
     assert len(sent) == 2
 
@@ -288,7 +288,7 @@ def test_the_number_of_known_heads_is_limited(apps: Apps, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "read", [b"POST\r\n\r\n{} ", b"POST\r\n\r\n{", b"POST\n\r\n\r\n{}", b"PO\rST\r\n\r\n{}", b"POST\n\n{}", b"{}"]
 )
-def test_a_read_that_is_not_a_single_request_is_not_kept(apps: Apps, read: bytes) -> None:
+def test_a_read_that_is_not_a_single_request_is_not_cached(apps: Apps, read: bytes) -> None:
     direct = apps[0].direct
     head = direct.head(b"/predict/homes", {b"content-type": b"application/json", b"content-length": b"2"})
     assert head is not None

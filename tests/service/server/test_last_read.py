@@ -1,4 +1,4 @@
-"""A connection is not closed while a request waits unread in its socket, which a busy event loop causes."""
+"""A connection is not closed while its socket contains an unread request, which happens if the event loop is busy."""
 
 import asyncio
 import contextlib
@@ -17,18 +17,18 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 KEEP_ALIVE_S = 0.2
 
 
-def answers(client: socket.socket, count: int) -> bytes:
-    """What the server sends until this number of answers, or until it closes the connection."""
-    got = b""
+def receive_answers(client: socket.socket, count: int) -> bytes:
+    """Receive data until this number of answers arrived, or until the server closes the connection."""
+    received = b""
     with contextlib.suppress(ConnectionResetError):
-        while got.count(b"hello") < count and (part := client.recv(1000)):
-            got += part
-    return got
+        while received.count(b"hello") < count and (part := client.recv(1000)):
+            received += part
+    return received
 
 
-async def answers_around_a_stall(in_stall: bytes, afterwards: bytes) -> int:
-    """How many requests are answered. The event loop is busy from the first answer until after the time at which the
-    idle connection would be closed; the client sends in_stall meanwhile.
+async def answers_around_a_stall(during_stall: bytes, afterwards: bytes) -> int:
+    """Returns the number of answered requests. The event loop is busy from the first answer until after the time at
+    which an idle connection is closed. The client sends `during_stall` meanwhile, and `afterwards` later.
     """
     loop = asyncio.get_running_loop()
     read_end, write_end = os.pipe()
@@ -41,9 +41,9 @@ async def answers_around_a_stall(in_stall: bytes, afterwards: bytes) -> int:
             os.write(write_end, b"1")
 
     def stall() -> None:
-        """Runs after the loop has looked which sockets can be read, and before it looks at its timers."""
+        """Block the event loop after it has polled the sockets and before it runs its timers."""
         loop.remove_reader(read_end)
-        client.sendall(in_stall)
+        client.sendall(during_stall)
         time.sleep(2 * KEEP_ALIVE_S)
         stalled.set()
 
@@ -54,17 +54,17 @@ async def answers_around_a_stall(in_stall: bytes, afterwards: bytes) -> int:
                 client.sendall(REQUEST)
                 await stalled.wait()
                 client.sendall(afterwards)
-                return (await asyncio.to_thread(answers, client, 2)).count(b"hello")
+                return (await asyncio.to_thread(receive_answers, client, 2)).count(b"hello")
     finally:
         os.close(read_end)
         os.close(write_end)
 
 
-def test_a_request_that_waits_unread_is_answered_and_not_reset() -> None:
+def test_an_unread_request_is_answered() -> None:
     assert uvloop.run(answers_around_a_stall(REQUEST, b"")) == 2
 
 
-def test_a_request_whose_begin_waits_unread_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_whose_beginning_is_unread_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "LAST_READ_S", 0.001)
     assert uvloop.run(answers_around_a_stall(REQUEST[:10], REQUEST[10:])) == 2
 

@@ -1,4 +1,4 @@
-"""Every hook holds with the installed libraries, and a change of a library is reported by exactly its hook."""
+"""Every hook works with the installed libraries, and a changed library is reported by exactly the affected hook."""
 
 import inspect
 import subprocess
@@ -36,43 +36,43 @@ ROOT = Path(__file__).resolve().parents[3]
 Patch = pytest.MonkeyPatch
 
 
-def renamed_in(code: CodeType, name: str) -> CodeType:
-    """The same code, in which a name is another one."""
+def with_renamed_name(code: CodeType, name: str) -> CodeType:
+    """A copy of the code in which a name is replaced."""
 
-    def changed(constant: Any) -> Any:
+    def replaced(constant: Any) -> Any:
         if isinstance(constant, CodeType):
-            return renamed_in(constant, name)
+            return with_renamed_name(constant, name)
         if isinstance(constant, tuple):
-            return tuple(changed(each) for each in constant)
+            return tuple(replaced(each) for each in constant)
         return f"new_{name}" if constant == name else constant
 
     return code.replace(
-        co_names=changed(code.co_names),
-        co_varnames=changed(code.co_varnames),
-        co_consts=tuple(changed(constant) for constant in code.co_consts),
+        co_names=replaced(code.co_names),
+        co_varnames=replaced(code.co_varnames),
+        co_consts=tuple(replaced(constant) for constant in code.co_consts),
     )
 
 
-def renames(owner: Any, function: str, name: str) -> Callable[[Patch], None]:
-    """A library whose function uses another name."""
+def rename_in_function(owner: Any, function: str, name: str) -> Callable[[Patch], None]:
+    """A change of a library: its function uses another name."""
 
-    def sabotage(patch: Patch) -> None:
+    def change_library(patch: Patch) -> None:
         old = inspect.unwrap(getattr(owner, function))
         new = FunctionType(
-            renamed_in(old.__code__, name), old.__globals__, old.__name__, old.__defaults__, old.__closure__
+            with_renamed_name(old.__code__, name), old.__globals__, old.__name__, old.__defaults__, old.__closure__
         )
         new.__kwdefaults__ = old.__kwdefaults__
         patch.setattr(owner, function, new)
 
-    return sabotage
+    return change_library
 
 
-def removes(owner: Any, name: str) -> Callable[[Patch], None]:
-    """A library that no longer has a name."""
+def remove_name(owner: Any, name: str) -> Callable[[Patch], None]:
+    """A change of a library: a name is removed."""
     return lambda patch: patch.delattr(owner, name)
 
 
-def changes(owner: Any, name: str, value: Any) -> Callable[[Patch], None]:
+def replace_value(owner: Any, name: str, value: Any) -> Callable[[Patch], None]:
     return lambda patch: patch.setattr(owner, name, value)
 
 
@@ -88,67 +88,73 @@ class NewLoop:
     add_reader = remove_reader = print
 
 
-SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
+LIBRARY_CHANGES: dict[LibraryHook, Callable[[Patch], None]] = {
     store_library_hooks.STORE_FOLDER: lambda patch: patch.setattr(
         ModelStore, "_path", property(lambda self: self.new_path), raising=False
     ),
-    store_library_hooks.STORE_LAYOUT: changes(bentoml._internal.models.model, "MODEL_YAML_FILENAME", "model.toml"),
-    store_library_hooks.STORE_DESCRIPTION: removes(bentoml._internal.models.model.ModelInfo, "dump"),
-    bentoml_hooks.SERVICE_CLASS: removes(_bentoml_sdk, "Service"),
-    bentoml_hooks.BENTO_LAYOUT: changes(bento, "BENTO_PROJECT_DIR_NAME", "source"),
-    bentoml_hooks.WORKER_PROCESS: changes(serving, "_SERVICE_WORKER_SCRIPT", "bentoml.worker"),
-    bentoml_hooks.LISTENER_ARGUMENT: renames(serving.serve_http, "__wrapped__", "--fd"),
-    bentoml_hooks.ARBITER: removes(circus, "create_standalone_arbiter"),
-    bentoml_hooks.SHARED_FOLDER: removes(bentoml.serving, "ensure_prometheus_dir"),
-    bentoml_hooks.DEFERRED_MODULES: changes(deferred_modules, "MODULES", {"_bentoml_impl.server.proxy": "new_app"}),
-    bentoml_hooks.RESPAWN: renames(Watcher, "manage_processes", "respawn"),
-    bentoml_hooks.LOOP_CLOCK: renames(BaseAsyncIOLoop, "call_at", "time"),
-    bentoml_hooks.STOP_SIGNALS: renames(Controller, "_init_syshandler", "sys_hdl"),
-    uvicorn_hooks.SIGNAL_HANDLER: renames(uvicorn.Server, "capture_signals", "handle_exit"),
-    uvicorn_hooks.PROTOCOL_CLASS: renames(uvicorn.Server, "startup", "http_protocol_class"),
-    uvicorn_hooks.GRACEFUL_TIMEOUT: renames(uvicorn.Server, "shutdown", "timeout_graceful_shutdown"),
-    uvicorn_hooks.LISTENERS: renames(uvicorn.Server, "shutdown", "servers"),
-    uvicorn_hooks.CONNECTIONS: renames(HttpToolsProtocol, "connection_made", "connections"),
-    uvicorn_hooks.DATA_RECEIVED: renames(HttpToolsProtocol, "data_received", "feed_data"),
-    uvicorn_hooks.DIRECT_ANSWERS: renames(HttpToolsProtocol, "on_message_complete", "more_body"),
-    uvicorn_hooks.ON_HEADERS_COMPLETE: renames(HttpToolsProtocol, "on_headers_complete", "keep_alive"),
-    uvicorn_hooks.SHUTDOWN: renames(HttpToolsProtocol, "shutdown", "cycle"),
-    uvicorn_hooks.SHOULD_UPGRADE: removes(HttpToolsProtocol, "_should_upgrade"),
-    uvicorn_hooks.KEEP_ALIVE: removes(HttpToolsProtocol, "timeout_keep_alive_handler"),
-    uvicorn_hooks.ON_RESPONSE_COMPLETE: renames(HttpToolsProtocol, "on_response_complete", "pipeline"),
-    uvicorn_hooks.PROTOCOL_STATE: renames(HttpToolsProtocol, "on_message_begin", "url"),
-    uvicorn_hooks.CYCLE_STATE: renames(RequestResponseCycle, "__init__", "more_body"),
-    uvicorn_hooks.RESPONSE_LENGTH: renames(RequestResponseCycle, "send", "expected_content_length"),
-    uvicorn_hooks.UPGRADE_OFFSET: changes(httptools, "HttpRequestParser", NewParser),
-    uvicorn_hooks.TLS: renames(uvicorn.Server, "on_tick", "encoded_headers"),
-    uvicorn_hooks.EVENT_LOOP: changes(uvloop, "Loop", NewLoop),
-    prometheus_hooks.HISTOGRAM: renames(prometheus_client.Histogram, "_metric_init", "_buckets"),
-    prometheus_hooks.GAUGE_FILES: changes(prometheus_client.multiprocess, "mark_process_dead", lambda *given: None),
-    prometheus_hooks.METRIC_FILES: renames(MmapedDict, "_init_value", "_capacity"),
+    store_library_hooks.STORE_LAYOUT: replace_value(
+        bentoml._internal.models.model, "MODEL_YAML_FILENAME", "model.toml"
+    ),
+    store_library_hooks.STORE_DESCRIPTION: remove_name(bentoml._internal.models.model.ModelInfo, "dump"),
+    bentoml_hooks.SERVICE_CLASS: remove_name(_bentoml_sdk, "Service"),
+    bentoml_hooks.BENTO_LAYOUT: replace_value(bento, "BENTO_PROJECT_DIR_NAME", "source"),
+    bentoml_hooks.WORKER_PROCESS: replace_value(serving, "_SERVICE_WORKER_SCRIPT", "bentoml.worker"),
+    bentoml_hooks.LISTENER_ARGUMENT: rename_in_function(serving.serve_http, "__wrapped__", "--fd"),
+    bentoml_hooks.ARBITER: remove_name(circus, "create_standalone_arbiter"),
+    bentoml_hooks.SHARED_FOLDER: remove_name(bentoml.serving, "ensure_prometheus_dir"),
+    bentoml_hooks.DEFERRED_MODULES: replace_value(
+        deferred_modules, "MODULES", {"_bentoml_impl.server.proxy": "new_app"}
+    ),
+    bentoml_hooks.RESPAWN: rename_in_function(Watcher, "manage_processes", "respawn"),
+    bentoml_hooks.LOOP_CLOCK: rename_in_function(BaseAsyncIOLoop, "call_at", "time"),
+    bentoml_hooks.STOP_SIGNALS: rename_in_function(Controller, "_init_syshandler", "sys_hdl"),
+    uvicorn_hooks.SIGNAL_HANDLER: rename_in_function(uvicorn.Server, "capture_signals", "handle_exit"),
+    uvicorn_hooks.PROTOCOL_CLASS: rename_in_function(uvicorn.Server, "startup", "http_protocol_class"),
+    uvicorn_hooks.GRACEFUL_TIMEOUT: rename_in_function(uvicorn.Server, "shutdown", "timeout_graceful_shutdown"),
+    uvicorn_hooks.LISTENERS: rename_in_function(uvicorn.Server, "shutdown", "servers"),
+    uvicorn_hooks.CONNECTIONS: rename_in_function(HttpToolsProtocol, "connection_made", "connections"),
+    uvicorn_hooks.DATA_RECEIVED: rename_in_function(HttpToolsProtocol, "data_received", "feed_data"),
+    uvicorn_hooks.DIRECT_ANSWERS: rename_in_function(HttpToolsProtocol, "on_message_complete", "more_body"),
+    uvicorn_hooks.ON_HEADERS_COMPLETE: rename_in_function(HttpToolsProtocol, "on_headers_complete", "keep_alive"),
+    uvicorn_hooks.SHUTDOWN: rename_in_function(HttpToolsProtocol, "shutdown", "cycle"),
+    uvicorn_hooks.SHOULD_UPGRADE: remove_name(HttpToolsProtocol, "_should_upgrade"),
+    uvicorn_hooks.KEEP_ALIVE: remove_name(HttpToolsProtocol, "timeout_keep_alive_handler"),
+    uvicorn_hooks.ON_RESPONSE_COMPLETE: rename_in_function(HttpToolsProtocol, "on_response_complete", "pipeline"),
+    uvicorn_hooks.PROTOCOL_STATE: rename_in_function(HttpToolsProtocol, "on_message_begin", "url"),
+    uvicorn_hooks.CYCLE_STATE: rename_in_function(RequestResponseCycle, "__init__", "more_body"),
+    uvicorn_hooks.RESPONSE_LENGTH: rename_in_function(RequestResponseCycle, "send", "expected_content_length"),
+    uvicorn_hooks.UPGRADE_OFFSET: replace_value(httptools, "HttpRequestParser", NewParser),
+    uvicorn_hooks.TLS: rename_in_function(uvicorn.Server, "on_tick", "encoded_headers"),
+    uvicorn_hooks.EVENT_LOOP: replace_value(uvloop, "Loop", NewLoop),
+    prometheus_hooks.HISTOGRAM: rename_in_function(prometheus_client.Histogram, "_metric_init", "_buckets"),
+    prometheus_hooks.GAUGE_FILES: replace_value(
+        prometheus_client.multiprocess, "mark_process_dead", lambda *given: None
+    ),
+    prometheus_hooks.METRIC_FILES: rename_in_function(MmapedDict, "_init_value", "_capacity"),
 }
 
 
-def missing() -> list[LibraryHook]:
+def missing_hooks() -> list[LibraryHook]:
     return [hook for hook in all_hooks.ALL if hook.problem() is not None]
 
 
 def test_every_hook_has_a_test() -> None:
-    assert set(SABOTAGES) == set(all_hooks.ALL)
+    assert set(LIBRARY_CHANGES) == set(all_hooks.ALL)
     assert len(all_hooks.ALL) == len({hook.name for hook in all_hooks.ALL})
 
 
-def test_every_hook_holds_with_the_installed_libraries() -> None:
-    assert {hook.name: hook.problem() for hook in missing()} == {}
+def test_every_hook_works_with_the_installed_libraries() -> None:
+    assert {hook.name: hook.problem() for hook in missing_hooks()} == {}
 
 
-@pytest.mark.parametrize("hook", SABOTAGES, ids=lambda hook: hook.name)
-def test_a_library_that_changes_is_reported_by_exactly_its_hook(hook: LibraryHook, monkeypatch: Patch) -> None:
-    SABOTAGES[hook](monkeypatch)
-    assert missing() == [hook]
+@pytest.mark.parametrize("hook", LIBRARY_CHANGES, ids=lambda hook: hook.name)
+def test_a_changed_library_is_reported_by_exactly_the_affected_hook(hook: LibraryHook, monkeypatch: Patch) -> None:
+    LIBRARY_CHANGES[hook](monkeypatch)
+    assert missing_hooks() == [hook]
 
 
 @pytest.mark.parametrize("hook", all_hooks.ALL, ids=lambda hook: hook.name)
-def test_a_hook_says_in_one_sentence_what_breaks_without_it(hook: LibraryHook) -> None:
+def test_a_hook_describes_in_one_sentence_what_breaks_without_it(hook: LibraryHook) -> None:
     assert hook.breaks[0].isupper()
     assert hook.breaks.endswith(".")
     assert hook.breaks.count(". ") == 0
@@ -164,7 +170,7 @@ def test_the_list_of_hooks_is_printed() -> None:
         assert hook.breaks in done.stdout
 
 
-def test_a_list_with_a_missing_hook_says_why_and_fails() -> None:
+def test_the_list_reports_the_reason_of_a_missing_hook_and_fails() -> None:
     run = "runpy.run_module('service.server.library_hooks.__main__', run_name='__main__')"
     done = subprocess.run(
         [sys.executable, "-c", f"import uvicorn, runpy; del uvicorn.Server.handle_exit; {run}"],

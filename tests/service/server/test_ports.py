@@ -6,7 +6,7 @@ from service.server import ports
 from tests.ports import free_port
 
 
-def test_a_port_on_which_something_listens_is_a_conflict() -> None:
+def test_a_port_with_a_listener_is_a_conflict() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -1,4 +1,4 @@
-"""Hooks work in a real uvicorn server; a hook that does not work stops the server with a clear message."""
+"""Hooks work in a running uvicorn server; a hook without effect stops the server with a clear message."""
 
 import asyncio
 import contextlib
@@ -31,8 +31,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def started(server: uvicorn.Server) -> AsyncIterator[int]:
-    """Runs a server until the block ends. Yields its port."""
+async def running_server(server: uvicorn.Server) -> AsyncIterator[int]:
+    """Run a server until the block ends. Yields the port."""
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -44,7 +44,7 @@ async def started(server: uvicorn.Server) -> AsyncIterator[int]:
         await serving
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
@@ -52,96 +52,96 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def new_server() -> uvicorn.Server:
     config = uvicorn.Config(app, port=0, lifespan="off", log_config=None)
-    config.load()  # as uvicorn has done when the app starts
+    config.load()  # uvicorn loads the configuration before the application starts
     return uvicorn.Server(config)
 
 
-async def turns_to_answer(port: int) -> int:
-    """The iterations of the event loop until all connections were answered, with 10 ms of work in each."""
+async def iterations_to_answer(port: int) -> int:
+    """The number of event loop iterations, with 10 ms of work in each, until all connections are answered."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 60)) for _ in range(CONNECTIONS)]
-        turns = 0
+        iterations = 0
         for client in clients:
             client.setblocking(False)
             client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         waiting = set(clients)
-        while waiting and turns < 10 * CONNECTIONS:
+        while waiting and iterations < 10 * CONNECTIONS:
             time.sleep(0.01)
             await asyncio.sleep(0)
-            turns += 1
+            iterations += 1
             for client in list(waiting):
                 with contextlib.suppress(BlockingIOError):
                     assert client.recv(1000).startswith(b"HTTP/1.1 200")
                     waiting.discard(client)
     assert not waiting
-    return turns
+    return iterations
 
 
 @pytest.mark.parametrize("balanced", [True, False])
 def test_a_busy_worker_accepts_all_waiting_connections_at_once(balanced: bool) -> None:
-    """Without the balancer a turn of the loop accepts one: the second case fails when libuv accepts more."""
+    """Without the balancer, libuv accepts one connection per iteration; the second case fails if libuv accepts more."""
 
-    async def measured() -> int:
+    async def measure() -> int:
         server = new_server()
-        async with started(server) as port:
+        async with running_server(server) as port:
             tasks = startup.install_library_hooks(server, ServerState(), 0.0) if balanced else []
             await asyncio.sleep(0.2)
-            turns = await turns_to_answer(port)
+            iterations = await iterations_to_answer(port)
         for task in tasks:
             task.cancel()
-        return turns
+        return iterations
 
-    turns = uvloop.run(measured())
-    assert turns < CONNECTIONS / 2 if balanced else turns >= CONNECTIONS
+    iterations = uvloop.run(measure())
+    assert iterations < CONNECTIONS / 2 if balanced else iterations >= CONNECTIONS
 
 
-def test_all_hooks_take_hold_in_a_started_server() -> None:
-    async def story() -> None:
+def test_all_hooks_are_effective_in_a_running_server() -> None:
+    async def scenario() -> None:
         server, state = new_server(), ServerState()
         tasks = startup.install_library_hooks(server, state, 1.0)
-        async with started(server):
-            await until(lambda: isinstance(server.servers[0], ConnectionBalancer))
+        async with running_server(server):
+            await wait_until(lambda: isinstance(server.servers[0], ConnectionBalancer))
             (balancer,) = server.servers
             assert isinstance(balancer, ConnectionBalancer)
             assert server.config.http_protocol_class is http_protocol.GuardedHttpProtocol
             signal.raise_signal(signal.SIGTERM)
             assert state.draining
             assert not server.should_exit
-            await until(lambda: server.should_exit)
+            await wait_until(lambda: server.should_exit)
             assert balancer.sockets == []
-            assert not state.closed  # accepted requests are answered
+            assert not state.closed  # the server still answers accepted requests
         for task in tasks:
             task.cancel()
 
-    uvloop.run(story())
+    uvloop.run(scenario())
 
 
-def another_protocol(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+def set_another_protocol(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
     server.config.http_protocol_class = asyncio.Protocol
 
 
-def another_timeout(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+def remove_the_timeout(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
     server.config.timeout_graceful_shutdown = None
 
 
-def another_signal_handler(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+def set_another_signal_handler(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def a_mistake(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+def use_a_missing_attribute(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(startup, "check_http_protocol", lambda server: server.new_name)
 
 
 @pytest.mark.parametrize(
     ("change", "reported"),
     [
-        (another_protocol, uvicorn_hooks.PROTOCOL_CLASS.name),
-        (another_timeout, uvicorn_hooks.GRACEFUL_TIMEOUT.name),
-        (another_signal_handler, uvicorn_hooks.SIGNAL_HANDLER.name),
-        (a_mistake, "has no attribute 'new_name'"),
+        (set_another_protocol, uvicorn_hooks.PROTOCOL_CLASS.name),
+        (remove_the_timeout, uvicorn_hooks.GRACEFUL_TIMEOUT.name),
+        (set_another_signal_handler, uvicorn_hooks.SIGNAL_HANDLER.name),
+        (use_a_missing_attribute, "has no attribute 'new_name'"),
     ],
 )
-def test_a_hook_that_does_not_take_hold_stops_the_server_with_a_clear_message(
+def test_a_hook_without_effect_stops_the_server_with_a_clear_message(
     change: Callable[[uvicorn.Server, pytest.MonkeyPatch], None],
     reported: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -150,44 +150,44 @@ def test_a_hook_that_does_not_take_hold_stops_the_server_with_a_clear_message(
     failures: list[str] = []
     monkeypatch.setattr(worker, "record_failed_start", failures.append)
 
-    async def story() -> None:
+    async def scenario() -> None:
         server, state = new_server(), ServerState()
         state.mark_ready()
-        async with started(server):
+        async with running_server(server):
             tasks = startup.install_library_hooks(server, state, 0.0)
             change(server, monkeypatch)
-            await until(lambda: server.should_exit)
+            await wait_until(lambda: server.should_exit)
             assert not state.admits_requests
         for task in tasks:
             task.cancel()
 
     caplog.set_level(logging.ERROR)
-    uvloop.run(story())
+    uvloop.run(scenario())
     assert len(failures) == 1
     assert reported in failures[0]
     assert "hooks cannot be installed" in caplog.text
 
 
-def test_a_worker_in_which_a_hook_does_not_take_hold_exits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_in_which_a_hook_has_no_effect_exits_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     exits: list[int] = []
     monkeypatch.setattr(worker, "in_worker", lambda: True)
     monkeypatch.setattr(worker, "record_failed_start", lambda reason: None)
     monkeypatch.setattr(os, "_exit", exits.append)
 
-    async def story() -> None:
+    async def scenario() -> None:
         server = new_server()
-        async with started(server):
+        async with running_server(server):
             server.config.http_protocol_class = asyncio.Protocol
             await startup.finish_start(server, ServerState(), shutdown=None)
 
-    uvloop.run(story())
+    uvloop.run(scenario())
     assert exits == [1]
 
 
 def test_a_server_without_the_expected_listeners_is_reported() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         server = new_server()
-        async with started(server):
+        async with running_server(server):
             balancer = startup.install_connection_balancer(server)
             assert balancer
             balancer.check(server)
@@ -196,20 +196,20 @@ def test_a_server_without_the_expected_listeners_is_reported() -> None:
                 balancer.check(server)
             balancer.close()
 
-    uvloop.run(story())
+    uvloop.run(scenario())
 
 
 def test_sockets_that_no_longer_listen_are_reported() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         server = new_server()
-        async with started(server):
+        async with running_server(server):
             balancer = startup.install_connection_balancer(server)
             assert balancer
             balancer.sockets[0].shutdown(socket.SHUT_RDWR)
             with pytest.raises(LibraryHookMissing, match="no longer listens"):
                 balancer.check(server)
 
-    uvloop.run(story())
+    uvloop.run(scenario())
 
 
 def test_a_worker_checks_its_hooks_its_supervisor_and_its_app(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,13 +219,13 @@ def test_a_worker_checks_its_hooks_its_supervisor_and_its_app(monkeypatch: pytes
     signal.signal(signal.SIGTERM, server.handle_exit)
     assert startup.check_worker(app) is server
 
-    def missing_in(application: Any) -> LibraryHook:
+    def missing_hook(application: Any) -> LibraryHook:
         with pytest.raises(LibraryHookMissing) as raised:
             startup.check_worker(application)
         return raised.value.hook
 
-    assert missing_in(another_protocol) is bentoml_hooks.SERVICE_CLASS
+    assert missing_hook(set_another_protocol) is bentoml_hooks.SERVICE_CLASS
     monkeypatch.delattr(HttpToolsProtocol, "_should_upgrade")
-    assert missing_in(app) is uvicorn_hooks.SHOULD_UPGRADE
+    assert missing_hook(app) is uvicorn_hooks.SHOULD_UPGRADE
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    assert missing_in(app) is uvicorn_hooks.SIGNAL_HANDLER
+    assert missing_hook(app) is uvicorn_hooks.SIGNAL_HANDLER

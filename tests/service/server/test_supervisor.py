@@ -1,4 +1,6 @@
-"""The supervisor replaces dead workers, gives them a folder, and reports workers that it cannot prepare."""
+"""The supervisor replaces dead workers, passes the shared folder to workers, and reports workers that it cannot
+prepare.
+"""
 
 import errno
 import os
@@ -27,7 +29,7 @@ from tests.child_processes import ended
 
 @dataclass
 class Watcher:
-    """The attributes that the supervisor uses of a circus watcher."""
+    """A substitute for a circus watcher, with the attributes that the supervisor uses."""
 
     args: list[str] = field(default_factory=lambda: ["-m", bentoml_hooks.WORKER_MODULE, ".", "--fd", "3"])
     env: dict[str, str] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Watcher:
 
 
 class SignalHandler:
-    """Like that of circus. ignored: how many attempts to stop have no effect."""
+    """A substitute for circus' signal handler. ignored: the number of attempts to stop that have no effect."""
 
     def __init__(self, arbiter: "Arbiter") -> None:
         self.arbiter = arbiter
@@ -58,7 +60,10 @@ class SignalHandler:
 
 
 class Loop:
-    """A tornado loop that calls everything at once, except for the checks of workers, and records the delays."""
+    """A substitute for a tornado loop that calls every function immediately, except the checks of workers.
+
+    It records the delays.
+    """
 
     time: Callable[[], float] = time.time
 
@@ -108,7 +113,7 @@ def test_workers_are_checked_every_second_and_replaced_in_containers_too(tmp_pat
     assert arbiter.started
 
 
-def test_a_server_whose_workers_could_not_start_ends_with_an_error(tmp_path: Path) -> None:
+def test_a_server_whose_workers_cannot_start_ends_with_an_error(tmp_path: Path) -> None:
     WorkerRecords(tmp_path).give_up()
     arbiter = supervisor.supervised(Arbiter, 0.0, 60.0)(watchers=[watcher_in(tmp_path)])
     with pytest.raises(SystemExit, match="1"):
@@ -116,14 +121,14 @@ def test_a_server_whose_workers_could_not_start_ends_with_an_error(tmp_path: Pat
 
 
 @pytest.mark.parametrize("argument", ["--fd", bentoml_hooks.WORKER_MODULE])
-def test_a_worker_that_is_started_by_another_command_ends_the_start(tmp_path: Path, argument: str) -> None:
+def test_an_unexpected_worker_command_stops_the_start(tmp_path: Path, argument: str) -> None:
     watcher = watcher_in(tmp_path)
     watcher.args.remove(argument)
     with pytest.raises(BentoMLException, match="a worker is started by"):
         supervisor.supervised(Arbiter, 0.0, 60.0)(watchers=[watcher])
 
 
-def test_a_watcher_without_respawn_ends_the_start(tmp_path: Path) -> None:
+def test_a_watcher_without_respawn_stops_the_start(tmp_path: Path) -> None:
     watcher = watcher_in(tmp_path)
     del watcher.respawn, Watcher.respawn
     try:
@@ -133,7 +138,7 @@ def test_a_watcher_without_respawn_ends_the_start(tmp_path: Path) -> None:
         Watcher.respawn = False
 
 
-def test_the_folder_of_a_server_that_could_not_remove_it_is_removed_by_the_next(
+def test_the_shared_folder_of_a_killed_server_is_removed_by_the_next_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -153,7 +158,7 @@ def test_the_folder_of_a_server_that_could_not_remove_it_is_removed_by_the_next(
     assert all(folder.is_dir() for folder in (young, foreign, running, mine))
 
 
-def test_the_first_signal_is_left_to_circus_and_connections_are_refused_after_the_grace_period() -> None:
+def test_circus_handles_the_first_signal_and_connections_are_refused_after_the_grace_period() -> None:
     for number, delay in ((signal.SIGTERM, 7.0), (signal.SIGINT, 0.0)):
         watcher = Watcher()
         arbiter = Arbiter([watcher])
@@ -168,7 +173,7 @@ def test_the_first_signal_is_left_to_circus_and_connections_are_refused_after_th
         assert watcher.stop_signal == number
 
 
-def test_a_signal_that_circus_ignores_is_repeated_until_it_stops() -> None:
+def test_an_attempt_to_stop_is_repeated_until_circus_stops() -> None:
     arbiter = Arbiter([Watcher()])
     arbiter.ctrl.sys_hdl.ignored = 3
     StopSignals(arbiter, grace_s=7.0).install()
@@ -190,7 +195,7 @@ def test_a_second_signal_kills_the_workers(first: int, second: int, monkeypatch:
         assert process.wait(60) == -signal.SIGKILL
 
 
-def test_the_same_request_to_stop_may_arrive_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_repeated_within_a_short_time_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stop_signals, "SAME_S", 600.0)
     arbiter = Arbiter([Watcher()])
     StopSignals(arbiter, grace_s=600.0).install()
@@ -222,7 +227,9 @@ def test_a_server_does_not_start_in_a_full_temporary_folder(tmp_path: Path, monk
         supervisor.new_shared_folder()
 
 
-def test_a_temporary_folder_that_does_not_exist_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_temporary_folder_in_the_environment_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for named in ("/does/not/exist", "relative", ""):
         monkeypatch.setenv("TMPDIR", named)

@@ -1,4 +1,4 @@
-"""Requests behave with TLS as they do without it, and changed certificates are loaded."""
+"""Requests over TLS behave as without TLS, and renewed certificates are loaded."""
 
 import contextlib
 import shutil
@@ -19,27 +19,27 @@ from service.server.tls_files import TlsError, TlsFiles
 from tests.certificates import Authority
 from tests.service.server.test_http_protocol import (
     HELLO,
-    Running,
+    RunningServer,
     read,
-    split,
+    split_responses,
     statuses,
     test_a_request_has_exactly_one_host,
-    test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way,
+    test_a_stopping_server_answers_a_request_in_transit,
     test_an_invalid_body_is_refused_before_its_response_has_begun,
     test_upgrades_with_chunks_without_a_body_and_with_a_close,
 )
 
 __all__ = [
     "test_a_request_has_exactly_one_host",
-    "test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way",
+    "test_a_stopping_server_answers_a_request_in_transit",
     "test_an_invalid_body_is_refused_before_its_response_has_begun",
     "test_upgrades_with_chunks_without_a_body_and_with_a_close",
 ]
 WAIT_S = 60
 
 
-class RunningTls(Running):
-    """The same server with TLS. context: of the client."""
+class RunningTls(RunningServer):
+    """A running server with TLS. context: the TLS context of the client."""
 
     def __init__(self, authority: Authority, files: tuple[Path, Path], **options: object) -> None:
         self.context = client_context(authority)
@@ -53,7 +53,7 @@ class RunningTls(Running):
 
     @property
     def served_name(self) -> str:
-        """The name in the certificate that a new connection gets."""
+        """The name in the certificate that the server presents to a new connection."""
         with self.connect() as connection:
             assert isinstance(connection, ssl.SSLSocket)
             subject = (connection.getpeercert() or {})["subject"]
@@ -67,7 +67,7 @@ def client_context(authority: Authority, client: tuple[Path, Path] | None = None
     return made
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline
@@ -81,7 +81,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def files(authority: Authority, tmp_path: Path) -> tuple[Path, Path]:
-    """The files of a certificate, which a test may change."""
+    """The files of a certificate and its key, which a test may change."""
     return tuple(Path(shutil.copy(file, tmp_path)) for file in authority.issue("first"))  # type: ignore[return-value]
 
 
@@ -99,17 +99,17 @@ def stopping(running: RunningTls) -> RunningTls:
     return running
 
 
-def test_responses_require_tls_in_future(running: RunningTls) -> None:
+def test_responses_have_the_strict_transport_security_header(running: RunningTls) -> None:
 
     def response() -> bytes:
         with running.connect() as connection:
             connection.sendall(HELLO)
             return read(connection, lambda got: got.endswith(b"}"))[0]
 
-    until(lambda: b"\r\nstrict-transport-security: max-age=31536000\r\n" in response())
+    wait_until(lambda: b"\r\nstrict-transport-security: max-age=31536000\r\n" in response())
 
 
-def test_a_large_head_is_refused_while_the_client_still_sends(running: RunningTls) -> None:
+def test_a_large_head_is_refused_over_tls(running: RunningTls) -> None:
     answers, closed = running.answers(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 300_000 + b"\r\n\r\n")
     assert (statuses(answers), closed) == ([431], True)
 
@@ -121,8 +121,8 @@ def test_a_slow_head_gets_a_408(running: RunningTls, monkeypatch: pytest.MonkeyP
     assert (statuses(answers), closed) == ([408], True)
 
 
-def test_connections_without_tls_get_nothing(running: RunningTls) -> None:
-    """The listeners that replace uvicorn's use TLS, too."""
+def test_connections_without_tls_get_no_response(running: RunningTls) -> None:
+    """The listeners that replace those of uvicorn also use TLS."""
     with running.connect_raw() as plain:
         plain.sendall(HELLO)
         with contextlib.suppress(ConnectionResetError):
@@ -130,40 +130,42 @@ def test_connections_without_tls_get_nothing(running: RunningTls) -> None:
     assert statuses(running.answers(HELLO, count=1)[0]) == [200]
 
 
-def test_a_handshake_that_is_not_completed_ends(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_handshake_is_ended(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "HANDSHAKE_S", 0.5)
-    until(lambda: isinstance(running.server.servers[0], ConnectionBalancer))  # until then uvicorn accepts connections
+    wait_until(lambda: isinstance(running.server.servers[0], ConnectionBalancer))  # before, uvicorn accepts connections
     with running.connect_raw() as silent, contextlib.suppress(ConnectionResetError):
         assert read(silent) == (b"", True)
-    until(lambda: running.server.servers[0]._handshakes == set())
+    wait_until(lambda: running.server.servers[0]._handshakes == set())
 
 
-def test_a_renewed_certificate_needs_no_restart(
+def test_a_renewed_certificate_is_used_without_a_restart(
     running: RunningTls, authority: Authority, files: tuple[Path, Path]
 ) -> None:
     with running.connect() as before:
         assert running.served_name == "first"
         for new, old in zip(authority.issue("second"), files, strict=True):
             shutil.copy(new, old)
-        until(lambda: running.served_name == "second")
+        wait_until(lambda: running.served_name == "second")
         before.sendall(HELLO)
-        assert split(read(before, lambda got: got.endswith(b"}"))[0])[0][0] == 200, "open connections go on"
+        assert split_responses(read(before, lambda got: got.endswith(b"}"))[0])[0][0] == 200, (
+            "the open connection must stay usable"
+        )
 
 
-def test_invalid_files_keep_the_certificate(
+def test_the_certificate_stays_in_use_after_invalid_files_are_written(
     running: RunningTls, authority: Authority, files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     third = authority.issue("third")
     shutil.copy(third[0], files[0])  # without its key
-    until(lambda: "the new TLS files cannot be used" in caplog.text)
+    wait_until(lambda: "the new TLS files cannot be used" in caplog.text)
     assert running.served_name == "first"
     files[1].unlink()
     assert running.served_name == "first"
     shutil.copy(third[1], files[1])
-    until(lambda: running.served_name == "third")
+    wait_until(lambda: running.served_name == "third")
 
 
-def test_client_certificates_are_required_and_their_authorities_can_change(
+def test_client_certificates_are_required_and_their_authority_can_change(
     authority: Authority, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls, "CHECK_INTERVAL_S", 0.1)
@@ -171,7 +173,7 @@ def test_client_certificates_are_required_and_their_authorities_can_change(
     accepted = Path(shutil.copy(clients.file, tmp_path / "accepted.pem"))
     server = RunningTls(authority, files, ssl_ca_certs=str(accepted))
 
-    def may_send(client: tuple[Path, Path] | None) -> bool:
+    def is_accepted(client: tuple[Path, Path] | None) -> bool:
         server.context = client_context(authority, client)
         try:
             return statuses(server.answers(HELLO, count=1)[0]) == [200]
@@ -180,10 +182,10 @@ def test_client_certificates_are_required_and_their_authorities_can_change(
 
     try:
         client, other = clients.issue("client"), others.issue("other")
-        assert [may_send(None), may_send(client), may_send(other)] == [False, True, False]
+        assert [is_accepted(None), is_accepted(client), is_accepted(other)] == [False, True, False]
         shutil.copy(others.file, accepted)
-        until(lambda: may_send(other))
-        assert not may_send(client)
+        wait_until(lambda: is_accepted(other))
+        assert not is_accepted(client)
     finally:
         server.stop()
 
@@ -194,12 +196,12 @@ def test_a_listener_without_tls_is_never_installed(files: tuple[Path, Path]) -> 
         ConnectionBalancer(server, lambda: None, ConnectionCounts(None))  # type: ignore[arg-type,return-value]
 
 
-def test_files_are_checked_before_the_start(
+def test_tls_files_are_checked_before_the_start(
     authority: Authority, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = authority.issue("another")
     (tmp_path / "empty").touch()
-    for wrong, message in (
+    for files_to_check, message in (
         (TlsFiles(str(tmp_path / "none")), "cannot be read"),
         (TlsFiles(str(tmp_path)), "cannot be read"),
         (TlsFiles(str(files[0]), str(other[1])), "cannot be used for TLS"),
@@ -207,7 +209,7 @@ def test_files_are_checked_before_the_start(
         (TlsFiles(str(files[0]), str(files[1]), str(tmp_path / "empty")), "cannot be used for TLS"),
     ):
         with pytest.raises(TlsError, match=message) as refused:
-            wrong.check()
+            files_to_check.check()
         assert "\n" not in str(refused.value)
     for words in (["--ssl-certfile", str(tmp_path / "none")], ["--ssl-keyfile", str(files[1])]):
         with pytest.raises(SystemExit):
@@ -215,7 +217,7 @@ def test_files_are_checked_before_the_start(
         assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_the_options_reach_the_workers(files: tuple[Path, Path], authority: Authority) -> None:
+def test_the_tls_options_are_passed_to_the_workers(files: tuple[Path, Path], authority: Authority) -> None:
     parser = serve_parser()
     words = ["--ssl-certfile", str(files[0]), "--ssl-keyfile", str(files[1]), "--ssl-ca-certs", str(authority.file)]
     named = tls_files(parser.parse_args(words), parser)

@@ -1,4 +1,4 @@
-"""A worker checks its supervisor; if no worker can start, the last one stops the server."""
+"""A worker checks its supervisor; if no worker can start, the server stops."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from service.worker_records import WorkerRecords
 
 @pytest.fixture
 def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes this process look like a worker of our supervisor; returns the shared folder."""
+    """Make this process look like a worker of our supervisor. Returns the shared folder."""
     folder = tmp_path / f"{worker.SHARED_FOLDER_PREFIX}x"
     folder.mkdir()
     monkeypatch.setattr(worker, "in_worker", lambda: True)
@@ -25,7 +25,7 @@ def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_hooks_of_workers_are_required_in_workers_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_worker_hooks_are_required_in_workers_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(worker.SHARED_FOLDER_VARIABLE, str(tmp_path))
     assert worker.uvicorn_server() is None
     assert worker.http_host() == "127.0.0.1"
@@ -34,13 +34,13 @@ def test_hooks_of_workers_are_required_in_workers_only(monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_without_a_server_behind_sigterm_reports_it(in_worker: Path) -> None:
+def test_a_worker_reports_a_missing_uvicorn_signal_handler(in_worker: Path) -> None:
     with pytest.raises(LibraryHookMissing, match="SIGTERM is handled by") as raised:
         worker.uvicorn_server()
     assert raised.value.hook is uvicorn_hooks.SIGNAL_HANDLER
 
 
-def test_a_worker_of_our_supervisor_passes(in_worker: Path) -> None:
+def test_a_worker_of_our_supervisor_passes_the_check(in_worker: Path) -> None:
     worker.check_supervisor()
 
 
@@ -51,7 +51,7 @@ def test_a_worker_of_our_supervisor_passes(in_worker: Path) -> None:
         (worker.SHARED_FOLDER_VARIABLE, "/home/x/bentoml/prometheus", bentoml_hooks.SHARED_FOLDER),
     ],
 )
-def test_a_worker_of_another_supervisor_reports_the_hook_that_did_not_take_hold(
+def test_a_worker_of_another_supervisor_reports_the_hook_without_effect(
     in_worker: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hook: LibraryHook
 ) -> None:
     for present in (True, False):
@@ -64,7 +64,7 @@ def test_a_worker_of_another_supervisor_reports_the_hook_that_did_not_take_hold(
         assert raised.value.hook is hook
 
 
-def test_a_worker_without_a_listener_reports_it(in_worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_reports_a_missing_listener(in_worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["service", "--socket", "3"])
     with pytest.raises(LibraryHookMissing) as raised:
         worker.check_supervisor()
@@ -72,29 +72,32 @@ def test_a_worker_without_a_listener_reports_it(in_worker: Path, monkeypatch: py
 
 
 @pytest.fixture
-def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The signals that were sent instead of ending a process."""
+def recorded_signals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The recorded signals, which are not sent."""
     signals: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
     return signals
 
 
-def test_workers_that_cannot_start_stop_the_server_at_the_third_try(
-    in_worker: Path, killed: list[tuple[int, int]]
+def test_three_failed_starts_without_a_running_worker_stop_the_server(
+    in_worker: Path, recorded_signals: list[tuple[int, int]]
 ) -> None:
     worker.record_failed_start("broken")
     WorkerRecords(in_worker).started()
     for _ in range(2):
         worker.record_failed_start("broken")
-    assert killed == []
-    WorkerRecords(in_worker).register()  # no worker that has started runs
+    assert recorded_signals == []
+    WorkerRecords(in_worker).register()  # the started worker no longer runs
     worker.record_failed_start("broken")
-    assert killed == [(os.getppid(), signal.SIGTERM)]
+    assert recorded_signals == [(os.getppid(), signal.SIGTERM)]
     assert WorkerRecords(in_worker).given_up
 
 
 def test_failed_starts_do_not_stop_a_server_with_a_running_worker(
-    in_worker: Path, killed: list[tuple[int, int]], pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    in_worker: Path,
+    recorded_signals: list[tuple[int, int]],
+    pauses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     records = WorkerRecords(in_worker)
     with monkeypatch.context() as patch:
@@ -104,12 +107,12 @@ def test_failed_starts_do_not_stop_a_server_with_a_running_worker(
     for _ in range(9):
         worker.record_failed_start("broken")
         worker.wait_after_failed_starts(records)
-    assert killed == []
+    assert recorded_signals == []
     assert not records.given_up
     assert pauses == [0, 0, 1, 2, 4, 8, 16, 30, 30]
     records.stopping()
     worker.wait_after_failed_starts(records)
-    assert pauses[9:] == [0]  # no worker runs, so a new start does not wait
+    assert pauses[9:] == [0]  # no worker runs, so a new start must not wait
 
 
 def test_the_delay_is_limited_after_any_number_of_failed_starts(in_worker: Path) -> None:

@@ -1,4 +1,4 @@
-"""Workers that take too long are ended, and those that circus does not replace are replaced: its watcher, `sleep`."""
+"""Workers that take too long are killed, and dead workers are replaced, tested with a circus watcher of `sleep`."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from service import worker_records
 from service.server.worker_watch import STOP_S, STUCK_S, UNKNOWN_S, WorkerWatch, is_running_child
 from service.worker_records import WorkerRecords, WorkerState
 from tests.child_processes import ended
-from tests.e2e.server_processes import until
+from tests.e2e.server_processes import wait_until
 
 START_S, GRACE_S = 60.0, 3.0
 
 
-class Watched:
-    """Two processes of a circus watcher, and the watch. `now` is its clock."""
+class WatchedWorkers:
+    """A `WorkerWatch` and two processes of a circus watcher. `now` is the time of its clock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, 0.0
@@ -42,7 +42,7 @@ class Watched:
         return list(self.watcher.processes)
 
     def register(self, pid: int, monkeypatch: pytest.MonkeyPatch, state: WorkerState = WorkerState.STARTING) -> None:
-        """Register a worker, as it does itself."""
+        """Register a worker, as the worker itself does."""
         records = WorkerRecords(self.folder)
         with monkeypatch.context() as patch:
             patch.setattr(os, "getpid", lambda: pid)
@@ -58,15 +58,15 @@ class Watched:
         self.watch.check()
 
     def reap(self, *pids: int) -> None:
-        """Wait for workers that have been killed, as circus does."""
+        """Wait until killed workers have ended, and remove them from the watcher, as circus does."""
         for pid in pids:
-            until(lambda: not is_running_child(pid))  # noqa: B023 - called at once
+            wait_until(lambda: not is_running_child(pid))  # noqa: B023 - called at once
             self.watcher.reap_process(pid)
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    watched = Watched(tmp_path)
+def watched(tmp_path: Path) -> Iterator[WatchedWorkers]:
+    watched = WatchedWorkers(tmp_path)
     yield watched
     watched.arbiter._stopping = True
     for pid in watched.pids:
@@ -76,7 +76,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 def test_a_worker_that_is_not_ready_in_time_is_killed(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ready, late = watched.pids
     watched.register(ready, monkeypatch, WorkerState.READY)
@@ -86,11 +86,11 @@ def test_a_worker_that_is_not_ready_in_time_is_killed(
     watched.check_after(2)
     watched.reap(late)
     assert watched.pids == [ready]
-    assert watched.records.failed_starts == 1  # the end of a worker that was killed does not count again
+    assert watched.records.failed_starts == 1  # the end of the killed worker is not counted again
     assert "worker is not ready in time, killing it" in caplog.text
 
 
-def test_a_worker_that_is_late_before_it_has_registered_is_killed_even_if_it_is_stopped(watched: Watched) -> None:
+def test_an_unregistered_worker_that_is_late_is_killed_even_if_it_is_suspended(watched: WatchedWorkers) -> None:
     for pid in watched.pids:
         os.kill(pid, signal.SIGSTOP)
     watched.check_after(START_S + 1)
@@ -98,7 +98,7 @@ def test_a_worker_that_is_late_before_it_has_registered_is_killed_even_if_it_is_
     assert not watched.pids
 
 
-def test_the_server_ends_after_three_late_starts_if_no_worker_runs(watched: Watched) -> None:
+def test_the_server_ends_after_three_late_starts_if_no_worker_runs(watched: WatchedWorkers) -> None:
     received: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     watched.records.start_failed(1)
@@ -107,13 +107,13 @@ def test_the_server_ends_after_three_late_starts_if_no_worker_runs(watched: Watc
     assert watched.records.given_up
 
 
-def test_workers_are_not_killed_if_the_file_of_their_states_was_deleted(watched: Watched) -> None:
+def test_no_worker_is_killed_if_the_file_of_states_was_deleted(watched: WatchedWorkers) -> None:
     (watched.folder / worker_records.FILE).unlink()
     watched.check_after(10 * START_S)
     assert all(map(is_running_child, watched.pids))
 
 
-def test_a_worker_that_does_not_end_is_killed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_end_is_killed(watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     ready, stopping = watched.pids
     watched.register(ready, monkeypatch, WorkerState.READY)
     watched.register(stopping, monkeypatch, WorkerState.STOPPING)
@@ -126,13 +126,13 @@ def test_a_worker_that_does_not_end_is_killed(watched: Watched, monkeypatch: pyt
 
 
 def test_dead_workers_that_circus_does_not_replace_are_replaced(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = watched.pids
     for pid in before:
         watched.register(pid, monkeypatch, WorkerState.READY)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not is_running_child(pid))  # noqa: B023 - called at once
+        wait_until(lambda: not is_running_child(pid))  # noqa: B023 - called at once
     watched.check_after(STUCK_S - 1)
     assert watched.pids == before  # circus may be about to replace them
     watched.check_after(2)
@@ -142,16 +142,16 @@ def test_dead_workers_that_circus_does_not_replace_are_replaced(
     assert "workers were not replaced, replacing them now" in caplog.text
 
 
-def test_dead_workers_of_a_server_that_stops_are_not_replaced(watched: Watched) -> None:
+def test_dead_workers_of_a_stopping_server_are_not_replaced(watched: WatchedWorkers) -> None:
     watched.arbiter._stopping = True
     before = watched.pids
     os.kill(before[0], signal.SIGKILL)
-    until(lambda: not is_running_child(before[0]))
+    wait_until(lambda: not is_running_child(before[0]))
     watched.check_after(2 * STUCK_S)
     assert watched.pids == before
 
 
-def test_a_worker_that_circus_does_not_know_is_killed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_circus_does_not_know_is_killed(watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     with ended(subprocess.Popen(["sleep", "600"])) as unknown:
         watched.register(unknown.pid, monkeypatch, WorkerState.READY)
         watched.check_after(UNKNOWN_S - 1)
@@ -161,14 +161,14 @@ def test_a_worker_that_circus_does_not_know_is_killed(watched: Watched, monkeypa
     assert all(map(is_running_child, watched.pids))
 
 
-def test_a_failed_spawn_does_not_stop_the_other_workers(watched: Watched, tmp_path: Path) -> None:
+def test_a_failed_spawn_does_not_stop_the_other_workers(watched: WatchedWorkers, tmp_path: Path) -> None:
     watched.watcher.working_dir = str(tmp_path / "missing")
     assert watched.watcher.spawn_process() is True  # circus stops all workers at False
     assert len(watched.pids) == 2
 
 
-def test_a_failed_spawn_is_tried_again_if_no_worker_runs(
-    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_spawn_is_repeated_if_no_worker_runs(
+    watched: WatchedWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for pid in watched.pids:
         os.kill(pid, signal.SIGKILL)
@@ -180,14 +180,14 @@ def test_a_failed_spawn_is_tried_again_if_no_worker_runs(
     assert len(watched.pids) == 1
 
 
-def test_a_failed_spawn_ends_the_start_of_a_server(watched: Watched, tmp_path: Path) -> None:
+def test_a_failed_spawn_stops_the_start_of_a_server(watched: WatchedWorkers, tmp_path: Path) -> None:
     watched.watcher._status = "starting"
     watched.watcher.working_dir = str(tmp_path / "missing")
     assert watched.watcher.spawn_process() is False
 
 
 def test_a_worker_that_ends_while_it_starts_counts_as_a_failed_start(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ready, starting = watched.pids
     watched.register(ready, monkeypatch, WorkerState.READY)
@@ -199,7 +199,7 @@ def test_a_worker_that_ends_while_it_starts_counts_as_a_failed_start(
     assert "worker ended while it started, replacing it" in caplog.text
 
 
-def test_a_process_that_cannot_be_looked_at_counts_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_be_inspected_counts_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path) -> str:
         raise OSError(24, "Too many open files")
 
