@@ -90,7 +90,7 @@ browser-check: .venv/.development ## test the web page in a browser; needs Chrom
 page-pictures: .venv/.development ## make the screenshots in docs/page.md; needs Chromium
 	tests/browser/browser.sh $(PY) docs/page_pictures.py
 
-check-all: test wheel-check clients-check container-test cluster-check browser-check ## run everything that CI runs; container tests are skipped if there is no container engine
+check-all: test wheel-check clients-check store-check container-test cluster-check browser-check ## run everything that CI runs; container tests are skipped if there is no container engine
 
 bulk-kills: .venv/.development ## kill 50 bulk scoring jobs at random times, continue them and compare their output (minutes)
 	$(PY) -m tests.scoring.killed_jobs 50
