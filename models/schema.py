@@ -33,8 +33,8 @@ class FeatureSchema(BaseModel):
     format: since format 2 columns have the format of their cells (`cells`), and the `missing` texts mean missing in all
     table formats, not only in CSV. encoding: that of the training CSV if it was not UTF-8; it is used for bodies that
     are not UTF-8. "utf-8": the file was UTF-8 except for some bytes, which were read as cp1252. skip_rows: the lines
-    above the header of the training CSV. comment: the beginning of its comment lines. footer_lines: the lines with fewer
-    cells at its end. Bodies may contain such lines. escape: the character before quotes in its cells.
+    above the header of the training CSV. comment: the beginning of its comment lines. footer_lines: the lines with
+    fewer cells at its end. Bodies may contain such lines. escape: the character before quotes in its cells.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

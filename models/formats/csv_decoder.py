@@ -36,8 +36,8 @@ class ShortRow(UndecodableRow):
 class CsvDecoder:
     """Decodes CSV in UTF-8, with or without a byte order mark, or in the encoding of the training file.
 
-    Blank lines are ignored, and so are titles, comments and a footer like those of the training file. A line may end with
-    a delimiter, and the body with the character ^Z.
+    Blank lines are ignored, and so are titles, comments and a footer like those of the training file. A line may end
+    with a delimiter, and the body with the character ^Z.
     """
 
     def __init__(

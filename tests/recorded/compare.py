@@ -25,7 +25,7 @@ Differences = Iterator[str]
 
 
 def differences(expected: Answer, actual: Answer, scale: float) -> list[str]:
-    """A description of each difference. scale: `s` of "Equal predictions", the standard deviation of the target or 1."""
+    """A description of each difference. scale: `s` of "Equal predictions": the target's standard deviation, or 1."""
     return [*compare_answers(expected, actual, scale)]
 
 

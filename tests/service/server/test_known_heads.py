@@ -229,7 +229,7 @@ def test_requests_with_their_own_ids_are_answered_as_if_parsed(apps: Apps, found
     assert any(b"x-request-id: given" in answer for answer in sent)
     assert not with_direct.direct._heads
     assert len(with_direct.direct._heads_with_id) < len(found_heads) / 2
-    assert counted(with_direct) == counted(without)
+    assert counters_of(with_direct) == counters_of(without)
 
 
 def test_a_known_head_is_found_with_any_other_valid_id(apps: Apps) -> None:
