@@ -25,10 +25,15 @@ from models.outputs import Array
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion, StoreError
 from service import array_messages
+from service.short_turns import short_turns
 from service.thread_priority import set_idle_priority
 
 MAX_VERSIONS = 8  # limit of loaded versions
 OUT_OF_MEMORY_SCORE = "1000"  # if memory is short, the system ends this process before its worker
+# Without pauses, the system could let this process run for several milliseconds while the worker is waiting for the
+# processor: Linux may do so in spite of the priorities if a thread of the worker has just run.
+TURN_S = 0.0003
+PAUSE_S = 0.00001
 Fields = dict[str, Any]
 Reply = tuple[Fields, Sequence[Array]]
 
@@ -121,7 +126,9 @@ def serve(connection: socket.socket) -> None:
             if not idle and message.fields["work"] != "load":
                 set_idle_priority()
                 idle = True
-            array_messages.send(connection, *reply_to(message, versions))
+            with short_turns(TURN_S, PAUSE_S):
+                reply = reply_to(message, versions)
+            array_messages.send(connection, *reply)
         except ConnectionError:
             return
 

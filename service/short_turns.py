@@ -17,26 +17,29 @@ PAUSE_S = 0.0001  # after a shorter pause, this thread would acquire the lock ag
 
 
 @contextlib.contextmanager
-def short_turns() -> Iterator[None]:
-    """Release the lock regularly in this thread. Does nothing while a profiler is measuring the thread."""
+def short_turns(turn_s: float = TURN_S, pause_s: float = PAUSE_S) -> Iterator[None]:
+    """Pause for `pause_s` after each `turn_s` of work of this thread, in seconds. A pause releases the lock.
+
+    Does nothing while a profiler is measuring the thread.
+    """
     if sys.getprofile() is not None:
         yield
         return
-    sys.setprofile(turn_tracer())
+    sys.setprofile(turn_tracer(turn_s, pause_s))
     try:
         yield
     finally:
         sys.setprofile(None)
 
 
-def turn_tracer() -> Callable[[FrameType, str, Any], None]:
+def turn_tracer(turn_s: float, pause_s: float) -> Callable[[FrameType, str, Any], None]:
     """A function that Python calls at each call and return in the thread. It pauses after each turn."""
-    clock, turn_s, end = time.perf_counter, TURN_S, time.perf_counter() + TURN_S
+    clock, end = time.perf_counter, time.perf_counter() + turn_s
 
     def pause_after_turn(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal end
         if clock() > end:
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
             end = clock() + turn_s
 
     return pause_after_turn

@@ -2,12 +2,14 @@
 
 An open loop sends requests at a share of the saturating rate. Two versions take turns as the champion: each promotion
 loads a version, checks it, and frees the other one. There is a pause between two promotions, and only requests that
-waited during a promotion are compared. A separate process makes the changes, so that they do not delay the load
-generator. The separate process runs `python -m loadtest.bench.version_swaps URL`. The clients have a separate core.
+waited during a promotion are compared. A separate process of low priority makes the changes, so that they do not delay
+the load generator: it runs `python -m loadtest.bench.version_swaps URL`. The clients have a separate core. Requests
+have so many rows that the load generator uses only a small part of this core.
 """
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,19 +24,20 @@ import httpx
 import numpy as np
 
 from loadtest import open_loop, request_plan
-from loadtest.answer_check import WRONG
 from loadtest.bench import cpu_affinity
 from loadtest.bench.clients import load
-from loadtest.bench.overload import CONNECTIONS, ROWS
+from loadtest.bench.overload import CONNECTIONS
 from loadtest.bench.paired_ratios import ratio
 from loadtest.bench.server_process import BenchServer
 from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 from loadtest.request_mix import RequestMix
+from loadtest.request_plan import RequestPlan
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL = "eight"
+ROWS = {"numpy": 1000, "tensorflow": 20}  # rows of a request
 SHARE = 0.7  # rate of the open loop, as a share of the saturating rate
 GOAL = 1.5  # maximum ratio of the 99th percentiles with and without changes, for NumPy
 SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
@@ -42,6 +45,7 @@ RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:
 CHANGE_S = 300.0
 PAUSE_S = 0.5  # pause between two promotions
 LONGEST_S = 600.0  # limit for the process that changes versions
+LOW_PRIORITY = 19  # increment of nice(1) for this process
 
 
 Interval = tuple[float, float]
@@ -83,6 +87,31 @@ class Versions:
         yield []
         self.put("/shadow", None)
         self._client.delete("/aliases/challenger").raise_for_status()
+
+
+class PlanOfTwoVersions(RequestPlan):
+    """The requests of a plan with the answers of both versions.
+
+    An answer that is equal in its bytes is not parsed, so that the answers of both versions take the same time.
+    """
+
+    def __init__(self, first: RequestPlan, second: RequestPlan) -> None:
+        super().__init__(first.requests, first.mix, first.models)
+        self._second = [request.answer for request in second.requests]
+
+    def error_of(self, index: int, status: int, body: bytes) -> str | None:
+        if body == self._second[index] and status == self.requests[index].status:
+            return None
+        return super().error_of(index, status, body)
+
+
+def make_plan(url: str, rows: int) -> PlanOfTwoVersions:
+    """Record the answers of both versions. Version 1 is promoted afterwards."""
+    plans = []
+    for version in (2, 1):
+        Versions(url).promote(version)
+        plans.append(request_plan.make(url, RequestMix(one=0, many=1, invalid=0, rows=rows)))
+    return PlanOfTwoVersions(*reversed(plans))
 
 
 @contextlib.contextmanager
@@ -134,7 +163,7 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
         server.wait()
         url = f"http://127.0.0.1:{server.port}"
         versions = Versions(url)
-        plan = request_plan.make(url, RequestMix(one=0, many=1, invalid=0, rows=ROWS[engine]))
+        plan = make_plan(url, ROWS[engine])
         rate = SHARE * max(load(server.url, server.request, count, seconds).per_second for count in CONNECTIONS)
         for _ in range(rounds):
             for name, figures in found.items():
@@ -148,13 +177,11 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
                     before = server.cpu()
                     records = open_loop.run(url, plan, due, seconds, rng=rng, timeout_s=10 * seconds)
                     used = server.cpu() - before
-                kinds = np.array([kind in (records.kinds[0], WRONG) for kind in records.kinds])  # version 2 differs
-                answered = kinds[records.kind]
-                compared = answered & records.overlapping(swaps) if swaps else answered
+                compared = records.good & records.overlapping(swaps) if swaps else records.good
                 p50, p99 = np.quantile(records.latency[compared], (0.5, 0.99))
                 length = median(end - begin for begin, end in swaps) if swaps else 0.0
                 figures.append(
-                    SwapFigures(float(p50), float(p99), used / len(due), len(swaps), length, int((~answered).sum()))
+                    SwapFigures(float(p50), float(p99), used / len(due), len(swaps), length, int((~records.good).sum()))
                 )
         return found
 
@@ -193,7 +220,7 @@ def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | No
             (store / "serving.json").unlink(missing_ok=True)
             found = measure(engine, store, home, rounds, seconds)
             title = (
-                f"{ROWS[engine]} rows of 8 numbers per request, {engine}, one worker, {SHARE:.0%} of the saturating "
+                f"{ROWS[engine]:,} rows of 8 numbers per request, {engine}, one worker, {SHARE:.0%} of the saturating "
             )
             title += f"rate, median of {rounds} rounds of {seconds:g} s"
             swaps, shadow = p99_ratio(found, SWAPS), p99_ratio(found, SHADOW)
@@ -212,4 +239,5 @@ def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | No
 
 
 if __name__ == "__main__":
+    os.nice(LOW_PRIORITY)
     print(json.dumps(swap_until_stdin_ends(sys.argv[1])))

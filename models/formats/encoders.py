@@ -12,7 +12,7 @@ NO_LIMIT = 2**62
 
 
 class StopReason(Protocol):
-    """The error that stops an answer after its start."""
+    """The error that ends a response after its first bytes were sent."""
 
     @property
     def title(self) -> str: ...
