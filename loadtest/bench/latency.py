@@ -1,9 +1,10 @@
 """Compares the latency of this checkout with that of another one, at a share of the rate that saturates the other.
 
 Both servers answer the same open loop in turn: requests are due at random times, whether or not earlier ones are
-answered. A round gives one ratio of 99th percentiles.
+answered. A round gives one ratio of 99th percentiles. The client has a separate core.
 """
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from loadtest import open_loop, request_plan
-from loadtest.bench import checkouts, paired_ratios
+from loadtest.bench import checkouts, cpu_affinity, paired_ratios
 from loadtest.bench.clients import load
 from loadtest.bench.server_process import BenchServer, rows_of
 from loadtest.bench.server_scenarios import ROOT, as_json, tabserve_server
@@ -62,16 +63,19 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
     rng = np.random.default_rng(0)
     level = f"{100 * paired_ratios.coverage(rounds, paired_ratios.rank_of(rounds)):.3g} % interval"
     lines = [["rows per request", "requests / s", "old p99 ms", "new p99 ms", "new ÷ old", level]]
-    with tempfile.TemporaryDirectory(prefix="tabserve-latency-") as folder:
-        home = Path(folder)
+    client_core, server_cores = cpu_affinity.client_and_server_cores()
+    with contextlib.ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tabserve-latency-")))
         print("training the model", file=sys.stderr)
         store = train(home, {MODEL}, other)
+        stack.enter_context(cpu_affinity.pinned_to(client_core))
         for kind in KINDS:
             body = as_json(rows_of(store, MODEL, kind.rows))
-            servers = [
-                BenchServer(checkouts.contender_in_checkout(side, contender, path), store, home, *body)
-                for side, path in (("old", other), ("new", ROOT))
-            ]
+            with cpu_affinity.pinned_to(server_cores):
+                servers = [
+                    BenchServer(checkouts.contender_in_checkout(side, contender, path), store, home, *body)
+                    for side, path in (("old", other), ("new", ROOT))
+                ]
             try:
                 for server in servers:
                     server.wait()

@@ -209,14 +209,14 @@ class DateEncoding(ColumnEncoding):
         )
 
     def encode(self, values: Vector) -> list[Vector]:
-        gaps = np.isnan(values)
-        filled = np.where(gaps, self.fill, values)
+        missing = np.isnan(values)
+        filled = np.where(missing, self.fill, values)
         span = max(self.last - self.first, 1.0)
         columns = [2.0 * (np.clip(filled, self.first, self.last) - self.first) / span - 1.0]
         for period in self.periods:
             angle = 2 * math.pi * ((filled - MONDAY) % period) / period
             columns += [np.sin(angle), np.cos(angle)]
-        return [*columns, gaps.astype(np.float64)] if self.missing else columns
+        return [*columns, missing.astype(np.float64)] if self.missing else columns
 
 
 class CategoryEncoding(ColumnEncoding):

@@ -37,9 +37,9 @@ MAX_BIN_COLUMNS = 1024
 class Encoder(StoredDocument):
     """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON.
 
-    The matrix contains these columns, in this order: quantile-encoded numbers and days, their gaps; scaled numbers,
-    their gaps, their bins; flags and dates; one-hot categories; the group numbers of embedded categories. A gap column
-    is 1 if the value is missing.
+    The matrix contains these columns, in this order: quantile-encoded numbers and days, their missing-value indicators;
+    scaled numbers, their missing-value indicators, their bins; flags and dates; one-hot categories; the group numbers
+    of embedded categories. An indicator is 1 if the value is missing.
     """
 
     format: Literal[1] = 1
@@ -143,8 +143,8 @@ class Encoder(StoredDocument):
     @cached_property
     def _number_width(self) -> int:
         arrays = self._scaled
-        of_scaled = len(arrays.columns) + len(arrays.gaps) + len(arrays.of_bin)
-        of_quantiles = len(self._quantiles.parts) + len(self._quantiles.gaps)
+        of_scaled = len(arrays.columns) + len(arrays.missing_indicators) + len(arrays.of_bin)
+        of_quantiles = len(self._quantiles.parts) + len(self._quantiles.missing_indicators)
         return of_quantiles + of_scaled + sum(len(part.encode(np.zeros(1))) for _, part in self._flags_and_dates)
 
     @cached_property
@@ -157,9 +157,9 @@ class Encoder(StoredDocument):
         return np.concatenate(
             [
                 quantiles.columns,
-                quantiles.columns[quantiles.gaps],
+                quantiles.columns[quantiles.missing_indicators],
                 scaled.columns,
-                scaled.columns[scaled.gaps],
+                scaled.columns[scaled.missing_indicators],
                 scaled.columns[scaled.of_bin],
                 *(np.full(width, column) for column, width in [*flags, *levels]),
             ]
@@ -206,16 +206,19 @@ class Encoder(StoredDocument):
         return x
 
     def _encode_scaled(self, numbers: Vector, x: Matrix) -> int:
-        """Write scaled numbers, gaps and bins into the first columns of x. Returns their number."""
+        """Write scaled numbers, missing-value indicators and bins into the first columns of x.
+
+        Returns the number of these columns.
+        """
         arrays = self._scaled
         count = len(arrays.columns)
-        end = count + len(arrays.gaps)
+        end = count + len(arrays.missing_indicators)
         values = numbers if count == numbers.shape[1] else numbers.take(arrays.columns, axis=1)
-        gaps = np.isnan(values)
+        missing = np.isnan(values)
         if end > count:
-            x[:, count:end] = gaps.take(arrays.gaps, axis=1)
-        if any_true(gaps):  # columns without gaps in training may have gaps
-            values = np.where(gaps, arrays.fill, values)
+            x[:, count:end] = missing.take(arrays.missing_indicators, axis=1)
+        if any_true(missing):  # columns without missing values in training may have missing values
+            values = np.where(missing, arrays.fill, values)
         z = np.maximum(values, arrays.lowest)
         np.minimum(z, arrays.highest, out=z)
         z -= arrays.mean

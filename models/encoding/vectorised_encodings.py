@@ -43,8 +43,8 @@ class ScaledNumbers:
     inverse_deviation: Matrix64
     fill: Matrix64
     third: Matrix64  # the factor of the smooth clip: 1/3, or 0 for numbers that are clipped hard
-    gaps: Indices  # the numbers that have a column for missing values
-    of_bin: Indices  # the number to which each bin belongs
+    missing_indicators: Indices  # the numbers that have a column for missing values
+    of_bin: Indices  # the index of the scaled number that each bin encodes
     low: Matrix64
     high: Matrix64
     inverse_width: Matrix64
@@ -62,7 +62,9 @@ class ScaledNumbers:
             inverse_deviation=one_row(1.0 / part.deviation for _, part in numbers),
             fill=one_row(part.fill for _, part in numbers),
             third=one_row(1 / 3 if part.edges else 0.0 for _, part in numbers),
-            gaps=np.array([index for index, (_, part) in enumerate(numbers) if part.missing], dtype=np.intp),
+            missing_indicators=np.array(
+                [index for index, (_, part) in enumerate(numbers) if part.missing], dtype=np.intp
+            ),
             of_bin=np.array([index for index, _, _ in bins], dtype=np.intp),
             low=one_row(low for _, low, _ in bins),
             high=one_row(high for _, _, high in bins),
@@ -101,7 +103,7 @@ class QuantileNumbers:
     parts: list[QuantileEncoding]
     columns: Indices  # the positions of these numbers in Frame.numbers
     fill: Matrix64
-    gaps: Indices  # the numbers that have a column for missing values
+    missing_indicators: Indices  # the numbers that have a column for missing values
 
     @classmethod
     def from_parts(cls, parts: Sequence[NumericEncoding]) -> Self:
@@ -110,7 +112,9 @@ class QuantileNumbers:
             parts=[part for _, part in quantiles],
             columns=np.array([column for column, _ in quantiles], dtype=np.intp),
             fill=one_row(part.fill for _, part in quantiles),
-            gaps=np.array([index for index, (_, part) in enumerate(quantiles) if part.missing], dtype=np.intp),
+            missing_indicators=np.array(
+                [index for index, (_, part) in enumerate(quantiles) if part.missing], dtype=np.intp
+            ),
         )
 
     @cached_property
@@ -118,15 +122,15 @@ class QuantileNumbers:
         return [part.curve for part in self.parts]
 
     def encode(self, numbers: Vector, x: Matrix) -> int:
-        """Write z and the gaps into the first columns of x. Returns their number."""
+        """Write z and the missing-value indicators into the first columns of x. Returns their number."""
         count = len(self.parts)
-        end = count + len(self.gaps)
+        end = count + len(self.missing_indicators)
         values = numbers if count == numbers.shape[1] else numbers.take(self.columns, axis=1)
-        gaps = np.isnan(values)
+        missing = np.isnan(values)
         if end > count:
-            x[:, count:end] = gaps.take(self.gaps, axis=1)
-        if any_true(gaps):  # columns without gaps in training may have gaps
-            values = np.where(gaps, self.fill, values)
+            x[:, count:end] = missing.take(self.missing_indicators, axis=1)
+        if any_true(missing):  # columns without missing values in training may have missing values
+            values = np.where(missing, self.fill, values)
         if len(x) <= FEW_INTERPOLATED:
             for index, row in enumerate(values.tolist()):
                 x[index, :count] = [curve(value) for curve, value in zip(self.curves, row, strict=True)]

@@ -11,17 +11,15 @@ def work(times: int) -> int:
     return sum(map(int, "1" * times))
 
 
-def test_work_pauses_after_each_turn(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(short_turns, "TURN_S", 0.0)
-    with short_turns.short_turns():
+def test_work_pauses_after_each_turn(pauses: list[float]) -> None:
+    with short_turns.short_turns(turn_s=0.0, pause_s=0.25):
         assert work(3) == 3
     assert len(pauses) > 3, "pauses at calls and returns of Python and C functions"
-    assert set(pauses) == {short_turns.PAUSE_S}
+    assert set(pauses) == {0.25}
 
 
-def test_work_within_a_turn_does_not_pause(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(short_turns, "TURN_S", 3600.0)
-    with short_turns.short_turns():
+def test_work_within_a_turn_does_not_pause(pauses: list[float]) -> None:
+    with short_turns.short_turns(turn_s=3600.0):
         assert work(3) == 3
     assert pauses == []
 
