@@ -118,7 +118,7 @@ class MirrorSync:
             return self._seen, False
 
     def _copy(self, listing: VersionListing, plan: MirrorPlan) -> dict[str, str]:
-        """Copy the planned versions. Returns the problems of needed versions that cannot be copied."""
+        """Copy the planned versions. Returns a message for each required version that cannot be copied."""
         problems: dict[str, str] = {}
         keep = {f"{name}:{number}" for name, number in plan.needed}
         for name, number in plan.needed:

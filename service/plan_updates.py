@@ -37,7 +37,7 @@ def adopt_changes(plane: DataPlane) -> None:
 
 
 async def measure_doubtful(plane: DataPlane) -> None:
-    """Measure the engines again whose plan may be different on an idle machine."""
+    """Measure again the engines whose plan could be different on an idle machine."""
     for served in plane.snapshot.served:
         if is_doubtful(served.batcher.cost):
             cost = await asyncio.to_thread(plane.costs.measure_again, served.model)

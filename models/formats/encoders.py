@@ -32,7 +32,7 @@ class TableEncoder(Protocol):
     """Writes an answer block by block."""
 
     content_type: ClassVar[bytes]
-    max_errors: ClassVar[int]  # maximum number of row errors in the answer
+    max_errors: ClassVar[int]  # maximum number of row errors in the response
 
     def head(self) -> bytes:
         """The bytes before the first block."""

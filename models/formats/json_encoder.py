@@ -52,7 +52,7 @@ class JsonWriter:
         return self._joined(outputs, b"\n") + b"\n" if len(outputs) else b""
 
     def write_plain(self, outputs: Outputs) -> bytes:
-        """The body of an answer if all rows are valid and have no warnings."""
+        """The body of the response if all rows are valid and have no warnings."""
         return b"%s%s]}" % (self.head, self._joined(outputs))
 
     def write_value(self, value: float) -> bytes:

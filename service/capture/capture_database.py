@@ -70,7 +70,7 @@ class RowBatch(NamedTuple):
 
 
 class FeedbackBatch(NamedTuple):
-    """The truth about rows."""
+    """The true target values of rows."""
 
     ids: list[str]
     times: list[float]

@@ -88,7 +88,7 @@ class ProofResult(NamedTuple):
         answers = ", ".join(f"{count:,} of version {version}" for version, count in sorted(self.versions.items()))
         return (
             f"{self.requests:,} answers ({answers}), {self.changes} changes: {len(self.wrong)} wrong; {self.kills} "
-            f"kills, {self.cut} requests lost with them (at most {self.allowed_cuts})"
+            f"kills, {self.cut} connections with a request lost with them (at most {self.allowed_cuts})"
         )
 
 
