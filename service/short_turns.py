@@ -3,6 +3,8 @@
 The interpreter takes the lock from a thread only after 5 ms, so each request that arrives while another thread runs
 Python code would wait that long. Here, the thread releases the lock itself. The thread of the event loop keeps its long
 turns: with shorter turns of all threads, its requests would be interrupted, too.
+
+The background process pauses in the same way, so that its worker can use the processor.
 """
 
 import contextlib

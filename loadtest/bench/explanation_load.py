@@ -50,7 +50,7 @@ class LatencyFigures(NamedTuple):
     p50: float
     p99: float
     idle: float
-    explained: float = 0.0  # explanations per second
+    explained: float = 0.0  # explanations per second, including START_S before and after the predictions
 
 
 @contextlib.contextmanager
@@ -60,10 +60,10 @@ def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterato
     command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
     rates: list[float] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
             process.stdin.write(request)
             process.stdin.close()
             time.sleep(START_S)

@@ -118,7 +118,7 @@ def picture(measurements: Sequence[ServerMeasurements], title: str, path: Path) 
     axes.set_xscale("log")
     axes.set_xlim(right=max(costs) * 3)
     axes.set_xlabel("CPU time per request of all processes, µs (logarithmic)")
-    figure.suptitle(title, fontsize=10)  # over the whole width: longer than the axes
+    figure.suptitle(title, fontsize=10, wrap=True)  # over the whole width: longer than the axes
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     plt.close(figure)

@@ -24,6 +24,7 @@ import httpx
 import numpy as np
 
 from loadtest import open_loop, request_plan
+from loadtest.answer_check import MIXED_UP
 from loadtest.bench import cpu_affinity
 from loadtest.bench.clients import load
 from loadtest.bench.overload import CONNECTIONS
@@ -97,12 +98,18 @@ class PlanOfTwoVersions(RequestPlan):
 
     def __init__(self, first: RequestPlan, second: RequestPlan) -> None:
         super().__init__(first.requests, first.mix, first.models)
-        self._second = [request.answer for request in second.requests]
+        if [one.body for one in first.requests] != [one.body for one in second.requests]:
+            raise ValueError("the plans have different requests")
+        self._second = second
 
     def error_of(self, index: int, status: int, body: bytes) -> str | None:
-        if body == self._second[index] and status == self.requests[index].status:
+        second = self._second.requests[index]
+        if (status, body) == (second.status, second.answer):
             return None
-        return super().error_of(index, status, body)
+        errors = super().error_of(index, status, body), self._second.error_of(index, status, body)
+        if None in errors:
+            return None
+        return MIXED_UP if MIXED_UP in errors else errors[0]
 
 
 def make_plan(url: str, rows: int) -> PlanOfTwoVersions:

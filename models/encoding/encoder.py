@@ -217,7 +217,7 @@ class Encoder(StoredDocument):
         missing = np.isnan(values)
         if end > count:
             x[:, count:end] = missing.take(arrays.missing_indicators, axis=1)
-        if any_true(missing):  # columns without missing values in training may have missing values
+        if any_true(missing):  # requests may have them in columns that were complete in training
             values = np.where(missing, arrays.fill, values)
         z = np.maximum(values, arrays.lowest)
         np.minimum(z, arrays.highest, out=z)

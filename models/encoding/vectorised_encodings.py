@@ -129,7 +129,7 @@ class QuantileNumbers:
         missing = np.isnan(values)
         if end > count:
             x[:, count:end] = missing.take(self.missing_indicators, axis=1)
-        if any_true(missing):  # columns without missing values in training may have missing values
+        if any_true(missing):  # requests may have them in columns that were complete in training
             values = np.where(missing, self.fill, values)
         if len(x) <= FEW_INTERPOLATED:
             for index, row in enumerate(values.tolist()):

@@ -25,13 +25,14 @@ REPORT_S = 0.2
 TOLERANCE = 1e-5
 TIMEOUT_S = 60.0
 MAX_WRONG = 20
-SAME_CONNECTION_S = 0.1  # a gRPC channel sends on a dead connection until it has read the end of the connection
+SAME_CONNECTION_S = 0.1  # a request that is lost sooner, after a lost request, was sent on the same dead connection
 Expected = Mapping[str, Mapping[str, list[float]]]
 """The expected answers, by version and by number of rows."""
 
 
 class VersionRecords:
-    """The results of all requests of this process. cut: the number of connections that ended with a request."""
+    """The results of all requests of this process. cut: the number of connections that were lost
+    while a request was in progress."""
 
     def __init__(self, expected: Expected) -> None:
         self.columns = array("d")  # sent, answered, version, whether it named an alias
@@ -135,6 +136,7 @@ async def grpc_client(port: int, records: VersionRecords) -> None:
                     records.cut += not same  # `cut` is compared with the number of connections
                     lost = True
                 else:
+                    lost = False
                     records.fail(f"gRPC: {error.code()} {error.details()}")
                 continue
             answered, version, lost = time.monotonic(), reply.model_version, False
