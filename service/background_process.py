@@ -33,7 +33,7 @@ OUT_OF_MEMORY_SCORE = "1000"  # if memory is short, the system ends this process
 # Without pauses, the system could let this process run for several milliseconds while the worker is waiting for the
 # processor: Linux may do so in spite of the priorities if a thread of the worker has just run.
 TURN_S = 0.0003
-PAUSE_S = 0.00001  # the timers of Linux extend it to about 0.06 ms
+PAUSE_S = 0.00001  # the timers of Linux extend it to 0.05 to 0.1 ms
 Fields = dict[str, Any]
 Reply = tuple[Fields, Sequence[Array]]
 

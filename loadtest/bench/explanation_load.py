@@ -1,7 +1,7 @@
 """Predictions while explanations are computed: their latency without, and with a client that requests explanations.
 
 An open loop sends requests at shares of the saturating rate. Each request has 200 rows, so that the client is not the
-bottleneck. In a third run another process of the lowest priority computes all the time. On a machine without a free
+bottleneck. In a third run another process at nice 19 computes all the time. On a machine without a free
 core that process alone delays predictions, and only the additional delay is caused by explanations. The clients have a
 separate core, so that explanations delay only the server; the client that requests them has a low priority there.
 """
@@ -38,9 +38,9 @@ SHARES = (0.3, 0.7)  # rates of the open loop, as shares of the saturating rate
 CONNECTIONS = 32
 START_S = 1.0  # time for a client or another process to start
 GOAL = 1.2  # maximum ratio of the 99th percentiles with and without explanations
-LOW_PRIORITY = 19  # the nice value of the client that requests explanations
-SPIN = "import os; os.nice(19)\nwhile True: pass"
-RUNS = ("alone", "with explanations", "with another process at nice 19")
+LOW_PRIORITY = 19  # the nice value of the client that requests explanations, and of the other process
+SPIN = f"import os; os.nice({LOW_PRIORITY})\nwhile True: pass"
+RUNS = ("alone", "with explanations", f"with another process at nice {LOW_PRIORITY}")
 
 
 class LatencyFigures(NamedTuple):

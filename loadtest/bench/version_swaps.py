@@ -112,11 +112,11 @@ class PlanOfTwoVersions(RequestPlan):
         return MIXED_UP if MIXED_UP in errors else errors[0]
 
 
-def make_plan(url: str, rows: int) -> PlanOfTwoVersions:
-    """Record the answers of both versions. Version 1 is promoted afterwards."""
+def make_plan(url: str, versions: Versions, rows: int) -> PlanOfTwoVersions:
+    """Record the answers of both versions. Version 1 is the champion afterwards."""
     plans = []
     for version in (2, 1):
-        Versions(url).promote(version)
+        versions.promote(version)
         plans.append(request_plan.make(url, RequestMix(one=0, many=1, invalid=0, rows=rows)))
     return PlanOfTwoVersions(*reversed(plans))
 
@@ -170,7 +170,7 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
         server.wait()
         url = f"http://127.0.0.1:{server.port}"
         versions = Versions(url)
-        plan = make_plan(url, ROWS[engine])
+        plan = make_plan(url, versions, ROWS[engine])
         rate = SHARE * max(load(server.url, server.request, count, seconds).per_second for count in CONNECTIONS)
         for _ in range(rounds):
             for name, figures in found.items():

@@ -31,8 +31,10 @@ Expected = Mapping[str, Mapping[str, list[float]]]
 
 
 class VersionRecords:
-    """The results of all requests of this process. cut: the number of connections that were lost
-    while a request was in progress."""
+    """The results of all requests of this process.
+
+    cut: the number of connections that were lost while a request was in progress.
+    """
 
     def __init__(self, expected: Expected) -> None:
         self.columns = array("d")  # sent, answered, version, whether it named an alias

@@ -17,7 +17,7 @@ def answer(version: int, value: float) -> bytes:
     return json.dumps({"model": "eight", "version": version, "predictions": [{"value": value}]}).encode()
 
 
-def plan(version: int, paths: tuple[str, ...] = ("a", "b")) -> RequestPlan:
+def plan(version: int, bodies: tuple[str, ...] = ("a", "b")) -> RequestPlan:
     requests = [
         PlannedRequest(
             MANY_ROWS,
@@ -29,7 +29,7 @@ def plan(version: int, paths: tuple[str, ...] = ("a", "b")) -> RequestPlan:
             200,
             answer(version, version * value),
         )
-        for body, value in zip(paths, VALUES, strict=True)
+        for body, value in zip(bodies, VALUES, strict=True)
     ]
     return RequestPlan(requests, MIX, [])
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models import store
+from models.golden_rows import TOLERANCE, max_distance
 from models.version_files import StoredVersion
 from scoring.__main__ import main
 from tests.captured_files import line_of, write_captured
@@ -28,7 +29,6 @@ from tests.scoring.tables import STORE, numbers_table
 
 ROWS, FILES = 300_000, 6
 WAIT_S = 300.0
-TOLERANCE = 1e-5  # "Equal predictions" in docs/reference/models.md
 NAMES = {"spark": "pyspark.daemon", "ray": "ScoringActor"}
 """A part of the command lines of the processes that score."""
 
@@ -143,8 +143,9 @@ def compare(found: pa.Table, expected: pa.Table) -> None:
     values, wanted = (table.column("value").to_numpy() for table in (found, expected))
     require(bool((np.isnan(values) == np.isnan(wanted)).all()), "different rows are invalid")
     scale = store.load(StoredVersion("numbers", 1, STORE / "numbers" / "1")).tolerance()
-    distance = np.nanmax(np.abs(values - wanted) / np.maximum(np.abs(wanted), scale))
-    require(bool(distance <= TOLERANCE), f"the values differ by {distance}")
+    valid = ~np.isnan(wanted)
+    distance = max_distance(values[valid], wanted[valid], scale)
+    require(distance <= TOLERANCE, f"the values differ by {distance}")
 
 
 def require(condition: bool, message: str) -> None:
