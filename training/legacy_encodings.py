@@ -1,7 +1,8 @@
 """The encoding of a text that is not UTF-8: cp1252, another one that a detector is sure about, or a question.
 
 Each encoding with one byte per character decodes nearly any bytes, so the words decide. In Western European words most
-letters are ASCII. In Cyrillic or Greek words none is, and cp1252 makes them words like `Ìîñêâà`.
+letters are ASCII. In Cyrillic or Greek words none is, and cp1252 makes them words like `Ìîñêâà`. The detector is wrong
+about a few short words; the characters that are frequent in a language correct it, or the command asks.
 """
 
 import codecs
@@ -28,9 +29,19 @@ CLEAR_COHERENCE = 0.1  # its measure of similarity to a language: half of what m
 MAX_CHAOS = 0.35  # words of one letter case between many numbers have .25
 MIN_REGULAR = 0.9  # share of the words
 MIN_DIFFERENT = 6  # characters
-COMMON_LETTERS = frozenset("оеаинтсрвлαοιεστνρκη")
+COMMON_LETTERS = frozenset("оеаинтсрвлαοιεστνρκηיוהלארתבמשاليمنورتبهานรอกเงยมลั่")
 MIN_COMMON = 0.5  # share of these letters in a text of its language
+COMMON_FIRST_BYTES = {  # of the frequent characters of East Asian languages
+    "gb18030": range(0xB0, 0xD8),
+    "big5": range(0xA4, 0xC7),
+    "cp949": range(0xB0, 0xC9),
+    "cp932": (*range(0x82, 0x84), *range(0x88, 0x98)),
+    "euc_jp": (*range(0xA4, 0xA6), *range(0xB0, 0xD0)),
+}
+HIGH_SECOND_BYTES = ("gb18030", "cp949")  # the second byte of their frequent characters is above 0xa0
+MIN_RELATIVE = 0.6  # the smallest share of frequent characters, relative to the reading with the largest share
 MAX_READINGS = 3  # that a message shows
+MIN_COMMON_OF_MISSED = 0.9  # share of frequent characters in a reading that the detector does not name
 HALF_WIDTH = re.compile("[\uff66-\uff9f]")
 SCRIPTS = (
     frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "FULLWIDTH", "LATIN"}),
@@ -61,8 +72,10 @@ def likely_encodings(chunks: Iterable[bytes]) -> LikelyEncodings:
         return LikelyEncodings([western], sure=True)
     matches = from_bytes(sample, cp_isolation=[*OTHERS], threshold=MAX_CHAOS)
     found = [match for match in matches if match.encoding in OTHERS and _is_regular(sample.decode(match.encoding))]
-    names = [codecs.lookup(match.encoding).name for match in found]
-    return LikelyEncodings(names[:MAX_READINGS] or [western, CENTRAL], sure=_is_clear(sample, found))
+    found = _with_common_characters(sample, found)
+    missed = _missed(sample, [match for match in matches if match.encoding in OTHERS])
+    names = [codecs.lookup(name).name for name in (*(match.encoding for match in found), *missed)]
+    return LikelyEncodings(names[:MAX_READINGS] or [western, CENTRAL], sure=not missed and _is_clear(sample, found))
 
 
 def _is_clear(sample: bytes, found: "Sequence[CharsetMatch]") -> bool:
@@ -70,21 +83,77 @@ def _is_clear(sample: bytes, found: "Sequence[CharsetMatch]") -> bool:
     if len(found) < 2:
         return bool(found)
     first, others = found[0], found[1:]
-    text = sample.decode(first.encoding)
-    if first.encoding in (CENTRAL, TURKISH) or (first.encoding == "cp932" and HALF_WIDTH.search(text)):
+    if first.encoding in (CENTRAL, TURKISH) or _has_half_width(sample, first.encoding):
         return False  # nearly any bytes are such letters
     if others[0].chaos - first.chaos > CLEAR_CHAOS:
-        return len({character for character in text if character > "\x7f"}) >= MIN_DIFFERENT
+        return len(_characters(sample, first.encoding)) >= MIN_DIFFERENT
     share, *shares = (_share_of_common_letters(sample.decode(match.encoding)) for match in found)
     return first.coherence >= 2 * max(CLEAR_COHERENCE, *(match.coherence for match in others)) and share >= max(
         MIN_COMMON, *shares
     )
 
 
+def _has_half_width(sample: bytes, encoding: str) -> bool:
+    return encoding == "cp932" and HALF_WIDTH.search(sample.decode(encoding)) is not None
+
+
+def _with_common_characters(sample: bytes, found: "Sequence[CharsetMatch]") -> "Sequence[CharsetMatch]":
+    """Without the readings that have much fewer characters that are frequent in the languages of their encoding.
+
+    A few words are not enough to compare the readings.
+    """
+    shares = [_share_of_common_characters(sample, match.encoding) for match in found]
+    enough = all(len(_characters(sample, match.encoding)) >= MIN_DIFFERENT for match in found)
+    least = MIN_RELATIVE * max(shares, default=0)
+    return [
+        match
+        for match, share in zip(found, shares, strict=True)
+        if share >= least or not enough or _has_half_width(sample, match.encoding)
+    ]
+
+
+def _missed(sample: bytes, matches: "Sequence[CharsetMatch]") -> list[str]:
+    """Other encodings that give another text, whose words are regular and have mostly frequent characters."""
+    texts = {sample.decode(match.encoding) for match in matches}
+    shares: dict[str, float] = {}
+    for name in OTHERS:
+        if _decodes(sample, name) and (text := sample.decode(name)) not in texts and _is_regular(text):
+            texts.add(text)
+            shares[name] = _share_of_common_characters(sample, name)
+    likely = [name for name, share in shares.items() if share >= MIN_COMMON_OF_MISSED]
+    return sorted(likely, key=lambda name: -shares[name])
+
+
+def _share_of_common_characters(sample: bytes, encoding: str) -> float:
+    """The share of the characters of all different words that are frequent in the languages of the encoding."""
+    text = sample.decode(encoding)
+    if encoding not in COMMON_FIRST_BYTES:
+        return min(_share_of_common_letters(text) / MIN_COMMON, 1.0)
+    characters = "".join(_different_words(text))
+    common = sum(_is_common_character(character.encode(encoding), encoding) for character in characters)
+    return common / max(len(characters), 1)
+
+
+def _is_common_character(character: bytes, encoding: str) -> bool:
+    if len(character) != 2 or (encoding in HIGH_SECOND_BYTES and character[1] <= 0xA0):
+        return False
+    return character[0] in COMMON_FIRST_BYTES[encoding]
+
+
 def _share_of_common_letters(text: str) -> float:
-    """The share of the letters of all different words that are the ten most frequent of their alphabet."""
-    letters = "".join({word.lower() for word in WORD.findall(text) if not word.isascii()})
+    """The share of the letters of all different words that are among the most frequent of their alphabet."""
+    letters = "".join(_different_words(text))
     return sum(letter in COMMON_LETTERS for letter in letters) / max(len(letters), 1)
+
+
+def _characters(sample: bytes, encoding: str) -> set[str]:
+    """The different characters beyond ASCII."""
+    return {character for character in sample.decode(encoding) if character > "\x7f"}
+
+
+def _different_words(text: str) -> set[str]:
+    """The words beyond ASCII in lower case."""
+    return {word.lower() for word in WORD.findall(text) if not word.isascii()}
 
 
 def _is_regular(text: str) -> bool:

@@ -20,6 +20,17 @@ RUSSIAN = ("Москва", "Казань", "Новосибирск", "Самар
 JAPANESE = ("東京", "大阪", "名古屋", "札幌", "福岡", "カード", "はい")
 KOREAN = ("서울", "부산", "대구", "인천", "광주")
 CHINESE = ("北京", "上海", "广州", "深圳", "成都")
+FEW_WORDS = [  # each of which a detector reads in another encoding
+    ("gb18030", ("北京", "上海", "广州", "深圳", "成都", "是")),
+    ("cp1255", ("חיפה", "ירוק", "נקבה")),
+    ("cp932", ("東京", "はい", "女性", "いいえ", "大阪", "札幌", "福岡")),
+    ("cp932", ("はい", "福岡", "いいえ", "札幌")),
+    ("euc_jp", ("福岡", "名古屋", "カード", "いいえ", "札幌", "男性", "はい")),
+    ("cp949", ("부산", "예", "서울", "아니오", "대구")),
+    ("cp1251", ("Самара", "да", "Тула")),
+    ("cp1251", ("Уфа", "Омск", "красный", "мужской", "Пермь", "Казань", "Москва")),
+    ("cp1256", ("دمشق", "بغداد")),
+]
 READ = [
     *((encoding, RUSSIAN) for encoding in ("cp1251", "koi8-r", "cp866", "iso8859-5")),
     ("cp1251", ("высшее", "среднее", "начальное", "неполное среднее")),
@@ -73,6 +84,19 @@ def test_words_with_several_readings_are_a_question_that_shows_them(
     table = read_table(DataOptions(data=path, encoding=encoding))
     assert set(table.columns[0].to_pylist()) == set(words)
     assert read_table(DataOptions(data=path), encoding).columns[0].equals(table.columns[0])  # as a schema says it
+
+
+@pytest.mark.parametrize(("encoding", "words"), FEW_WORDS)
+@pytest.mark.parametrize("template", ["{x}|{flag}|{word}|09/03/2018", "{word},{x},{flag}", "{x};{word}"])
+def test_few_words_are_read_in_their_encoding_or_are_a_question_that_names_it(
+    encoding: str, words: tuple[str, ...], template: str
+) -> None:
+    rng = np.random.default_rng(0)
+    values = [(words[row % len(words)], f"{rng.normal() * 90:.1f}", row % 3 > 1) for row in range(100)]
+    text = "".join(template.format(word=word, x=x, flag=flag) + "\n" for word, x, flag in values)
+    likely = likely_encodings([text.encode(encoding)])
+    readings = [text.encode(encoding).decode(name, "replace") == text for name in likely.names]
+    assert readings[0] if likely.sure else any(readings)
 
 
 def test_signs_before_letters_are_not_western_european(write: Write) -> None:
