@@ -4,9 +4,7 @@ If a version cannot be loaded, the previous one stays in place; the problem is r
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from models.store_mirror import mirror_of
 from models.version_files import StoredVersion, StoreError
 from service import local_copies
 from service.data_plane import DataPlane
+from service.file_watch import FileWatch, file_signature
 from service.periodic_work import repeat
 from service.registry import ModelEntry, Snapshot, canary_id
 from service.served_model import ServedModel
@@ -29,7 +28,7 @@ from service.wanted_versions import Selection, WantedModel, wanted_models
 from service.worker_files import PrepareRequest, PrepareResult, WorkerFiles
 
 STORE = "store"  # the name under which a problem of a store at a URL is reported
-POLL_S = 0.25  # interval between two checks of the files, which take about 0.3 ms, mostly for the change of threads
+CHECK_INTERVAL_S = 0.25  # interval between two checks of the files for changes
 RETRY_S = 5.0  # delay before the next attempt to load a version
 PREPARED_S = 600.0  # how long a prepared version stays loaded if it is not served
 log = logging.getLogger("tabserve.follower")
@@ -69,7 +68,17 @@ class Follower:
 
     async def run(self) -> None:
         """Follow the file until cancelled."""
-        await repeat(self.poll, POLL_S, "the served versions cannot be changed")
+        watch = FileWatch(self._watched, CHECK_INTERVAL_S, "watch-versions")
+
+        async def poll_after_change() -> None:
+            retry_s = self._retry_at - time.monotonic() if self.status.problems else RETRY_S
+            await watch.change(max(retry_s, CHECK_INTERVAL_S))
+            await self.poll()
+
+        try:
+            await repeat(poll_after_change, 0.0, "the served versions cannot be changed")
+        finally:
+            watch.stop()
 
     async def poll(self) -> None:
         """Apply a change of the file, and answer another worker's request to prepare versions."""
@@ -83,6 +92,9 @@ class Follower:
         if found != self._seen or (self.status.problems and now >= self._retry_at):
             await self.follow()
 
+    def _watched(self) -> object:
+        return self.files.request_signature(), self._signature()
+
     def _poll_files(self) -> tuple[PrepareRequest | None, tuple[int, ...]]:
         """The request of another worker, and the signature of the file. A network file system that hangs blocks the
         call."""
@@ -90,8 +102,8 @@ class Follower:
 
     def _signature(self) -> tuple[int, ...]:
         """A value that changes with the file, and with the reported problem of the local copy of a store at a URL."""
-        problem = signature(self.file.folder / PROBLEM_FILE) if self._is_copy else None
-        return (*(signature(self.file.path) or ()), -1, *(problem or ()))
+        problem = file_signature(self.file.folder / PROBLEM_FILE) if self._is_copy else None
+        return (*(file_signature(self.file.path) or ()), -1, *(problem or ()))
 
     async def follow(self) -> None:
         """Serve the versions of the file that can be loaded."""
@@ -238,11 +250,3 @@ class Follower:
         self.plane.metrics.store_problem(bool(store_problem))
         self._retry_at = time.monotonic() + RETRY_S
         self.files.publish(self.status)
-
-
-def signature(path: Path) -> tuple[int, ...] | None:
-    """A value that changes with the content of a file; None without a file."""
-    with contextlib.suppress(OSError):
-        found = os.stat(path)
-        return found.st_ino, found.st_size, found.st_mtime_ns
-    return None

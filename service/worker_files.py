@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from models.atomic_file import replace_file
+from service.file_watch import file_signature
 from service.following_status import FollowingStatus
 from service.worker_records import is_alive
 
@@ -64,6 +65,10 @@ class WorkerFiles:
         """The last request of another worker to this worker."""
         content = self._read("prepare", self.pid)
         return None if content is None else PrepareRequest(**content)
+
+    def request_signature(self) -> tuple[int, ...] | None:
+        """A value that changes with each request to this worker."""
+        return file_signature(self._path("prepare", self.pid)) if self.folder else None
 
     def answer(self, result: PrepareResult) -> None:
         """Answer the last request."""

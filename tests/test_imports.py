@@ -242,6 +242,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.array_messages",
             "service.fair_queue",
             "service.following_status",
+            "service.file_watch",
             "service.periodic_work",
             "service.confidence_sequence",
             "service.process_metrics",

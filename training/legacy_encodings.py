@@ -71,9 +71,9 @@ def likely_encodings(chunks: Iterable[bytes]) -> LikelyEncodings:
     if _is_western(sample.decode(western)):
         return LikelyEncodings([western], sure=True)
     matches = from_bytes(sample, cp_isolation=[*OTHERS], threshold=MAX_CHAOS)
-    found = [match for match in matches if match.encoding in OTHERS and _is_regular(sample.decode(match.encoding))]
-    found = _with_common_characters(sample, found)
-    missed = _missed(sample, [match for match in matches if match.encoding in OTHERS])
+    named = [match for match in matches if match.encoding in OTHERS]
+    found = _with_common_characters(sample, [match for match in named if _is_regular(sample.decode(match.encoding))])
+    missed = _missed(sample, named)
     names = [codecs.lookup(name).name for name in (*(match.encoding for match in found), *missed)]
     return LikelyEncodings(names[:MAX_READINGS] or [western, CENTRAL], sure=not missed and _is_clear(sample, found))
 
@@ -97,7 +97,7 @@ def _has_half_width(sample: bytes, encoding: str) -> bool:
     return encoding == "cp932" and HALF_WIDTH.search(sample.decode(encoding)) is not None
 
 
-def _with_common_characters(sample: bytes, found: "Sequence[CharsetMatch]") -> "Sequence[CharsetMatch]":
+def _with_common_characters(sample: bytes, found: "Sequence[CharsetMatch]") -> "list[CharsetMatch]":
     """Without the readings that have much fewer characters that are frequent in the languages of their encoding.
 
     A few words are not enough to compare the readings.

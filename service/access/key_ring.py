@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +12,13 @@ from models.atomic_file import replace_file
 from service.access.caller import Caller
 from service.access.key_rates import KeyRate, SharedRates
 from service.access.keys_file import Keys, KeysFileError, StoredKey, parse_keys, read_keys
+from service.file_watch import FileWatch, file_signature
 from service.periodic_work import repeat
 
 COPY = "keys.json"
 """The copy of the last valid keys in the workers' folder, with which a replaced worker can start."""
-POLL_S = 0.5
+CHECK_INTERVAL_S = 0.5  # interval between two checks of the file for changes
+RETRY_S = 5.0  # delay before the next attempt to read an invalid file
 log = logging.getLogger("tabserve.keys")
 
 
@@ -48,7 +49,7 @@ class KeyRing:
         self._rates = SharedRates(folder)
         self._copy = folder and folder / COPY
         self._problem = ""
-        self._seen = signature_of(path)
+        self._seen = file_signature(path)
         try:
             self._adopt(read_keys(path))
         except KeysFileError as error:
@@ -65,11 +66,20 @@ class KeyRing:
 
     async def run(self) -> None:
         """Read each change of the file until cancelled."""
-        await repeat(lambda: asyncio.to_thread(self.poll), POLL_S, "the keys cannot be read")
+        watch = FileWatch(lambda: file_signature(self.path), CHECK_INTERVAL_S, "watch-keys")
+
+        async def poll_after_change() -> None:
+            await watch.change(RETRY_S)
+            await asyncio.to_thread(self.poll)
+
+        try:
+            await repeat(poll_after_change, 0.0, "the keys cannot be read")
+        finally:
+            watch.stop()
 
     def poll(self) -> None:
         """Read the file if it has changed."""
-        seen = signature_of(self.path)
+        seen = file_signature(self.path)
         if seen == self._seen and not self._problem:
             return
         try:
@@ -103,11 +113,3 @@ class KeyRing:
         elif self._problem and not problem:
             log.info("the keys are valid again")
         self._problem = problem
-
-
-def signature_of(path: Path) -> tuple[int, ...] | None:
-    """A value that changes with the content of a file; None without a file."""
-    with contextlib.suppress(OSError):
-        found = os.stat(path)
-        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-    return None

@@ -197,7 +197,7 @@ def test_the_store_is_read_in_a_thread(start_worker: Any, monkeypatch: pytest.Mo
     def record_thread(path: Path) -> None:
         threads.append(threading.current_thread())
 
-    monkeypatch.setattr("service.follower.signature", record_thread)
+    monkeypatch.setattr("service.follower.file_signature", record_thread)
     worker.look()
     assert threads
     assert threading.main_thread() not in threads

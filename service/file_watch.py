@@ -1,0 +1,56 @@
+"""Watches files from a thread of its own, which notifies the event loop only of changes.
+
+A check in the event loop, or in an executor, would delay requests several times a second although no file has changed.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+
+def file_signature(path: Path) -> tuple[int, ...] | None:
+    """A value that changes with the content and the permissions of a file; None without a file."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return None
+
+
+class FileWatch:
+    """Checks files while an event loop waits for a change.
+
+    signature: returns a value that changes with the files; it may block if a network file system hangs.
+    interval_s: between two checks.
+    """
+
+    def __init__(self, signature: Callable[[], object], interval_s: float, name: str) -> None:
+        self._signature = signature
+        self._interval_s = interval_s
+        self._name = name
+        self._stop = threading.Event()
+        self._changed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def change(self, timeout_s: float) -> None:
+        """Wait for a change since the last call, at most `timeout_s`. The first call returns after the first check."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            threading.Thread(target=self._watch, args=(self._loop,), name=self._name, daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        self._changed.clear()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        seen: object = None
+        while not self._stop.is_set():
+            if (found := self._signature()) != seen:
+                seen = found
+                with contextlib.suppress(RuntimeError):  # the event loop is closed
+                    loop.call_soon_threadsafe(self._changed.set)
+            self._stop.wait(self._interval_s)
