@@ -20,6 +20,7 @@ from service.worker_files import WorkerFiles
 
 POLL_S = 0.5
 RENEW_S = 5.0
+SETTLED_S = 1.0  # a change within a tick of the clock of the file system does not change the time of the folder
 
 
 class StoreRegistration:
@@ -32,6 +33,7 @@ class StoreRegistration:
         self._supervisor = os.getppid()
         self._id = re.sub(r"[^A-Za-z0-9._-]", "-", f"{socket.gethostname()}-{self._supervisor}")
         self._written: Mapping[int, FollowingStatus] = {}
+        self._seen: int | None = None  # time of the last change of the workers' folder
         self._renew_at = 0.0
 
     async def run(self) -> None:
@@ -41,12 +43,26 @@ class StoreRegistration:
 
     async def poll(self) -> None:
         """Write the registration if it has changed, and regularly."""
+        is_due = time.monotonic() >= self._renew_at
+        if not is_due and not self._folder_changed():
+            return
         statuses = self._files.statuses()
-        changed = statuses != self._written or time.monotonic() >= self._renew_at
-        if min(statuses, default=0) == self._files.pid and changed:
+        if not is_due and statuses == self._written:
+            return
+        if min(statuses, default=0) == self._files.pid:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(self._write, statuses)
-            self._written, self._renew_at = statuses, time.monotonic() + RENEW_S
+        self._written, self._renew_at = statuses, time.monotonic() + RENEW_S
+
+    def _folder_changed(self) -> bool:
+        """Whether a worker may have replaced its file since the last check, which needs less time than reading all."""
+        assert self._files.folder
+        try:
+            changed_at = os.stat(self._files.folder).st_mtime_ns
+        except OSError:  # the folder was deleted
+            return True
+        seen, self._seen = self._seen, changed_at
+        return changed_at != seen or time.time_ns() - changed_at < SETTLED_S * 1e9
 
     def remove(self) -> None:
         """Remove the registration unless other workers remain. Call it after the files of this worker are removed."""

@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from models import server_registration
 from service.following_status import FollowingStatus
@@ -28,3 +32,64 @@ def test_the_last_worker_removes_the_registration(tmp_path: Path) -> None:
     last.remove()
     StoreRegistration(last, store).remove()
     assert not server_registration.read(store)
+
+
+def test_a_change_of_a_worker_is_registered_and_an_unchanged_folder_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, store = tmp_path / "shared", tmp_path / "store"
+    shared.mkdir()
+    store.mkdir()
+    files = WorkerFiles(shared, os.getpid())
+    files.publish(FollowingStatus(wanted_generation=1, serving_generation=1))
+    registration = StoreRegistration(files, store)
+
+    def registered_generation() -> int:
+        asyncio.run(registration.poll())
+        (server,) = server_registration.read(store)
+        return server.serving_generation
+
+    assert registered_generation() == 1
+    for generation in (2, 3):
+        files.publish(FollowingStatus(wanted_generation=generation, serving_generation=generation))
+        assert registered_generation() == generation
+    os.utime(shared, (1, 1))
+    assert registered_generation() == 3
+    monkeypatch.setattr(WorkerFiles, "statuses", lambda files: pytest.fail("the folder has not changed"))
+    assert registered_generation() == 3
+
+
+def test_a_worker_registers_the_server_after_the_first_worker_has_ended(tmp_path: Path) -> None:
+    shared, store = tmp_path / "shared", tmp_path / "store"
+    shared.mkdir()
+    store.mkdir()
+    processes = sorted((subprocess.Popen(["sleep", "60"]) for _ in range(2)), key=lambda process: process.pid)
+    first, last = (WorkerFiles(shared, process.pid) for process in processes)
+    try:
+        for files in (first, last):
+            files.publish(FollowingStatus(wanted_generation=1, serving_generation=1))
+        registration = StoreRegistration(last, store)
+        asyncio.run(registration.poll())
+        assert not server_registration.read(store), "the first worker registers the server"
+        processes[0].kill()
+        processes[0].wait()
+        registration._renew_at = 0.0  # instead of waiting
+        asyncio.run(registration.poll())
+        (server,) = server_registration.read(store)
+        assert server.workers.keys() == {str(last.pid)}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_deleted_folder_is_no_failure(tmp_path: Path) -> None:
+    shared, store = tmp_path / "shared", tmp_path / "store"
+    shared.mkdir()
+    store.mkdir()
+    files = WorkerFiles(shared, os.getpid())
+    files.publish(FollowingStatus(wanted_generation=1, serving_generation=1))
+    registration = StoreRegistration(files, store)
+    asyncio.run(registration.poll())
+    shutil.rmtree(shared)
+    asyncio.run(registration.poll())
