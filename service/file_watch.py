@@ -7,11 +7,11 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def file_signature(path: Path) -> tuple[int, ...] | None:
+def file_signature(path: Path | str) -> tuple[int, ...] | None:
     """A value that changes with the content and the permissions of a file; None without a file."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
@@ -20,14 +20,13 @@ def file_signature(path: Path) -> tuple[int, ...] | None:
 
 
 class FileWatch:
-    """Checks files while an event loop waits for a change.
+    """Checks files while an event loop waits for a change. A network file system that hangs blocks only the thread.
 
-    signature: returns a value that changes with the files; it may block if a network file system hangs.
-    interval_s: between two checks.
+    interval_s: between two checks. name: of the thread.
     """
 
-    def __init__(self, signature: Callable[[], object], interval_s: float, name: str) -> None:
-        self._signature = signature
+    def __init__(self, paths: Sequence[Path], interval_s: float, name: str) -> None:
+        self._paths = [str(path) for path in paths]
         self._interval_s = interval_s
         self._name = name
         self._stop = threading.Event()
@@ -47,9 +46,9 @@ class FileWatch:
         self._stop.set()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        seen: object = None
+        seen: list[tuple[int, ...] | None] = []
         while not self._stop.is_set():
-            if (found := self._signature()) != seen:
+            if (found := [file_signature(path) for path in self._paths]) != seen:
                 seen = found
                 with contextlib.suppress(RuntimeError):  # the event loop is closed
                     loop.call_soon_threadsafe(self._changed.set)

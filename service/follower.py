@@ -68,7 +68,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow the file until cancelled."""
-        watch = FileWatch(self._watched, CHECK_INTERVAL_S, "watch-versions")
+        watch = FileWatch(self._watched_files(), CHECK_INTERVAL_S, "watch-versions")
 
         async def poll_after_change() -> None:
             retry_s = self._retry_at - time.monotonic() if self.status.problems else RETRY_S
@@ -92,8 +92,9 @@ class Follower:
         if found != self._seen or (self.status.problems and now >= self._retry_at):
             await self.follow()
 
-    def _watched(self) -> object:
-        return self.files.request_signature(), self._signature()
+    def _watched_files(self) -> list[Path]:
+        problem = [self.file.folder / PROBLEM_FILE] if self._is_copy else []
+        return [self.file.path, *problem, *self.files.request_files()]
 
     def _poll_files(self) -> tuple[PrepareRequest | None, tuple[int, ...]]:
         """The request of another worker, and the signature of the file. A network file system that hangs blocks the

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from models.atomic_file import replace_file
-from service.file_watch import file_signature
 from service.following_status import FollowingStatus
 from service.worker_records import is_alive
 
@@ -66,9 +65,9 @@ class WorkerFiles:
         content = self._read("prepare", self.pid)
         return None if content is None else PrepareRequest(**content)
 
-    def request_signature(self) -> tuple[int, ...] | None:
-        """A value that changes with each request to this worker."""
-        return file_signature(self._path("prepare", self.pid)) if self.folder else None
+    def request_files(self) -> list[Path]:
+        """The file that changes with each request to this worker."""
+        return [self._path("prepare", self.pid)] if self.folder else []
 
     def answer(self, result: PrepareResult) -> None:
         """Answer the last request."""

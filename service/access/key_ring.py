@@ -66,7 +66,7 @@ class KeyRing:
 
     async def run(self) -> None:
         """Read each change of the file until cancelled."""
-        watch = FileWatch(lambda: file_signature(self.path), CHECK_INTERVAL_S, "watch-keys")
+        watch = FileWatch([self.path], CHECK_INTERVAL_S, "watch-keys")
 
         async def poll_after_change() -> None:
             await watch.change(RETRY_S)

@@ -27,7 +27,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 def test_each_change_is_reported(tmp_path: Path, runner: asyncio.Runner) -> None:
     file = tmp_path / "file"
-    watch = FileWatch(lambda: file_signature(file), 0.01, NAME)
+    watch = FileWatch([file], 0.01, NAME)
     for content in (b"1", b"2", b"3"):
         replace_file(file, content)
         started = time.monotonic()
@@ -40,7 +40,7 @@ def test_each_change_is_reported(tmp_path: Path, runner: asyncio.Runner) -> None
 
 def test_a_change_during_the_work_after_a_change_is_reported(tmp_path: Path, runner: asyncio.Runner) -> None:
     file = tmp_path / "file"
-    watch = FileWatch(lambda: file_signature(file), 0.01, NAME)
+    watch = FileWatch([file], 0.01, NAME)
     file.write_bytes(b"1")
     runner.run(watch.change(LONG_S))
     file.write_bytes(b"22")
@@ -51,29 +51,36 @@ def test_a_change_during_the_work_after_a_change_is_reported(tmp_path: Path, run
     watch.stop()
 
 
-def test_checks_without_a_change_do_not_wake_the_event_loop(runner: asyncio.Runner) -> None:
+def test_checks_without_a_change_do_not_wake_the_event_loop(
+    tmp_path: Path, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checks: list[threading.Thread] = []
-    signatures = FileWatch(lambda: checks.append(threading.current_thread()), 0.001, NAME)  # always None
+    monkeypatch.setattr("service.file_watch.file_signature", lambda path: checks.append(threading.current_thread()))
+    watch = FileWatch([tmp_path / "file"], 0.001, NAME)
+    runner.run(watch.change(LONG_S))
     started = time.monotonic()
-    runner.run(signatures.change(0.2))
+    runner.run(watch.change(0.2))
     assert time.monotonic() - started >= 0.2
     assert len(checks) > 2
     assert threading.main_thread() not in checks
-    signatures.stop()
+    watch.stop()
 
 
-def test_a_check_that_hangs_does_not_block_the_event_loop(runner: asyncio.Runner) -> None:
+def test_a_check_that_hangs_does_not_block_the_event_loop(
+    tmp_path: Path, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     released = threading.Event()
-    watch = FileWatch(released.wait, 0.001, NAME)
+    monkeypatch.setattr("service.file_watch.file_signature", lambda path: released.wait(LONG_S))
+    watch = FileWatch([tmp_path / "file"], 0.001, NAME)
     runner.run(watch.change(0.05))
     released.set()
     runner.run(watch.change(LONG_S))
     watch.stop()
 
 
-def test_the_thread_ends_with_the_watch(runner: asyncio.Runner) -> None:
-    watch = FileWatch(lambda: None, 0.01, NAME)
-    runner.run(watch.change(0.01))
+def test_the_thread_ends_with_the_watch(tmp_path: Path, runner: asyncio.Runner) -> None:
+    watch = FileWatch([tmp_path / "file"], 0.01, NAME)
+    runner.run(watch.change(LONG_S))
     assert watching_threads()
     watch.stop()
     for thread in watching_threads():
