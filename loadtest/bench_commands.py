@@ -126,7 +126,7 @@ def add_growth(targets: Any) -> None:
 
 
 def add_overload(targets: Any) -> None:
-    about = "correct answers at multiples of the rate that saturates a server"
+    about = "correct responses at multiples of the rate that saturates a server"
     duration = "duration of each rate"
     overload = add_timed_target(targets, "overload", bench_overload, about, rounds=5, seconds=4, duration=duration)
     add_engine_names(overload)

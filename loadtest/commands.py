@@ -19,10 +19,10 @@ def add(commands: Any) -> None:
     run.add_argument("--scenario", choices=SCENARIO_NAMES, default="steady", help="(default: %(default)s)")
     load = run.add_mutually_exclusive_group()
     load.add_argument(
-        "--rate", type=positive_float, metavar="R", help="open loop: requests per second, independent of the answers"
+        "--rate", type=positive_float, metavar="R", help="open loop: requests per second, independent of the responses"
     )
     load.add_argument(
-        "--users", type=positive_int, metavar="N", help="closed loop: Locust users who wait for each answer"
+        "--users", type=positive_int, metavar="N", help="closed loop: Locust users who wait for each response"
     )
     run.add_argument("--seconds", type=positive_float, metavar="S", help="duration (default: that of the scenario)")
     add_common(run)

@@ -70,7 +70,7 @@ def differences(a: Result, b: Result) -> list[str]:
 def compare(a: Result, b: Result, rng: np.random.Generator) -> list[MetricComparison]:
     """Compare each figure of two runs."""
     found = [
-        compare_figure("answers per second", lambda r: throughputs(r.blocks, rng), a, b, higher=True),
+        compare_figure("responses per second", lambda r: throughputs(r.blocks, rng), a, b, higher=True),
         *(
             compare_figure(f"{name}, ms", lambda r, share=share: latencies(r.blocks, share, rng), a, b, higher=False)
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -107,7 +107,7 @@ def throughputs(blocks: Sequence[TimeSlice], rng: np.random.Generator) -> tuple[
 
 
 def latencies(blocks: Sequence[TimeSlice], share: float, rng: np.random.Generator) -> tuple[float, Draws]:
-    """The latency in ms that this share of the answers does not exceed: of the run, and of each resampled run."""
+    """The latency in ms that this share of the responses does not exceed: of the run, and of each resampled run."""
     bins = sorted({number for block in blocks for number in block.latencies})
     counts = np.array([[block.latencies.get(number, 0) for number in bins] for block in blocks], dtype=np.float64)
     weights = np.concatenate([np.ones((1, len(blocks))), resample(len(blocks), rng)])

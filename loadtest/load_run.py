@@ -1,4 +1,4 @@
-"""`python -m loadtest run`: server, expected answers, warm-up, load, evaluation and report."""
+"""`python -m loadtest run`: server, expected responses, warm-up, load, evaluation and report."""
 
 import argparse
 from datetime import datetime
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
         packages.require("locust")  # check for the package before the server starts
     out = output_folder(arguments.out, f"{arguments.scenario}-{'open' if arguments.rate else 'closed'}")
     with server_under_test.served(arguments.url, out / "server.log", arguments.workers) as url:
-        print_progress(f"recording the answers of {url} before the load")
+        print_progress(f"recording the responses of {url} before the load")
         plan = request_plan.make(url, mix_of(arguments))
         load = run_open_loop if arguments.rate else run_closed_loop
         result = load(url, plan, arguments, out)

@@ -1,4 +1,4 @@
-"""A run with Locust users, who wait for their answers."""
+"""A run with Locust users, who wait for their responses."""
 
 import argparse
 import subprocess
@@ -17,7 +17,7 @@ from loadtest.scenarios import SCENARIOS
 
 
 def run_closed_loop(url: str, plan: RequestPlan, arguments: argparse.Namespace, out: Path) -> Result:
-    """Run Locust users, who wait for their answers."""
+    """Run Locust users, who wait for their responses."""
     scenario = SCENARIOS[arguments.scenario]
     seconds = arguments.seconds or scenario.seconds
     machine = results.machine()

@@ -1,9 +1,9 @@
-"""Locust users who send prediction requests and check the answers.
+"""Locust users who send prediction requests and check the responses.
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:3000
 
-The requests are made from the server's model metadata, and their answers are recorded one request at a time before the
-first user starts. In a distributed run the master records the answers, and sends the plan to its workers.
+The requests are made from the server's model metadata, and their responses are recorded one request at a time before
+the first user starts. In a distributed run the master records the responses, and sends the plan to its workers.
 """
 
 # Locust has no types for its events.
@@ -26,10 +26,10 @@ from locust.rpc import Message
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import request_plan
-from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
 from loadtest.api_key import key_headers
 from loadtest.options import add_mix, mix_of
 from loadtest.request_plan import PlanError, RequestPlan
+from loadtest.response_check import MISSING, MIXED_UP, REFUSED
 
 MESSAGE = "plan"
 PLAN_FAILED, NO_REQUESTS = 2, 1  # exit codes
@@ -121,7 +121,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 @events.init.add_listener
 def initialize(environment: Environment, **_: Any) -> None:
-    """Exchange the plan between processes, and record the answers before the time of a single test starts."""
+    """Exchange the plan between processes, and record the responses before the time of a single test starts."""
     if isinstance(environment.runner, WorkerRunner):
         environment.runner.register_message(
             MESSAGE, lambda msg, **_: state.set_plan(RequestPlan.from_message(msg.data))
@@ -155,16 +155,16 @@ def is_single_test(environment: Environment) -> bool:
 
 
 def record_plan(environment: Environment) -> None:
-    """Make the requests and record their answers. Raises PlanError."""
+    """Make the requests and record their responses. Raises PlanError."""
     assert environment.parsed_options is not None
     plan = request_plan.make(environment.host or "", mix_of(environment.parsed_options))
     state.set_plan(plan)
-    log.info("recorded the answers to %d requests, models: %s", len(plan.requests), plan.models)
+    log.info("recorded the responses to %d requests, models: %s", len(plan.requests), plan.models)
 
 
 @events.test_start.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
-    """Record the answers for a test that is started on the web page, and send the plan to the workers."""
+    """Record the responses for a test that is started on the web page, and send the plan to the workers."""
     if record_prefix(environment) and not state.cpu:
         gevent.spawn(measure_cpu)
     runner = environment.runner

@@ -1,7 +1,7 @@
-"""An open-loop load generator: it sends requests at their scheduled times, whether or not answers arrive.
+"""An open-loop load generator: it sends requests at their scheduled times, whether or not responses arrive.
 
 One process with one event loop and keep-alive connections. A request that finds no free connection waits, and its
-latency includes the wait. Nothing is shared with Locust, whose users wait for their answers.
+latency includes the wait. Nothing is shared with Locust, whose users wait for their responses.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from urllib.parse import urlsplit
 import httptools
 import numpy as np
 
-from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
 from loadtest.api_key import key_headers
 from loadtest.request_plan import RequestPlan
 from loadtest.request_records import RequestRecords, Seconds
+from loadtest.response_check import MISSING, MIXED_UP, REFUSED
 
 CONNECTIONS = 256
 WARM_CONNECTIONS = 16
 IDLE_S = 1.0  # the server may close connections that are idle for longer, and no request is repeated
 SWEEP_S = 0.25
-BURST = 32  # requests sent in a row before answers are read
+BURST = 32  # requests sent in a row before responses are read
 Progress = Callable[["RunProgress"], None]
 
 
@@ -68,7 +68,7 @@ def run(
     connections: int = CONNECTIONS,
     progress: Progress | None = None,
 ) -> RequestRecords:
-    """Send each request when it is due, wait for the last answers, and return the measurements."""
+    """Send each request when it is due, wait for the last responses, and return the measurements."""
     order = rng.choice(len(plan.requests), size=len(due), p=plan.weights())
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
         generator = OpenLoopGenerator(url, plan, due, array("i", order.tolist()), timeout_s, connections)
@@ -189,7 +189,7 @@ class OpenLoopGenerator:
             self.finished.set()
 
     async def _sweep(self) -> None:
-        """Stop waiting for answers after the timeout."""
+        """Stop waiting for responses after the timeout."""
         while True:
             await asyncio.sleep(SWEEP_S)
             late = self.loop.time() - self.start - self.timeout_s
@@ -240,7 +240,7 @@ def head(netloc: str, prefix: str, request: Any) -> bytes:
 
 
 class OpenLoopConnection(asyncio.Protocol):
-    """A connection: sends at most one request at a time, and parses and checks its answer."""
+    """A connection: sends at most one request at a time, and parses and checks its response."""
 
     def __init__(self, generator: OpenLoopGenerator) -> None:
         self.generator = generator

@@ -57,7 +57,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
     """The most important figures."""
     latency = result.latency
     tiles = [
-        ("correct answers per second", f"{result.throughput:,.0f}"),
+        ("correct responses per second", f"{result.throughput:,.0f}"),
         ("median latency", ms(latency["p50"])),
         ("99 % latency", ms(latency["p99"])),
         ("maximum latency", ms(latency["max"])),
@@ -192,7 +192,7 @@ def goal(result: Result) -> float | None:
 
 
 def distribution(result: Result) -> str:
-    """Latency by share of the answers, with a logarithmic axis that expands the slow answers."""
+    """Latency by share of the responses, with a logarithmic axis that expands the slow responses."""
     colours = {"open": "accent", "closed": "up"}
     series = [
         Series(name, [(-math.log10(1 - share), max(value, MIN_MS)) for share, value in points], colours[name])
@@ -203,9 +203,9 @@ def distribution(result: Result) -> str:
     ticks = [(number, name) for number, name in shares if number <= highest]
     return charts.lines(
         series,
-        label="Latency by share of the answers",
+        label="Latency by share of the responses",
         unit="ms",
-        x_unit="% of the answers",
+        x_unit="% of the responses",
         log_y=True,
         x_ticks=ticks,
     )
@@ -218,13 +218,13 @@ def histogram(result: Result) -> str:
         for number, count in block.latencies.items():
             counts[number // bins_per_bar] = counts.get(number // bins_per_bar, 0) + count
     if not counts:
-        return charts.empty("Number of answers per latency")
+        return charts.empty("Number of responses per latency")
     ends = [MIN_MS * math.exp(number * bins_per_bar / BINS_PER_E) for number in range(min(counts), max(counts) + 2)]
     heights = [
         (low, high, float(counts.get(number, 0)))
         for number, (low, high) in enumerate(itertools.pairwise(ends), start=min(counts))
     ]
-    return charts.bars(heights, label="Number of answers per latency", unit="requests", x_unit="ms", colour="accent")
+    return charts.bars(heights, label="Number of responses per latency", unit="requests", x_unit="ms", colour="accent")
 
 
 def saturation(result: Result) -> str:
@@ -248,7 +248,7 @@ def picture(result: Result) -> str:
         name = f"p99 latency by rate: {result.saturation.rate:,.0f} requests per second passed"
         return charts.standalone(saturation(result), name, [("passed", "good"), ("failed", "error")])
     keys = [(OPEN, "accent"), (CLOSED, "up")] if result.loop == "open" else [(CLOSED, "up")]
-    return charts.standalone(distribution(result), "Latency by share of the answers", keys)
+    return charts.standalone(distribution(result), "Latency by share of the responses", keys)
 
 
 def server_charts(result: Result) -> list[str]:
@@ -283,8 +283,8 @@ def page(result: Result) -> str:
         card(
             "Latency over time", legend({"99 %": "accent", "50 %": "good", "goal": "error"}), latency_over_time(result)
         ),
-        card("Latency by share of the answers", legend(keys_of_curve(result)), distribution(result)),
-        card("Number of answers per latency", "", histogram(result)),
+        card("Latency by share of the responses", legend(keys_of_curve(result)), distribution(result)),
+        card("Number of responses per latency", "", histogram(result)),
     ]
     tiles = "".join(
         f'<div class="panel tile"><strong>{html.escape(value)}</strong>'
@@ -319,13 +319,13 @@ def page(result: Result) -> str:
 def explanation(result: Result) -> str:
     if result.loop == "closed":
         return (
-            "<p>Closed loop: each user waits for an answer before the next request, so a server that stalls gets fewer"
+            "<p>Closed loop: each user waits for a response before the next request, so a server that stalls gets fewer"
             " requests, and the figures hardly show the stall. Use --rate for figures that show it.</p>"
         )
     return (
-        "<p>Open loop: requests are due at random times (Poisson) whether or not answers arrive, and latency is"
+        "<p>Open loop: requests are due at random times (Poisson) whether or not responses arrive, and latency is"
         " measured from the time at which a request was due. The second figure is what a closed loop would have"
-        " measured from the same answers: it leaves out the requests that waiting users would not have sent.</p>"
+        " measured from the same responses: it leaves out the requests that waiting users would not have sent.</p>"
     )
 
 

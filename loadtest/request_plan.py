@@ -1,4 +1,4 @@
-"""The requests of a load test with their expected answers, which the server gives before the load."""
+"""The requests of a load test with their expected responses, which are recorded before the load."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import numpy as np
 
-from loadtest import answer_check, random_rows
-from loadtest.answer_check import MISSING, MIXED_UP, WRONG
+from loadtest import random_rows, response_check
 from loadtest.api_key import key_headers
 from loadtest.request_mix import INVALID, MANY_ROWS, ONE_ROW, RequestMix
+from loadtest.response_check import MISSING, MIXED_UP, WRONG
 from loadtest.run_errors import LoadTestUsageError
 from models.schema import FeatureSchema, SchemaError
 
@@ -20,12 +20,12 @@ RECORD_TIMEOUT_S = 30.0
 
 
 class PlanError(Exception):
-    """The server does not answer, or its answers contradict its model metadata; the message is one line."""
+    """The server does not answer, or its responses contradict its model metadata; the message is one line."""
 
 
 @dataclass(frozen=True)
 class PlannedRequest:
-    """A request and the answer that the server gave to it before the load."""
+    """A request and the response that the server gave to it before the load."""
 
     kind: str
     model: str
@@ -34,7 +34,7 @@ class PlannedRequest:
     body: bytes
     rows: int
     status: int = 0
-    answer: bytes = b""
+    answer: bytes = b""  # the body of the response; also a key in the messages to the workers
     scale: float = 1.0
 
     @property
@@ -52,13 +52,13 @@ PROTOCOLS: Mapping[str, Wire] = {"json": json_request}
 
 
 class RequestPlan:
-    """All requests of a run with their expected answers and weights."""
+    """All requests of a run with their expected responses and weights."""
 
     def __init__(self, requests: Sequence[PlannedRequest], mix: RequestMix, models: Sequence[dict[str, Any]]) -> None:
         self.requests = list(requests)
         self.mix = mix
         self.models = list(models)
-        self.index_by_answer = {
+        self.index_by_response = {
             request.answer: index for index, request in enumerate(self.requests) if request.kind != INVALID
         }
 
@@ -78,20 +78,20 @@ class RequestPlan:
         ]
 
     def error_of(self, index: int, status: int, body: bytes) -> str | None:
-        """The kind of error of an answer to a request of this plan, or None."""
+        """The kind of error of a response to a request of this plan, or None."""
         request = self.requests[index]
         if status == request.status and (
-            body == request.answer or answer_check.equal_bodies(body, request.answer, request.scale)
+            body == request.answer or response_check.equal_bodies(body, request.answer, request.scale)
         ):
             return None
-        if self.index_by_answer.get(body, index) != index:
+        if self.index_by_response.get(body, index) != index:
             return MIXED_UP
         if status != request.status and not 200 <= status < 300:
-            return answer_check.unexpected_status(status)
+            return response_check.unexpected_status(status)
         return MISSING if not body else WRONG
 
     def to_message(self) -> dict[str, Any]:
-        """Data for the workers of a distributed run, which do not record answers themselves."""
+        """Data for the workers of a distributed run, which do not record responses themselves."""
         return {"requests": [vars(request) for request in self.requests], "mix": vars(self.mix), "models": self.models}
 
     @classmethod
@@ -101,7 +101,7 @@ class RequestPlan:
 
 
 def make(url: str, mix: RequestMix, *, protocol: str = "json", seed: int = 0) -> RequestPlan:
-    """Make requests from the server's model metadata and record its answers one by one. Raises PlanError."""
+    """Make requests from the server's model metadata and record their responses one by one. Raises PlanError."""
     try:
         headers = key_headers()
     except LoadTestUsageError as error:
@@ -112,12 +112,12 @@ def make(url: str, mix: RequestMix, *, protocol: str = "json", seed: int = 0) ->
             requests = [
                 request
                 for number, model in enumerate(models)
-                for request in record_answers(
+                for request in record_responses(
                     client, model, mix, PROTOCOLS[protocol], np.random.default_rng([seed, number])
                 )
             ]
         except httpx.HTTPError as error:
-            raise PlanError(f"no answer from {url}: {error or type(error).__name__}") from error
+            raise PlanError(f"no response from {url}: {error or type(error).__name__}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise PlanError(f"{url} is not a tabserve server: {type(error).__name__}: {error}") from error
     models_used = [{"name": m["name"], "version": m["version"], "engine": m["engine"]["name"]} for m in models]
@@ -137,16 +137,16 @@ def model_metadata(client: httpx.Client, name: str) -> dict[str, Any]:
 
 
 def get_json(client: httpx.Client, path: str) -> Any:
-    answer = client.get(path)
-    if answer.status_code != 200:
-        raise PlanError(f"{answer.url} returned status {answer.status_code}")
-    return answer.json()
+    response = client.get(path)
+    if response.status_code != 200:
+        raise PlanError(f"{response.url} returned status {response.status_code}")
+    return response.json()
 
 
-def record_answers(
+def record_responses(
     client: httpx.Client, model: Mapping[str, Any], mix: RequestMix, wire: Wire, rng: np.random.Generator
 ) -> list[PlannedRequest]:
-    """The requests of a model with their answers. Valid rows must get status 200, invalid rows 422."""
+    """The requests of a model with their responses. Valid rows must get status 200, invalid rows 422."""
     name = str(model["name"])
     try:
         schema = FeatureSchema.from_json(json.dumps(model["schema"]))
@@ -161,24 +161,24 @@ def record_answers(
             if kind == INVALID:
                 some_rows = [random_rows.invalid_row(schema, examples, rng)]
             path, content_type, body = wire(name, some_rows)
-            answer = client.post(path, content=body, headers={"Content-Type": content_type})
-            if answer.status_code != (422 if kind == INVALID else 200):
-                raise PlanError(f"{name}: unexpected status {answer.status_code} for {kind}: {answer.text[:300]}")
+            response = client.post(path, content=body, headers={"Content-Type": content_type})
+            if response.status_code != (422 if kind == INVALID else 200):
+                raise PlanError(f"{name}: unexpected status {response.status_code} for {kind}: {response.text[:300]}")
             requests.append(
-                PlannedRequest(kind, name, path, content_type, body, count, answer.status_code, answer.content)
+                PlannedRequest(kind, name, path, content_type, body, count, response.status_code, response.content)
             )
-    scale = answer_check.scale_of(model, [request.answer for request in requests if request.kind != INVALID])
+    scale = response_check.scale_of(model, [request.answer for request in requests if request.kind != INVALID])
     check_examples(client, model, wire, scale)
     return [PlannedRequest(**{**vars(request), "scale": scale}) for request in requests]
 
 
 def check_examples(client: httpx.Client, model: Mapping[str, Any], wire: Wire, scale: float) -> None:
-    """Check that the answers to the examples in the model metadata equal their predictions there. Raises PlanError."""
+    """Check that the examples in the model metadata get the predictions that are listed there. Raises PlanError."""
     examples = model["examples"]
     if not examples:
         return
     path, content_type, body = wire(str(model["name"]), [example["row"] for example in examples])
-    answer = client.post(path, content=body, headers={"Content-Type": content_type})
+    response = client.post(path, content=body, headers={"Content-Type": content_type})
     expected = [example["prediction"] for example in examples]
-    if not answer_check.equal_predictions(answer.json().get("predictions"), expected, scale):
-        raise PlanError(f"{model['name']}: the answers to its examples differ from those in /models/{model['name']}")
+    if not response_check.equal_predictions(response.json().get("predictions"), expected, scale):
+        raise PlanError(f"{model['name']}: the responses to its examples differ from those in /models/{model['name']}")

@@ -1,4 +1,4 @@
-"""The measurements of a run: when each request was due, sent and answered, and whether the answer was correct."""
+"""The measurements of a run: when each request was due, sent and answered, and whether the response was correct."""
 
 import heapq
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ class RequestRecords:
     """One entry per request, in the order of `due`; times in seconds since the start of the run.
 
     due: when the request was scheduled. processed: when the generator processed it. sent: when a connection was free
-    for it. done: when the answer was complete, or the request had failed. kind: index into `kinds`. request: index into
-    `names`.
+    for it. done: when the response was complete, or the request had failed. kind: index into `kinds`. request: index
+    into `names`.
     cpu: (time, CPU seconds of the generator so far), about once per second. start: the start of the run on the clock of
     time.monotonic.
     """
@@ -40,7 +40,7 @@ class RequestRecords:
 
     @cached_property
     def latency(self) -> Seconds:
-        """Seconds from the due time to the answer: a stall of the server delays all requests that were due during the
+        """Seconds from the due time to the response: a stall of the server delays all requests that were due during the
         stall.
         """
         return self.done - self.due
@@ -63,7 +63,7 @@ class RequestRecords:
         return found
 
     def closed_loop(self) -> Seconds:
-        """The latencies that a closed loop would have measured: users who wait for an answer before the next request,
+        """The latencies that a closed loop would have measured: users who wait for a response before the next request,
         and count from sending. The number of users follows from the rate by Little's law, at least one.
 
         Requests that were due while all users waited would not have been sent, so they are left out. In this way a

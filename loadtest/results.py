@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from loadtest.answer_check import FATAL
 from loadtest.request_records import RequestRecords, Seconds
+from loadtest.response_check import FATAL
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 BLOCKS = 20  # equal parts of a run, resampled for confidence intervals
@@ -31,7 +31,7 @@ class ResultError(Exception):
 
 @dataclass
 class TimeSlice:
-    """A part of a run. latencies: number of answers per latency bin."""
+    """A part of a run. latencies: number of responses per latency bin."""
 
     seconds: float
     answered: int
@@ -102,7 +102,7 @@ class Result:
     slo: str
     requests: int
     rows: int
-    throughput: float  # correct answers per second
+    throughput: float  # correct responses per second
     errors: dict[str, int]
     latency: dict[str, float]  # ms since a request was due
     closed_loop: dict[str, float]  # ms, as a closed loop would have measured
@@ -110,7 +110,7 @@ class Result:
     generator: GeneratorHealth
     timeline: list[SecondSummary]
     blocks: list[TimeSlice]
-    curve: dict[str, list[tuple[float, float]]]  # (share of answers, ms) by loop
+    curve: dict[str, list[tuple[float, float]]]  # (share of responses, ms) by loop
     server: list[dict[str, float]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)  # why the run failed
     saturation: Saturation | None = None
@@ -217,7 +217,7 @@ def positive(text: str) -> float:
 
 
 def quantiles(latencies: Seconds) -> dict[str, float]:
-    """For each quantile, the smallest latency in ms that this share of the answers does not exceed."""
+    """For each quantile, the smallest latency in ms that this share of the responses does not exceed."""
     if not len(latencies):
         return dict.fromkeys(QUANTILES, math.nan)
     values = np.quantile(latencies, list(QUANTILES.values()), method="inverted_cdf") * 1e3
@@ -270,7 +270,7 @@ def parts(records: RequestRecords, edges: Seconds) -> Iterator[slice]:
 
 
 def timeline(records: RequestRecords) -> list[SecondSummary]:
-    """For each second: the requests that were due in it with their latency, and the answers that arrived in it."""
+    """For each second: the requests that were due in it with their latency, and the responses that arrived in it."""
     count = math.ceil(max(records.seconds, float(np.max(records.done, initial=0.0))))
     seconds = np.floor(records.done).astype(np.int64)
     answered = np.bincount(seconds[records.good], minlength=count).tolist()
@@ -294,7 +294,7 @@ def blocks(records: RequestRecords) -> list[TimeSlice]:
 
 
 def curve(latencies: Seconds) -> list[tuple[float, float]]:
-    """(share of the answers, latency in ms), with more points for the slow answers."""
+    """(share of the responses, latency in ms), with more points for the slow responses."""
     if not len(latencies):
         return []
     nines = np.linspace(0, max(1.0, math.log10(len(latencies))), 80)
@@ -340,7 +340,7 @@ def figures(records: RequestRecords, loop: Literal["open", "closed"]) -> dict[st
 
 
 def failures(result: Result, slo: Slo) -> list[str]:
-    """Why a run failed: wrong answers, a missed goal, or the generator as the bottleneck."""
+    """Why a run failed: wrong responses, a missed goal, or the generator as the bottleneck."""
     found = [f"{kind}: {count}" for kind, count in result.errors.items() if kind in FATAL]
     if not result.requests:
         found.append("no request was sent")

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from loadtest import open_loop, request_plan, results, server_under_test
-from loadtest.answer_check import FATAL
 from loadtest.load_run import conclude, output_folder
 from loadtest.open_loop_run import print_progress, run_open_loop, warm_up
 from loadtest.options import mix_of
 from loadtest.request_plan import RequestPlan
+from loadtest.response_check import FATAL
 from loadtest.results import Probe, Result, Saturation, Slo
 from loadtest.scenarios import SCENARIOS, arrivals
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = output_folder(arguments.out, "saturate")
     slo = Slo.parse(arguments.slo)
     with server_under_test.served(arguments.url, out / "server.log", arguments.workers) as url:
-        print_progress(f"recording the answers of {url} before the load")
+        print_progress(f"recording the responses of {url} before the load")
         plan = request_plan.make(url, mix_of(arguments))
         search = RateSearch(url, plan, slo, arguments)
         warm_up(url, plan, FIRST_RATE, search.rng)

@@ -65,7 +65,7 @@ def wait_until_ready(
     url: str, seconds: float, process: "subprocess.Popen[bytes] | None" = None, log: Path | None = None
 ) -> None:
     """Wait until /readyz returns 200. Raises ServerError."""
-    reason = "no answer"
+    reason = "no response"
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:

@@ -19,14 +19,15 @@ def check(model: TabularModel) -> None:
     if validated.errors:
         raise StoreError(f"{model.tag}: its golden rows are not valid by its schema: {validated.errors[0].message}")
     actual = model.predict(validated.frame).primary
-    expected = np.array(model.golden.answers)
+    expected = np.array(model.golden.predictions)
     if actual.shape != expected.shape:
         raise StoreError(f"{model.tag}: predictions of shape {actual.shape}, but {expected.shape} in training")
     distance = max_distance(actual, expected, model.tolerance())
     if not distance <= GOLDEN_TOLERANCE:
         raise StoreError(
             f"{model.tag} does not answer its golden rows as it did in training (distance {distance:.2g}, allowed "
-            f"{GOLDEN_TOLERANCE:.2g} of the larger of the answer and {model.tolerance():.4g}): it must not be served"
+            f"{GOLDEN_TOLERANCE:.2g} of the larger of the prediction and {model.tolerance():.4g}): "
+            "it must not be served"
         )
 
 

@@ -1,8 +1,8 @@
-"""The columns of an answer, in one description that all writers use.
+"""The columns of a prediction, in one description that all writers use.
 
-An answer contains `value`, or `label` and `probabilities`. To add a column, add an `OutputColumn` to the `OutputSpec`
-of the model (`TabularModel.output_spec`) and its array to `Outputs.extras` (`TabularModel.predict`). JSON, NDJSON, CSV,
-Arrow, Parquet, the tensor protocols, their metadata and /docs.json then contain it, too.
+A prediction contains `value`, or `label` and `probabilities`. To add a column, add an `OutputColumn` to the
+`OutputSpec` of the model (`TabularModel.output_spec`) and its array to `Outputs.extras` (`TabularModel.predict`). JSON,
+NDJSON, CSV, Arrow, Parquet, the tensor protocols, their metadata and /docs.json then contain it, too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,10 +137,10 @@ class OutputColumn:
 
 
 class OutputSpec:
-    """The columns of an answer, in order.
+    """The columns of a prediction, in order.
 
-    common: the name of a common form of answers, for which a writer may have a fast path that reads `Outputs.primary`
-    directly; None for all other answers.
+    common: the name of a common form of predictions, for which a writer may have a fast path that reads
+    `Outputs.primary` directly; None for all other predictions.
     """
 
     def __init__(self, columns: Sequence[OutputColumn], common: Literal["value", "classes"] | None = None) -> None:

@@ -80,7 +80,7 @@ class RemoteServingFile(ServingFile):
         except AccessDenied as error:
             RemoteAudit(self._objects).withdraw(entry)
             raise ReadOnlyStore(str(error)) from error
-        except StoreUnreachable as error:  # either the answer or the request was lost
+        except StoreUnreachable as error:  # either the request or the response was lost
             if self.read_bytes() != content:
                 raise ServingStateError(f"{self.place} was not changed: {error}") from error
 

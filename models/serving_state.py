@@ -93,7 +93,7 @@ class Traffic(ServingDocument):
 
 
 class Shadow(ServingDocument):
-    """A second version also predicts a share of the rows. Its answers are compared but never returned."""
+    """A second version also predicts a share of the rows. Its predictions are compared but never returned."""
 
     alias: Alias
     share: Annotated[int | float, Field(gt=0, le=1, allow_inf_nan=False)]

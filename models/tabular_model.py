@@ -49,7 +49,7 @@ class GoldenRows:
     """Rows with their predictions in training. A version with different predictions is not served."""
 
     rows: list[dict[str, Any]]
-    answers: list[list[float]]  # for each row [value], or the probability of each class
+    predictions: list[list[float]]  # for each row [value], or the probability of each class
 
 
 @dataclass(frozen=True)

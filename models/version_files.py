@@ -110,11 +110,11 @@ def write(folder: Path, trained: TrainedVersion) -> None:
     (folder / "card.html").write_text(page, encoding="utf-8")
     for picture, png in trained.pictures.items():
         (folder / picture).write_bytes(png)
-    _write_json(folder / "golden.json", {"rows": trained.golden_rows, "answers": golden_answers(trained)})
+    _write_json(folder / "golden.json", {"rows": trained.golden_rows, "answers": golden_predictions(trained)})
     manifest.write(folder)
 
 
-def golden_answers(trained: TrainedVersion) -> list[list[float]]:
+def golden_predictions(trained: TrainedVersion) -> list[list[float]]:
     """The predictions of the training framework for the golden rows. Every engine must reproduce them."""
     engine: Engine
     if trained.keras is not None:
@@ -123,8 +123,8 @@ def golden_answers(trained: TrainedVersion) -> list[list[float]]:
         assert trained.network is not None
         engine = NumpyEngine(trained.network, "training")
     model = TabularModel("0", trained.schema, trained.encoder, engine)
-    answers: list[list[float]] = model.predict_rows(trained.golden_rows).primary.astype(float).tolist()
-    return answers
+    predictions: list[list[float]] = model.predict_rows(trained.golden_rows).primary.astype(float).tolist()
+    return predictions
 
 
 def read(

@@ -129,11 +129,11 @@ class BatchScorer:
     def score_block(self, block: Block, first_row: int, kept: pa.RecordBatch | None = None) -> ScoredBlock:
         """Score decoded rows. kept: the kept columns of these rows."""
         rows = block.validate(self.schema, first_row=first_row, max_errors=NO_LIMIT)
-        answer = self._writer.batch(rows, self._predict(rows), first_row)
+        scored = self._writer.batch(rows, self._predict(rows), first_row)
         if kept is None:
-            return ScoredBlock(answer, rows, first_row)
+            return ScoredBlock(scored, rows, first_row)
         schema = self.output_schema(kept.schema)
-        batch = pa.RecordBatch.from_arrays([*kept.columns, *answer.columns], schema=schema)
+        batch = pa.RecordBatch.from_arrays([*kept.columns, *scored.columns], schema=schema)
         return ScoredBlock(batch, rows, first_row, kept.num_columns)
 
     def _predict(self, rows: ValidatedRows) -> Outputs:

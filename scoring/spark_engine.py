@@ -40,9 +40,9 @@ def score_frame(frame: "DataFrame", archive: VersionArchive, scorer: BatchScorer
     needed = [name for name in frame.columns if not scorer.is_skipped(name)]
     frame = frame.select(*map(quoted_name, dict.fromkeys([*options.keep, *needed])))
     kept = [frame.schema[name] for name in options.keep]
-    answer = scorer.output_schema()
-    scored = frame.mapInArrow(spark_task(archive, options), StructType([*kept, *from_arrow_schema(answer)]))
-    return scored.withMetadata("error", {key.decode(): value.decode() for key, value in answer.metadata.items()})
+    written = scorer.output_schema()
+    scored = frame.mapInArrow(spark_task(archive, options), StructType([*kept, *from_arrow_schema(written)]))
+    return scored.withMetadata("error", {key.decode(): value.decode() for key, value in written.metadata.items()})
 
 
 def quoted_name(name: str) -> str:

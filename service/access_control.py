@@ -37,7 +37,7 @@ class AccessControl:
         """
 
     def identify(self, request: Request) -> None:
-        """Called by an open route whose answer depends on the caller."""
+        """Called by an open route whose response depends on the caller."""
 
     def check_admin(self, request: Request) -> None:
         """Called before a request that changes versions or reads the audit. Raises Forbidden.

@@ -302,7 +302,7 @@ def run_engine(model: TabularModel, *frames: Frame) -> EngineResult:
             frames[0] if len(frames) == 1 else Frame(*map(np.concatenate, zip(*frames, strict=True)))
         )
         if not outputs.all_finite():
-            raise ArithmeticError("the engine's answer is not finite")
+            raise ArithmeticError("the engine's output is not finite")
     except Exception as error:
         return EngineResult(None, error)
     return EngineResult(outputs, None)

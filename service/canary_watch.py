@@ -1,9 +1,9 @@
 """Watches canaries, and returns their traffic to the champion if the challenger is worse.
 
 Each worker publishes its counts once a second. The worker with the lowest process id adds them up and tests them: the
-share of failed answers, the share of answers slower than the champion's 99th percentile, and the errors by feedback on
-the same rows since the canary began. Five engine errors of the challenger end the canary at once. The probability that
-a challenger that equals the champion is rolled back is at most 0.001 for the life of a canary.
+share of failed responses, the share of responses slower than the champion's 99th percentile, and the errors by feedback
+on the same rows since the canary began. Five engine errors of the challenger end the canary at once. The probability
+that a challenger that equals the champion is rolled back is at most 0.001 for the life of a canary.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ from service.worker_files import WorkerFiles
 POLL_S = 1.0
 ALPHA = 0.001 / 3  # error probability of each of the three tests
 ENGINE_ERRORS = 5
-CHAMPION_ANSWERS = 500  # answers from which the champion's 99th percentile is determined
+CHAMPION_RESPONSES = 500  # the number from which the champion's 99th percentile is determined
 SLOW_SHARE = 0.01
 FAILURES = (500, 504)  # without 503, which does not depend on the version
 log = logging.getLogger("tabserve.canary")
 
 
 @dataclass
-class AnswerCounts:
-    """The number of answers of one version since the canary began. seconds: answers by bucket of SECONDS."""
+class ResponseCounts:
+    """The number of responses of one version since the canary began. seconds: responses by bucket of SECONDS."""
 
-    answers: int = 0
+    answers: int = 0  # all responses; also a key in the files of the workers
     failed: int = 0
     engine_errors: int = 0
     rows: int = 0
     seconds: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
 
-    def add(self, other: "AnswerCounts") -> None:
+    def add(self, other: "ResponseCounts") -> None:
         self.answers += other.answers
         self.failed += other.failed
         self.engine_errors += other.engine_errors
@@ -55,13 +55,13 @@ class AnswerCounts:
         return sum(self.seconds[bucket + 1 :])
 
 
-def counts_since_flush(source: VersionCounters) -> AnswerCounts:
+def counts_since_flush(source: VersionCounters) -> ResponseCounts:
     """The counts of a version since the last flush.
 
     Problems that clients cause are not failures: an invalid row, a slow client, a short deadline, or too little memory
     for a body.
     """
-    counters, found = source.counters, AnswerCounts()
+    counters, found = source.counters, ResponseCounts()
     for (_, status), count in counters.requests.items():
         found.answers += count
         found.failed += count if status in FAILURES else 0
@@ -82,9 +82,9 @@ class CanaryTest:
         self._after_rows = after_rows
         self._failed, self._slow = SequentialTest(ALPHA), SequentialTest(ALPHA)
         self._slow_bucket: int | None = None  # the bucket of the champion's 99th percentile
-        self._before = AnswerCounts(), AnswerCounts()
+        self._before = ResponseCounts(), ResponseCounts()
 
-    def check(self, champion: AnswerCounts, challenger: AnswerCounts) -> str | None:
+    def check(self, champion: ResponseCounts, challenger: ResponseCounts) -> str | None:
         """The reason to roll back, from the counts since the canary began."""
         if challenger.engine_errors >= ENGINE_ERRORS:
             return f"{challenger.engine_errors} engine errors"
@@ -97,15 +97,15 @@ class CanaryTest:
         if (bucket := self._slow_bucket) is not None:
             slow = champion.slower_than(bucket) - one.slower_than(bucket)
             self._slow.add(first, slow, second, challenger.slower_than(bucket) - two.slower_than(bucket))
-        elif champion.answers >= CHAMPION_ANSWERS:
+        elif champion.answers >= CHAMPION_RESPONSES:
             self._slow_bucket = percentile_bucket(champion.seconds)
         self._before = champion, challenger
         self.may_act = challenger.rows >= self._after_rows
         if not self.may_act:
             return None
         if self._failed.rejected:
-            return f"more failed answers: {self._failed.summary}"
-        return f"more slow answers: {self._slow.summary}" if self._slow.rejected else None
+            return f"more failed responses: {self._failed.summary}"
+        return f"more slow responses: {self._slow.summary}" if self._slow.rejected else None
 
 
 def percentile_bucket(seconds: Sequence[int]) -> int:
@@ -125,7 +125,7 @@ class CanaryWatch:
         self._follower = follower
         self._plane = follower.plane
         self._files = files
-        self._own: dict[str, dict[str, AnswerCounts]] = {}  # counts of this worker by canary and version
+        self._own: dict[str, dict[str, ResponseCounts]] = {}  # counts of this worker by canary and version
         self._tests: dict[str, CanaryTest] = {}  # by model
         self._published = False
         self._known: dict[str, str] | None = None  # the canary of each model at the last check
@@ -167,7 +167,7 @@ class CanaryWatch:
         entry = self._plane.snapshot.entries.get(source.model)
         if entry is not None and entry.canary:
             counts = self._own.setdefault(key_of(entry), {})
-            counts.setdefault(source.version, AnswerCounts()).add(counts_since_flush(source))
+            counts.setdefault(source.version, ResponseCounts()).add(counts_since_flush(source))
 
     async def _begin(self, entry: ModelEntry) -> None:
         """Forget an earlier canary of the same versions and shares: its feedback, and the counts of ended workers."""
@@ -188,9 +188,9 @@ class CanaryWatch:
         test = self._tests.get(entry.name)
         if test is None or test.canary != entry.canary:
             test = self._tests[entry.name] = CanaryTest(entry.canary, entry.rollback.after_rows)
-        champion, challenger = AnswerCounts(), AnswerCounts()
+        champion, challenger = ResponseCounts(), ResponseCounts()
         for version, counts in self._files.counts(key_of(entry), self._own):
-            (champion if version == entry.aliases[CHAMPION] else challenger).add(AnswerCounts(**counts))
+            (champion if version == entry.aliases[CHAMPION] else challenger).add(ResponseCounts(**counts))
         reason = test.check(champion, challenger)
         # otherwise feedback of an earlier canary may remain
         begun = self._known is not None and entry.name in self._known

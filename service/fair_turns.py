@@ -1,7 +1,7 @@
 """Turns of clients on the event loop, used only while it handles many requests of several clients.
 
 Many requests are parsed and predicted on the event loop, in the order in which they are read from the sockets. Without
-turns, a client with 100 connections would receive ten times as many answers as a client with 10. A request takes its
+turns, a client with 100 connections would receive ten times as many responses as a client with 10. A request takes its
 turn when its body is complete, before the body is parsed.
 """
 

@@ -47,7 +47,7 @@ class VersionLoader:
                 return self._plane.load(load_with_check(stored, self._plane.settings))
         except StoreError:
             raise
-        except Exception as error:  # an engine can raise any exception, and the workers wait for an answer
+        except Exception as error:  # an engine can raise any exception, and the workers wait for a reply
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise StoreError(f"{stored.tag} cannot be loaded: {truncate(reason, 300)}") from error
 

@@ -27,7 +27,7 @@ class PrepareRequest:
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """The response to a PrepareRequest. error: why a version cannot be loaded; None if all are loaded."""
+    """The reply to a PrepareRequest. error: why a version cannot be loaded; None if all are loaded."""
 
     id: str
     error: str | None
@@ -74,7 +74,7 @@ class WorkerFiles:
         self._write("prepared", self.pid, asdict(result))
 
     def result(self, pid: int) -> PrepareResult | None:
-        """The last answer of a worker."""
+        """The last reply of a worker."""
         content = self._read("prepared", pid)
         return None if content is None else PrepareResult(**content)
 
@@ -84,8 +84,8 @@ class WorkerFiles:
         return self.folder is None or min(self.statuses(), default=self.pid) == self.pid
 
     def publish_counts(self, counts: Mapping[str, Any]) -> None:
-        """Publish this worker's counts of answers by canary and version. Without disk space, other workers do not count
-        them."""
+        """Publish this worker's counts of responses by canary and version. Without disk space, other workers do not
+        count them."""
         with contextlib.suppress(OSError):
             self._write("canary", self.pid, counts)
 

@@ -37,5 +37,5 @@ COMMANDS = {
     "sign": Command("service", "sign a stored version", "sign"),
     "push": Command("service", "upload a version to a store at a URL", "push"),
     "erase": Command("service", "erase captured rows of a person", "erase"),
-    "load": Command("loadtest", "load a server, check its answers, compare runs", extra="loadtest"),
+    "load": Command("loadtest", "load a server, check its responses, compare runs", extra="loadtest"),
 }

@@ -56,7 +56,7 @@ def write_card(
         f"{ALL_ROWS if recipe.all_rows else ''}",
         markdown(metrics_table(network, baselines)),
         "![learning curve](learning.png)",
-        "![answers on held-out rows](answers.png)",
+        "![predictions on held-out rows](answers.png)",
         *uncertainty_section(coverage or {}),
         *importance_section(importance),
         "## Data and training",

@@ -2,7 +2,7 @@
 
 `app` validates rows with pydantic, the lower limit for a request of one row; `loads` only parses, the lower limit for a
 request of many rows; `tensors` reads the body as a matrix. Run by uvicorn with uvloop and httptools and one worker;
-the answer is the same for every path.
+the response is the same for every path.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 `--answer predictions` does the work of `bare_asgi.app`: it checks the rows with pydantic, runs the network and writes
 JSON. `--answer fixed` returns the same bytes for every request, the lower limit of any HTTP server in Python. Both
-answers are sent without limits, time limits, metrics or ids.
+send their responses without limits, time limits, metrics or ids.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from loadtest.bench.bare_asgi import FIELDS, check, forward
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 FIXED = b'{"predictions":[{"value":1.25}]}'
-Answer = Callable[[bytes], bytes]
+Handler = Callable[[bytes], bytes]
 
 
 def predictions(body: bytes) -> bytes:
@@ -33,14 +33,14 @@ def fixed(body: bytes) -> bytes:
     return FIXED
 
 
-ANSWERS: dict[str, Answer] = {"predictions": predictions, "fixed": fixed}
+HANDLERS: dict[str, Handler] = {"predictions": predictions, "fixed": fixed}
 
 
 class BareProtocol(asyncio.Protocol):
     """Answers every request of a connection in the call that receives its last byte."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, handle: Handler) -> None:
+        self._handle = handle
         self._parser = httptools.HttpRequestParser(self)
         self._body = b""
 
@@ -54,23 +54,23 @@ class BareProtocol(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        content, self._body = self._answer(self._body), b""
+        content, self._body = self._handle(self._body), b""
         self._transport.write(HEAD % len(content) + content)
 
 
-async def serve(port: int, answer: Answer) -> None:
+async def serve(port: int, handle: Handler) -> None:
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", port), backlog=2048) as listener:
-        server = await loop.create_server(lambda: BareProtocol(answer), sock=listener)
+        server = await loop.create_server(lambda: BareProtocol(handle), sock=listener)
         await server.serve_forever()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--answer", choices=ANSWERS, default="predictions")
+    parser.add_argument("--answer", choices=HANDLERS, default="predictions")
     options = parser.parse_args(arguments)
-    uvloop.run(serve(options.port, ANSWERS[options.answer]))
+    uvloop.run(serve(options.port, HANDLERS[options.answer]))
 
 
 if __name__ == "__main__":

@@ -200,22 +200,22 @@ def write(path: Path, rows: Sequence[Row], count: int) -> None:
             writer.write_table(pa.table(dict(zip(rows[0], part.T, strict=True)), schema))
 
 
-def post(server: BenchServer, path: Path, answer_path: Path) -> None:
-    """Send a file and write the answer to another file. Raises RuntimeError if the status is not 200."""
+def post(server: BenchServer, path: Path, response_path: Path) -> None:
+    """Send a file and write the response to another file. Raises RuntimeError if the status is not 200."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
-    with path.open("rb") as body, answer_path.open("wb") as answer:
+    with path.open("rb") as body, response_path.open("wb") as content:
         headers = {"content-type": PARQUET, "content-length": str(path.stat().st_size)}
         connection.request("POST", server.contender.path, body, headers)
         response = connection.getresponse()
-        shutil.copyfileobj(response, answer)
+        shutil.copyfileobj(response, content)
     connection.close()
     if response.status != 200:
-        raise RuntimeError(f"status {response.status} for a Parquet file: {answer_path.read_bytes()[:300]!r}")
+        raise RuntimeError(f"status {response.status} for a Parquet file: {response_path.read_bytes()[:300]!r}")
 
 
 def measure_file(server: BenchServer, folder: Path, rows: Sequence[Row], count: int) -> LargeFileResult:
-    """Send a file and sample the server's memory until the answer is complete."""
-    file, answer = folder / f"{count}.parquet", folder / "answer.parquet"
+    """Send a file and sample the server's memory until the response is complete."""
+    file, scored_file = folder / f"{count}.parquet", folder / "answer.parquet"
     write(file, rows, count)
     samples: list[float] = []
     done = threading.Event()
@@ -228,14 +228,14 @@ def measure_file(server: BenchServer, folder: Path, rows: Sequence[Row], count: 
     sampler, cpu, started = threading.Thread(target=sample), server.cpu(), time.monotonic()
     sampler.start()
     try:
-        post(server, file, answer)
+        post(server, file, scored_file)
     finally:
         seconds = time.monotonic() - started
         done.set()
         sampler.join()
-    answers = pq.ParquetFile(answer).read(["value", "error"])
-    if answers.num_rows != count or answers["error"].null_count != count or answers["value"].null_count:
-        raise RuntimeError(f"{answers.num_rows} of {count} rows have an answer, some without a value")
+    scored = pq.ParquetFile(scored_file).read(["value", "error"])
+    if scored.num_rows != count or scored["error"].null_count != count or scored["value"].null_count:
+        raise RuntimeError(f"{scored.num_rows} of {count} rows have a prediction, some without a value")
     growth = max([*samples, before]) - before
     return LargeFileResult(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, growth)
 

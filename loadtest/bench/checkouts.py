@@ -151,8 +151,8 @@ class CheckoutComparison:
         The method also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
         """
         with self.running(new_first=False) as (old, new):
-            if answer(old.server) != answer(new.server):
-                print("note: the two servers give different answers to the same request", file=sys.stderr)
+            if response_of(old.server) != response_of(new.server):
+                print("note: the two servers give different responses to the same request", file=sys.stderr)
             for _ in range(2):  # the first is a warm-up
                 cost = old.take_turn(20 * self.connections)
         return max(self.connections, round(seconds / cost / TURNS))
@@ -168,11 +168,11 @@ class CheckoutComparison:
             return PairedRound(old.figures(), new.figures())
 
 
-def answer(server: BenchServer) -> bytes:
+def response_of(server: BenchServer) -> bytes:
     with urllib.request.urlopen(
         urllib.request.Request(server.url, server.request, server.headers), timeout=60
-    ) as reply:
-        return bytes(reply.read())
+    ) as response:
+        return bytes(response.read())
 
 
 # All rounds

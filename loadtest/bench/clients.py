@@ -33,7 +33,7 @@ JSON = {"content-type": "application/json"}
 
 
 class LoadFigures(NamedTuple):
-    """The figures of a client. Latencies in seconds; `requests` counts all answers, also errors."""
+    """The figures of a client. Latencies in seconds; `requests` counts all responses, also errors."""
 
     requests: int
     seconds: float
@@ -69,7 +69,7 @@ def run_wrk(url: str, body: bytes, connections: int, seconds: float, headers: Ma
 
 
 class ClosedLoopConnection(asyncio.Protocol):
-    """Sends the next request as soon as the last answer is complete."""
+    """Sends the next request as soon as the last response is complete."""
 
     def __init__(self, request: bytes, until: float, latencies: list[float]) -> None:
         self.request, self.until, self.latencies = request, until, latencies
@@ -112,7 +112,7 @@ def tls_context(url: str) -> ssl.SSLContext | None:
 
 
 def length_of(head: bytes) -> int:
-    """The content-length; a chunked answer counts as complete with its header."""
+    """The content-length; a chunked response counts as complete with its header."""
     _, found, after = head.lower().partition(b"content-length:")
     return int(after.split(b"\r\n", 1)[0]) if found else 0
 

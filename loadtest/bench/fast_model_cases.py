@@ -46,7 +46,7 @@ def cases() -> Iterator[Case]:
     yield from number_rows()
     yield from columns()
     yield from arrow_requests()
-    yield from arrow_answers()
+    yield from arrow_predictions()
     yield from few_rows()
     yield from few_rows_of_ensemble()
 
@@ -74,9 +74,9 @@ def json_entries() -> Iterator[Case]:
     for model, name in ((regression(), "`ValueEntries`"), (classification(), "`ClassEntries`")):
         fast, general = fastest_entries(model.output_spec), ColumnEntries(model.output_spec)
         for count in (1, 1_000):
-            answers = model.predict_rows(rows_of(count))
+            predicted = model.predict_rows(rows_of(count))
             input_name = f"write {plural(count)} as JSON"
-            yield Case(name, input_name, partial(fast.joined, answers), partial(general.joined, answers))
+            yield Case(name, input_name, partial(fast.joined, predicted), partial(general.joined, predicted))
 
 
 def single_value() -> Iterator[Case]:
@@ -197,18 +197,18 @@ def block_of(schema: FeatureSchema, body: bytes) -> ValidatedRows:
     return block.validate(schema)
 
 
-def arrow_answers() -> Iterator[Case]:
+def arrow_predictions() -> Iterator[Case]:
     model = regression()
     writer = RecordBatchWriter(model)
     for count in (1, 1_000):
         rows = from_valid_rows(model.schema, rows_of(count))
-        answers = model.predict(rows.frame)
-        fast, general = partial(writer.message, rows, answers, 0), partial(write_batch, writer, rows, answers)
+        predicted = model.predict(rows.frame)
+        fast, general = partial(writer.message, rows, predicted, 0), partial(write_batch, writer, rows, predicted)
         yield Case("`RecordBatchWriter._fast_message`", f"write {plural(count)} as Arrow", fast, general)
 
 
-def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs) -> bytes:
-    return to_message(writer.batch(rows, answers, 0))
+def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, predicted: Outputs) -> bytes:
+    return to_message(writer.batch(rows, predicted, 0))
 
 
 def few_rows() -> Iterator[Case]:
@@ -236,6 +236,6 @@ def few_rows_of_ensemble() -> Iterator[Case]:
 
 
 def predict_finite(model: TabularModel, frame: Frame) -> Outputs:
-    answers = model.predict(frame)
-    assert answers.all_finite()
-    return answers
+    predicted = model.predict(frame)
+    assert predicted.all_finite()
+    return predicted

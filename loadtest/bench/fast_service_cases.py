@@ -83,8 +83,8 @@ def known_heads(plane: DataPlane) -> Iterator[Case]:
         return transport.written
 
     answer()  # the protocol stores this request head, so that the next one is recognised
-    name = "`DirectAnswers.split`"
-    yield without(name, "request to answer, 1 row, regression", answer, split=(app.direct, lambda _: None))
+    name = "`DirectResponses.split`"
+    yield without(name, "request to response, 1 row, regression", answer, split=(app.direct, lambda _: None))
     loop.close()
 
 
@@ -93,7 +93,7 @@ def native_json(plane: DataPlane) -> Iterator[Case]:
         route = native.PredictRoute(plane, served)
         for count in (1, 8):
             body = json.dumps({"rows": rows_of(count)}).encode()
-            name = f"body to answer, {plural(count)}, {served.model.schema.task}"
+            name = f"body to response, {plural(count)}, {served.model.schema.task}"
             yield Case(
                 "`PredictRoute.answer`",
                 name,
@@ -109,8 +109,8 @@ def answer_fast(route: native.PredictRoute, body: bytes) -> bytes | None:
 
 
 def answer_with_general_code(route: native.PredictRoute, body: bytes) -> bytes:
-    answer: bytes = result_without_waiting(native.predict_json(route.plane, route.served, body, "fail", CALL))
-    return answer
+    response: bytes = result_without_waiting(native.predict_json(route.plane, route.served, body, "fail", CALL))
+    return response
 
 
 def oip_requests(plane: DataPlane) -> Iterator[Case]:
@@ -128,7 +128,10 @@ def oip_requests(plane: DataPlane) -> Iterator[Case]:
         return answered.outputs
 
     yield Case(
-        "`Signature.fast_row`", "tensors of 1 row to answer", partial(predict, fast=True), partial(predict, fast=False)
+        "`Signature.fast_row`",
+        "tensors of 1 row to response",
+        partial(predict, fast=True),
+        partial(predict, fast=False),
     )
     signature, general = ModelSignature(served.model), ModelSignature(served.model)
     general._fast_value = None
@@ -173,8 +176,8 @@ def tf_serving() -> Iterator[Case]:
     fast, general = tfserving.TFServingWriter(model), tfserving.TFServingWriter(model)
     general._fast_rows = []
     for count in (1, 1_000):
-        answers = model.predict_rows(rows_of(count))
-        calls = partial(fast.predictions, answers), partial(general.predictions, answers)
+        predicted = model.predict_rows(rows_of(count))
+        calls = partial(fast.predictions, predicted), partial(general.predictions, predicted)
         yield Case("`tfserving.Writer._fast_rows`", f"write {plural(count)} of classes", *calls)
 
 

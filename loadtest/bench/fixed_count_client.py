@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from loadtest.bench.clients import length_of
 
-ANSWER_S = 60.0
+RESPONSE_S = 60.0
 READ_BYTES = 256 * 1024
 
 
 class FixedCountClient:
-    """Keeps one request on each connection, and reads the answers in the order of the connections."""
+    """Keeps one request on each connection, and reads the responses in the order of the connections."""
 
     def __init__(self, url: str, body: bytes, headers: Mapping[str, str], connections: int) -> None:
         parts = urlsplit(url)
@@ -37,16 +37,16 @@ class FixedCountClient:
                 self._sockets[number] = connected(self._address)
 
     def send(self, requests: int) -> int:
-        """Send requests and read all answers. Returns the number of answers with a status other than 2xx.
+        """Send requests and read all responses. Returns the number of responses with a status other than 2xx.
 
-        Raises OSError if a connection is closed or an answer is missing.
+        Raises OSError if a connection is closed or a response is missing.
         """
         count, errors = len(self._sockets), 0
         for connection in self._sockets[:requests]:
             connection.sendall(self._request)
         for number in range(requests):
             connection = self._sockets[number % count]
-            errors += not read_answer(connection)
+            errors += not read_response(connection)
             if number + count < requests:
                 connection.sendall(self._request)
         return errors
@@ -57,13 +57,13 @@ class FixedCountClient:
 
 
 def connected(address: tuple[str, int]) -> socket.socket:
-    connection = socket.create_connection(address, timeout=ANSWER_S)
+    connection = socket.create_connection(address, timeout=RESPONSE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def read_answer(connection: socket.socket) -> bool:
-    """Read one complete answer with a content-length. Returns whether its status is 2xx."""
+def read_response(connection: socket.socket) -> bool:
+    """Read one complete response with a content-length. Returns whether its status is 2xx."""
     head, found, rest = receive(connection).partition(b"\r\n\r\n")
     while not found:
         head, found, rest = (head + receive(connection)).partition(b"\r\n\r\n")
@@ -76,5 +76,5 @@ def read_answer(connection: socket.socket) -> bool:
 def receive(connection: socket.socket) -> bytes:
     data = connection.recv(READ_BYTES)
     if not data:
-        raise ConnectionError("the server closed a connection before its answer was complete")
+        raise ConnectionError("the server closed a connection before its response was complete")
     return data

@@ -150,8 +150,8 @@ def check(contenders: dict[str, Forward], x: Matrix) -> None:
     """Check that all contenders have the same result, which also warms them up. Raises ArithmeticError."""
     expected = np.asarray(contenders[PLAIN](x))
     for name, forward in contenders.items():
-        answer = np.asarray(forward(x))
-        if answer.shape != expected.shape or not np.allclose(answer, expected, rtol=1e-3, atol=1e-4):
+        output = np.asarray(forward(x))
+        if output.shape != expected.shape or not np.allclose(output, expected, rtol=1e-3, atol=1e-4):
             raise ArithmeticError(f"{name} differs from plain NumPy for {x.shape[0]} rows")
 
 

@@ -13,7 +13,7 @@ from loadtest.bench.key_cost import KEYS_FILE, create_key
 from loadtest.bench.server_process import BenchServer
 from loadtest.bench.server_scenarios import goal_line, tabserve_server
 from loadtest.bench.servers import body, train
-from loadtest.bench.shared_client import ClientAnswers
+from loadtest.bench.shared_client import ClientResponses
 from models import text_tables
 
 MODEL = "eight"
@@ -76,10 +76,10 @@ def rates(store: Path, home: Path, seconds: float) -> list[MeasuredRate]:
         other = create_key(keys, f"start-{rate}")
         with running(store, home, keys, other, 1, WORKERS) as server:
             one = shared_client.run(server.url, server.request, [(RATE_CONNECTIONS, headers)], seconds)
-        [answers] = one.answers
-        require_answers(answers)
-        sent = (answers.accepted + answers.limited) / one.seconds
-        found.append(MeasuredRate(rate, answers.accepted / one.seconds, sent, one.busy))
+        [responses] = one.answers
+        require_responses(responses)
+        sent = (responses.accepted + responses.limited) / one.seconds
+        found.append(MeasuredRate(rate, responses.accepted / one.seconds, sent, one.busy))
     return found
 
 
@@ -90,18 +90,18 @@ def shares(store: Path, home: Path, seconds: float) -> list[MeasuredShares]:
         clients = [(scale * connections, headers[name]) for name, connections in CONNECTIONS.items()]
         with running(store, home, keys, headers["first"], rows, 1) as server:
             one = shared_client.run(server.url, server.request, clients, seconds)
-        for answers in one.answers:
-            require_answers(answers)
+        for responses in one.answers:
+            require_responses(responses)
         accepted, limited = (sum(getattr(each, name) for each in one.answers) for name in ("accepted", "limited"))
         shares = {name: each.accepted / accepted for name, each in zip(CONNECTIONS, one.answers, strict=True)}
         found.append(MeasuredShares(rows, shares, accepted / one.seconds, limited / one.seconds, one.busy))
     return found
 
 
-def require_answers(answers: ClientAnswers) -> None:
+def require_responses(responses: ClientResponses) -> None:
     """Raises RuntimeError if a request failed or none was accepted, because then the limits were not measured."""
-    if answers.failed or not answers.accepted:
-        raise RuntimeError(f"{answers.accepted} requests accepted, {answers.failed} failed")
+    if responses.failed or not responses.accepted:
+        raise RuntimeError(f"{responses.accepted} requests accepted, {responses.failed} failed")
 
 
 def run(rounds: int, seconds: float, markdown: Path | None) -> int:
@@ -129,7 +129,7 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     titles = (
         f"one key, {WORKERS} workers, {RATE_CONNECTIONS} connections that send as fast as they can, {seconds:g} s",
         f"three keys with {connections} connections (a quarter of them with 1,000 rows), one worker, share of each in "
-        f"the answers, {seconds:g} s",
+        f"the responses, {seconds:g} s",
     )
     worst = max(deviations)
     outcome = goal_line(f"the largest deviation: {100 * worst:.1f} %", "at most 10 %", worst <= TOLERANCE)

@@ -45,7 +45,7 @@ def saturating_rate(server: BenchServer, seconds: float) -> float:
 
 
 def p99(server: BenchServer, mix: RequestMix, rate: float, seconds: float, rng: np.random.Generator) -> float:
-    """The 99th percentile of the seconds from due time to answer. Raises RuntimeError if a request failed."""
+    """The 99th percentile of the seconds from due time to response. Raises RuntimeError if a request failed."""
     url = f"http://127.0.0.1:{server.port}"
     due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
     plan = request_plan.make(url, mix)

@@ -8,12 +8,12 @@ import httpx
 import numpy as np
 
 from loadtest import open_loop, request_plan
-from loadtest.answer_check import FATAL
 from loadtest.bench.server_process import BenchServer
 from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 from loadtest.request_mix import INVALID, RequestMix
 from loadtest.request_plan import PlannedRequest, RequestPlan
+from loadtest.response_check import FATAL
 from loadtest.scenarios import SCENARIOS, arrivals
 
 RATE = 1500.0  # requests a second
@@ -29,19 +29,19 @@ INVALID_REQUESTS = (
 
 
 def invalid_requests(url: str) -> list[PlannedRequest]:
-    """Requests that the server rejects, with their answers."""
+    """Requests that the server rejects, with their responses."""
     requests = []
     with httpx.Client(base_url=url) as client:
         for path, kind, content in INVALID_REQUESTS:
-            answer = client.post(path, content=content, headers={"content-type": kind})
+            response = client.post(path, content=content, headers={"content-type": kind})
             requests.append(
-                PlannedRequest(INVALID, "eight", path, kind, content, 1, answer.status_code, answer.content)
+                PlannedRequest(INVALID, "eight", path, kind, content, 1, response.status_code, response.content)
             )
     return requests
 
 
 def run(requests: int) -> int:
-    """Print the memory after each tenth. Returns 1 if it grew by more than the goal, or an answer was wrong."""
+    """Print the memory after each tenth. Returns 1 if it grew by more than the goal, or a response was wrong."""
     with tempfile.TemporaryDirectory(prefix="tabserve-endurance-") as folder:
         home = Path(folder)
         print("training the model", file=sys.stderr)

@@ -1,9 +1,9 @@
-"""A server under more requests than it can handle: the rate and latency of correct answers.
+"""A server under more requests than it can handle: the rate and latency of correct responses.
 
 The saturating rate is measured in a closed loop (the best of several numbers of connections). Then an open loop sends
-requests at fractions and multiples of that rate, and each answer is compared with the one before the load. Each request
-has many rows, so that the server is the bottleneck and not the load generator. Requests wait for a free connection: the
-server rejects requests only if there are more connections than its queue has room for.
+requests at fractions and multiples of that rate, and each response is compared with the one before the load. Each
+request has many rows, so that the server is the bottleneck and not the load generator. Requests wait for a free
+connection: the server rejects requests only if there are more connections than its queue has room for.
 """
 
 import sys
@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from loadtest import open_loop, request_plan
-from loadtest.answer_check import FATAL
 from loadtest.bench.clients import load
 from loadtest.bench.server_process import BenchServer
 from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 from loadtest.request_mix import RequestMix
 from loadtest.request_records import RequestRecords
+from loadtest.response_check import FATAL
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
@@ -33,7 +33,7 @@ OVERLOAD, GOAL = 2.0, 0.9  # share of the best throughput at twice the saturatin
 
 
 class RateResult(NamedTuple):
-    """The result at one rate. Rates per second; latencies in seconds from sending to the complete answer."""
+    """The result at one rate. Rates per second; latencies in seconds from sending to the complete response."""
 
     offered: float
     correct: float
@@ -45,7 +45,7 @@ class RateResult(NamedTuple):
 
 
 def summarize(records: RequestRecords) -> RateResult:
-    """The figures of the answers that arrived during the run."""
+    """The figures of the responses that arrived during the run."""
     in_time = records.done <= records.seconds
     correct = records.good & in_time
     rejected = (

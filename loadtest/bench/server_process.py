@@ -74,7 +74,7 @@ class BenchServer:
         self._started = started
 
     def wait(self) -> None:
-        """Wait for the first answer, and set `ready_s`. Raises RuntimeError."""
+        """Wait for the first response, and set `ready_s`. Raises RuntimeError."""
         while time.monotonic() < self._started + READY_S:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.contender.name} stopped:\n{self.log.read_text()[-2000:]}")

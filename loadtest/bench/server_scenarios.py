@@ -55,9 +55,9 @@ def uvicorn(app: str) -> tuple[str, ...]:
     )
 
 
-def bare_protocol(name: str, answer: str) -> Contender:
-    """An asyncio protocol without an ASGI server. answer: predictions or fixed."""
-    command = (sys.executable, "-m", "loadtest.bench.bare_protocol", "--port", "{port}", "--answer", answer)
+def bare_protocol(name: str, content: str) -> Contender:
+    """An asyncio protocol without an ASGI server. content: of its responses, predictions or fixed."""
+    command = (sys.executable, "-m", "loadtest.bench.bare_protocol", "--port", "{port}", "--answer", content)
     return Contender(name, command, "/predict", model="eight")
 
 

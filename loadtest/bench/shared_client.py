@@ -1,6 +1,6 @@
-"""One process that keeps a request on each connection of several clients, and counts the answers of each client.
+"""One process that keeps a request on each connection of several clients, and counts the responses of each client.
 
-Separate processes would compete for the cores, which would determine their shares of the answers. The process does
+Separate processes would compete for the cores, which would determine their shares of the responses. The process does
 little work for a request, so that it is not the bottleneck; `busy` shows how busy it was.
 """
 
@@ -23,8 +23,8 @@ STALLED_S = 30.0
 
 
 @dataclass
-class ClientAnswers:
-    """The answers to one client, counted after the warm-up."""
+class ClientResponses:
+    """The responses to one client, counted after the warm-up."""
 
     accepted: int = 0
     limited: int = 0  # with status 429
@@ -33,9 +33,9 @@ class ClientAnswers:
 
 @dataclass(frozen=True)
 class SharedRun:
-    """The answers of a run. busy: the share of the time in which the process of the clients used a core."""
+    """The responses of a run. busy: the share of the time in which the process of the clients used a core."""
 
-    answers: Sequence[ClientAnswers]
+    answers: Sequence[ClientResponses]  # also a key in the output of the process
     seconds: float
     busy: float
 
@@ -43,11 +43,11 @@ class SharedRun:
 class ClientConnection:
     """A connection on which one request after another is sent."""
 
-    def __init__(self, address: tuple[str, int], request: bytes, answers: ClientAnswers) -> None:
+    def __init__(self, address: tuple[str, int], request: bytes, responses: ClientResponses) -> None:
         self.socket = connected(address)
         self.socket.setblocking(False)
         self._request = request
-        self._answers = answers
+        self._responses = responses
         self._unsent = memoryview(b"")
         self._head = b""  # the part of an incomplete head that has arrived
         self._missing = 0  # bytes of the body that have not arrived
@@ -67,7 +67,7 @@ class ClientConnection:
         return not self._unsent
 
     def receive(self) -> bool:
-        """Read a part of the answer. Returns whether it is complete. Raises ConnectionError."""
+        """Read a part of the response. Returns whether it is complete. Raises ConnectionError."""
         data = self.socket.recv(READ_BYTES)
         if not data:
             raise ConnectionError("the server closed a connection")
@@ -84,19 +84,19 @@ class ClientConnection:
         return not self._missing
 
     def count(self) -> None:
-        self._answers.accepted += self._accepted
-        self._answers.limited += self._limited
-        self._answers.failed += not (self._accepted or self._limited)
+        self._responses.accepted += self._accepted
+        self._responses.limited += self._limited
+        self._responses.failed += not (self._accepted or self._limited)
 
 
 def send_until(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float) -> SharedRun:
-    """POST the body repeatedly; answers are counted after WARM_UP_S. clients: the connections and headers of each."""
+    """POST the body repeatedly; responses are counted after WARM_UP_S. clients: the connections and headers of each."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 80)
-    answers = [ClientAnswers() for _ in clients]
+    responses = [ClientResponses() for _ in clients]
     connections = {}
     poll = select.epoll()
-    for counted, (count, headers) in zip(answers, clients, strict=True):
+    for counted, (count, headers) in zip(responses, clients, strict=True):
         fields = {"host": parts.netloc, **headers, "content-length": str(len(body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         request = f"POST {parts.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
@@ -110,7 +110,7 @@ def send_until(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, 
     while now < until:
         ready = poll.poll(STALLED_S)
         if not ready:
-            raise ConnectionError(f"no answer within {STALLED_S:g} s")
+            raise ConnectionError(f"no response within {STALLED_S:g} s")
         now = time.monotonic()
         if not used and now >= from_:
             used = time.process_time()
@@ -127,7 +127,7 @@ def send_until(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, 
     busy = (time.process_time() - used) / seconds
     for connection in connections.values():
         connection.socket.close()
-    return SharedRun(answers, seconds, busy)
+    return SharedRun(responses, seconds, busy)
 
 
 def run(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float) -> SharedRun:
@@ -136,7 +136,7 @@ def run(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]],
     command = [sys.executable, "-m", "loadtest.bench.shared_client", wanted, str(seconds)]
     done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
-    return SharedRun([ClientAnswers(**one) for one in found["answers"]], found["seconds"], found["busy"])
+    return SharedRun([ClientResponses(**one) for one in found["answers"]], found["seconds"], found["busy"])
 
 
 def main(arguments: Sequence[str]) -> None:

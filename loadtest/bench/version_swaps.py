@@ -24,7 +24,6 @@ import httpx
 import numpy as np
 
 from loadtest import open_loop, request_plan
-from loadtest.answer_check import MIXED_UP
 from loadtest.bench import cpu_affinity
 from loadtest.bench.clients import load
 from loadtest.bench.overload import CONNECTIONS
@@ -34,6 +33,7 @@ from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 from loadtest.request_mix import RequestMix
 from loadtest.request_plan import RequestPlan
+from loadtest.response_check import MIXED_UP
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
@@ -91,9 +91,9 @@ class Versions:
 
 
 class PlanOfTwoVersions(RequestPlan):
-    """The requests of a plan with the answers of both versions.
+    """The requests of a plan with the responses of both versions.
 
-    An answer that is equal in its bytes is not parsed, so that the answers of both versions take the same time.
+    A response that is equal in its bytes is not parsed, so that the responses of both versions take the same time.
     """
 
     def __init__(self, first: RequestPlan, second: RequestPlan) -> None:
@@ -113,7 +113,7 @@ class PlanOfTwoVersions(RequestPlan):
 
 
 def make_plan(url: str, versions: Versions, rows: int) -> PlanOfTwoVersions:
-    """Record the answers of both versions. Version 1 is the champion afterwards."""
+    """Record the responses of both versions. Version 1 is the champion afterwards."""
     plans = []
     for version in (2, 1):
         versions.promote(version)

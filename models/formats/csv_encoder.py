@@ -16,15 +16,15 @@ def quote_cell(text: str) -> str:
 
 
 class CsvEncoder:
-    """Writes a line for each row of the request, in order: the columns of the answer, then `warnings` and `error`. If
-    the answer ends early, the `error` of its last line begins with `stopped:`. The encoder has no state, so it can
-    write several answers."""
+    """Writes a line for each row of the request, in order: the columns of the prediction, then `warnings` and `error`.
+    If the response ends early, the `error` of its last line begins with `stopped:`. The encoder has no state, so it can
+    write several responses."""
 
     content_type: ClassVar[bytes] = b"text/csv; charset=utf-8"
     max_errors: ClassVar[int] = NO_LIMIT
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers; None for the model's default columns."""
+        """spec: the columns of the predictions; None for the model's default columns."""
         spec = spec or model.output_spec
         self._tensors = [
             (tensor, [quote_cell(class_key(label)).encode() for label in tensor.categories]) for tensor in spec.tensors

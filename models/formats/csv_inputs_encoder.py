@@ -16,7 +16,7 @@ from models.rows import ValidatedRows
 
 
 class CsvInputsEncoder:
-    """Writes one answer. Its header is known after the first block."""
+    """Writes one response. Its header is known after the first block."""
 
     content_type: ClassVar[bytes] = CsvEncoder.content_type
     max_errors: ClassVar[int] = NO_LIMIT

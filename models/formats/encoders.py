@@ -29,7 +29,7 @@ class StopReason(Protocol):
 
 
 class TableEncoder(Protocol):
-    """Writes an answer block by block."""
+    """Writes a response block by block."""
 
     content_type: ClassVar[bytes]
     max_errors: ClassVar[int]  # maximum number of row errors in the response
@@ -44,7 +44,7 @@ class TableEncoder(Protocol):
         ...
 
     def stop(self, reason: StopReason) -> bytes:
-        """The end of an answer that stops early. It contains the reason, because the status has been sent already."""
+        """The end of a response that stops early. It contains the reason, because the status has been sent already."""
         ...
 
     def end(self) -> bytes: ...
@@ -70,5 +70,5 @@ def join_messages(found: Sequence[RowError | RowWarning]) -> str:
 
 
 def stop_message(reason: StopReason) -> str:
-    """The reason why an answer ends early, as text."""
+    """The reason why a response ends early, as text."""
     return "stopped: " + (join_messages(reason.errors[:10]) or f"{reason.title}: {reason.detail}")

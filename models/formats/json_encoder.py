@@ -15,17 +15,17 @@ from models.tabular_model import TabularModel
 
 
 class JsonWriter:
-    """Writes the body of an answer from arrays, without creating an object for each prediction."""
+    """Writes the body of a response from arrays, without creating an object for each prediction."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers; None for the model's default columns."""
+        """spec: the columns of the predictions; None for the model's default columns."""
         self.head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
         self.spec = spec or model.output_spec
         self._entries = fastest_entries(self.spec)
         self._joined = self._entries.joined
 
     def write(self, accepted: ValidatedRows, outputs: Outputs, *, skip: bool = False) -> bytes:
-        """The whole body of an answer. outputs: those of the valid rows. skip: whether invalid rows are skipped."""
+        """The whole body of a response. outputs: those of the valid rows. skip: whether invalid rows are skipped."""
         if not skip and not accepted.warnings:
             return self.write_plain(outputs)
         entries = b",".join([b"null" if entry is None else entry for entry in self.entries(accepted, outputs)])
@@ -56,7 +56,7 @@ class JsonWriter:
         return b"%s%s]}" % (self.head, self._joined(outputs))
 
     def write_value(self, value: float) -> bytes:
-        """The body of an answer to one valid row of a regression without further output columns."""
+        """The body of the response to one valid row of a regression without further output columns."""
         return b'%s{"value":%s}]}' % (self.head, orjson.dumps(value))
 
 

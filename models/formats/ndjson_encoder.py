@@ -10,7 +10,7 @@ from models.rows import ValidatedRows
 
 
 class NdjsonEncoder:
-    """Writes a line for each row; that of an invalid row is `{"errors": [...]}`. If the answer ends early, its last
+    """Writes a line for each row; that of an invalid row is `{"errors": [...]}`. If the response ends early, its last
     line is `{"error": {...}}` with the problem document."""
 
     content_type: ClassVar[bytes] = b"application/x-ndjson"

@@ -16,8 +16,8 @@ from models.tabular_model import TabularModel
 CACHED_ROWS = 4096  # the bytes around the values are cached for batches of up to this number of rows
 
 
-def answer_schema(model: TabularModel, spec: OutputSpec) -> Any:
-    """The Arrow schema of an answer: its columns, then `warnings` and `error`, both text."""
+def response_schema(model: TabularModel, spec: OutputSpec) -> Any:
+    """The Arrow schema of a response: the columns of a prediction, then `warnings` and `error`, both text."""
     import pyarrow as pa
 
     columns = [pa.field(name, arrow_type(tensor)) for tensor in spec.tensors for name in tensor.columns]
@@ -35,11 +35,11 @@ class RecordBatchWriter:
     """Writes one row for each row of the request. For an invalid row all columns except `error` are null."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers; None for the model's default columns."""
+        """spec: the columns of the predictions; None for the model's default columns."""
         import pyarrow as pa
 
         self._spec = spec or model.output_spec
-        self.schema = answer_schema(model, self._spec)
+        self.schema = response_schema(model, self._spec)
         self.head = to_message(self.schema)
         self._tensors = [
             (tensor, np.dtype(np.intp), pa.array(tensor.categories))
@@ -97,7 +97,7 @@ class RecordBatchWriter:
         return pa.record_batch([*columns, *texts], schema=self.schema)
 
     def _arrays(self, outputs: Outputs) -> list[Any]:
-        """An array for each column of the answer."""
+        """An array for each column of the predictions."""
         import pyarrow as pa
 
         arrays: list[Any] = []

@@ -74,7 +74,9 @@ def canary_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 def shadow_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    description = "Make a version the challenger and let it predict a share of the rows; its answers are not returned."
+    description = (
+        "Make a version the challenger and let it predict a share of the rows; its predictions are not returned."
+    )
     parser = change_parser(f"{program} shadow", description)
     add_tag(parser)
     parser.add_argument(

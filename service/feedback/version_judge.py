@@ -42,7 +42,7 @@ class VersionJudge:
         output is not finite."""
         outputs = (self._model if self._extended is None else self._extended.model).predict(rows.frame)
         if not outputs.all_finite():
-            raise ArithmeticError("the engine's answer is not finite")
+            raise ArithmeticError("the engine's output is not finite")
         return outputs
 
     def errors(self, primary: npt.NDArray[Any], truths: Sequence[Scalar]) -> Vector:

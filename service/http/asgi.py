@@ -7,7 +7,7 @@ from service.exchange import ServerContext
 from service.http.asgi_types import App, Receive, Scope, Send
 from service.http.compression import MIN_COMPRESSED_BYTES, compressed
 from service.http.cross_origin import OriginPolicy, PreflightRoute, is_preflight
-from service.http.direct_answers import DirectAnswers
+from service.http.direct_responses import DirectResponses
 from service.http.http_exchange import HttpExchange
 from service.http.request_body import ClientTurn
 from service.registry import Snapshot
@@ -23,7 +23,7 @@ class Application:
         self.plane = context.plane
         self._inner: App = no_app
         self._router = Router(self.plane, self.plane.snapshot)
-        self.direct = DirectAnswers(context, self._router)
+        self.direct = DirectResponses(context, self._router)
         settings = context.settings
         self._origins: OriginPolicy | None = None
         # with keys, too, because browsers send preflights without a key

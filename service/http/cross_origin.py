@@ -1,4 +1,4 @@
-"""Cross-origin requests of web pages (CORS): the allowed origins, and the answers to preflight requests."""
+"""Cross-origin requests of web pages (CORS): the allowed origins, and the responses to preflight requests."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,7 +28,7 @@ def is_preflight(scope: Scope) -> bool:
 
 
 class PreflightRoute(Route):
-    """Answers all preflight requests. The answer names no model, because browsers send preflights without a key."""
+    """Answers all preflight requests. The response names no model, because browsers send preflights without a key."""
 
     protocol = "page"
     access = "open"

@@ -52,7 +52,7 @@ class ParsedBody(NamedTuple):
     parameters: Mapping[str, Any]
 
 
-class InvocationsAnswer(NamedTuple):
+class InvocationsResponse(NamedTuple):
     """The content of a response. served: the version whose output columns the response has."""
 
     served: ServedModel
@@ -108,7 +108,7 @@ class InvocationsRoute(MLflowRoute):
             served = plane.extended(found, dataclasses.replace(options, explain="none"))
         detailed = parsed.parameters.get("warnings") is True
         as_csv = not (detailed or form == "vertex") and prefers(headers.get(b"accept", b""), CSV, default=JSON)
-        write = InvocationsAnswer(served, rows, outputs, detailed, as_csv, form).write
+        write = InvocationsResponse(served, rows, outputs, detailed, as_csv, form).write
         text, content_type = await plane.run_in_thread(write) if len(outputs) > LARGE_ROWS else write()
         more = [version_header(served), *error_text.warnings_header(rows)]
         if ATTRIBUTES in headers:

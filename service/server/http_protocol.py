@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from models.library_hook import require
 from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, RequestError
-from service.http.direct_answers import DirectAnswers, DirectExchange, DirectHead
+from service.http.direct_responses import DirectExchange, DirectHead, DirectResponses
 from service.server.close_delimited import delimit_by_close
 from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
@@ -97,17 +97,17 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     _read = b""  # the data that is being parsed, if a request begins with it
     _head: DirectHead | None = None  # head of the request whose body is being received, if it may be answered directly
     _body = b""  # the received part of this body
-    _tried = False  # whether a direct answer was tried without success, so that this request is parsed
+    _tried = False  # whether a direct response was tried without success, so that this request is parsed
     _admitted: DirectExchange | None = None  # the exchange of this request, if it was admitted
     _answered = False  # whether a request of this read was answered directly
-    _answered_at = 0.0  # the time of the last direct answer, from `time.monotonic`
+    _answered_at = 0.0  # the time of the last direct response, from `time.monotonic`
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # uvicorn's middleware for proxy headers costs 1 % of a request, so it is used only if there are such headers
         self._proxy_app = self.app
         self._inner_app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
-        self._direct: DirectAnswers | None = getattr(self._inner_app, "direct", None)
+        self._direct: DirectResponses | None = getattr(self._inner_app, "direct", None)
 
     def data_received(self, data: bytes) -> None:
         direct = self._direct
@@ -116,11 +116,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             if found is not None and not (self._stopping or self._refused or self.flow.write_paused):
                 # A request with a known head is answered without parsing it
                 arrived, client, state = time.monotonic(), self.client, self.server_state
-                answer = direct.answer(*found, arrived, client[0] if client else "", state.default_headers)
-                if isinstance(answer, bytes):
-                    self._send_directly(answer, arrived)
+                result = direct.answer(*found, arrived, client[0] if client else "", state.default_headers)
+                if isinstance(result, bytes):
+                    self._send_directly(result, arrived)
                     return
-                self._tried, self._admitted = True, answer
+                self._tried, self._admitted = True, result
         if not self._refused:
             self._parse(data)
 
@@ -229,25 +229,25 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         assert direct
         scope: Any = self.scope
         client, arrived = self.client, scope["arrived"]
-        answer = direct.answer(
+        result = direct.answer(
             head, self._body, arrived, client[0] if client else "", self.server_state.default_headers
         )
-        if isinstance(answer, bytes):
+        if isinstance(result, bytes):
             self._head, self._body, self._answered = None, b"", True
-            self._send_directly(answer, arrived)
+            self._send_directly(result, arrived)
             if self._read:
                 direct.keep(self._read, head)
         else:
-            scope["admitted"] = answer
+            scope["admitted"] = result
             self._leave_to_application()
             super().on_message_complete()
 
-    def _send_directly(self, answer: bytes, arrived: float) -> None:
+    def _send_directly(self, response: bytes, arrived: float) -> None:
         """Send a response as uvicorn does, but in one system call and with one timer for many requests."""
         self._answered_at = arrived
         self.scope = None  # type: ignore[assignment]  # as before the first request: no head is incomplete
         self.server_state.total_requests += 1
-        self.transport.write(answer)
+        self.transport.write(response)
         if self.timeout_keep_alive_task is None:
             self._arm_keep_alive(self.timeout_keep_alive)
 
@@ -328,7 +328,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         head_begun = self._in_head()
         if self.timeout_keep_alive_task is not None:
             rest = self._answered_at + self.timeout_keep_alive - time.monotonic()
-            if rest > 0:  # direct answers do not restart the timer
+            if rest > 0:  # direct responses do not restart the timer
                 self._arm_keep_alive(rest)
                 return
             self.timeout_keep_alive_task = None

@@ -427,5 +427,5 @@ def test_an_image_for_the_tensorflow_engine_contains_tensorflow(
     assert httpx.get(f"{container.url}/models").json()["models"][0]["engine"] == "tensorflow"
     model = local_models["housing"]
     answer = predict(container, "housing", model.golden.rows)
-    for got, [wanted] in zip(answer["predictions"], model.golden.answers, strict=True):
+    for got, [wanted] in zip(answer["predictions"], model.golden.predictions, strict=True):
         assert abs(got["value"] - wanted) <= GOLDEN_TOLERANCE * model.tolerance()

@@ -183,7 +183,7 @@ def test_a_checkout_is_compared_with_itself(
     assert old > 0
     assert new > 0
     assert cells["errors"] == ["0", "0"]
-    assert "different answers" not in err
+    assert "different responses" not in err
     assert "| CPU µs / request |" in file.read_text()
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from loadtest.answer_check import MIXED_UP, WRONG
 from loadtest.bench.version_swaps import PlanOfTwoVersions
 from loadtest.request_mix import MANY_ROWS, RequestMix
 from loadtest.request_plan import PlannedRequest, RequestPlan
+from loadtest.response_check import MIXED_UP, WRONG
 
 MIX = RequestMix(one=0, many=1, invalid=0, rows=2)
 VALUES = (1.25, 2.5)  # of the two requests; version 2 predicts twice these values

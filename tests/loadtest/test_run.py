@@ -23,9 +23,9 @@ import pytest
 
 from loadtest import commands, open_loop, open_loop_run, packages, results, saturate, server_monitor, server_under_test
 from loadtest.__main__ import main
-from loadtest.answer_check import MISSING, MIXED_UP, WRONG
 from loadtest.request_mix import INVALID
 from loadtest.request_plan import RequestPlan
+from loadtest.response_check import MISSING, MIXED_UP, WRONG
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import command_line
 from tests.child_processes import ended

@@ -129,7 +129,7 @@ def test_failed_write_leaves_no_files(
     def fail(*arguments: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(version_files, "golden_answers", fail)
+    monkeypatch.setattr(version_files, "golden_predictions", fail)
     with pytest.raises(failure):
         store.save(make_trained())
     assert files(bentoml_store) == set()
@@ -242,7 +242,7 @@ def test_invalid_latest_file_does_not_prevent_a_training(bentoml_store: Path, ma
 def test_version_with_different_golden_predictions_is_not_stored(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(version_files, "golden_answers", lambda trained: [[0.0]] * 6)
+    monkeypatch.setattr(version_files, "golden_predictions", lambda trained: [[0.0]] * 6)
     with pytest.raises(StoreError, match="does not answer its golden rows"):
         store.save(make_trained())
     assert files(bentoml_store) == set()

@@ -18,7 +18,7 @@ from models.serving_state import AutomaticRollback, Shadow, Traffic
 from models.tabular_model import TabularModel
 from models.version_lifecycle import VersionStore
 from service.background_client import ProcessUnavailable
-from service.canary_watch import AnswerCounts, CanaryWatch, key_of
+from service.canary_watch import CanaryWatch, ResponseCounts, key_of
 from service.logs import MAX_LINES, RateLimit
 from service.settings import Settings
 from service.worker_files import WorkerFiles
@@ -130,7 +130,7 @@ def test_counts_of_ended_workers_are_deleted_when_a_canary_restarts(
     shared = tmp_path / "shared"
     shared.mkdir()
     watch = start_canary(worker, change, WorkerFiles(shared))
-    key, failed = key_of(worker.plane.snapshot.entry("homes")), {"2": AnswerCounts(9, failed=5, engine_errors=5)}
+    key, failed = key_of(worker.plane.snapshot.entry("homes")), {"2": ResponseCounts(9, failed=5, engine_errors=5)}
     look(worker, watch)
     change(serving_changes.set_traffic, None)
     worker.look()

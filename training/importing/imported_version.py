@@ -116,7 +116,7 @@ def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[s
         "## Quality",
         f"On {len(split.test):,} held-out rows of the sample ({split.how}). {MAY_BE_TRAINED_ON_SAMPLE}",
         card.markdown_metrics(imported.metrics),
-        "![answers on held-out rows](answers.png)",
+        "![predictions on held-out rows](answers.png)",
         *card.uncertainty_section(coverage),
         *card.importance_section(importance),
         "## Model and sample",

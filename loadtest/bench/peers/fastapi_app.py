@@ -1,4 +1,4 @@
-"""A hand-written FastAPI file: a pydantic model of the row, the network, a dictionary as the answer."""
+"""A hand-written FastAPI file: a pydantic model of the row, the network, a dictionary as the response."""
 
 from typing import Any
 

@@ -95,7 +95,7 @@ def _check_on_response_complete() -> str | None:
     )
 
 
-def _check_direct_answers() -> str | None:
+def _check_direct_responses() -> str | None:
     return first_problem(
         reference_problem(HttpToolsProtocol.on_body, "cycle", "body", "message_event"),
         reference_problem(HttpToolsProtocol.on_message_complete, "cycle", "more_body"),
@@ -236,11 +236,11 @@ ON_RESPONSE_COMPLETE = LibraryHook(
     "An invalid request after other requests on the same connection is never refused.",
     _check_on_response_complete,
 )
-DIRECT_ANSWERS = LibraryHook(
+DIRECT_RESPONSES = LibraryHook(
     "HttpToolsProtocol.on_message_complete",
     "uvicorn",
     "Small requests are answered without the headers, the counts and the timers of uvicorn.",
-    _check_direct_answers,
+    _check_direct_responses,
 )
 PROTOCOL_STATE = LibraryHook(
     "the attributes of HttpToolsProtocol",
@@ -290,7 +290,7 @@ HOOKS = (
     SHOULD_UPGRADE,
     KEEP_ALIVE,
     ON_RESPONSE_COMPLETE,
-    DIRECT_ANSWERS,
+    DIRECT_RESPONSES,
     PROTOCOL_STATE,
     CYCLE_STATE,
     RESPONSE_LENGTH,

@@ -18,7 +18,7 @@ import pytest
 from models.aliases import CHAMPION
 from models.tabular_model import TabularModel
 from service.errors import Forbidden
-from service.http import direct_answers
+from service.http import direct_responses
 from service.http.asgi import Application
 from service.server import http_protocol
 from service.settings import Settings
@@ -321,7 +321,7 @@ def test_only_known_headers_are_answered_directly() -> None:
     """All known headers are listed in the decision record. A new header must have the same effect without the
     application.
     """
-    assert sorted(direct_answers.KNOWN_HEADERS) == [
+    assert sorted(direct_responses.KNOWN_HEADERS) == [
         b"accept",
         b"accept-encoding",
         b"authorization",

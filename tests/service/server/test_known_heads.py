@@ -10,8 +10,8 @@ import pytest
 
 from service.errors import Forbidden
 from service.fair_turns import FairTurns
-from service.http import direct_answers
-from service.http.direct_answers import DirectAnswers
+from service.http import direct_responses
+from service.http.direct_responses import DirectResponses
 from tests.service.server.conftest import listening
 from tests.service.server.test_direct_answers import (
     BODIES,
@@ -81,15 +81,15 @@ def conversation(rng: random.Random) -> Iterator[bytes]:
 def found_heads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The reads in which a known head was found."""
     found: list[bytes] = []
-    split = DirectAnswers.split
+    split = DirectResponses.split
 
-    def count(direct: DirectAnswers, data: bytes) -> Any:
+    def count(direct: DirectResponses, data: bytes) -> Any:
         result = split(direct, data)
         if result is not None:
             found.append(data)
         return result
 
-    monkeypatch.setattr(DirectAnswers, "split", count)
+    monkeypatch.setattr(DirectResponses, "split", count)
     return found
 
 
@@ -166,7 +166,7 @@ def test_a_known_head_is_answered_directly_only_if_a_new_head_is(
         "X-Request-ID: not valid",
         f"X-Request-ID: {'x' * 129}",
         "X-Request-ID: x\r\nX-Request-ID: y",
-        f"User-Agent: {'x' * direct_answers.MAX_HEAD_BYTES}",
+        f"User-Agent: {'x' * direct_responses.MAX_HEAD_BYTES}",
         "Cookie: a=b",
         "Connection: keep-alive, Upgrade\r\nUpgrade: h2c",
     ],
@@ -273,7 +273,7 @@ def test_a_request_takes_one_turn_even_if_the_application_answers(apps: Apps) ->
 
 
 def test_the_number_of_known_heads_is_limited(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct_answers, "MAX_HEADS", 3)
+    monkeypatch.setattr(direct_responses, "MAX_HEADS", 3)
     direct = apps[0].direct
     head = direct.head(b"/predict/homes", {b"content-type": b"application/json", b"content-length": b"2"})
     assert head is not None

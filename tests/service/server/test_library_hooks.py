@@ -114,7 +114,7 @@ LIBRARY_CHANGES: dict[LibraryHook, Callable[[Patch], None]] = {
     uvicorn_hooks.LISTENERS: rename_in_function(uvicorn.Server, "shutdown", "servers"),
     uvicorn_hooks.CONNECTIONS: rename_in_function(HttpToolsProtocol, "connection_made", "connections"),
     uvicorn_hooks.DATA_RECEIVED: rename_in_function(HttpToolsProtocol, "data_received", "feed_data"),
-    uvicorn_hooks.DIRECT_ANSWERS: rename_in_function(HttpToolsProtocol, "on_message_complete", "more_body"),
+    uvicorn_hooks.DIRECT_RESPONSES: rename_in_function(HttpToolsProtocol, "on_message_complete", "more_body"),
     uvicorn_hooks.ON_HEADERS_COMPLETE: rename_in_function(HttpToolsProtocol, "on_headers_complete", "keep_alive"),
     uvicorn_hooks.SHUTDOWN: rename_in_function(HttpToolsProtocol, "shutdown", "cycle"),
     uvicorn_hooks.SHOULD_UPGRADE: remove_name(HttpToolsProtocol, "_should_upgrade"),

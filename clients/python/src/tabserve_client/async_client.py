@@ -95,7 +95,7 @@ class AsyncClient:
                 call.failed(number, error)
 
     async def _run(self, conversation: Conversation[T], *, in_thread: bool = False) -> T:
-        """Run a conversation. in_thread: whether a thread encodes rows and reads answers."""
+        """Run a conversation. in_thread: whether a thread encodes rows and reads responses."""
         outcome: Outcome = None
         while True:
             step = (
@@ -118,7 +118,7 @@ class AsyncClient:
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if time.monotonic() > end:
-                        raise httpx.ReadTimeout("the answer took too long")
+                        raise httpx.ReadTimeout("the response took too long")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return failed_outcome(error, self._core.url, response, bytes(content))
         return reply_of(response, bytes(content))

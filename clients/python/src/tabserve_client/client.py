@@ -136,7 +136,7 @@ class Client:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if time.monotonic() > end:
-                        raise httpx.ReadTimeout("the answer took too long")
+                        raise httpx.ReadTimeout("the response took too long")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return failed_outcome(error, self._core.url, response, bytes(content))
         return reply_of(response, bytes(content))

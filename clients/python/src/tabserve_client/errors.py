@@ -2,9 +2,9 @@
 
 TabserveError
 ├── InvalidInput         the data cannot be sent; nothing was
-├── ConnectionFailed     no answer after all attempts
+├── ConnectionFailed     no response after all attempts
 ├── DeadlineExceeded     the deadline passed; `__cause__` is the error of the last attempt
-├── InvalidAnswer        an answer that is not tabserve's, or only a part of one, after all attempts
+├── InvalidResponse      a response that is not tabserve's, or only a part of one, after all attempts
 └── ServerError          the server refused; with status, title, detail and the errors of rows
     ├── AuthenticationError 401 · PermissionDenied 403 · NotFound 404 · RequestTooLarge 413
     ├── RowsNotValid     400, 422
@@ -39,15 +39,15 @@ class InvalidInput(TabserveError, ValueError):
 
 
 class ConnectionFailed(TabserveError, ConnectionError):
-    """There was no connection, or it ended before the answer was complete."""
+    """There was no connection, or it ended before the response was complete."""
 
 
 class DeadlineExceeded(TabserveError, TimeoutError):
-    """The deadline of the call passed before all answers had been received."""
+    """The deadline of the call passed before all responses had been received."""
 
 
-class InvalidAnswer(TabserveError):
-    """A successful response whose content is not an answer of tabserve, or is not complete."""
+class InvalidResponse(TabserveError):
+    """A successful response whose content is not a response of tabserve, or is not complete."""
 
 
 class ServerError(TabserveError):
@@ -125,14 +125,14 @@ BY_STATUS: Mapping[int, type[ServerError]] = {
 
 
 def server_error(status: int, headers: Mapping[str, str], content: bytes) -> ServerError:
-    """The exception for an answer that is not a success. headers: names in lower case."""
+    """The exception for a response that is not a success. headers: names in lower case."""
     problem = problem_document(content)
     kind = BY_STATUS.get(status, ServerError)
     request_id = headers.get("x-request-id")
     if problem is None:  # from a proxy, or from another server
         text = " ".join(content[: 4 * SHOWN_CHARACTERS].decode("utf-8", "replace").split())
-        detail = text[:SHOWN_CHARACTERS] or "the answer has no content"
-        return kind(status, "Not an answer of tabserve", detail, request_id=request_id)
+        detail = text[:SHOWN_CHARACTERS] or "the response has no content"
+        return kind(status, "Not a response of tabserve", detail, request_id=request_id)
     errors = [error_of(entry) for entry in objects_in(problem, "errors")]
     omitted = problem.get("errors_omitted")
     return kind(
@@ -146,7 +146,7 @@ def server_error(status: int, headers: Mapping[str, str], content: bytes) -> Ser
 
 
 def problem_document(content: bytes) -> dict[str, Any] | None:
-    """The problem document of an answer, if it has one."""
+    """The problem document of a response, if it has one."""
     try:
         document = json.loads(content)
     except ValueError:

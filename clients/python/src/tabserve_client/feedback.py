@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tabserve_client.errors import InvalidAnswer, InvalidInput, objects_in
+from tabserve_client.errors import InvalidInput, InvalidResponse, objects_in
 from tabserve_client.json_rows import json_rows, row_text
 from tabserve_client.metadata import document_of
 from tabserve_client.options import segment
@@ -78,10 +78,10 @@ def feedback_request(model: str, key: str, entries: Sequence[Mapping[str, Any]],
 
 
 def read_report(reply: Reply) -> FeedbackReport:
-    """Raises InvalidAnswer."""
+    """Raises InvalidResponse."""
     document = document_of(reply)
     try:
         judged, unmatched, repeated = (int(document.get(name) or 0) for name in ("judged", "unmatched", "repeated"))
         return FeedbackReport(document["model"], judged, unmatched, repeated, tuple(objects_in(document, "versions")))
     except (KeyError, TypeError, ValueError):
-        raise InvalidAnswer("not a feedback report of tabserve") from None
+        raise InvalidResponse("not a feedback report of tabserve") from None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tabserve_client.errors import InvalidAnswer, objects_in
+from tabserve_client.errors import InvalidResponse, objects_in
 from tabserve_client.json_rows import Row
 from tabserve_client.table_columns import Label
 from tabserve_client.wire import Reply
@@ -50,7 +50,7 @@ class ModelSchema:
 
 
 def read_models(reply: Reply) -> list[ModelSummary]:
-    """Raises InvalidAnswer."""
+    """Raises InvalidResponse."""
     try:
         return [
             ModelSummary(
@@ -59,11 +59,11 @@ def read_models(reply: Reply) -> list[ModelSummary]:
             for entry in document_of(reply)["models"]
         ]
     except (KeyError, TypeError):
-        raise InvalidAnswer("not a list of models of tabserve") from None
+        raise InvalidResponse("not a list of models of tabserve") from None
 
 
 def read_schema(reply: Reply) -> ModelSchema:
-    """Raises InvalidAnswer."""
+    """Raises InvalidResponse."""
     document = document_of(reply)
     try:
         columns = document["schema"]
@@ -82,12 +82,12 @@ def read_schema(reply: Reply) -> ModelSchema:
             document,
         )
     except (KeyError, TypeError):
-        raise InvalidAnswer("not the description of a model of tabserve") from None
+        raise InvalidResponse("not the description of a model of tabserve") from None
 
 
 def document_of(reply: Reply) -> dict[str, Any]:
-    """Raises InvalidAnswer."""
+    """Raises InvalidResponse."""
     document = reply.json()
     if not reply.complete or not isinstance(document, dict):
-        raise InvalidAnswer("not an answer of tabserve, or a part of one")
+        raise InvalidResponse("not a response of tabserve, or a part of one")
     return document

@@ -1,7 +1,7 @@
-"""One call of `predict`: its rows are sent in pieces, several at once, and the answers are joined in order.
+"""One call of `predict`: its rows are sent in pieces, several at once, and the responses are joined in order.
 
 A piece that exceeds a limit of the server is split, and so are the pieces after it. A piece is repeated as a whole or
-not at all, and an answer counts only if it has one entry for each row of the piece, so no row is lost or answered
+not at all, and a response counts only if it has one entry for each row of the piece, so no row is lost or answered
 twice.
 """
 
@@ -10,12 +10,19 @@ import uuid
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from tabserve_client.answers import Answer, EntryAnswer, SentRequest, StoppedAnswer, TableAnswer, read_answer
-from tabserve_client.errors import InvalidAnswer, RequestTooLarge, ServerError
+from tabserve_client.errors import InvalidResponse, RequestTooLarge, ServerError
 from tabserve_client.json_rows import json_body, ndjson_body
 from tabserve_client.metadata import ModelSchema, read_schema
 from tabserve_client.options import PredictOptions, output_options, predict_path, segment
 from tabserve_client.predictions import Predictions
+from tabserve_client.responses import (
+    EntryResponse,
+    Response,
+    SentRequest,
+    StoppedResponse,
+    TableResponse,
+    read_response,
+)
 from tabserve_client.retries import RetryPolicy, exchange
 from tabserve_client.sources import Source, arrow_body
 from tabserve_client.table_columns import empty_columns
@@ -63,7 +70,7 @@ class PredictionCall:
         self.headers = {CLIENT_KEY: uuid.uuid4().hex, **headers} if self.pieces > 1 else headers
         self._lock = threading.Lock()
         self._pieces = self._split(0, source.count)
-        self._answers: dict[int, list[Answer]] = {}
+        self._responses: dict[int, list[Response]] = {}
         self._failures: dict[int, Exception] = {}
 
     def _split(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -72,47 +79,47 @@ class PredictionCall:
             yield start, end
             start = end
 
-    def next_piece(self) -> tuple[int, Conversation[list[Answer]]] | None:
+    def next_piece(self) -> tuple[int, Conversation[list[Response]]] | None:
         """The next piece to send: its first row and its conversation. None if none is left, or a piece has failed."""
         with self._lock:
             piece = None if self._failures else next(self._pieces, None)
         return None if piece is None else (piece[0], self._conversation(*piece))
 
-    def succeeded(self, piece: int, answers: list[Answer]) -> None:
+    def succeeded(self, piece: int, responses: list[Response]) -> None:
         with self._lock:
-            self._answers[piece] = answers
+            self._responses[piece] = responses
 
     def failed(self, piece: int, error: Exception) -> None:
         with self._lock:
             self._failures[piece] = error
 
-    def answers(self) -> list[Answer]:
-        """All answers in order, once every started piece has ended. Raises the error of the first failed piece: pieces
-        are started in order, so the error does not depend on their speed."""
+    def responses(self) -> list[Response]:
+        """All responses in order, once every started piece has ended. Raises the error of the first failed piece:
+        pieces are started in order, so the error does not depend on their speed."""
         if self._failures:
             raise self._failures[min(self._failures)]
-        return [answer for piece in sorted(self._answers) for answer in self._answers[piece]]
+        return [response for piece in sorted(self._responses) for response in self._responses[piece]]
 
-    def _conversation(self, start: int, stop: int) -> Conversation[list[Answer]]:
-        """The answers for some rows, from several requests if one request exceeds a limit."""
+    def _conversation(self, start: int, stop: int) -> Conversation[list[Response]]:
+        """The responses for some rows, from several requests if one request exceeds a limit."""
         rows = stop - start
         if rows > self.limit:
-            answers: list[Answer] = []
+            responses: list[Response] = []
             for piece in self._split(start, stop):
-                answers += yield from self._conversation(*piece)
-            return answers
+                responses += yield from self._conversation(*piece)
+            return responses
         request = self._request(start, stop)
         sent = SentRequest(self.model, start, rows, self.outputs)
         give_up = partial(self._is_too_large, rows)
         try:
-            answer = yield from exchange(request, partial(read_answer, sent=sent), self.policy, self.end, give_up)
-            return [answer]
+            response = yield from exchange(request, partial(read_response, sent=sent), self.policy, self.end, give_up)
+            return [response]
         except ServerError as error:
             if not self._adapt(error, request, rows):
                 raise error.moved(start) from error.__cause__
-        except StoppedAnswer as error:
+        except StoppedResponse as error:
             if rows == 1:
-                raise InvalidAnswer(f"the server ended its answer early: {error}") from None
+                raise InvalidResponse(f"the server ended its response early: {error}") from None
             self._halve(rows)
         return (yield from self._conversation(start, stop))
 
@@ -157,10 +164,12 @@ class PredictionCall:
     def result(self) -> Conversation[Predictions]:
         """The predictions, after all pieces. If no row has a prediction, a request for the schema returns the columns.
         Raises the error of the first failed piece."""
-        answers, names = self.answers(), list[str]()
-        if not any(isinstance(answer, TableAnswer) or any(answer.entries) for answer in answers):
+        responses, names = self.responses(), list[str]()
+        if not any(isinstance(response, TableResponse) or any(response.entries) for response in responses):
             request = Request("GET", f"/models/{segment(self.model)}", headers=self.headers)
             schema: ModelSchema = yield from exchange(request, read_schema, self.policy, self.end)
             names = empty_columns(schema.classes, [feature.name for feature in schema.features], self.outputs)
-            answers = answers or [EntryAnswer(SentRequest(self.model, 0, 0, self.outputs), schema.version, "", [])]
-        return Predictions(self.model, answers, self.source.index, names)
+            responses = responses or [
+                EntryResponse(SentRequest(self.model, 0, 0, self.outputs), schema.version, "", [])
+            ]
+        return Predictions(self.model, responses, self.source.index, names)

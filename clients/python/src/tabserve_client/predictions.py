@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, overload
 
-from tabserve_client.answers import Answer, TableAnswer
+from tabserve_client.responses import Response, TableResponse
 from tabserve_client.row_issues import RowError, RowWarning
 from tabserve_client.table_columns import Entry, Label, columns_of
 
@@ -114,15 +114,15 @@ class Predictions(Sequence[Prediction]):
     model: the name of the model. errors, warnings: those of all rows, with row and field.
     """
 
-    def __init__(self, model: str, answers: Sequence[Answer], index: Any, names: Sequence[str]) -> None:
-        """answers: the answers in order, for all rows together. index: the index of the pandas frame that was sent.
+    def __init__(self, model: str, responses: Sequence[Response], index: Any, names: Sequence[str]) -> None:
+        """responses: the responses in order, for all rows together. index: the index of the pandas frame that was sent.
         names: the names of the columns, if no row has a prediction."""
         self.model = model
-        self._answers = answers
+        self._responses = responses
         self._index = index
         self._names = names
-        self._starts = [answer.sent.first_row for answer in answers]
-        self._count = sum(answer.sent.rows for answer in answers)
+        self._starts = [response.sent.first_row for response in responses]
+        self._count = sum(response.sent.rows for response in responses)
 
     def __len__(self) -> int:
         return self._count
@@ -135,11 +135,11 @@ class Predictions(Sequence[Prediction]):
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
         row = range(len(self))[index]
-        answer = self._answers[bisect_right(self._starts, row) - 1]
-        place = row - answer.sent.first_row
+        response = self._responses[bisect_right(self._starts, row) - 1]
+        place = row - response.sent.first_row
         errors, warnings = tuple(self._errors_by_row.get(row, ())), tuple(self._warnings_by_row.get(row, ()))
-        identity = f"{answer.request_id}:{place}"
-        return Prediction(row, identity, answer.version, answer.entries[place], errors, warnings)
+        identity = f"{response.request_id}:{place}"
+        return Prediction(row, identity, response.version, response.entries[place], errors, warnings)
 
     def __repr__(self) -> str:
         versions = ", ".join(self.versions)
@@ -148,7 +148,7 @@ class Predictions(Sequence[Prediction]):
     @property
     def versions(self) -> tuple[str, ...]:
         """The versions that answered, each once. There are several if a version was promoted during the call."""
-        return tuple(dict.fromkeys(answer.version for answer in self._answers))
+        return tuple(dict.fromkeys(response.version for response in self._responses))
 
     @property
     def version(self) -> str:
@@ -159,11 +159,11 @@ class Predictions(Sequence[Prediction]):
 
     @cached_property
     def errors(self) -> list[RowError]:
-        return list(chain.from_iterable(answer.errors for answer in self._answers))
+        return list(chain.from_iterable(response.errors for response in self._responses))
 
     @cached_property
     def warnings(self) -> list[RowWarning]:
-        return list(chain.from_iterable(answer.warnings for answer in self._answers))
+        return list(chain.from_iterable(response.warnings for response in self._responses))
 
     @cached_property
     def _errors_by_row(self) -> dict[int | None, list[RowError]]:
@@ -182,7 +182,7 @@ class Predictions(Sequence[Prediction]):
     @property
     def ids(self) -> list[str]:
         """The id of each row, for feedback."""
-        return [f"{answer.request_id}:{row}" for answer in self._answers for row in range(answer.sent.rows)]
+        return [f"{response.request_id}:{row}" for response in self._responses for row in range(response.sent.rows)]
 
     @property
     def values(self) -> list[Any]:
@@ -194,7 +194,7 @@ class Predictions(Sequence[Prediction]):
 
     def to_list(self) -> list[Entry]:
         """The predictions as the server writes them in JSON; None for an invalid row."""
-        return list(chain.from_iterable(answer.entries for answer in self._answers))
+        return list(chain.from_iterable(response.entries for response in self._responses))
 
     def to_columns(self) -> dict[str, list[Any]]:
         """The columns of a table: the columns of the predictions, then `warnings` and `error`."""
@@ -204,9 +204,9 @@ class Predictions(Sequence[Prediction]):
 
     @cached_property
     def _tables(self) -> Any | None:
-        """The answers as one Arrow table, if all of them are tables."""
-        tables = [answer.table for answer in self._answers if isinstance(answer, TableAnswer)]
-        if not tables or len(tables) < len(self._answers):
+        """The responses as one Arrow table, if all of them are tables."""
+        tables = [response.table for response in self._responses if isinstance(response, TableResponse)]
+        if not tables or len(tables) < len(self._responses):
             return None
         import pyarrow as pa
 

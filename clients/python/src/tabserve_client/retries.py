@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from tabserve_client.errors import (
     ConnectionFailed,
     DeadlineExceeded,
-    InvalidAnswer,
+    InvalidResponse,
     Overloaded,
     ServerError,
     TabserveError,
@@ -114,7 +114,7 @@ def read_outcome(outcome: Outcome, read: Read[T]) -> T:
         raise server_error(outcome.status, outcome.headers, outcome.content)
     assert isinstance(outcome, NoReply)
     reason = str(outcome.error) or type(outcome.error).__name__
-    raise ConnectionFailed(f"no answer from {outcome.url}: {reason}") from outcome.error
+    raise ConnectionFailed(f"no response from {outcome.url}: {reason}") from outcome.error
 
 
 def is_retryable(problem: TabserveError, outcome: Outcome, request: Request) -> bool:
@@ -125,7 +125,7 @@ def is_retryable(problem: TabserveError, outcome: Outcome, request: Request) -> 
         return not outcome.final and (request.repeatable or not outcome.sent)
     if isinstance(problem, ServerError):
         return request.repeatable and problem.status in FAILURES
-    return request.repeatable and isinstance(problem, InvalidAnswer)
+    return request.repeatable and isinstance(problem, InvalidResponse)
 
 
 def deadline_error(attempts: int, problem: TabserveError | None) -> DeadlineExceeded:

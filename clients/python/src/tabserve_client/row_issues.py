@@ -42,7 +42,7 @@ class RowWarning:
 
 
 def error_of(document: Mapping[str, Any]) -> RowError:
-    """An entry of `errors` in an answer or a problem document."""
+    """An entry of `errors` in a response or a problem document."""
     row, field = document.get("row"), document.get("field")
     return RowError(
         row if isinstance(row, int) else None,

@@ -1,7 +1,7 @@
-"""Reads the responses of a call: JSON, NDJSON or Arrow content becomes an `Answer`.
+"""Reads the responses of a call: JSON, NDJSON or Arrow content becomes a `Response`.
 
-An answer has one entry for each row that was sent. For any other content, such as an incomplete answer, InvalidAnswer
-is raised.
+A response has one entry for each row that was sent. For any other content, such as an incomplete response,
+InvalidResponse is raised.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from tabserve_client.errors import InvalidAnswer, ServerError, TabserveError, objects_in, server_error
+from tabserve_client.errors import InvalidResponse, ServerError, TabserveError, objects_in, server_error
 from tabserve_client.options import OutputOptions
 from tabserve_client.row_issues import RowError, RowWarning, error_of, errors_in, joined, warning_of, warnings_in
 from tabserve_client.table_columns import entries_of
@@ -20,13 +20,13 @@ STOPPED = "stopped:"
 Entry = dict[str, Any] | None
 
 
-class StoppedAnswer(TabserveError):  # noqa: N818 - never leaves the package
-    """An answer that the server ended with an error, because the body exceeded a limit of a single request."""
+class StoppedResponse(TabserveError):  # noqa: N818 - never leaves the package
+    """A response that the server ended with an error, because the body exceeded a limit of a single request."""
 
 
 @dataclass(frozen=True)
 class SentRequest:
-    """The properties of a request that its answer depends on. first_row: its first row in the data of the call."""
+    """The properties of a request that its response depends on. first_row: its first row in the data of the call."""
 
     model: str
     first_row: int
@@ -34,7 +34,7 @@ class SentRequest:
     options: OutputOptions
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """The predictions for some rows. entries: the JSON form of each prediction; None for an invalid row."""
 
     @property
@@ -57,8 +57,8 @@ class Answer(Protocol):
 
 
 @dataclass(frozen=True)
-class EntryAnswer:
-    """An answer in JSON or NDJSON."""
+class EntryResponse:
+    """A response in JSON or NDJSON."""
 
     sent: SentRequest
     version: str
@@ -77,8 +77,8 @@ class EntryAnswer:
 
 
 @dataclass(frozen=True)
-class TableAnswer:
-    """An answer in Arrow. table: the columns of the predictions, then `warnings` and `error`."""
+class TableResponse:
+    """A response in Arrow. table: the columns of the predictions, then `warnings` and `error`."""
 
     sent: SentRequest
     version: str
@@ -104,52 +104,52 @@ class TableAnswer:
         return [(row, text) for row, text in enumerate(column.to_pylist(), self.sent.first_row) if text is not None]
 
 
-def read_answer(reply: Reply, sent: SentRequest) -> Answer:
-    """Read an answer in any format. Raises InvalidAnswer or StoppedAnswer."""
+def read_response(reply: Reply, sent: SentRequest) -> Response:
+    """Read a response in any format. Raises InvalidResponse or StoppedResponse."""
     kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    answer: Answer
+    response: Response
     if kind == ARROW:
-        answer = read_arrow(reply, sent)
+        response = read_arrow(reply, sent)
     elif kind == NDJSON:
-        answer = read_ndjson(reply, sent)
+        response = read_ndjson(reply, sent)
     else:
-        answer = read_json(reply, sent)
+        response = read_json(reply, sent)
     if not reply.complete:
-        raise InvalidAnswer("the connection ended before the end of the answer")
-    if len(answer.entries if isinstance(answer, EntryAnswer) else answer.table) != sent.rows:
-        raise InvalidAnswer(f"the answer does not have the {sent.rows} rows of the request")
-    return answer
+        raise InvalidResponse("the connection ended before the end of the response")
+    if len(response.entries if isinstance(response, EntryResponse) else response.table) != sent.rows:
+        raise InvalidResponse(f"the response does not have the {sent.rows} rows of the request")
+    return response
 
 
-def read_json(reply: Reply, sent: SentRequest) -> EntryAnswer:
+def read_json(reply: Reply, sent: SentRequest) -> EntryResponse:
     try:
         document = json.loads(reply.content)
         predictions = document["predictions"]
         if "error" in document:
-            raise StoppedAnswer(str(document["error"]))
+            raise StoppedResponse(str(document["error"]))
         if not isinstance(predictions, list) or not all(isinstance(entry, dict | None) for entry in predictions):
             raise TypeError
         errors = [error_of(entry).moved(sent.first_row) for entry in objects_in(document, "errors")]
-        return EntryAnswer(sent, str(document["version"]), request_id_of(reply), predictions, errors)
+        return EntryResponse(sent, str(document["version"]), request_id_of(reply), predictions, errors)
     except (ValueError, KeyError, TypeError):
-        raise invalid_answer(reply) from None
+        raise invalid_response(reply) from None
 
 
-def read_ndjson(reply: Reply, sent: SentRequest) -> EntryAnswer:
+def read_ndjson(reply: Reply, sent: SentRequest) -> EntryResponse:
     entries: list[Entry] = []
     errors: list[RowError] = []
     try:
         for row, line in enumerate(reply.content.splitlines(), sent.first_row):
             entry = json.loads(line)
             if "error" in entry:
-                raise StoppedAnswer(str(entry["error"]))
+                raise StoppedResponse(str(entry["error"]))
             if "errors" in entry:
                 errors += [renumber_error(row, error_of(error)) for error in objects_in(entry, "errors")]
                 entry = None
             entries.append(entry)
     except (ValueError, TypeError):
-        raise invalid_answer(reply) from None
-    return EntryAnswer(sent, version_of(reply), request_id_of(reply), entries, errors)
+        raise invalid_response(reply) from None
+    return EntryResponse(sent, version_of(reply), request_id_of(reply), entries, errors)
 
 
 def renumber_error(row: int, error: RowError) -> RowError:
@@ -157,25 +157,25 @@ def renumber_error(row: int, error: RowError) -> RowError:
     return error.moved(row - (error.row or 0))
 
 
-def read_arrow(reply: Reply, sent: SentRequest) -> TableAnswer:
+def read_arrow(reply: Reply, sent: SentRequest) -> TableResponse:
     import pyarrow as pa
 
     batches = []
     try:
         with pa.ipc.open_stream(reply.content) as stream:
             schema = stream.schema
-            for batch in stream:  # keeps the batches before the end of an incomplete answer
+            for batch in stream:  # keeps the batches before the end of an incomplete response
                 batches.append(batch)
     except (pa.ArrowException, OSError, ValueError):
         if not batches:
-            raise invalid_answer(reply) from None
+            raise invalid_response(reply) from None
     table = pa.Table.from_batches(batches, schema)
     if not {"warnings", "error"} <= {*table.column_names}:
-        raise invalid_answer(reply)
+        raise invalid_response(reply)
     last = table.column("error")[-1].as_py() if len(table) else None
     if (len(table) > sent.rows or not reply.complete) and str(last).startswith(STOPPED):
-        raise StoppedAnswer(str(last))
-    return TableAnswer(sent, version_of(reply), request_id_of(reply), renumber_errors(table, sent.first_row))
+        raise StoppedResponse(str(last))
+    return TableResponse(sent, version_of(reply), request_id_of(reply), renumber_errors(table, sent.first_row))
 
 
 def renumber_errors(table: Any, first_row: int) -> Any:
@@ -200,9 +200,9 @@ def request_id_of(reply: Reply) -> str:
     return reply.headers.get("x-request-id", "")
 
 
-def invalid_answer(reply: Reply) -> TabserveError:
+def invalid_response(reply: Reply) -> TabserveError:
     """The error for a successful response whose content cannot be read."""
     if not reply.complete:
-        return InvalidAnswer("the connection ended before the end of the answer")
+        return InvalidResponse("the connection ended before the end of the response")
     found: ServerError = server_error(reply.status, reply.headers, reply.content)
-    return InvalidAnswer(f"not an answer of tabserve: {found.detail}")
+    return InvalidResponse(f"not a response of tabserve: {found.detail}")

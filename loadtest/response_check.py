@@ -1,4 +1,4 @@
-"""Compares an answer under load with the answer that the same server gave before the load."""
+"""Compares a response under load with the response that the same server gave before the load."""
 
 import json
 import math
@@ -7,9 +7,9 @@ from typing import Any
 
 TOLERANCE = 1e-5  # "Equal predictions" in docs/reference/models.md
 
-WRONG = "wrong answer"  # differs from the answer before the load
-MIXED_UP = "mixed-up answer"  # the correct answer to another request
-MISSING = "missing answer"  # no answer before the timeout, or the connection was closed first
+WRONG = "wrong response"  # differs from the response before the load
+MIXED_UP = "mixed-up response"  # the correct response to another request
+MISSING = "missing response"  # no response before the timeout, or the connection was closed first
 REFUSED = "connection refused"
 FATAL = (WRONG, MIXED_UP, MISSING)  # a single error of these kinds fails a run
 
@@ -17,7 +17,7 @@ Body = Mapping[str, Any]
 
 
 def unexpected_status(status: int) -> str:
-    """The error of an answer with an unexpected status: `status 503`."""
+    """The error of a response with an unexpected status: `status 503`."""
     return f"status {status}"
 
 
@@ -53,7 +53,7 @@ def equal_predictions(actual: Any, expected: Any, scale: float) -> bool:
 
 
 def equal_prediction(actual: Any, expected: Any, scale: float) -> bool:
-    """Compare the predictions of one row; null is the answer to an invalid row."""
+    """Compare the predictions of one row; null is the prediction for an invalid row."""
     if not isinstance(actual, dict) or not isinstance(expected, dict):
         return bool(actual == expected)
     if actual.keys() != expected.keys() or actual.get("warnings") != expected.get("warnings"):
@@ -80,11 +80,11 @@ def is_tie(probabilities: Mapping[str, float]) -> bool:
     return best - second <= TOLERANCE
 
 
-def scale_of(description: Mapping[str, Any], answers: Sequence[bytes]) -> float:
+def scale_of(description: Mapping[str, Any], responses: Sequence[bytes]) -> float:
     """The s in the tolerance of docs/api.md for a model, from its entry at `/models/{name}`.
 
     The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². Without metrics, s is the
-    spread of the model's own answers.
+    spread of the model's own predictions.
     """
     if description["task"] != "regression":
         return 1.0
@@ -92,6 +92,6 @@ def scale_of(description: Mapping[str, Any], answers: Sequence[bytes]) -> float:
     rmse, r2 = network.get("rmse"), network.get("r2")
     if rmse and r2 is not None and r2 < 1:
         return float(rmse / math.sqrt(1 - r2))
-    values = [prediction["value"] for body in answers for prediction in json.loads(body)["predictions"]]
+    values = [prediction["value"] for body in responses for prediction in json.loads(body)["predictions"]]
     mean = sum(values) / len(values) if values else 0.0
     return math.sqrt(sum((value - mean) ** 2 for value in values) / len(values)) if values else 1.0

@@ -81,7 +81,7 @@ class DirectExchange(Exchange):
         context.observer.observe(self, status, seconds)
 
 
-class DirectAnswers:
+class DirectResponses:
     """Decides from the head of a request whether to answer it directly, and answers it."""
 
     def __init__(self, context: ServerContext, router: Router) -> None:
