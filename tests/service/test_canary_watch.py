@@ -50,11 +50,11 @@ def test_a_rate_that_changes_for_both_versions_is_not_rejected() -> None:
         assert not test.rejected
 
 
-def counts(answers: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> AnswerCounts:
-    """Counts of answers with one row each. Slow answers take 0.1 s, other answers 1 ms."""
+def counts(responses: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> AnswerCounts:
+    """Counts of responses with one row each. Slow responses take 0.1 s, other responses 1 ms."""
     seconds = [0] * (len(SECONDS) + 1)
-    seconds[SECONDS.index(1e-3)], seconds[SECONDS.index(0.1)] = answers - slow, slow
-    return AnswerCounts(answers, failed + errors, errors, answers, seconds)
+    seconds[SECONDS.index(1e-3)], seconds[SECONDS.index(0.1)] = responses - slow, slow
+    return AnswerCounts(responses, failed + errors, errors, responses, seconds)
 
 
 def first_reason(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, times: int) -> str | None:
@@ -103,27 +103,27 @@ def test_the_bucket_of_the_99th_percentile() -> None:
     assert SECONDS[percentile_bucket(counts(1000, slow=50).seconds)] == 0.1
 
 
-CHECKS, ANSWERS = 60, 400  # the checks of a simulated canary, and the answers before each check
+CHECKS, RESPONSES = 60, 400  # the checks of a simulated canary, and the responses before each check
 SLOWER = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # latencies of both versions, by bucket from 1 ms up
 
 
 def simulated_canary(rng: np.random.Generator) -> str | None:
     """The reason for which a challenger that equals the champion is rolled back, if any. Both fail in the same share of
-    answers.
+    responses.
     """
     rate, share = rng.choice([0.0, 0.001, 0.02]), rng.choice([0.01, 0.05, 0.5])
     test, first = CanaryTest("x", 500), SECONDS.index(1e-3)
-    answers = [round(ANSWERS * (1 - share)), round(ANSWERS * share)]
-    failed = np.array([rng.binomial(count, rate, CHECKS) for count in answers]).cumsum(axis=1).tolist()
+    responses = [round(RESPONSES * (1 - share)), round(RESPONSES * share)]
+    failed = np.array([rng.binomial(count, rate, CHECKS) for count in responses]).cumsum(axis=1).tolist()
     seconds = np.zeros((2, CHECKS, len(SECONDS) + 1), dtype=int)
-    for version, count in enumerate(answers):
+    for version, count in enumerate(responses):
         seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, CHECKS).cumsum(axis=0)
     for check in range(CHECKS):
         champion, challenger = (
             AnswerCounts(
                 total := (check + 1) * count, failed[version][check], 0, total, seconds[version, check].tolist()
             )
-            for version, count in enumerate(answers)
+            for version, count in enumerate(responses)
         )
         if (reason := test.check(champion, challenger)) is not None:
             return reason
