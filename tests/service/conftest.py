@@ -213,8 +213,8 @@ async def call_asgi(
     scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": fields}
     scope["client"] = ("192.0.2.1", 49152)
     await app(scope, receive, send)
-    answered = {key.decode(): value.decode("latin-1") for key, value in started["headers"]}
-    return Reply(started["status"], answered, b"".join(chunks))
+    response_headers = {key.decode(): value.decode("latin-1") for key, value in started["headers"]}
+    return Reply(started["status"], response_headers, b"".join(chunks))
 
 
 @pytest.fixture(scope="session")
@@ -388,12 +388,12 @@ def send_request(
         def send_plane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
             on_invalid = query.removeprefix("on_invalid=") if query else "fail"
             try:
-                answer = asyncio.run(
+                response = asyncio.run(
                     predict_json(plane, plane.snapshot.find(model), encode_body(body), on_invalid, prediction_context())
                 )
             except RequestError as error:
                 return Reply(error.status, {"content-type": "application/problem+json"}, error.document())
-            return Reply(200, {"content-type": "application/json"}, answer)
+            return Reply(200, {"content-type": "application/json"}, response)
 
         yield send_plane
         plane.close()

@@ -228,14 +228,14 @@ def test_a_slow_body_gets_408(
 def test_an_endless_head_gets_431(server: Any) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
-        answer = b""
+        response = b""
         try:
             for _ in range(400):
                 connection.sendall(b"x-y: " + b"z" * 1000 + b"\r\n")
-            answer = connection.recv(65536)
+            response = connection.recv(65536)
         except OSError:  # the connection was reset while sending
-            answer = answer or b"HTTP/1.1 431"
-    assert answer.startswith(b"HTTP/1.1 431")
+            response = response or b"HTTP/1.1 431"
+    assert response.startswith(b"HTTP/1.1 431")
 
 
 def test_invalid_http_is_a_problem_document(server: Any) -> None:
@@ -381,8 +381,8 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
     assert one["engine"] == {"name": "numpy", "reason": "trained by NumPy"}
     assert one["card"] == "# income"
     for example in one["examples"]:
-        (answer,) = client.post("/predict/income", json={"rows": [example["row"]]}).json()["predictions"]
-        assert answer["label"] == example["prediction"]["label"]
+        (prediction,) = client.post("/predict/income", json={"rows": [example["row"]]}).json()["predictions"]
+        assert prediction["label"] == example["prediction"]["label"]
 
 
 @pytest.mark.parametrize(
@@ -395,8 +395,8 @@ def test_an_invalid_request_that_expects_100_continue_is_refused_at_once(
     with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
         connection.sendall(head.encode())
-        answer = connection.recv(100)
-        assert answer.startswith(b"HTTP/1.1 " + first)
+        response = connection.recv(100)
+        assert response.startswith(b"HTTP/1.1 " + first)
 
 
 def test_the_server_returns_both_pages_and_their_files(client: httpx.Client) -> None:
@@ -449,7 +449,7 @@ def test_an_internal_error_is_a_500_without_details(
     assert b"secret" not in reply.content
 
 
-def test_a_client_that_disconnects_while_sending_gets_no_answer(asgi_app: Application) -> None:
+def test_a_client_that_disconnects_while_sending_gets_no_response(asgi_app: Application) -> None:
     sent = []
 
     async def receive() -> Any:

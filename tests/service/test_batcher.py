@@ -57,9 +57,9 @@ class FailingEngine:
         bad = np.all(np.isclose(x, self.failing_row), axis=1)
         if bad.any() and self.failure == "raise":
             raise ValueError("secret of the engine")
-        answers = self.inner.outputs(x).copy()
-        answers[bad] = np.nan
-        return answers
+        outputs = self.inner.outputs(x).copy()
+        outputs[bad] = np.nan
+        return outputs
 
 
 def random_frame(model: TabularModel, count: int, seed: int = 0) -> Frame:
@@ -116,7 +116,7 @@ def test_no_engine_call_gets_more_rows_than_the_chunk_size(slow_model: TabularMo
         parts = [single_row(frame, 0), frame, frame, frame]
         return await asyncio.gather(*[waiting.predict(part, deadline_in_a_minute(), "") for part in parts])
 
-    assert [len(answers) for answers in asyncio.run(scenario())] == [1, 1500, 1500, 1500]
+    assert [len(outputs) for outputs in asyncio.run(scenario())] == [1, 1500, 1500, 1500]
     assert slow_model.engine.batches == [1, 4096, 404]  # type: ignore[attr-defined]
 
 
@@ -133,8 +133,8 @@ def test_the_number_of_inline_rows_is_limited_by_the_time_on_the_event_loop() ->
 
 
 def test_tensorflow_predicts_in_batches_even_if_measured_on_a_quiet_machine() -> None:
-    """TensorFlow takes 160 to 210 µs for one row. Predicted on the event loop, 32 clients would get a quarter of the
-    answers.
+    """TensorFlow takes 160 to 210 µs for one row. If it predicted on the event loop, 32 clients would get a quarter
+    of the responses.
     """
     assert plan_for(EngineCost(one_s=0.00016, many_s=0.00018)).inline_rows == 0
 
@@ -180,22 +180,24 @@ def test_an_engine_error_fails_only_the_request_with_the_failing_row(
     together = Batcher(model, ModelCounters(), 1000, FAST, "on")
 
     async def scenario() -> list[Any]:
-        questions = [together.predict(single_row(frame, row), deadline_in_a_minute(), f"id-{row}") for row in range(64)]
-        return await asyncio.gather(*questions, return_exceptions=True)
+        predictions = [
+            together.predict(single_row(frame, row), deadline_in_a_minute(), f"id-{row}") for row in range(64)
+        ]
+        return await asyncio.gather(*predictions, return_exceptions=True)
 
     logger = batcher.log
     logger.addHandler(caplog.handler)
-    answers = asyncio.run(scenario())
+    results = asyncio.run(scenario())
     logger.removeHandler(caplog.handler)
-    failed = [row for row, answer in enumerate(answers) if isinstance(answer, BaseException)]
+    failed = [row for row, result in enumerate(results) if isinstance(result, BaseException)]
     assert failed == [17]
-    assert isinstance(answers[17], EngineFailed)
-    assert "secret" not in str(answers[17])
+    assert isinstance(results[17], EngineFailed)
+    assert "secret" not in str(results[17])
     assert {getattr(record, "request_id", None) for record in caplog.records} == {"id-17"}
     expected = tabular_model.predict(frame).primary
     for row in range(64):
         if row != 17:
-            np.testing.assert_allclose(answers[row].primary[0], expected[row], rtol=1e-5)
+            np.testing.assert_allclose(results[row].primary[0], expected[row], rtol=1e-5)
 
 
 def test_a_small_request_does_not_wait_for_all_parts_of_a_large_request(
@@ -208,9 +210,9 @@ def test_a_small_request_does_not_wait_for_all_parts_of_a_large_request(
     order: list[str] = []
 
     async def send_request(name: str, frame: Frame) -> Any:
-        answer = await shared.predict(frame, deadline_in_a_minute(), name)
+        outputs = await shared.predict(frame, deadline_in_a_minute(), name)
         order.append(name)
-        return answer
+        return outputs
 
     async def scenario() -> Any:
         first = asyncio.create_task(send_request("large", large))
@@ -219,9 +221,9 @@ def test_a_small_request_does_not_wait_for_all_parts_of_a_large_request(
         await send_request("small", small)
         return await first
 
-    answers = asyncio.run(scenario())
+    outputs = asyncio.run(scenario())
     assert order == ["small", "large"]
-    np.testing.assert_allclose(answers.primary, tabular_model.predict(large).primary, rtol=1e-5)
+    np.testing.assert_allclose(outputs.primary, tabular_model.predict(large).primary, rtol=1e-5)
 
 
 def test_a_full_queue_refuses_requests_with_retry_after(slow_model: TabularModel) -> None:
@@ -230,11 +232,11 @@ def test_a_full_queue_refuses_requests_with_retry_after(slow_model: TabularModel
     frame = random_frame(slow_model, 8)
 
     async def scenario() -> list[Any]:
-        questions = [bounded.predict(single_row(frame, row), deadline_in_a_minute(), "") for row in range(8)]
-        return await asyncio.gather(*questions, return_exceptions=True)
+        predictions = [bounded.predict(single_row(frame, row), deadline_in_a_minute(), "") for row in range(8)]
+        return await asyncio.gather(*predictions, return_exceptions=True)
 
-    answers = asyncio.run(scenario())
-    refused = [answer for answer in answers if isinstance(answer, QueueFull)]
+    results = asyncio.run(scenario())
+    refused = [result for result in results if isinstance(result, QueueFull)]
     assert len(refused) == 3  # one request is being predicted, four wait
     assert dict(refused[0].headers)[b"retry-after"] == b"1"
     assert tally.rejected == {"queue_full": 3}

@@ -350,7 +350,9 @@ def test_the_decompressed_size_of_a_stream_is_limited(
         ("application/jsonlines", "application/parquet", ("ndjson", "parquet")),
     ],
 )
-def test_the_answer_has_the_format_with_the_highest_quality(kind: str, accept: str, expected: tuple[str, str]) -> None:
+def test_the_response_has_the_format_with_the_highest_quality(
+    kind: str, accept: str, expected: tuple[str, str]
+) -> None:
     body_format, response_format = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
     assert (body_format.name, response_format.name) == expected
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.canary_watch import CanaryTest, ResponseCounts, percentile_bucket
+from service.canary_watch import AnswerCounts, CanaryTest, percentile_bucket
 from service.metrics import SECONDS
 from service.sequential_test import SequentialTest
 
@@ -50,16 +50,16 @@ def test_a_rate_that_changes_for_both_versions_is_not_rejected() -> None:
         assert not test.rejected
 
 
-def counts(answers: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> ResponseCounts:
-    """Counts of answers with one row each. Slow answers take 0.1 s, other answers 1 ms."""
+def counts(responses: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> AnswerCounts:
+    """Counts of responses with one row each. Slow responses take 0.1 s, other responses 1 ms."""
     seconds = [0] * (len(SECONDS) + 1)
-    seconds[SECONDS.index(1e-3)], seconds[SECONDS.index(0.1)] = answers - slow, slow
-    return ResponseCounts(answers, failed + errors, errors, answers, seconds)
+    seconds[SECONDS.index(1e-3)], seconds[SECONDS.index(0.1)] = responses - slow, slow
+    return AnswerCounts(responses, failed + errors, errors, responses, seconds)
 
 
-def first_reason(test: CanaryTest, champion: ResponseCounts, challenger: ResponseCounts, times: int) -> str | None:
+def first_reason(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, times: int) -> str | None:
     """The first reason to roll back in a number of checks. Before each check the counts are added again."""
-    first, second = ResponseCounts(), ResponseCounts()
+    first, second = AnswerCounts(), AnswerCounts()
     for _ in range(times):
         first.add(champion)
         second.add(challenger)
@@ -69,8 +69,8 @@ def first_reason(test: CanaryTest, champion: ResponseCounts, challenger: Respons
     return None
 
 
-def copy_of(one: ResponseCounts) -> ResponseCounts:
-    found = ResponseCounts()
+def copy_of(one: AnswerCounts) -> AnswerCounts:
+    found = AnswerCounts()
     found.add(one)
     return found
 
@@ -82,14 +82,14 @@ def test_an_equal_challenger_is_not_rolled_back() -> None:
 def test_a_challenger_that_fails_more_often_is_rolled_back_after_the_minimum_of_rows() -> None:
     reason = first_reason(CanaryTest("x", 200), counts(400), counts(20, failed=4), 60)
     assert reason is not None
-    assert reason.startswith("more failed responses: ")
+    assert reason.startswith("more failed answers: ")
     assert first_reason(CanaryTest("x", 10_000), counts(400), counts(20, failed=4), 60) is None
 
 
 def test_a_challenger_that_is_slower_is_rolled_back() -> None:
     reason = first_reason(CanaryTest("x", 200), counts(400, slow=2), counts(20, slow=10), 60)
     assert reason is not None
-    assert reason.startswith("more slow responses: ")
+    assert reason.startswith("more slow answers: ")
 
 
 def test_five_engine_errors_end_a_canary_immediately() -> None:
@@ -103,27 +103,27 @@ def test_the_bucket_of_the_99th_percentile() -> None:
     assert SECONDS[percentile_bucket(counts(1000, slow=50).seconds)] == 0.1
 
 
-CHECKS, ANSWERS = 60, 400  # the checks of a simulated canary, and the answers before each check
+CHECKS, RESPONSES = 60, 400  # the checks of a simulated canary, and the responses before each check
 SLOWER = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # latencies of both versions, by bucket from 1 ms up
 
 
 def simulated_canary(rng: np.random.Generator) -> str | None:
     """The reason for which a challenger that equals the champion is rolled back, if any. Both fail in the same share of
-    answers.
+    responses.
     """
     rate, share = rng.choice([0.0, 0.001, 0.02]), rng.choice([0.01, 0.05, 0.5])
     test, first = CanaryTest("x", 500), SECONDS.index(1e-3)
-    answers = [round(ANSWERS * (1 - share)), round(ANSWERS * share)]
-    failed = np.array([rng.binomial(count, rate, CHECKS) for count in answers]).cumsum(axis=1).tolist()
+    responses = [round(RESPONSES * (1 - share)), round(RESPONSES * share)]
+    failed = np.array([rng.binomial(count, rate, CHECKS) for count in responses]).cumsum(axis=1).tolist()
     seconds = np.zeros((2, CHECKS, len(SECONDS) + 1), dtype=int)
-    for version, count in enumerate(answers):
+    for version, count in enumerate(responses):
         seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, CHECKS).cumsum(axis=0)
     for check in range(CHECKS):
         champion, challenger = (
-            ResponseCounts(
+            AnswerCounts(
                 total := (check + 1) * count, failed[version][check], 0, total, seconds[version, check].tolist()
             )
-            for version, count in enumerate(answers)
+            for version, count in enumerate(responses)
         )
         if (reason := test.check(champion, challenger)) is not None:
             return reason

@@ -110,8 +110,8 @@ def test_rows_are_written_with_ids_versions_and_predictions(make_service: Any, f
     rows = read_captured(folder).to_pylist()
     assert [row["tabserve_id"] for row in rows] == ["one:0", "one:1"]
     assert [row["tabserve_version"] for row in rows] == ["1", "1"]
-    answered = [prediction["value"] for prediction in reply.body["predictions"]]
-    assert [row["tabserve_prediction"] for row in rows] == pytest.approx(answered)
+    predicted = [prediction["value"] for prediction in reply.body["predictions"]]
+    assert [row["tabserve_prediction"] for row in rows] == pytest.approx(predicted)
     assert rows[0]["Outcome Type"] == "Adoption"
     assert rows[0]["model_x"] is True
     assert rows[1]["2nd"].isoformat() == "2015-06-01T00:00:00"

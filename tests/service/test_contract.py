@@ -217,17 +217,17 @@ def test_a_label_has_the_type_of_the_training_table(send_request: SendRequest) -
     assert list(prediction["probabilities"]) == ["1", "2", "5"]
 
 
-def test_the_answers_equal_the_golden_rows_of_the_model(
+def test_the_predictions_equal_the_golden_rows_of_the_model(
     send_request: SendRequest, tabular_models: list[TabularModel]
 ) -> None:
     for model in tabular_models:
-        answers = send_request(model.name, {"rows": model.golden.rows}).body["predictions"]
-        expected = model.present(Outputs(np.array(model.golden.predictions)))
-        for actual, expected_answer in zip(answers, expected, strict=True):
-            assert_equal_answers(model, actual, expected_answer)
+        predictions = send_request(model.name, {"rows": model.golden.rows}).body["predictions"]
+        expected = model.present(Outputs(np.array(model.golden.answers)))
+        for actual, expected_prediction in zip(predictions, expected, strict=True):
+            assert_equal_predictions(model, actual, expected_prediction)
 
 
-def assert_equal_answers(model: TabularModel, actual: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_equal_predictions(model: TabularModel, actual: dict[str, Any], expected: dict[str, Any]) -> None:
     """Assert that predictions are equal as docs/reference/models.md defines under "Equal predictions"."""
     pairs = (
         [(actual["value"], expected["value"])]
@@ -248,9 +248,9 @@ def test_the_prediction_of_a_row_does_not_depend_on_other_rows(
         among = send_request(model.name, {"rows": mixed}, "on_invalid=skip").body["predictions"]
         for i in range(1, 1000, 111):
             (alone,) = send_request(model.name, {"rows": [rows[i]]}).body["predictions"]
-            assert_equal_answers(model, together[i], alone)
+            assert_equal_predictions(model, together[i], alone)
             if i % 2:
-                assert_equal_answers(model, among[i], alone)
+                assert_equal_predictions(model, among[i], alone)
             else:
                 assert among[i] is None
 

@@ -1,4 +1,4 @@
-"""The fast path through the data plane returns the same answer as the general path, or None."""
+"""The fast path through the data plane returns the same response as the general path, or None."""
 
 import asyncio
 import json
@@ -78,11 +78,11 @@ def test_the_fast_path_returns_the_bytes_of_the_general_path_or_none(
     body = json.dumps({"rows": rows}).encode()
     fast = predict_fast(plane, task, body)
     try:
-        answer = asyncio.run(predict(plane, task, body))
+        response = asyncio.run(predict(plane, task, body))
     except RequestError:
         assert fast is None
     else:
-        assert fast == (None if b"warnings" in answer else answer)
+        assert fast == (None if b"warnings" in response else response)
 
 
 @pytest.mark.parametrize("task", [*CLASSES])
@@ -95,7 +95,7 @@ def test_a_common_row_of_any_task_takes_the_fast_path_and_is_counted(plane: Data
     assert served.counters.valid_rows == rows + 1
 
 
-def test_large_answers_are_written_in_a_thread(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_responses_are_written_in_a_thread(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     write, on_the_loop = JsonWriter.write, []
 
     def record_thread(*arguments: Any, **options: Any) -> bytes:

@@ -225,7 +225,7 @@ def test_an_empty_version_or_window_counts_as_absent(client: Client, query: str)
     assert (found["version"], found["window"]["sampled"]) == ("1", 600)
 
 
-def test_an_empty_model_name_answers_404(client: Client) -> None:
+def test_an_empty_model_name_is_answered_with_404(client: Client) -> None:
     assert client.send_request("GET", "/drift", query="model=").status == 404
 
 

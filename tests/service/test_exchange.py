@@ -190,10 +190,10 @@ def test_every_answered_row_is_observed(
     application = Application(context)
     seen: list[int] = []
 
-    def observe(served: ServedModel, rows: ValidatedRows, answers: Outputs) -> None:
+    def observe(served: ServedModel, rows: ValidatedRows, outputs: Outputs) -> None:
         assert served.name == "homes"
-        assert len(rows.frame.numbers) == len(answers)
-        seen.append(len(answers))
+        assert len(rows.frame.numbers) == len(outputs)
+        seen.append(len(outputs))
 
     context.plane.observer = observe
     line = json.dumps(home_row).encode()

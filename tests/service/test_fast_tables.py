@@ -1,4 +1,4 @@
-"""Fast paths for tables of numbers give the same results and answers as the general path."""
+"""Fast paths for tables of numbers give the same results and responses as the general path."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def asgi_app(make_app: Callable[..., Application], number_model: TabularModel) -
     asgi_app.plane.close()
 
 
-# Answers
+# Responses
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 64, 1000])
@@ -54,12 +54,11 @@ def test_fast_arrow_messages_equal_those_of_pyarrow(number_model: TabularModel, 
     table = RecordBatchWriter(number_model)
     values = np.random.default_rng(rows).normal(size=(rows, 1))
     accepted = ValidatedRows(Frame(np.zeros((rows, 3)), np.zeros((rows, 0), np.int64)), rows)
-    for answers in (values, -values):
-        outputs = Outputs(answers)
+    for outputs in (Outputs(values), Outputs(-values)):
         assert table.message(accepted, outputs, 0) == to_message(table.batch(accepted, outputs, 0))
 
 
-def test_answers_of_the_fast_path_equal_those_of_the_general_path(
+def test_responses_of_the_fast_path_equal_those_of_the_general_path(
     asgi_app: Application, asgi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send_request(body: bytes) -> Any:

@@ -117,9 +117,9 @@ def test_rows_with_true_values_give_the_error_and_its_interval(make_service: Any
 def test_the_coverage_is_the_share_of_true_values_in_the_intervals(make_service: Any, models: Any) -> None:
     service = make_service()
     rows = [HOME | {"class": number / 100} for number in range(100)]
-    answer = service.send("POST", "/predict/homes", {"rows": rows}, "interval=0.9").body["predictions"]
-    inside = [one["interval"]["low"] + 0.25 * (one["interval"]["high"] - one["interval"]["low"]) for one in answer]
-    outside = [one["interval"]["high"] + 1.0 for one in answer]
+    predictions = service.send("POST", "/predict/homes", {"rows": rows}, "interval=0.9").body["predictions"]
+    inside = [one["interval"]["low"] + 0.25 * (one["interval"]["high"] - one["interval"]["low"]) for one in predictions]
+    outside = [one["interval"]["high"] + 1.0 for one in predictions]
     truths = inside[:70] + outside[70:]
     body = {"rows": [row | {"price": truth} for row, truth in zip(rows, truths, strict=True)]}
     (version,) = service.feedback("homes", body).body["versions"]
@@ -129,12 +129,12 @@ def test_the_coverage_is_the_share_of_true_values_in_the_intervals(make_service:
 def test_classes_give_the_accuracy_and_the_coverage_of_label_sets(make_service: Any) -> None:
     service = make_service()
     rows = [{"age": 20 + number, "job": "Private"} for number in range(40)]
-    answer = service.send("POST", "/predict/house_class", {"rows": rows}, "set=0.9").body["predictions"]
+    predictions = service.send("POST", "/predict/house_class", {"rows": rows}, "set=0.9").body["predictions"]
     truths = [[1, 2, 5][number % 3] for number in range(40)]
     body = {"rows": [row | {"stars": truth} for row, truth in zip(rows, truths, strict=True)]}
     (version,) = service.feedback("house_class", body).body["versions"]
-    right = np.mean([one["label"] == truth for one, truth in zip(answer, truths, strict=True)])
-    covered = np.mean([truth in one["set"]["labels"] for one, truth in zip(answer, truths, strict=True)])
+    right = np.mean([one["label"] == truth for one, truth in zip(predictions, truths, strict=True)])
+    covered = np.mean([truth in one["set"]["labels"] for one, truth in zip(predictions, truths, strict=True)])
     assert version["metric"]["name"] == "accuracy"
     assert version["metric"]["value"] == pytest.approx(right)
     assert version["metric"]["low"] <= right <= version["metric"]["high"]
@@ -246,10 +246,10 @@ def test_too_many_rows_are_refused(make_service: Any) -> None:
 def test_feedback_by_id_is_compared_with_the_captured_rows(make_service: Any, tmp_path: Path, models: Any) -> None:
     service = make_service(capture=str(tmp_path), capture_share=1.0)
     rows = [HOME | {"class": number / 10} for number in range(3)]
-    answer = service.send("POST", "/predict/homes", {"rows": rows}, x_request_id="seen").body["predictions"]
+    predictions = service.send("POST", "/predict/homes", {"rows": rows}, x_request_id="seen").body["predictions"]
     service.flush()
     step = models["homes"].tolerance() / 2
-    known = [{"id": f"seen:{number}", "truth": one["value"] + step} for number, one in enumerate(answer)]
+    known = [{"id": f"seen:{number}", "truth": one["value"] + step} for number, one in enumerate(predictions)]
     body = service.feedback("homes", {"feedback": [*known, {"id": "never:0", "truth": 1.0}]}).body
     assert (body["judged"], body["unmatched"], body["repeated"]) == (3, 1, 0)
     assert body["versions"][0]["metric"]["value"] == pytest.approx(step)
@@ -273,11 +273,11 @@ def test_an_id_of_another_model_is_unmatched(make_service: Any, tmp_path: Path) 
     assert service.feedback("homes", {"feedback": [{"id": "a:0", "truth": 1}]}).body["unmatched"] == 1
 
 
-def test_feedback_on_redacted_rows_uses_the_captured_answer(make_service: Any, tmp_path: Path) -> None:
+def test_feedback_on_redacted_rows_uses_the_captured_prediction(make_service: Any, tmp_path: Path) -> None:
     service = make_service(capture=str(tmp_path), capture_share=1.0, capture_redact=("educational-num",))
-    (answer,) = service.send("POST", "/predict/homes", {"rows": [HOME]}, x_request_id="a").body["predictions"]
+    (prediction,) = service.send("POST", "/predict/homes", {"rows": [HOME]}, x_request_id="a").body["predictions"]
     service.flush()
-    body = service.feedback("homes", {"feedback": [{"id": "a:0", "truth": answer["value"] + 100}]}).body
+    body = service.feedback("homes", {"feedback": [{"id": "a:0", "truth": prediction["value"] + 100}]}).body
     assert body["judged"] == 1
     assert body["versions"][0]["metric"]["value"] == pytest.approx(100)
     assert "coverage" not in body["versions"][0]

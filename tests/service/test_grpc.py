@@ -118,17 +118,17 @@ def test_tritons_client_gets_the_same_predictions_as_over_http(server: Any) -> N
         assert [spec.name for spec in client.get_model_metadata("income").inputs] == ["age", "job"]
         assert "income" in {model.name for model in client.get_model_repository_index().models}
         wanted = [triton.InferRequestedOutput("probabilities")]
-        answer = client.infer("income", triton_inputs(), outputs=wanted, request_id="b")
-        assert answer.get_response().id == "b"
-        assert answer.as_numpy("label") is None
-        probabilities = answer.as_numpy("probabilities")
+        result = client.infer("income", triton_inputs(), outputs=wanted, request_id="b")
+        assert result.get_response().id == "b"
+        assert result.as_numpy("label") is None
+        probabilities = result.as_numpy("probabilities")
     import httpx
 
     rows = [{"age": int(age), "job": job} for age, job in zip(AGES, TEXTS, strict=True)]
     native = httpx.post(f"{server.url}/predict/income", json={"rows": rows}, timeout=60).json()["predictions"]
     expected = [list(entry["probabilities"].values()) for entry in native]
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-6)
-    (warning,) = json.loads(answer.get_response().parameters["warnings"].string_param)
+    (warning,) = json.loads(result.get_response().parameters["warnings"].string_param)
     assert (warning["row"], warning["code"]) == (1, "unseen_level")
 
 
@@ -137,9 +137,9 @@ def test_tritons_async_client_sends_concurrent_requests(server: Any) -> None:
         async with triton_aio.InferenceServerClient(server.grpc) as client:
             return await asyncio.gather(*(client.infer("house_class", triton_inputs()) for _ in range(8)))
 
-    answers = asyncio.run(send_request())
-    assert {tuple(answer.as_numpy("label")) for answer in answers} <= {(a, b, c) for a in C for b in C for c in C}
-    assert answers[0].as_numpy("probabilities").shape == (3, 3)
+    results = asyncio.run(send_request())
+    assert {tuple(result.as_numpy("label")) for result in results} <= {(a, b, c) for a in C for b in C for c in C}
+    assert results[0].as_numpy("probabilities").shape == (3, 3)
 
 
 C = (1, 2, 5)

@@ -27,7 +27,6 @@ Post = Callable[..., Reply]
 PARQUET, CSV = "application/vnd.apache.parquet", "text/csv"
 ROWS = 300
 MAX_BYTES = 2_000_000
-ANSWER = ["value", "warnings", "error"]
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_every_table_format_has_the_same_predictions(session: requests.Session, 
         {"inputs": frame.to_dict(orient="list")},
         {"inputs": [list(row.values()) for row in rows]},
     ]
-    answers = []
+    predictions = []
     for body in bodies:
         headers = {**JSON, **selecting_attributes("homes")}
         reply = session.post(
@@ -87,17 +87,17 @@ def test_every_table_format_has_the_same_predictions(session: requests.Session, 
         )
         assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json"), reply.text
         assert {key: reply.json()[key] for key in ("model", "version")} == {"model": "homes", "version": "1"}
-        answers.append(reply.json()["predictions"])
+        predictions.append(reply.json()["predictions"])
     content = frame.to_csv(index=False).encode()
     reply = session.post(
         f"{server.url}/invocations", data=content, headers={**CSV, **selecting_attributes("homes")}, timeout=60
     )
-    answers.append(reply.json()["predictions"])
-    assert all(isinstance(value, float) for value in answers[0])
-    assert answers == [pytest.approx(answers[0], rel=1e-5)] * 6
+    predictions.append(reply.json()["predictions"])
+    assert all(isinstance(value, float) for value in predictions[0])
+    assert predictions == [pytest.approx(predictions[0], rel=1e-5)] * 6
 
 
-def test_a_classification_is_answered_by_label_and_probabilities(send_asgi: SendRequest) -> None:
+def test_a_classification_is_answered_with_label_and_probabilities(send_asgi: SendRequest) -> None:
     body = {"dataframe_records": [{"age": 30}, {"age": 5, "job": "Private"}]}
     reply = send_asgi("POST", "/invocations", body, **selecting_attributes("income"))
     native = send_asgi("POST", "/predict/income", {"rows": body["dataframe_records"]}).body

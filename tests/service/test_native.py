@@ -199,7 +199,7 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
         blocks.append((len(text), threading.get_ident()))
         return parse_block(schema, text)
 
-    async def answer() -> bytes:
+    async def predict() -> bytes:
         context = PredictionContext(time.monotonic() + 300)
         return await predict_json(plane, plane.snapshot.find("wide"), body, "fail", context)
 
@@ -210,7 +210,7 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
         mock.patch.object(RowValidators, "parse_body", whole),
         mock.patch.object(json_blocks, "time", clock),
     ):
-        assert asyncio.run(answer()).count(b"value") == 500
+        assert asyncio.run(predict()).count(b"value") == 500
     plane.close()
     row_bytes = len(body) / 500
     assert max(size for size, _ in blocks) <= json_blocks.BLOCK_BYTES + 2 * row_bytes

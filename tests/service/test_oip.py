@@ -64,8 +64,8 @@ def send_v2(asgi_app: Application, asgi: Callable[..., Any]) -> Callable[..., An
 
 
 def native_predictions(send_request: Callable[..., Any], rows: list[list[Any]]) -> list[Any]:
-    answer = send_request("/predict/homes", {"rows": [dict(zip(NAMES, row, strict=True)) for row in rows]})
-    predictions: list[Any] = answer.body["predictions"]
+    response = send_request("/predict/homes", {"rows": [dict(zip(NAMES, row, strict=True)) for row in rows]})
+    predictions: list[Any] = response.body["predictions"]
     return predictions
 
 
@@ -80,8 +80,8 @@ def test_tritons_client_gets_the_predictions_of_the_native_api(server: Any, bina
         assert {"name": "homes", "version": "1", "state": "READY", "reason": ""} in client.get_model_repository_index()
         wanted = [triton.InferRequestedOutput("value", binary_data=binary)]
         inputs = triton_inputs(triton, binary_data=binary)
-        answer = client.infer("homes", inputs, request_id="a", outputs=wanted, parameters={"missing": "NA"})
-        response = answer.get_response()
+        result = client.infer("homes", inputs, request_id="a", outputs=wanted, parameters={"missing": "NA"})
+        response = result.get_response()
         assert (response["id"], response["model_version"]) == ("a", "1")
         (warning,) = json.loads(response["parameters"]["warnings"])
         assert (warning["row"], warning["field"], warning["code"]) == (1, "educational-num", "outside_seen")
@@ -89,7 +89,7 @@ def test_tritons_client_gets_the_predictions_of_the_native_api(server: Any, bina
 
         rows = [dict(zip(NAMES, row, strict=True)) for row in HOMES]
         expected = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}, timeout=60).json()["predictions"]
-        np.testing.assert_allclose(answer.as_numpy("value"), [entry["value"] for entry in expected], rtol=1e-5)
+        np.testing.assert_allclose(result.as_numpy("value"), [entry["value"] for entry in expected], rtol=1e-5)
         with pytest.raises(InferenceServerException, match="did you mean 'homes'"):
             client.infer("home", inputs)
 
@@ -181,9 +181,9 @@ def test_metadata_describes_the_models(send_v2: Callable[..., Any]) -> None:
     ],
 )
 def test_unknown_addresses_are_refused(send_v2: Callable[..., Any], path: str, status: int) -> None:
-    answer = send_v2(path, {"inputs": tensors()})
-    assert answer.status == status
-    assert list(answer.body) == ["error"]
+    response = send_v2(path, {"inputs": tensors()})
+    assert response.status == status
+    assert list(response.body) == ["error"]
 
 
 def test_a_draining_server_is_not_ready(asgi_app: Application, send_v2: Callable[..., Any]) -> None:
@@ -218,8 +218,8 @@ def test_only_a_single_common_row_takes_the_fast_path(asgi_app: Application) -> 
     def with_changed_cell(place: int, cell: Any) -> list[dict[str, Any]]:
         return tensors([[*HOMES[0][:place], cell, *HOMES[0][place + 1 :]]])
 
-    answers = predict_fast(tensors(HOMES[:1]), binary_data_output=True)
-    assert (answers.primary.shape, served.counters.valid_rows) == ((1, 1), 1)
+    outputs = predict_fast(tensors(HOMES[:1]), binary_data_output=True)
+    assert (outputs.primary.shape, served.counters.valid_rows) == ((1, 1), 1)
     above, refused, boolean = with_changed_cell(2, 6.5), with_changed_cell(5, 4), with_changed_cell(0, True)
     for other in (above, refused, boolean, tensors(), tensors(HOMES[:1]) * 2, tensors(HOMES[:1])[1:]):
         assert predict_fast(other) is None
@@ -259,11 +259,11 @@ def test_invalid_rows_are_reported_or_skipped(send_v2: Callable[..., Any]) -> No
     refused = send_v2(INFER, {"inputs": tensors(rows)})
     assert refused.status == 400
     assert "row 0, feature '_u': 7 is none of the 3 levels" in refused.body["error"]
-    answered = send_v2(INFER, {"inputs": tensors(rows), "parameters": {"on_invalid": "skip"}}).body
-    first, second = answered["outputs"][0]["data"]
+    body = send_v2(INFER, {"inputs": tensors(rows), "parameters": {"on_invalid": "skip"}}).body
+    first, second = body["outputs"][0]["data"]
     assert first is None
     assert second == native_predictions(send_v2, HOMES[:1])[0]["value"]
-    (error,) = json.loads(answered["parameters"]["errors"])
+    (error,) = json.loads(body["parameters"]["errors"])
     assert (error["row"], error["field"], error["code"]) == (0, "_u", "unseen_level")
 
 
@@ -296,9 +296,9 @@ def test_errors_are_reported(send_v2: Callable[..., Any], change: dict[str, Any]
         body["inputs"][0] |= change
     else:
         body |= change
-    answer = send_v2(INFER, body)
-    assert answer.status == 400
-    assert message in answer.body["error"]
+    response = send_v2(INFER, body)
+    assert response.status == 400
+    assert message in response.body["error"]
 
 
 def binary_body(body: dict[str, Any], *raws: bytes) -> tuple[bytes, dict[str, str]]:
@@ -316,10 +316,10 @@ def test_binary_and_json_tensors_may_be_mixed(send_v2: Callable[..., Any]) -> No
     body, headers = binary_body(
         {"inputs": inputs, "outputs": [{"name": "value", "parameters": {"binary_data": True}}]}, *raws
     )
-    answer = send_v2(INFER, body, content_type="application/octet-stream", **headers)
-    assert answer.status == 200, answer.content
-    length = int(answer.headers["inference-header-content-length"])
-    values = np.frombuffer(answer.content[length:], "<f8")
+    response = send_v2(INFER, body, content_type="application/octet-stream", **headers)
+    assert response.status == 200, response.content
+    length = int(response.headers["inference-header-content-length"])
+    values = np.frombuffer(response.content[length:], "<f8")
     np.testing.assert_allclose(values, [entry["value"] for entry in native_predictions(send_v2, HOMES)], rtol=1e-6)
 
 
@@ -346,9 +346,9 @@ def test_inconsistent_binary_sizes_are_errors(
     body, headers = binary_body({"inputs": inputs}, bytes(16) + extra)
     if length is not None:
         headers = {"Inference_Header_Content_Length": length}
-    answer = send_v2(INFER, body, **headers)
-    assert answer.status == 400
-    assert message in answer.body["error"]
+    response = send_v2(INFER, body, **headers)
+    assert response.status == 400
+    assert message in response.body["error"]
 
 
 def triton_body() -> tuple[bytes, int]:
@@ -370,8 +370,8 @@ def test_a_mutated_binary_body_never_causes_a_server_error(send_v2: Callable[...
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([len(body), len(body), data.draw(st.integers(0, len(body)))]))
     declared = data.draw(st.sampled_from([length, length, data.draw(st.integers(0, len(body) + 2))]))
-    answer = send_v2(INFER, bytes(body[:cut]), Inference_Header_Content_Length=str(declared))
-    assert answer.status in (200, 400, 413)
+    response = send_v2(INFER, bytes(body[:cut]), Inference_Header_Content_Length=str(declared))
+    assert response.status in (200, 400, 413)
 
 
 JSON = st.recursive(

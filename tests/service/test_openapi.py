@@ -332,9 +332,9 @@ def test_bentomls_client_gets_predictions_and_errors(
     request: pytest.FixtureRequest, which: str, home_row: dict[str, Any]
 ) -> None:
     with bentoml.SyncHTTPClient(request.getfixturevalue(which).url) as client:
-        answer = client.predict_homes(rows=[home_row, {**home_row, "class": 7.5}])
-        assert len(answer["predictions"]) == 2
-        assert answer["predictions"][1]["warnings"][0]["code"] == "outside_seen"
+        response = client.predict_homes(rows=[home_row, {**home_row, "class": 7.5}])
+        assert len(response["predictions"]) == 2
+        assert response["predictions"][1]["warnings"][0]["code"] == "outside_seen"
         assert client.predict_income(rows=[{"age": 30}])["predictions"][0]["probabilities"]
         with pytest.raises(BentoMLException, match="unknown_field"):
             client.predict_homes(rows=[{**home_row, "Class": 1}])

@@ -179,7 +179,7 @@ def encode_ndjson(rows: list[Row]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def test_answers_in_blocks_have_the_additional_columns(
+def test_responses_in_blocks_have_the_additional_columns(
     send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
 ) -> None:
     body = encode_ndjson(rows * 20)
@@ -303,7 +303,7 @@ def test_tf_serving_responses_have_the_additional_columns(
     assert [dimension["size"] for dimension in described["shares"]["tensor_shape"]["dim"]] == ["-1", "3"]
 
 
-def test_classify_and_regress_answers_do_not_have_the_additional_columns(
+def test_classify_and_regress_responses_do_not_have_the_additional_columns(
     send_request: SendRequest, model: ExtendedModel, rows: list[Row]
 ) -> None:
     method = "regress" if model.schema.classes is None else "classify"
@@ -372,7 +372,7 @@ def validated_rows(rows: int, outcome: str) -> tuple[ValidatedRows, int]:
 
 @pytest.mark.parametrize("outcome", ["plain", "warnings", "skipped"])
 @pytest.mark.parametrize("count", [1, 2, 100, 5000])
-def test_answers_of_the_fast_writers_equal_those_of_the_general_writers(
+def test_responses_of_the_fast_writers_equal_those_of_the_general_writers(
     tabular_models: list[TabularModel], count: int, outcome: str
 ) -> None:
     for model in tabular_models:
@@ -412,7 +412,7 @@ def written_bytes(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows
     return found
 
 
-def test_answers_without_rows_are_the_same_on_both_paths(tabular_models: list[TabularModel]) -> None:
+def test_responses_without_rows_are_the_same_on_both_paths(tabular_models: list[TabularModel]) -> None:
     for model in tabular_models:
         accepted = ValidatedRows(Frame(np.zeros((0, 1)), np.zeros((0, 0), np.int64)), 2, valid=[])
         fast, general = (

@@ -70,7 +70,7 @@ class HttpAdapter:
         """The path, the body (JSON or bytes) and the headers."""
         raise NotImplementedError
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         """The numbers and the label of each row."""
         raise NotImplementedError
 
@@ -84,7 +84,7 @@ class HttpAdapter:
         reply = self.client.post(path, content=content, headers=headers)
         if reply.status_code != 200:
             return Outcome(reply.status_code, [], [], set(), self.error(reply))
-        numbers, labels = self.answer(model, reply)
+        numbers, labels = self.predictions(model, reply)
         return Outcome(200, numbers, labels, self.warnings(reply))
 
     def error(self, reply: httpx.Response) -> str:
@@ -119,7 +119,7 @@ class NativeAdapter(HttpAdapter):
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         return f"/predict/{model.name}", {"rows": list(rows)}, JSON
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         return numbers_and_labels(model, reply.json()["predictions"])
 
     def warnings(self, reply: httpx.Response) -> Warned:
@@ -151,7 +151,7 @@ class TableAdapter(NativeAdapter):
         """The rows of the response table."""
         raise NotImplementedError
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         assert reply.headers["content-type"].startswith(self.kind)
         records = self.records(reply)
         assert not any(record["error"] for record in records)
@@ -179,7 +179,7 @@ class NdjsonAdapter(TableAdapter):
     def records(self, reply: httpx.Response) -> list[Row]:
         return [json.loads(line) for line in reply.text.splitlines()]
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         assert reply.headers["content-type"] == self.kind
         return numbers_and_labels(model, self.records(reply))
 
@@ -250,7 +250,7 @@ class TfServingAdapter(HttpAdapter):
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         return f"/v1/models/{model.name}:predict", {"instances": list(rows)}, {}
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         (predictions,) = reply.json().values()
         if model.schema.classes is None:
             return [[value] for value in predictions], []
@@ -281,7 +281,7 @@ class TfServingColumnsAdapter(TfServingAdapter):
         inputs = {name: [[value] for value in column] for name, column in values_by_column(rows).items()}
         return f"/v1/models/{model.name}/versions/1:predict", {"inputs": inputs}, {}
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         outputs = reply.json()["outputs"]
         if model.schema.classes is None:
             return [[value] for value in outputs], []
@@ -295,7 +295,7 @@ class TfServingExamplesAdapter(TfServingAdapter):
         method = "regress" if model.schema.classes is None else "classify"
         return f"/v1/models/{model.name}:{method}", {"examples": list(rows)}, {}
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         results = reply.json()["results"]
         if model.schema.classes is None:
             return [[value] for value in results], []
@@ -318,7 +318,7 @@ class MlflowAdapter(HttpAdapter):
     def table(self, rows: Sequence[Row]) -> Any:
         return list(rows)
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         predictions = reply.json()["predictions"]
         return (
             ([[value] for value in predictions], [])
@@ -355,7 +355,7 @@ class SagemakerAdapter(MlflowAdapter):
         headers = {"content-type": "text/csv", "accept": "text/csv", **self.selecting_headers(model)}
         return "/invocations", as_csv(model, rows), headers
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         lines = list(csv.reader(io.StringIO(reply.text)))
         if model.schema.classes is None:
             return [[float(value)] for (value,) in lines], []
@@ -409,7 +409,7 @@ class OipAdapter(HttpAdapter):
         ]
         return f"/v2/models/{model.name}/infer", {"inputs": inputs}, JSON
 
-    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+    def predictions(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
         outputs = {output["name"]: output["data"] for output in reply.json()["outputs"]}
         if model.schema.classes is None:
             return [[value] for value in outputs["value"]], []
@@ -485,15 +485,15 @@ class GrpcRawAdapter(OipAdapter):
             inputs[-1]._raw_content = binary_values(datatype, values)
         with triton.InferenceServerClient(self.address) as client:
             try:
-                answer = client.infer(model.name, inputs, parameters={"missing": NO_TEXT})
+                result = client.infer(model.name, inputs, parameters={"missing": NO_TEXT})
             except InferenceServerException as error:
                 return Outcome(error.status().removeprefix("StatusCode."), [], [], set(), error.message())
-        parsed = answer.get_response().parameters["warnings"].string_param or "[]"
+        parsed = result.get_response().parameters["warnings"].string_param or "[]"
         warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(parsed)}
         if model.schema.classes is None:
-            return Outcome(200, answer.as_numpy("value").reshape(-1, 1).tolist(), [], warnings)
-        labels = [label.decode() if isinstance(label, bytes) else label for label in answer.as_numpy("label").tolist()]
-        return Outcome(200, answer.as_numpy("probabilities").tolist(), labels, warnings)
+            return Outcome(200, result.as_numpy("value").reshape(-1, 1).tolist(), [], warnings)
+        labels = [label.decode() if isinstance(label, bytes) else label for label in result.as_numpy("label").tolist()]
+        return Outcome(200, result.as_numpy("probabilities").tolist(), labels, warnings)
 
 
 class GrpcTypedAdapter(GrpcRawAdapter):
@@ -514,10 +514,10 @@ class GrpcTypedAdapter(GrpcRawAdapter):
                 reply = channel.unary_unary(f"/{SERVICE}/ModelInfer")(request.SerializeToString(), timeout=60)
             except grpc.RpcError as error:
                 return Outcome(error.code().name, [], [], set(), error.details())
-        answer = MESSAGES["ModelInferResponse"].FromString(reply)
-        parsed = answer.parameters["warnings"].string_param or "[]"
+        response = MESSAGES["ModelInferResponse"].FromString(reply)
+        parsed = response.parameters["warnings"].string_param or "[]"
         warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(parsed)}
-        outputs = {output.name: output.contents for output in answer.outputs}
+        outputs = {output.name: output.contents for output in response.outputs}
         if model.schema.classes is None:
             return Outcome(200, [[value] for value in outputs["value"].fp64_contents], [], warnings)
         numbers = np.reshape(outputs["probabilities"].fp32_contents, (-1, len(model.schema.classes))).tolist()

@@ -130,9 +130,9 @@ def test_a_mutated_body_is_answered_in_the_format_of_the_protocol(
 ) -> None:
     reply = send_asgi("POST", path, data.draw(mutated_body(bodies)), **headers)
     assert reply.status in (200, 400, 413, 422)
-    answers = {"predictions", "outputs", "results"}
-    errors = {"error"} if path.startswith("/v") else {"error_code"} if path == "/invocations" else {"detail"}
-    assert set(reply.body) & (answers if reply.status == 200 else errors)
+    prediction_keys = {"predictions", "outputs", "results"}
+    error_keys = {"error"} if path.startswith("/v") else {"error_code"} if path == "/invocations" else {"detail"}
+    assert set(reply.body) & (prediction_keys if reply.status == 200 else error_keys)
 
 
 @pytest.mark.parametrize(("path", "headers", "bodies"), CAPTURED.values(), ids=CAPTURED.keys())
@@ -171,7 +171,7 @@ CHECKS = [
 
 
 def test_every_operation_answers_as_documented(server: Any) -> None:
-    """Valid and invalid requests are generated from the document. The status, content type and body of every answer
+    """Valid and invalid requests are generated from the document. The status, content type and body of every response
     must be documented.
     """
     document = schemathesis.openapi.from_url(f"{server.url}/docs.json")

@@ -215,7 +215,7 @@ def test_every_protocol_supports_versions_and_aliases(
     instances = json.dumps({"instances": [home_row]}).encode()
     csv = (",".join(home_row) + "\n" + ",".join(map(str, home_row.values())) + "\n").encode()
 
-    def answer(path: str, body: bytes, **headers: str) -> Any:
+    def send_request(path: str, body: bytes, **headers: str) -> Any:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         return asyncio.run(asgi(application, "POST", path, body, "", fields))
 
@@ -226,18 +226,18 @@ def test_every_protocol_supports_versions_and_aliases(
         ("/predict/homes/aliases/challenger", "2"),
         ("/predict/homes/aliases/champion", "1"),
     ):
-        assert answer(path, native).body["version"] == version, path
-        assert answer(path, csv, content_type="text/csv").headers["x-model-version"] == version, path
+        assert send_request(path, native).body["version"] == version, path
+        assert send_request(path, csv, content_type="text/csv").headers["x-model-version"] == version, path
     for path, version in (
         ("/v1/models/homes:predict", "1"),
         ("/v1/models/homes/versions/2:predict", "2"),
         ("/v1/models/homes/labels/challenger:predict", "2"),
         ("/invocations", "1"),
     ):
-        assert answer(path, instances).headers["x-model-version"] == version, path
+        assert send_request(path, instances).headers["x-model-version"] == version, path
     for path in ("/predict/homes/versions/3", "/predict/homes/aliases/none", "/v1/models/homes/labels/none:predict"):
-        assert answer(path, native).status == 404, path
-    assert answer("/predict/homes/versions/x", native).status == 404
+        assert send_request(path, native).status == 404, path
+    assert send_request("/predict/homes/versions/x", native).status == 404
 
 
 def test_traffic_is_split_and_a_client_keeps_its_version(

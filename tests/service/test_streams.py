@@ -46,22 +46,22 @@ def test_curl_sends_a_csv_file_and_receives_a_csv_file(server: Any, tmp_path: Pa
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is not installed")
-    table, answer = tmp_path / "rows.csv", tmp_path / "answer.csv"
+    table, predictions = tmp_path / "rows.csv", tmp_path / "predictions.csv"
     for rows in (3, 100_000):  # the server reads one body as a whole and the other body in blocks
         table.write_bytes(HEAD + LINE * rows)
-        command = [curl, "-sS", "--fail", "--max-time", "60", "-H", "Content-Type: text/csv", "-o", str(answer)]
+        command = [curl, "-sS", "--fail", "--max-time", "60", "-H", "Content-Type: text/csv", "-o", str(predictions)]
         done = subprocess.run(
             [*command, "--data-binary", f"@{table}", f"{server.url}/predict/income"], capture_output=True, text=True
         )
         assert (done.returncode, done.stderr) == (0, "")
-        lines = answer.read_text().splitlines()
+        lines = predictions.read_text().splitlines()
         assert lines[0] == "label,probability_<=50K,probability_100 %s,warnings,error"
         assert len(lines) == rows + 1
         assert lines[1] == lines[-1]
 
 
 def test_a_client_may_send_everything_before_it_reads(server: Any) -> None:
-    rows = 600_000  # the answer has 40 MB, more than sockets and buffers can hold
+    rows = 600_000  # the response has 40 MB, more than sockets and buffers can hold
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
     connection.request("POST", "/predict/income", HEAD + LINE * rows, {**CSV, "accept": "application/x-ndjson"})
     reply = connection.getresponse()
@@ -99,10 +99,10 @@ def test_large_parquet_and_arrow_bodies_are_answered_in_their_format(server: Any
             timeout=300,
         )
         content = pa.BufferReader(reply.content)
-        answers = pa.ipc.open_stream(content).read_all() if form == "arrow" else pq.read_table(content)
-        assert answers.num_rows == rows
-        assert answers.column("error").null_count == rows
-        assert len(set(answers.column("label").to_pylist())) == 1
+        predictions = pa.ipc.open_stream(content).read_all() if form == "arrow" else pq.read_table(content)
+        assert predictions.num_rows == rows
+        assert predictions.column("error").null_count == rows
+        assert len(set(predictions.column("label").to_pylist())) == 1
 
 
 # The ASGI application, with simulated clients

@@ -99,8 +99,8 @@ def test_tensors_of_one_element_base64_and_nan_are_accepted_as_values(client: Cl
         {**home_row, "class": math.nan},
         {**home_row, "class": [math.nan]},
     ]
-    answers = client.send_request("/v1/models/homes:predict", {"instances": forms}).json()["predictions"]
-    assert answers == pytest.approx([plain] * 5 + [missing] * 2, rel=1e-5)
+    predictions = client.send_request("/v1/models/homes:predict", {"instances": forms}).json()["predictions"]
+    assert predictions == pytest.approx([plain] * 5 + [missing] * 2, rel=1e-5)
     inputs = {name: [[value]] for name, value in home_row.items()} | {"class": [math.nan]}
     assert client.send_request("/v1/models/homes:predict", {"inputs": inputs}).json()["outputs"] == pytest.approx(
         [missing]

@@ -75,10 +75,10 @@ def test_the_trace_context_is_returned_and_logged_and_sampled_requests_become_sp
             for body, sent in ((good, headers), (bad, headers), (good, unsampled), (good, {}))
         ]
 
-    answers = asyncio.run(scenario())
-    assert [answer.status for answer in answers] == [200, 422, 200, 200]
-    assert [answer.headers.get("traceparent") for answer in answers] == [SENT, SENT, SENT[:-1] + "0", None]
-    assert answers[0].headers["tracestate"] == "vendor=1"
+    responses = asyncio.run(scenario())
+    assert [response.status for response in responses] == [200, 422, 200, 200]
+    assert [response.headers.get("traceparent") for response in responses] == [SENT, SENT, SENT[:-1] + "0", None]
+    assert responses[0].headers["tracestate"] == "vendor=1"
     assert [getattr(record, "trace_id", None) for record in caplog.records] == [TRACE, TRACE, TRACE, None]
     spans = exported_spans.get_finished_spans()
     assert [span.attributes["http.response.status_code"] for span in spans if span.attributes] == [200, 422]
@@ -90,9 +90,9 @@ def test_the_trace_context_is_returned_and_logged_and_sampled_requests_become_sp
 
 @pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/homes/infer", "/v1/models/homes:predict"])
 def test_other_protocols_return_the_trace_context_in_errors_too(send_asgi: Callable[..., Any], path: str) -> None:
-    answer = send_asgi("GET", path, traceparent=SENT, tracestate="vendor=1")
-    assert answer.status == (200 if path.endswith("ready") else 405)
-    assert (answer.headers["traceparent"], answer.headers["tracestate"]) == (SENT, "vendor=1")
+    response = send_asgi("GET", path, traceparent=SENT, tracestate="vendor=1")
+    assert response.status == (200 if path.endswith("ready") else 405)
+    assert (response.headers["traceparent"], response.headers["tracestate"]) == (SENT, "vendor=1")
 
 
 def test_spans_are_named_after_the_requested_route(

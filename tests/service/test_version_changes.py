@@ -57,8 +57,8 @@ async def call(app: Application, method: str, path: str, body: bytes, client: st
     fields = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": fields}
     await app({**scope, "client": (client, 50000)}, receive, send)
-    answered = {key.decode(): value.decode() for key, value in started["headers"]}
-    return Reply(started["status"], answered, b"".join(content))
+    response_headers = {key.decode(): value.decode() for key, value in started["headers"]}
+    return Reply(started["status"], response_headers, b"".join(content))
 
 
 @pytest.fixture

@@ -47,16 +47,16 @@ def signal_handlers() -> Iterator[None]:
 def apps(
     make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Application, Application, list[bytes]]]:
-    """Two applications, with and without direct answers, and the list of direct answers."""
+    """Two applications, with and without direct responses, and the list of direct responses."""
     settings = Settings(max_rows=100, max_body_bytes=20_000, access_log=1.0)
     with_direct, without = (make_app(tabular_models, settings) for _ in range(2))
     monkeypatch.setattr(without.direct, "head", lambda *_: None)
     sent: list[bytes] = []
     send = http_protocol.GuardedHttpProtocol._send_directly
 
-    def count(protocol: Any, answer: bytes, arrived: float) -> None:
-        sent.append(answer)
-        send(protocol, answer, arrived)
+    def count(protocol: Any, response: bytes, arrived: float) -> None:
+        sent.append(response)
+        send(protocol, response, arrived)
 
     finish = RequestBody.finish
 

@@ -1,6 +1,6 @@
-"""Direct answers have the same bytes, counters and log lines as answers of the application.
+"""Direct responses have the same bytes, counters and log lines as responses of the application.
 
-Two servers receive the same random bytes in the same random pieces. Direct answers are disabled in one of them.
+Two servers receive the same random bytes in the same random pieces. Direct responses are disabled in one of them.
 """
 
 import asyncio
@@ -184,7 +184,7 @@ def counters_of(app: Application) -> list[Any]:
     return parts
 
 
-def test_direct_answers_equal_those_of_the_application(apps: Apps, caplog: pytest.LogCaptureFixture) -> None:
+def test_direct_responses_equal_those_of_the_application(apps: Apps, caplog: pytest.LogCaptureFixture) -> None:
     with_direct, without, sent = apps
     rng = random.Random(5)
 
@@ -202,8 +202,8 @@ def test_direct_answers_equal_those_of_the_application(apps: Apps, caplog: pytes
     caplog.set_level(logging.INFO, "tabserve.access")
     assert asyncio.run(compare()) > 0.7 * ROUNDS
     assert len(sent) > ROUNDS / 4
-    for name in (b'{"value":', b"x-model-version: ", b'"outputs":['):  # a part of the answers of each protocol
-        assert any(name in answer for answer in sent), name
+    for name in (b'{"value":', b"x-model-version: ", b'"outputs":['):  # a part of the responses of each protocol
+        assert any(name in response for response in sent), name
     assert counters_of(with_direct) == counters_of(without)
     lines = [
         (record.route, record.protocol, record.model, record.version, record.rows, record.status, record.client)  # type: ignore[attr-defined]
@@ -214,7 +214,7 @@ def test_direct_answers_equal_those_of_the_application(apps: Apps, caplog: pytes
     assert all(count % 2 == 0 for count in {line: lines.count(line) for line in lines}.values())
 
 
-def test_direct_answers_split_traffic_as_the_application_does(apps: Apps) -> None:
+def test_direct_responses_split_traffic_as_the_application_does(apps: Apps) -> None:
     with_direct, without, sent = apps
     for app in (with_direct, without):
         plane = app.plane
@@ -281,8 +281,8 @@ def test_requests_that_need_the_application_are_not_answered_directly(
         assert checked[0] == 2  # one check for this request, one for the last request, GET /livez
 
 
-def test_a_connection_stays_open_between_direct_answers(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answer restarts the keep-alive timer, which closes the connection at the end."""
+def test_a_connection_stays_open_between_direct_responses(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each response restarts the keep-alive timer, which closes the connection at the end."""
     app, _, sent = apps
     timeout, passed, real = 60.0, [0.0], time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])  # also the clock of the event loop

@@ -53,15 +53,15 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.05)
     if scope["path"] == "/held":
         await asyncio.to_thread(RELEASED.wait, 60)
-    answer = json.dumps(echoed).encode()
-    length = b"%d" % len(answer)
+    content = json.dumps(echoed).encode()
+    length = b"%d" % len(content)
     fields = [] if scope["path"] == "/stream" else [(b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     if scope["path"] in ("/slow", "/stream"):
-        await send({"type": "http.response.body", "body": answer[:10], "more_body": True})
+        await send({"type": "http.response.body", "body": content[:10], "more_body": True})
         await asyncio.sleep(0.05)
-        answer = answer[10:]
-    await send({"type": "http.response.body", "body": answer})
+        content = content[10:]
+    await send({"type": "http.response.body", "body": content})
 
 
 def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
@@ -111,7 +111,7 @@ class RunningServer:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 60)
 
-    def answers(
+    def responses(
         self, *parts: bytes, pause: float = 0.02, count: int | None = None
     ) -> tuple[list[tuple[int, Any]], bool]:
         """Send bytes in parts. Returns status and document of each response, and whether the server closed the
@@ -176,8 +176,8 @@ def stopping() -> Iterator[RunningServer]:
     server.stop()
 
 
-def status_path_and_body(answer: tuple[int, Any]) -> tuple[int, str, str]:
-    status, document = answer
+def status_path_and_body(response: tuple[int, Any]) -> tuple[int, str, str]:
+    status, document = response
     return status, document["path"], document["body"]
 
 
@@ -194,16 +194,16 @@ def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: RunningServ
         (whole[:50], whole[50 : len(first) + 10], whole[len(first) + 10 :]),
         (whole[:-60], whole[-60:]),
     ):
-        answers, closed = running.answers(*parts, count=2)
-        assert [status_path_and_body(answer) for answer in answers] == [
+        responses, closed = running.responses(*parts, count=2)
+        assert [status_path_and_body(response) for response in responses] == [
             (200, "/up", body.decode()),
             (200, "/hello", "hello"),
         ]
         assert not closed
-        names = [name for name, _ in answers[0][1]["headers"]]
+        names = [name for name, _ in responses[0][1]["headers"]]
         assert "upgrade" not in names
         assert names.count("host") == 1
-        connection = [value for name, value in answers[0][1]["headers"] if name == "connection"]
+        connection = [value for name, value in responses[0][1]["headers"] if name == "connection"]
         assert "upgrade" not in ",".join(connection).lower()
 
 
@@ -212,8 +212,8 @@ def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: RunningSe
     chunked = b"PUT /chunks" + send_request + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     bare = b"GET /bare" + send_request + b"\r\n"
     last = b"GET /last HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade, close\r\n\r\n"
-    answers, closed = running.answers(chunked + bare + bare + HELLO + last)
-    assert [status_path_and_body(answer) for answer in answers] == [
+    responses, closed = running.responses(chunked + bare + bare + HELLO + last)
+    assert [status_path_and_body(response) for response in responses] == [
         (200, "/chunks", "abcde"),
         (200, "/bare", ""),
         (200, "/bare", ""),
@@ -221,10 +221,10 @@ def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: RunningSe
         (200, "/last", ""),
     ]
     assert closed
-    answers, closed = running.answers(
+    responses, closed = running.responses(
         b"POST /old HTTP/1.0\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 2\r\n\r\nab"
     )
-    assert [status_path_and_body(answer) for answer in answers] == [(200, "/old", "ab")]
+    assert [status_path_and_body(response) for response in responses] == [(200, "/old", "ab")]
     assert closed
 
 
@@ -253,18 +253,18 @@ def test_a_stream_to_http_1_0_has_no_chunks(running: RunningServer, method: byte
 
 @pytest.mark.parametrize("more", [b"", b"SSH-2.0\r\n", HELLO])
 def test_connect_is_refused(running: RunningServer, more: bytes) -> None:
-    answers, closed = running.answers(b"CONNECT x:22 HTTP/1.1\r\nhost: x:22\r\n\r\n" + more)
+    responses, closed = running.responses(b"CONNECT x:22 HTTP/1.1\r\nhost: x:22\r\n\r\n" + more)
     assert closed
-    assert [status for status, _ in answers] == [400]
-    assert answers[0][1]["detail"] == "CONNECT is not supported"
+    assert [status for status, _ in responses] == [400]
+    assert responses[0][1]["detail"] == "CONNECT is not supported"
 
 
 def test_invalid_http_is_not_logged(running: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    answers, closed = running.answers(b"what is this\r\n\r\n")
-    assert [status for status, _ in answers] == [400]
+    responses, closed = running.responses(b"what is this\r\n\r\n")
+    assert [status for status, _ in responses] == [400]
     assert closed
-    assert running.answers(b"GET /x HTTP/1.1\r\nhost: x\r\n" + UPGRADES["h2c"] + b"\r\n", count=1)[0][0][0] == 200
+    assert running.responses(b"GET /x HTTP/1.1\r\nhost: x\r\n" + UPGRADES["h2c"] + b"\r\n", count=1)[0][0][0] == 200
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -291,7 +291,9 @@ def test_a_stopping_server_answers_a_request_in_transit(
         for connection in (late, upgrade):
             received, closed = read(connection)
             assert b"connection: close" in received
-            assert [status_path_and_body(answer) for answer in split_responses(received)] == [(200, "/hello", "hello")]
+            assert [status_path_and_body(response) for response in split_responses(received)] == [
+                (200, "/hello", "hello")
+            ]
             assert closed
         assert len(waits) == 3
         for wait in waits:
@@ -312,17 +314,17 @@ def test_a_request_has_exactly_one_host(running: RunningServer) -> None:
         (b"1.0", b"host: x\r\nhost: y\r\n", 400),
     ):
         request = b"GET /x HTTP/%s\r\n%sconnection: close\r\n\r\n" % (version, hosts)
-        answers, closed = running.answers(request)
-        assert (statuses(answers), closed) == ([status], True), request
+        responses, closed = running.responses(request)
+        assert (statuses(responses), closed) == ([status], True), request
         if status == 400:
-            assert answers[0][1]["detail"].startswith("expected one Host header, found ")
-    answers, closed = running.answers(SLOW + b"GET /x HTTP/1.1\r\n\r\n" + HELLO)
-    assert statuses(answers) == [200, 400]  # the first request is answered, the third request is not read
+            assert responses[0][1]["detail"].startswith("expected one Host header, found ")
+    responses, closed = running.responses(SLOW + b"GET /x HTTP/1.1\r\n\r\n" + HELLO)
+    assert statuses(responses) == [200, 400]  # the first request is answered, the third request is not read
     assert closed
 
 
-def statuses(answers: list[tuple[int, Any]]) -> list[int]:
-    return [status for status, _ in answers]
+def statuses(responses: list[tuple[int, Any]]) -> list[int]:
+    return [status for status, _ in responses]
 
 
 @pytest.mark.parametrize("before", [b"", HELLO], ids=["first", "second"])
@@ -339,35 +341,38 @@ def test_a_head_over_the_limit_is_refused_however_its_bytes_are_split(
         start + UPGRADES["h2c"] + b"x: " + b"a" * size + b"\r\n\r\n",
     ):
         for parts in ((before, head), (before, head[:40_000], head[40_000:])):
-            answers, closed = running.answers(*parts)
-            assert statuses(answers) == [*good, 431]
+            responses, closed = running.responses(*parts)
+            assert statuses(responses) == [*good, 431]
             assert closed
-    answers, closed = running.answers(before, start + b"x: " + b"a" * size)  # without the end of the head
-    assert statuses(answers) == [*good, 431]
+    responses, closed = running.responses(before, start + b"x: " + b"a" * size)  # without the end of the head
+    assert statuses(responses) == [*good, 431]
 
 
 def test_a_body_does_not_count_towards_the_limit_of_a_head(running: RunningServer) -> None:
     large = b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n" + b"a" * 300_000
     for parts in ((large,), (large[:200], large[200:]), (large[:-100], large[-100:] + HELLO[:20], HELLO[20:])):
         count = 2 + parts[-1].startswith(HELLO[20:])
-        answers, closed = running.answers(*parts, HELLO, count=count)
-        assert statuses(answers) == [200] * count
-        assert status_path_and_body(answers[-1]) == (200, "/hello", "hello")
+        responses, closed = running.responses(*parts, HELLO, count=count)
+        assert statuses(responses) == [200] * count
+        assert status_path_and_body(responses[-1]) == (200, "/hello", "hello")
         assert not closed
     head = b"POST /near HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\nx: " + b"a" * 60_000 + b"\r\n\r\n"
     whole = (head + b"b" * 100_000) * 3
     for cut in (10, 65_000, 100_000, 170_000, 230_000):
-        answers, closed = running.answers(whole[:cut], whole[cut:], HELLO, count=4)
-        assert statuses(answers) == [200] * 4
+        responses, closed = running.responses(whole[:cut], whole[cut:], HELLO, count=4)
+        assert statuses(responses) == [200] * 4
         assert not closed
 
 
 def test_trailers_are_not_headers(running: RunningServer) -> None:
     chunked = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
-    answers, _ = running.answers(chunked, b"x-trailer: 1\r\nhost: y\r\n\r\n" + HELLO, count=2)
-    assert [status_path_and_body(answer) for answer in answers] == [(200, "/chunks", "abc"), (200, "/hello", "hello")]
-    assert [name for name, _ in answers[0][1]["headers"]] == ["host", "transfer-encoding"]
-    assert [name for name, _ in answers[1][1]["headers"]] == ["host", "content-length"]
+    responses, _ = running.responses(chunked, b"x-trailer: 1\r\nhost: y\r\n\r\n" + HELLO, count=2)
+    assert [status_path_and_body(response) for response in responses] == [
+        (200, "/chunks", "abc"),
+        (200, "/hello", "hello"),
+    ]
+    assert [name for name, _ in responses[0][1]["headers"]] == ["host", "transfer-encoding"]
+    assert [name for name, _ in responses[1][1]["headers"]] == ["host", "content-length"]
 
 
 SLOW = HELLO.replace(b"/hello", b"/slow")
@@ -394,18 +399,18 @@ def test_responses_in_flight_are_sent_before_a_refusal(
         ((SLOW * good, bad + HELLO), 0.02),  # before the response has begun
         ((SLOW * good, bad, HELLO), 0.07),  # in the middle of the response
     ):
-        answers, closed = running.answers(*parts, pause=pause)
-        assert [status_path_and_body(answer) for answer in answers[:-1]] == [(200, "/slow", "hello")] * good
-        assert answers[-1][0] == status
+        responses, closed = running.responses(*parts, pause=pause)
+        assert [status_path_and_body(response) for response in responses[:-1]] == [(200, "/slow", "hello")] * good
+        assert responses[-1][0] == status
         assert closed
 
 
 def test_an_invalid_body_is_refused_before_its_response_has_begun(running: RunningServer) -> None:
     bad = b"3\r\nabc\r\nno number\r\n" + HELLO
-    assert statuses(running.answers(CHUNKED, bad)[0]) == [400]
-    assert statuses(running.answers(HELLO + CHUNKED, bad)[0]) == [200, 400]
-    answers, closed = running.answers(CHUNKED.replace(b"/chunks", b"/unread"), bad)
-    assert statuses(answers) == [200]  # there is no second response
+    assert statuses(running.responses(CHUNKED, bad)[0]) == [400]
+    assert statuses(running.responses(HELLO + CHUNKED, bad)[0]) == [200, 400]
+    responses, closed = running.responses(CHUNKED.replace(b"/chunks", b"/unread"), bad)
+    assert statuses(responses) == [200]  # there is no second response
     assert closed
 
 
@@ -426,7 +431,7 @@ class ManualClockServer(RunningServer):
         self.now = 0.0
         monkeypatch.setattr(self.loop, "time", lambda: self.now)
 
-    def answers_in_time(self, *parts: bytes) -> list[tuple[int, Any]]:
+    def responses_in_time(self, *parts: bytes) -> list[tuple[int, Any]]:
         """Send parts of requests, then advance the clock until the server closes the connection. Returns the
         responses.
         """
@@ -452,14 +457,14 @@ def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(monkeypatch: p
     manual_clock_server = ManualClockServer(monkeypatch)
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
-        answers = manual_clock_server.answers_in_time(part)
-        assert statuses(answers) == expected
-    assert answers[-1][1]["detail"] == "the request head was not received in time"
+        responses = manual_clock_server.responses_in_time(part)
+        assert statuses(responses) == expected
+    assert responses[-1][1]["detail"] == "the request head was not received in time"
     RELEASED.clear()
     held = HELLO.replace(b"/hello", b"/held")
     # The second head is still incomplete after the first response
-    answers = manual_clock_server.answers_in_time(held, head)
-    assert statuses(answers) == [200, 408]
+    responses = manual_clock_server.responses_in_time(held, head)
+    assert statuses(responses) == [200, 408]
     manual_clock_server.stop()
 
 

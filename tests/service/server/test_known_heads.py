@@ -1,4 +1,4 @@
-"""A request with a known head gets the same answer without parsing the head."""
+"""A request with a known head gets the same response without parsing the head."""
 
 import asyncio
 import copy
@@ -93,7 +93,7 @@ def found_heads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return found
 
 
-def test_slightly_changed_heads_get_the_same_answers_as_parsed_heads(apps: Apps, found_heads: list[bytes]) -> None:
+def test_slightly_changed_heads_get_the_same_responses_as_parsed_heads(apps: Apps, found_heads: list[bytes]) -> None:
     with_direct, without, _ = apps
     rng = random.Random(7)
 
@@ -147,11 +147,11 @@ def test_a_known_head_is_answered_directly_only_if_a_new_head_is(
     async def statuses() -> list[int]:
         async with listening(app) as address:
             reader, writer = await asyncio.open_connection(*address)
-            answered = [await send_request(reader, writer) for _ in range(2)]
+            found = [await send_request(reader, writer) for _ in range(2)]
             change()
-            answered.append(await send_request(reader, writer))
+            found.append(await send_request(reader, writer))
             writer.close()
-            return answered
+            return found
 
     expected = {"forbidden": 403, "failing": 500}.get(case, 200)
     assert asyncio.run(statuses()) == [200, 200, expected]
@@ -226,7 +226,7 @@ def test_requests_with_their_own_ids_are_answered_as_if_parsed(apps: Apps, found
 
     assert asyncio.run(compare()) > 0.7 * ROUNDS
     assert len(found_heads) > ROUNDS
-    assert any(b"x-request-id: given" in answer for answer in sent)
+    assert any(b"x-request-id: given" in response for response in sent)
     assert not with_direct.direct._heads
     assert len(with_direct.direct._heads_with_id) < len(found_heads) / 2
     assert counters_of(with_direct) == counters_of(without)

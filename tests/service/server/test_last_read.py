@@ -17,8 +17,8 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 KEEP_ALIVE_S = 0.2
 
 
-def receive_answers(client: socket.socket, count: int) -> bytes:
-    """Receive data until this number of answers arrived, or until the server closes the connection."""
+def receive_responses(client: socket.socket, count: int) -> bytes:
+    """Receive data until this number of responses arrived, or until the server closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while received.count(b"hello") < count and (part := client.recv(1000)):
@@ -26,8 +26,8 @@ def receive_answers(client: socket.socket, count: int) -> bytes:
     return received
 
 
-async def answers_around_a_stall(during_stall: bytes, afterwards: bytes) -> int:
-    """Returns the number of answered requests. The event loop is busy from the first answer until after the time at
+async def responses_around_a_stall(during_stall: bytes, afterwards: bytes) -> int:
+    """Returns the number of answered requests. The event loop is busy from the first response until after the time at
     which an idle connection is closed. The client sends `during_stall` meanwhile, and `afterwards` later.
     """
     loop = asyncio.get_running_loop()
@@ -54,20 +54,20 @@ async def answers_around_a_stall(during_stall: bytes, afterwards: bytes) -> int:
                 client.sendall(REQUEST)
                 await stalled.wait()
                 client.sendall(afterwards)
-                return (await asyncio.to_thread(receive_answers, client, 2)).count(b"hello")
+                return (await asyncio.to_thread(receive_responses, client, 2)).count(b"hello")
     finally:
         os.close(read_end)
         os.close(write_end)
 
 
 def test_an_unread_request_is_answered() -> None:
-    assert uvloop.run(answers_around_a_stall(REQUEST, b"")) == 2
+    assert uvloop.run(responses_around_a_stall(REQUEST, b"")) == 2
 
 
 def test_a_request_whose_beginning_is_unread_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "LAST_READ_S", 0.001)
-    assert uvloop.run(answers_around_a_stall(REQUEST[:10], REQUEST[10:])) == 2
+    assert uvloop.run(responses_around_a_stall(REQUEST[:10], REQUEST[10:])) == 2
 
 
 def test_an_idle_connection_is_closed_after_the_last_read() -> None:
-    assert uvloop.run(answers_around_a_stall(b"", b"")) == 1
+    assert uvloop.run(responses_around_a_stall(b"", b"")) == 1

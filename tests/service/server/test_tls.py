@@ -110,15 +110,15 @@ def test_responses_have_the_strict_transport_security_header(running: RunningTls
 
 
 def test_a_large_head_is_refused_over_tls(running: RunningTls) -> None:
-    answers, closed = running.answers(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 300_000 + b"\r\n\r\n")
-    assert (statuses(answers), closed) == ([431], True)
+    responses, closed = running.responses(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 300_000 + b"\r\n\r\n")
+    assert (statuses(responses), closed) == ([431], True)
 
 
 def test_a_slow_head_gets_a_408(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silent_connections, "HEAD_S", 0.2)
     monkeypatch.setattr(silent_connections, "CHECK_INTERVAL_S", 0.1)
-    answers, closed = running.answers(b"POST /hello HTTP/1.1\r\nhost:")
-    assert (statuses(answers), closed) == ([408], True)
+    responses, closed = running.responses(b"POST /hello HTTP/1.1\r\nhost:")
+    assert (statuses(responses), closed) == ([408], True)
 
 
 def test_connections_without_tls_get_no_response(running: RunningTls) -> None:
@@ -127,7 +127,7 @@ def test_connections_without_tls_get_no_response(running: RunningTls) -> None:
         plain.sendall(HELLO)
         with contextlib.suppress(ConnectionResetError):
             assert b"HTTP/" not in read(plain)[0]
-    assert statuses(running.answers(HELLO, count=1)[0]) == [200]
+    assert statuses(running.responses(HELLO, count=1)[0]) == [200]
 
 
 def test_an_incomplete_handshake_is_ended(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_client_certificates_are_required_and_their_authority_can_change(
     def is_accepted(client: tuple[Path, Path] | None) -> bool:
         server.context = client_context(authority, client)
         try:
-            return statuses(server.answers(HELLO, count=1)[0]) == [200]
+            return statuses(server.responses(HELLO, count=1)[0]) == [200]
         except (ssl.SSLError, ConnectionError):
             return False
 
