@@ -10,8 +10,8 @@ clients get a different response than before, so it is an error in the code.
 
 - An intended change of a response: declare the request and the reason in `changes.py`, then record the new response
   with `python -m tests.recorded.record --changed`. `answers.jsonl` stays unchanged, so that a review shows the change.
-- A message with a new wording: `python -m tests.recorded.record --reworded` updates the responses in which only texts of
-  messages have changed, and lists all other responses that differ.
+- A message with a new wording: `python -m tests.recorded.record --reworded` updates the responses in which only texts
+  of messages have changed, and lists all other responses that differ.
 - A new request: add it to `cases/`, then record its response from a checkout with correct responses:
   `python -m tests.recorded.record --missing [--checkout PATH]`. Existing recorded responses stay unchanged.
 - All requests: `python -m tests.recorded.record --all` records them again. Use this only if the models of `store/` were
