@@ -37,11 +37,11 @@ class Proxy:
                     self.count += 1
                     number = self.count
                 writer.write(head + body)
-                head, content = await message(reader)
+                response_head, content = await message(reader)
                 content = await self.apply_defect(number, content)
                 await self.flows.wait()
                 responses.write(
-                    re.sub(rb"(?i)content-length: \d+", b"content-length: %d" % len(content), head) + content
+                    re.sub(rb"(?i)content-length: \d+", b"content-length: %d" % len(content), response_head) + content
                 )
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
