@@ -109,8 +109,8 @@ class FrameBuilder:
 
 
 def value_getter(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of several values of a row at once, None for absent values. For columns without gaps it runs at C
-    speed."""
+    """A getter of several values of a row at once, None for absent values. For columns without missing values it
+    runs at C speed."""
     names = [feature.name for feature in features]
     if len(names) > 1 and not any(feature.nullable for feature in features):
         return itemgetter(*names)  # with a single name it would not return a sequence

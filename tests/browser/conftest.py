@@ -25,7 +25,7 @@ QUICK = ("--framework", "numpy", "--no-baselines", "--dropout", "0.1", "--final"
 DEFAULT_MODELS = ("housing", "income", "penguins")
 AWKWARD_MODELS = ("wide", "towns", "names")
 MODELS = (*DEFAULT_MODELS, *AWKWARD_MODELS)
-EXPECTED_MESSAGE = "Failed to load resource"  # the browser's message for each answer with an error status
+EXPECTED_MESSAGE = "Failed to load resource"  # the browser's message for each response with an error status
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 

@@ -99,8 +99,8 @@ def test_refused_rows_are_shown_by_column(busy_server: Server, open_page: Callab
     page = open_page("about:blank")
     errors = {"": 7, "MedInc": 1200, **{f"column {number}": 1 for number in range(9)}}
     report = httpx.get(f"{busy_server.url}/drift?model=housing&histograms=true", timeout=60).json()
-    answer = report | {"refused": {"rows": 1207, "errors": errors}}
-    page.route("**/drift?*", lambda route: route.fulfill(json=answer))
+    changed = report | {"refused": {"rows": 1207, "errors": errors}}
+    page.route("**/drift?*", lambda route: route.fulfill(json=changed))
     page.goto(f"{busy_server.url}/#/live/housing")
     refused = page.get_by_role("region", name="Drift of housing").locator(".refused")
     expect(refused).to_contain_text("1,207 rows refused. Errors by column: MedInc 1,200, no known column 7, column 0 1")

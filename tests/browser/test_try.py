@@ -56,17 +56,17 @@ def test_the_try_view_shows_the_prediction_of_the_first_example(
     about = model_metadata(server, model)
     regression = about["task"] == "regression"
     query = {"interval" if regression else "set": "0.9"} if about["metrics"].get("uncertainty") else {}
-    answer = prediction_of(server, model, about["examples"][0]["row"], **query)
+    expected = prediction_of(server, model, about["examples"][0]["row"], **query)
     prediction = page.get_by_role("region", name="Prediction")
     if regression:
-        expect(prediction_value(page)).to_have_text(format_number(answer["value"]))
-        ends = answer["interval"]
+        expect(prediction_value(page)).to_have_text(format_number(expected["value"]))
+        ends = expected["interval"]
         expect(prediction).to_contain_text(
             f"90 % interval: {format_number(ends['low'])} to {format_number(ends['high'])}"
         )
     else:
-        expect(prediction_value(page)).to_have_text(str(answer["label"]))
-        shares = sorted(answer["probabilities"].values(), reverse=True)
+        expect(prediction_value(page)).to_have_text(str(expected["label"]))
+        shares = sorted(expected["probabilities"].values(), reverse=True)
         expect(prediction.locator(".bar-value")).to_have_text([format_percent(share) for share in shares])
 
 
@@ -90,11 +90,11 @@ def test_the_what_if_curve_equals_single_requests(server: Server, open_page: Cal
     numbers = [one for one in about["schema"]["features"] if one["kind"] == "number"]
     feature = next(one for one in numbers if one["name"] != first)
     expect(page.locator(".what-if")).to_be_visible()
-    with page.expect_response(lambda response: "on_invalid=skip" in response.url) as answered:
+    with page.expect_response(lambda response: "on_invalid=skip" in response.url) as received:
         page.get_by_label(feature["name"], exact=True).focus()
     expect(page.locator(".what-if h3")).to_contain_text(feature["name"])
-    rows = json.loads(answered.value.request.post_data or "")["rows"]
-    predictions = answered.value.json()["predictions"]
+    rows = json.loads(received.value.request.post_data or "")["rows"]
+    predictions = received.value.json()["predictions"]
     assert len(rows) > 20
     assert len({row[feature["name"]] for row in rows}) == len(rows)
     for row, prediction in zip(rows[::8], predictions[::8], strict=True):
@@ -182,8 +182,8 @@ def test_a_field_with_10000_levels_suggests_those_that_match_the_typed_text(
     size.fill("")
     expect(size).to_have_attribute("aria-invalid", "false")  # `size` may be missing
     row = model_metadata(server, "towns")["examples"][0]["row"] | {"town": "town 04321", "size": None}
-    answer = prediction_of(server, "towns", row)
-    shares = sorted(answer["probabilities"].values(), reverse=True)
+    expected = prediction_of(server, "towns", row)
+    shares = sorted(expected["probabilities"].values(), reverse=True)
     bars = page.get_by_role("region", name="Prediction").locator(".bar-value")
     expect(bars).to_have_text([format_percent(share) for share in shares])
 
@@ -209,9 +209,9 @@ def test_the_try_view_works_with_the_keyboard_only(server: Server, open_page: Ca
     tab_to(page, f"#{island.get_attribute('id')}", backwards=True)
     page.keyboard.type("Bis")
     row = model_metadata(server, "penguins")["examples"][0]["row"] | {"body_mass_g": 5800, "island": "Biscoe"}
-    answer = prediction_of(server, "penguins", row)
-    expect(prediction_value(page)).to_have_text(answer["label"])
-    shares = sorted(answer["probabilities"].values(), reverse=True)
+    expected = prediction_of(server, "penguins", row)
+    expect(prediction_value(page)).to_have_text(expected["label"])
+    shares = sorted(expected["probabilities"].values(), reverse=True)
     bars = page.get_by_role("region", name="Prediction").locator(".bar-value")
     expect(bars).to_have_text([format_percent(share) for share in shares])
 

@@ -74,8 +74,8 @@ def test_a_rollback_requires_a_confirmation(changed_server: Server, open_page: C
     assert champion(changed_server) == "1"
     expect(page.get_by_role("region", name="Audit").get_by_role("row", name="rollback")).to_have_count(1)
     row = httpx.get(f"{changed_server.url}/models/housing", timeout=60).json()["examples"][0]["row"]
-    answer = httpx.post(f"{changed_server.url}/predict/housing", json={"rows": [row]}, timeout=60).json()
-    assert answer["version"] == "1"
+    content = httpx.post(f"{changed_server.url}/predict/housing", json={"rows": [row]}, timeout=60).json()
+    assert content["version"] == "1"
     confirm(page, "Promote version 2")
     assert champion(changed_server) == "2"
 

@@ -15,8 +15,8 @@ from tabserve_client import (
     Client,
     ConnectionFailed,
     DeadlineExceeded,
+    InvalidAnswer,
     InvalidInput,
-    InvalidResponse,
     Overloaded,
     ServerError,
 )
@@ -26,7 +26,7 @@ from tabserve_client.wire import NoReply, Reply, Request, Send, Wait, advance
 from tests.client_package.conftest import BlockingAsyncClient
 
 ROW = {"a": 1}
-ANSWER = b'{"model":"m","version":"3","predictions":[{"value":1.5}]}'
+CONTENT = b'{"model":"m","version":"3","predictions":[{"value":1.5}]}'
 Exchange = Callable[[bytes], bytes | None]
 
 
@@ -72,10 +72,10 @@ class ScriptedServer(threading.Thread):
         lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         while lengths and len(body) < int(lengths[0]):
             body += connection.recv(65536)
-        answer = self.responses[min(len(self.requests), len(self.responses) - 1)]
+        scripted = self.responses[min(len(self.requests), len(self.responses) - 1)]
         self.requests.append(head + b"\r\n\r\n" + body)
-        if answer is not None:
-            connection.sendall(answer)
+        if scripted is not None:
+            connection.sendall(scripted)
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -114,13 +114,13 @@ PROBLEM = (
     b'{"type":"about:blank","title":"Too many requests","status":429,"detail":"full","errors":[],"errors_omitted":0}'
 )
 TRANSIENT: dict[str, bytes | None] = {
-    "no answer": None,
+    "no response": None,
     "half of a head": b"HTTP/1.1 20",
-    "half of an answer": response(200, ANSWER[:20], length=len(ANSWER)),
-    "half of a JSON text": response(200, ANSWER[:20]),
+    "half of a response": response(200, CONTENT[:20], length=len(CONTENT)),
+    "half of a JSON text": response(200, CONTENT[:20]),
     "a page of a proxy": response(200, b"<html>hello</html>", kind="text/html"),
     "an error of a proxy": response(502, b"<html>bad gateway</html>", kind="text/html"),
-    "an answer to other rows": response(200, b'{"model":"m","version":"3","predictions":[]}'),
+    "a response to other rows": response(200, b'{"model":"m","version":"3","predictions":[]}'),
     "a deadline of the server": response(504, PROBLEM.replace(b"429", b"504")),
     "too many requests": response(429, PROBLEM, "retry-after: 0"),
     "not ready": response(503, b"", "retry-after: 0"),
@@ -130,7 +130,7 @@ TRANSIENT: dict[str, bytes | None] = {
 @pytest.mark.parametrize("name", TRANSIENT)
 def test_a_transient_error_is_retried(scripted: Any, connect: Any, name: str) -> None:
     kind = BlockingAsyncClient if len(name) % 2 else Client  # one client per case is enough: both share the retry code
-    server = scripted(TRANSIENT[name], response(200, ANSWER))
+    server = scripted(TRANSIENT[name], response(200, CONTENT))
     found = connect(server, kind=kind).predict("m", ROW)
     assert (found.values, found.version) == ([1.5], "3")
     assert len(server.requests) == 2
@@ -138,9 +138,9 @@ def test_a_transient_error_is_retried(scripted: Any, connect: Any, name: str) ->
 
 
 PERSISTENT: dict[str, tuple[bytes | None, type[Exception]]] = {
-    "no answer": (None, ConnectionFailed),
-    "half of an answer": (TRANSIENT["half of an answer"], InvalidResponse),
-    "a page of a proxy": (TRANSIENT["a page of a proxy"], InvalidResponse),
+    "no response": (None, ConnectionFailed),
+    "half of a response": (TRANSIENT["half of a response"], InvalidAnswer),
+    "a page of a proxy": (TRANSIENT["a page of a proxy"], InvalidAnswer),
     "an error of a proxy": (TRANSIENT["an error of a proxy"], ServerError),
 }
 
@@ -148,8 +148,8 @@ PERSISTENT: dict[str, tuple[bytes | None, type[Exception]]] = {
 @pytest.mark.parametrize("kind", [Client, BlockingAsyncClient])
 @pytest.mark.parametrize("name", PERSISTENT)
 def test_a_persistent_error_is_raised_after_the_last_attempt(scripted: Any, connect: Any, name: str, kind: Any) -> None:
-    answer, expected = PERSISTENT[name]
-    server = scripted(answer)
+    content, expected = PERSISTENT[name]
+    server = scripted(content)
     with pytest.raises(expected):
         connect(server, kind=kind, attempts=2).predict("m", ROW)
     assert len(server.requests) == 2
@@ -232,7 +232,7 @@ def test_a_feedback_call_that_fails_midway_reports_the_number_of_accepted_entrie
 
 
 def test_the_key_and_headers_are_sent(scripted: Any, connect: Any) -> None:
-    server = scripted(response(200, ANSWER))
+    server = scripted(response(200, CONTENT))
     connect(server, key="tsk_a_b", headers={"X-Team": "sales", "Content-Type": "text/plain"}).predict(
         "m", ROW, version=3, interval=[0.5, 0.9]
     )

@@ -23,9 +23,9 @@ Start = Callable[..., Server]
 
 
 def served_version(server: Server) -> str:
-    answer = httpx.post(f"{server.url}/predict/small", json=ROW, timeout=30)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["version"])
+    response = httpx.post(f"{server.url}/predict/small", json=ROW, timeout=30)
+    assert response.status_code == 200, response.text
+    return str(response.json()["version"])
 
 
 def readiness_problems(server: Server) -> dict[str, str]:
@@ -49,8 +49,8 @@ def test_servers_follow_the_store_and_survive_its_failures(
     promote(store, 2)
     wait_until(lambda: served_version(server) == served_version(second) == "2")
 
-    answer = httpx.post(f"{server.url}/models/small/promote", json={"version": 3}, timeout=60)
-    assert answer.status_code == 200, answer.text
+    response = httpx.post(f"{server.url}/models/small/promote", json={"version": 3}, timeout=60)
+    assert response.status_code == 200, response.text
     assert served_version(server) == "3", "promotion acknowledged before all workers serve the version"
     wait_until(lambda: served_version(second) == "3")
     stale = httpx.post(f"{second.url}/models/small/rollback", headers={"If-Match": '"1"'}, timeout=60)
@@ -59,8 +59,8 @@ def test_servers_follow_the_store_and_survive_its_failures(
     assert [entry["action"] for entry in audit] == ["promote"] * 3
 
     with s3.failing(Fault("403", method="PUT")):
-        answer = httpx.post(f"{server.url}/models/small/rollback", timeout=60)
-        assert (answer.status_code, "read_only_store" in answer.text) == (409, True), answer.text
+        response = httpx.post(f"{server.url}/models/small/rollback", timeout=60)
+        assert (response.status_code, "read_only_store" in response.text) == (409, True), response.text
 
     with s3.failing(Fault("refuse")):
         wait_until(lambda: "store" in readiness_problems(server) and "store" in readiness_problems(second))
@@ -74,8 +74,8 @@ def test_servers_follow_the_store_and_survive_its_failures(
         assert refused.status_code == 503, refused.text
     wait_until(lambda: readiness_problems(server) == readiness_problems(second) == {})
 
-    answer = httpx.post(f"{second.url}/models/small/rollback", timeout=60)
-    assert answer.status_code == 200, answer.text
+    response = httpx.post(f"{second.url}/models/small/rollback", timeout=60)
+    assert response.status_code == 200, response.text
     wait_until(lambda: served_version(server) == served_version(second) == "2")
 
     s3.faults.append(Fault("500"))

@@ -127,9 +127,9 @@ def test_https_and_grpc_use_a_mounted_certificate_and_its_renewal(
     wait_ready_over_tls(container, context)
     with httpx.Client(base_url=https_url(container), verify=context, timeout=15) as client:
         row = client.get("/models/penguins").json()["examples"][0]["row"]
-        answer = client.post("/predict/penguins", json={"rows": [row]})
-        assert answer.status_code == 200
-        assert "strict-transport-security" in answer.headers
+        response = client.post("/predict/penguins", json={"rows": [row]})
+        assert response.status_code == 200
+        assert "strict-transport-security" in response.headers
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{container.url}/readyz", timeout=10)
     assert grpc_status(container, authority) == SERVING

@@ -1,4 +1,4 @@
-"""Bulk scoring with the default models writes what a real server answers, warnings and errors included."""
+"""Bulk scoring with the default models writes the predictions, warnings and errors that a real server returns."""
 
 import json
 import subprocess
@@ -19,21 +19,21 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 @pytest.mark.parametrize(("model", "option"), [("housing", "interval"), ("penguins", "set")])
-def test_bulk_scoring_writes_the_answers_of_the_server(
+def test_bulk_scoring_writes_the_predictions_of_the_server(
     model: str, option: str, docs_server: Server, tmp_path: Path
 ) -> None:
     description = requests.get(f"{docs_server.url}/models/{model}", timeout=60).json()
     row = description["examples"][0]["row"]
     path = tmp_path / "rows.ndjson"
     path.write_bytes(b"".join(json.dumps(each).encode() + b"\n" for each in variations(row)))
-    answered = requests.post(
+    response = requests.post(
         f"{docs_server.url}/predict/{model}?on_invalid=skip&{option}=0.9",
         data=path.read_bytes(),
         headers={"Content-Type": "application/x-ndjson", "Accept": ARROW},
         timeout=60,
     )
-    assert answered.status_code == 200, answered.text
-    expected = pa.ipc.open_stream(answered.content).read_all()
+    assert response.status_code == 200, response.text
+    expected = pa.ipc.open_stream(response.content).read_all()
     words = [model, str(path), "--out", str(tmp_path / "out"), f"--{option}", "0.9", "--max-bad", "100%"]
     done = subprocess.run(
         [sys.executable, "-m", "scoring", *words, "--workers", "1"],

@@ -36,10 +36,10 @@ def test_the_printed_requests_work_when_pasted(server: str) -> None:
     from service.__main__ import example_requests
 
     commands = [line for line in example_requests(server).splitlines() if line.startswith("curl")]
-    answers = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=300).stdout for line in commands]
-    assert b'"predictions":[{"value"' in answers[0]
-    assert b'"detail":"2 of 2 rows are not valid"' in answers[1]
-    assert b'"models":[{"name":"housing"' in answers[2]
+    responses = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=300).stdout for line in commands]
+    assert b'"predictions":[{"value"' in responses[0]
+    assert b'"detail":"2 of 2 rows are not valid"' in responses[1]
+    assert b'"models":[{"name":"housing"' in responses[2]
 
 
 def test_readme_has_at_most_130_lines() -> None:

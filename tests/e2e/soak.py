@@ -41,12 +41,12 @@ class Soak:
         self._server = server
         self._random = random.Random(seed)
 
-    def run(self, seconds: float, between_s: float, answers: float = math.inf) -> None:
+    def run(self, seconds: float, between_s: float, responses: float = math.inf) -> None:
         """Kill a worker about every `between_s` seconds, until the time is over or this number of responses was
         checked.
         """
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and self.group.correct < answers:
+        while (left := deadline - time.monotonic()) > 0 and self.group.correct < responses:
             time.sleep(min(left, between_s * self._random.uniform(0.5, 1.5)))
             self.kill()
             print(self.summary(), file=sys.stderr, flush=True)

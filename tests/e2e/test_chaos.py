@@ -190,9 +190,7 @@ def test_a_killed_worker_loses_only_its_own_requests_in_progress(serve: Serve, h
                 assert reply_problem(model, [{"a": 1.0, "b": 2.0}], status, body) is None
     assert group.lost + lost <= in_progress  # each connection has at most one request in progress
     assert later_replies
-    assert [reply_problem(model, [{"a": 1.0, "b": 2.0}], *answer) for answer in later_replies] == [None] * len(
-        later_replies
-    )
+    assert [reply_problem(model, [{"a": 1.0, "b": 2.0}], *one) for one in later_replies] == [None] * len(later_replies)
 
 
 def client_connections(process: psutil.Process) -> int:

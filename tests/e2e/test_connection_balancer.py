@@ -35,12 +35,12 @@ def accepting_worker(connection: socket.socket) -> str:
     start.
     """
     connection.sendall(LIVENESS_REQUEST)
-    answer = b""
-    while b"\r\n\r\n" not in answer:
+    received = b""
+    while b"\r\n\r\n" not in received:
         read = connection.recv(4096)
         assert read, "the connection was closed without a response"
-        answer += read
-    head = answer.partition(b"\r\n\r\n")[0].decode().lower()
+        received += read
+    head = received.partition(b"\r\n\r\n")[0].decode().lower()
     request_id = next(line for line in head.split("\r\n") if line.startswith("x-request-id: "))
     return request_id.removeprefix("x-request-id: ").rpartition("-")[0]
 

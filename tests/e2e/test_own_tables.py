@@ -130,9 +130,9 @@ def test_the_server_accepts_complete_rows_of_untidy_tables(
         usable = [row for row in table if row.get("proline") != "unknown"][:60]
         rows = [{key: json_value(cell, kinds.get(key, "text")) for key, cell in row.items()} for row in usable]
         assert targets[name] in rows[0]
-        answer = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows}, timeout=60)
-        assert answer.status_code == 200, answer.text
-        predictions = answer.json()["predictions"]
+        response = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows}, timeout=60)
+        assert response.status_code == 200, response.text
+        predictions = response.json()["predictions"]
         assert len(predictions) == len(rows)
         alone = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows[:1]}, timeout=60).json()["predictions"][0]
         if model["task"] == "regression":

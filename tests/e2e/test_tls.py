@@ -173,12 +173,12 @@ def test_a_stopping_server_answers_a_request_in_progress_over_tls(secured: TlsSe
             wait_until(lambda: is_stopping(probe))
         time.sleep(0.1)
         connection.sendall(BODY)
-        answer = b""
+        received = b""
         while part := connection.recv(65_536):
-            answer += part
-    response, _, content = answer.partition(b"\r\n\r\n")
-    assert response.startswith(b"HTTP/1.1 200 ")
-    assert b"connection: close" in response
+            received += part
+    response_head, _, content = received.partition(b"\r\n\r\n")
+    assert response_head.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in response_head
     assert json.loads(content)["version"] == "1"
     assert secured.server.process.wait(60) == 0
 

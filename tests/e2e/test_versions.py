@@ -1,4 +1,4 @@
-"""Versions change while a server with two workers answers: no request fails, and each answer matches its version."""
+"""Versions change while a server with two workers answers: no request fails, and each response matches its version."""
 
 import http.client
 import json
@@ -63,15 +63,15 @@ def change(home: Path, function: Callable[..., ModelState], *arguments: Any, **n
 
 
 class VersionedClient(threading.Thread):
-    """Sends requests in sequence over one connection. `answers`: the time of each request and the version that
-    answered.
+    """Sends requests in sequence over one connection. `responses`: the time of each request and the version
+    that answered it.
     """
 
     def __init__(self, port: int, expected: dict[str, float]) -> None:
         super().__init__()
         self.port, self.expected = port, expected
         self.stopped = threading.Event()
-        self.answers: list[tuple[float, str]] = []
+        self.responses: list[tuple[float, str]] = []
         self.wrong: list[str] = []
 
     def run(self) -> None:
@@ -85,14 +85,14 @@ class VersionedClient(threading.Thread):
             except (OSError, http.client.HTTPException) as error:
                 self.wrong.append(repr(error))
                 return
-            answer = json.loads(text)
+            content = json.loads(text)
             if reply.status != 200:
                 self.wrong.append(f"{reply.status}: {text!r}")
                 continue
-            value = answer["predictions"][0]["value"]
-            if value != pytest.approx(self.expected[answer["version"]], rel=1e-5):
-                self.wrong.append(f"version {answer['version']} predicts {value}")
-            self.answers.append((sent, answer["version"]))
+            value = content["predictions"][0]["value"]
+            if value != pytest.approx(self.expected[content["version"]], rel=1e-5):
+                self.wrong.append(f"version {content['version']} predicts {value}")
+            self.responses.append((sent, content["version"]))
         connection.close()
 
 
@@ -111,17 +111,17 @@ def clients(server: Server, expected: dict[str, float]) -> Iterator[list[Version
 
 
 def wait_for_version(clients: list[VersionedClient], version: str) -> None:
-    """Wait until every client receives answers of this version."""
+    """Wait until every client receives responses of this version."""
     begun, until = time.monotonic(), time.monotonic() + WAIT_S
     while time.monotonic() < until:
-        last = [client.answers[-1] for client in clients if client.answers]
+        last = [client.responses[-1] for client in clients if client.responses]
         if len(last) == len(clients) and all(sent > begun and found == version for sent, found in last):
             return
         time.sleep(0.05)
-    raise AssertionError(f"version {version} is not served: {[client.answers[-1:] for client in clients]}")
+    raise AssertionError(f"version {version} is not served: {[client.responses[-1:] for client in clients]}")
 
 
-def test_the_store_has_versions_with_different_answers(expected: dict[str, float]) -> None:
+def test_the_store_has_versions_with_different_predictions(expected: dict[str, float]) -> None:
     assert len(set(expected.values())) == len(VERSIONS)
 
 
@@ -163,11 +163,11 @@ def promote(server: Server, version: int, **headers: str) -> httpx.Response:
     return httpx.post(path, json={"version": version}, headers=headers, timeout=300)
 
 
-def wait_for_answers(clients: list[VersionedClient], since: float) -> None:
-    """Wait until every client has the answer to a request that it sent after the time `since`."""
+def wait_for_responses(clients: list[VersionedClient], since: float) -> None:
+    """Wait until every client has the response to a request that it sent after the time `since`."""
     until = time.monotonic() + WAIT_S
-    while not all(client.answers and client.answers[-1][0] > since for client in clients):
-        assert time.monotonic() < until, "a client receives no answers"
+    while not all(client.responses and client.responses[-1][0] > since for client in clients):
+        assert time.monotonic() < until, "a client receives no responses"
         time.sleep(0.02)
 
 
@@ -178,8 +178,8 @@ def test_requests_after_an_acknowledged_promotion_get_the_new_version(
         reply = promote(server, version)
         assert reply.status_code == 200, reply.text
         acknowledged = time.monotonic()
-        wait_for_answers(clients, acknowledged)
-        later = {found for client in clients for sent, found in client.answers if sent > acknowledged}
+        wait_for_responses(clients, acknowledged)
+        later = {found for client in clients for sent, found in client.responses if sent > acknowledged}
         assert later == {str(version)}
     assert {one["version"]: one["aliases"] for one in reply.json()["versions"]}["3"] == ["champion"]
 
@@ -209,8 +209,8 @@ def test_promoting_a_version_that_cannot_be_loaded_changes_nothing(
     assert "small:9" in reply.json()["detail"]
     assert ServingFile(home).read().generation == generation
     acknowledged = time.monotonic()
-    wait_for_answers(clients, acknowledged)
-    assert {client.answers[-1][1] for client in clients} == {"1"}
+    wait_for_responses(clients, acknowledged)
+    assert {client.responses[-1][1] for client in clients} == {"1"}
 
 
 def test_a_promotion_succeeds_while_a_worker_is_replaced(server: Server) -> None:
@@ -265,7 +265,7 @@ def test_commands_detect_that_the_server_follows_a_change(server: Server, home: 
     assert servers[0].problems == []
 
 
-def test_every_answer_in_all_protocols_is_from_a_version_with_traffic(server: Server, home: Path) -> None:
+def test_every_response_in_all_protocols_is_from_a_version_with_traffic(server: Server, home: Path) -> None:
     """A short run of `make versions-proof`."""
     port = int(psutil.Process(server.process.pid).environ()["TABSERVE_GRPC_PORT"])
     result = prove(server, port, home, VERSIONS, ProofSize(requests=2000, changes=8, kills=1, connections=16))

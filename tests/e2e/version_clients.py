@@ -1,9 +1,9 @@
 """Clients of `tests.e2e.versions_proof`: `python -m tests.e2e.version_clients PORT GRPC_PORT HTTP GRPC FILE`.
 
 HTTP and GRPC are numbers of connections. Each connection sends requests of all kinds in sequence until standard input
-ends. Every answer is compared with the expected answer of the version that it names. Standard input starts with the
-expected answers. FILE receives a row for each request: the times of request and answer, the version, and whether the
-request named an alias.
+ends. The predictions of every response are compared with the expected predictions of the version that the response
+names. Standard input starts with the expected predictions. FILE receives a row for each request: the times of request
+and response, the version, and whether the request named an alias.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ TIMEOUT_S = 60.0
 MAX_WRONG = 20
 SAME_CONNECTION_S = 0.1  # a request that is lost sooner, after a lost request, was sent on the same dead connection
 Expected = Mapping[str, Mapping[str, list[float]]]
-"""The expected answers, by version and by number of rows."""
+"""The expected predictions, by version and by number of rows."""
 
 
 class VersionRecords:
@@ -54,10 +54,10 @@ class VersionRecords:
             self.fail(f"{request.name}: {status} {body[:200]!r}")
             return
         version = request.version_of(headers, body)
-        answer = (request.name, len(request.rows), version, body)
-        if answer not in self._checked:
+        received = (request.name, len(request.rows), version, body)
+        if received not in self._checked:
             self.check(request.name, version, request.values(body), len(request.rows))
-            self._checked.add(answer)
+            self._checked.add(received)
         self.columns.extend((sent, answered, float(version), float(request.fixed)))
 
     def check(self, name: str, version: str, values: list[float], rows: int) -> None:
@@ -88,7 +88,7 @@ async def http_client(port: int, requests: list[VersionRequest], records: Versio
                 sent = time.monotonic()
             reader, writer = streams
             writer.write(head + request.body)
-            status, headers, body = await asyncio.wait_for(read_answer(reader), TIMEOUT_S)
+            status, headers, body = await asyncio.wait_for(read_response(reader), TIMEOUT_S)
         except (OSError, asyncio.IncompleteReadError):
             records.cut += 1
             streams = None
@@ -106,7 +106,7 @@ def head_of(request: VersionRequest) -> bytes:
     return f"POST {request.path} HTTP/1.1\r\n{lines}\r\n".encode()
 
 
-async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if "content-length" in headers:

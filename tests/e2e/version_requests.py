@@ -1,4 +1,4 @@
-"""Requests with the same rows in every protocol, and functions that read version and predictions from the answers."""
+"""Requests with the same rows in every protocol, and functions that read version and predictions from the responses."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ VERSION_HEADER = "x-model-version"
 
 
 class VersionRequest(NamedTuple):
-    """A request, and how its answer is read."""
+    """A request, and how its response is read."""
 
     name: str
     path: str
@@ -62,7 +62,7 @@ def arrow_values(body: bytes) -> list[float]:
 
 
 def body_field(field: str) -> Callable[[Any], str]:
-    return lambda answer: str(answer[field])
+    return lambda content: str(content[field])
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:

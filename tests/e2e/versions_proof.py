@@ -1,9 +1,9 @@
-"""Changes versions under load and checks that every answer matches its version: `python -m tests.e2e.versions_proof`.
+"""Changes versions under load and checks that every response matches its version: `python -m tests.e2e.versions_proof`.
 
 Clients of all protocols send single rows and batches over 32 connections to 4 workers while versions are promoted and
 rolled back and traffic is split. Between phases a worker is killed. Only requests in progress on the connections of a
-killed worker may fail. Each answer must be correct for the version that it names. After a change is acknowledged, new
-requests must not get answers of versions without traffic. Otherwise the exit code is 1.
+killed worker may fail. Each response must be correct for the version that it names. After a change is acknowledged, new
+requests must not get responses of versions without traffic. Otherwise the exit code is 1.
 """
 
 import argparse
@@ -78,16 +78,16 @@ class ProofResult(NamedTuple):
     cut: int
     allowed_cuts: int  # the number of connections of the killed workers
     wrong: list[str]
-    versions: dict[int, int]  # the number of answers of each version
+    versions: dict[int, int]  # the number of responses of each version
 
     @property
     def failed(self) -> bool:
         return bool(self.wrong) or self.cut > self.allowed_cuts or not self.requests
 
     def summary(self) -> str:
-        answers = ", ".join(f"{count:,} of version {version}" for version, count in sorted(self.versions.items()))
+        counts = ", ".join(f"{count:,} of version {version}" for version, count in sorted(self.versions.items()))
         return (
-            f"{self.requests:,} answers ({answers}), {self.changes} changes: {len(self.wrong)} wrong; {self.kills} "
+            f"{self.requests:,} responses ({counts}), {self.changes} changes: {len(self.wrong)} wrong; {self.kills} "
             f"kills, {self.cut} connections with a request lost with them (at most {self.allowed_cuts})"
         )
 
@@ -106,8 +106,8 @@ def train_keras_version(home: Path, seed: int) -> None:
     subprocess.run(command, cwd=ROOT, env=environment(home), check=True, timeout=CHANGE_S)
 
 
-def expected_answers(home: Path, versions: Sequence[int]) -> dict[str, dict[str, list[float]]]:
-    """The expected answers, by version and by number of rows."""
+def expected_predictions(home: Path, versions: Sequence[int]) -> dict[str, dict[str, list[float]]]:
+    """The expected predictions, by version and by number of rows."""
     models = {one.version: store.load(one) for one in store.versions(home)[0][MODEL] if one.version in versions}
     return {
         str(version): {str(len(rows)): model.predict_rows(rows).primary[:, 0].tolist() for rows in (ONE, MANY)}
@@ -239,14 +239,14 @@ class VersionsProof:
         cut = sum(client.seen["cut"] for client in self._clients)
         fixed = records[:, 3] == 1
         wrong += [f"alias {FIXED}: version {int(one)}" for one in set(records[fixed, 2]) - {FIXED_VERSION}]
-        wrong += late_answers(records[~fixed], self.changes)
+        wrong += late_responses(records[~fixed], self.changes)
         versions, counts = np.unique(records[:, 2].astype(int), return_counts=True)
         found = dict(zip(versions.tolist(), counts.tolist(), strict=True))
         return ProofResult(len(records), len(self.changes) - 1, self.kills, cut, self.allowed_cuts, wrong, found)
 
 
-def late_answers(records: npt.NDArray[np.float64], changes: list[VersionChange]) -> list[str]:
-    """Describes the answers of versions that had no traffic at any time between request and answer."""
+def late_responses(records: npt.NDArray[np.float64], changes: list[VersionChange]) -> list[str]:
+    """Describes the responses of versions that had no traffic at any time between request and response."""
     sent, answered, versions = records[:, 0], records[:, 1], records[:, 2].astype(int)
     first = np.searchsorted([change.acknowledged for change in changes], sent, side="right") - 1
     last = np.searchsorted([change.sent for change in changes], answered, side="right") - 1
@@ -279,7 +279,7 @@ def prove(server: Server, grpc_port: int, home: Path, versions: Sequence[int], s
     url = f"{server.url}/models/{MODEL}"
     with httpx.Client(base_url=url, timeout=CHANGE_S, limits=new_connections) as admin:
         proof = VersionsProof(server, admin, versions, size.seed)
-        with running_clients(server, grpc_port, size.connections, expected_answers(home, versions)) as clients:
+        with running_clients(server, grpc_port, size.connections, expected_predictions(home, versions)) as clients:
             return proof.run(clients, size)
 
 

@@ -86,7 +86,7 @@ def plan(url: str) -> RequestPlan:
 
 @pytest.fixture
 def defective_url(url: str) -> Iterator[Callable[[str, int], str]]:
-    """defective_url("swap", 700): the URL of a proxy whose answer to request 700 has this defect."""
+    """defective_url("swap", 700): the URL of a proxy whose response to request 700 has this defect."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(defect: str, number: int) -> str:

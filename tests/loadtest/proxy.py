@@ -2,9 +2,9 @@
 
     python proxy.py PORT UPSTREAM_PORT swap|alter|drop|stall|slow NUMBER
 
-The defect affects the predict request with this number. `swap`: this request and the next one get each other's answer.
-`alter`: the first digit of the prediction is changed. `drop`: the connection is closed without an answer. `stall`:
-nothing is forwarded for 300 ms. `slow`: each request up to this one takes 10 ms longer.
+The defect affects the predict request with this number. `swap`: this request and the next one get each other's
+response. `alter`: the first digit of the prediction is changed. `drop`: the connection is closed without a response.
+`stall`: nothing is forwarded for 300 ms. `slow`: each request up to this one takes 10 ms longer.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Proxy:
         self.flows = asyncio.Event()
         self.flows.set()
 
-    async def serve(self, client: StreamReader, answers: StreamWriter) -> None:
+    async def serve(self, client: StreamReader, responses: StreamWriter) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.upstream)
         try:
             while True:
@@ -37,16 +37,16 @@ class Proxy:
                     self.count += 1
                     number = self.count
                 writer.write(head + body)
-                answer, content = await message(reader)
+                response_head, content = await message(reader)
                 content = await self.apply_defect(number, content)
                 await self.flows.wait()
-                answers.write(
-                    re.sub(rb"(?i)content-length: \d+", b"content-length: %d" % len(content), answer) + content
+                responses.write(
+                    re.sub(rb"(?i)content-length: \d+", b"content-length: %d" % len(content), response_head) + content
                 )
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            for end in (writer, answers):
+            for end in (writer, responses):
                 end.close()
 
     async def apply_defect(self, number: int, content: bytes) -> bytes:

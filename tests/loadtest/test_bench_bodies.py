@@ -1,4 +1,4 @@
-"""Every format of `bench bodies` gets the predictions of native JSON, and the answer to a large file is measured."""
+"""Every format of `bench bodies` gets the predictions of native JSON, and the response to a large file is measured."""
 
 import asyncio
 import io
@@ -56,16 +56,16 @@ def test_every_format_has_the_predictions_of_native_json(form: BodyEncoder, path
 
 def test_lower_limit_of_tensors_is_the_forward_pass() -> None:
     x = np.arange(24, dtype="<f4").reshape(3, 8)
-    answered: list[Any] = []
+    sent: list[Any] = []
 
     async def receive() -> Any:
         return {"type": "http.request", "body": x.tobytes(), "more_body": False}
 
     async def send(message: Any) -> None:
-        answered.append(message)
+        sent.append(message)
 
     asyncio.run(bare_asgi.tensors({"type": "http"}, receive, send))
-    np.testing.assert_array_equal(np.frombuffer(answered[1]["body"], "<f4"), bare_asgi.forward(x)[:, 0])
+    np.testing.assert_array_equal(np.frombuffer(sent[1]["body"], "<f4"), bare_asgi.forward(x)[:, 0])
 
 
 def test_goals_are_reported_as_multiples_of_the_limit() -> None:
@@ -91,7 +91,7 @@ def test_goals_are_reported_as_multiples_of_the_limit() -> None:
     ]
 
 
-def test_answer_to_a_large_file_is_measured(store_home: Path, tmp_path: Path) -> None:
+def test_response_to_a_large_file_is_measured(store_home: Path, tmp_path: Path) -> None:
     server = BenchServer(tabserve_server("tabserve", "small"), store_home / "models", tmp_path, *as_json(ROWS))
     try:
         server.wait()

@@ -107,7 +107,7 @@ class PathStatusHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def answering_url() -> Iterator[str]:
-    """The URL of a server whose answers are large."""
+    """The URL of a server whose responses are large."""
     with ThreadingHTTPServer(("127.0.0.1", 0), PathStatusHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

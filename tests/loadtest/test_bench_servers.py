@@ -63,8 +63,8 @@ def test_the_bare_protocol_answers_like_the_bare_function(
         server.wait()
         with httpx.Client(timeout=60) as client:
             for _ in range(2):  # on one connection
-                answer = client.post(server.url, content=BODY).json()
-                assert answer == {"predictions": [{"value": pytest.approx(expected, rel=1e-6)}]}
+                content = client.post(server.url, content=BODY).json()
+                assert content == {"predictions": [{"value": pytest.approx(expected, rel=1e-6)}]}
         assert asyncio.run(clients.run_bundled_client(server.url, BODY, 4, 0.2)).errors == 0
     finally:
         server.stop()
@@ -165,12 +165,12 @@ def test_bare_model_returns_the_predictions_of_the_model(tmp_path: Path, store_h
     )
     try:
         server.wait()
-        answer = httpx.post(server.url, content=body, timeout=60).json()
+        content = httpx.post(server.url, content=body, timeout=60).json()
     finally:
         server.stop()
     model = store.load(store.versions(store_home)[0]["odd"][0])
     expected = model.present(model.predict_rows(json.loads(body)["rows"]))
-    assert answer == {"predictions": expected}
+    assert content == {"predictions": expected}
 
 
 def test_unknown_scenario_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The requests of `bench swaps` accept the answers of both versions, and nothing else."""
+"""The requests of `bench swaps` accept the responses of both versions, and nothing else."""
 
 import json
 
@@ -13,7 +13,7 @@ MIX = RequestMix(one=0, many=1, invalid=0, rows=2)
 VALUES = (1.25, 2.5)  # of the two requests; version 2 predicts twice these values
 
 
-def answer(version: int, value: float) -> bytes:
+def response(version: int, value: float) -> bytes:
     return json.dumps({"model": "eight", "version": version, "predictions": [{"value": value}]}).encode()
 
 
@@ -27,7 +27,7 @@ def plan(version: int, bodies: tuple[str, ...] = ("a", "b")) -> RequestPlan:
             body.encode(),
             2,
             200,
-            answer(version, version * value),
+            response(version, version * value),
         )
         for body, value in zip(bodies, VALUES, strict=True)
     ]
@@ -47,9 +47,9 @@ def plan(version: int, bodies: tuple[str, ...] = ("a", "b")) -> RequestPlan:
         (2, 5.0, MIXED_UP),
     ],
 )
-def test_answers_of_both_versions_are_compared(version: int, value: float, error: str | None) -> None:
+def test_responses_of_both_versions_are_compared(version: int, value: float, error: str | None) -> None:
     both = PlanOfTwoVersions(plan(1), plan(2))
-    assert both.error_of(0, 200, answer(version, value)) == error
+    assert both.error_of(0, 200, response(version, value)) == error
 
 
 def test_a_status_is_compared() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest import compare, random_rows, report, response_check, results, saturate, server_monitor, server_under_test
+from loadtest import answer_check, compare, random_rows, report, results, saturate, server_monitor, server_under_test
 from loadtest.request_records import RequestRecords
 from loadtest.results import Result, Slo
 from loadtest.saturate import RateSearch
@@ -61,7 +61,7 @@ def test_generated_rows_are_valid_or_invalid_as_intended(seed: int) -> None:
     assert not find_warnings(ODD, ODD.frames.from_rows([row]))
 
 
-def answer(*predictions: Any, **more: Any) -> bytes:
+def response(*predictions: Any, **more: Any) -> bytes:
     return json.dumps({"model": "m", "version": "1", "predictions": predictions, **more}).encode()
 
 
@@ -71,36 +71,36 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
 @pytest.mark.parametrize(
     ("actual", "right", "same"),
     [
-        (answer({"value": 2.0}), answer({"value": 2.000019}), True),
-        (answer({"value": 2.0}), answer({"value": 2.00003}), False),
-        (answer({"value": 1e-7}), answer({"value": 0.0}), True),  # small compared with the spread of the target
-        (answer({"value": float("nan")}), answer({"value": float("nan")}), True),  # identical bytes
-        (answer({"value": float("nan")}), answer({"value": 2.0}), False),
-        (answer({"value": 2.0}, {"value": 1.0}), answer({"value": 2.0}), False),
-        (answer({"value": 2.0}), answer({"value": 2.0}, version="2"), False),
-        (answer({"value": 2.0, "warnings": []}), answer({"value": 2.0}), False),
-        (answer(None), answer(None, errors=[]), False),
-        (answer(LIKELY), answer({**LIKELY, "probabilities": {"a": 0.700001, "b": 0.299999}}), True),
-        (answer({**LIKELY, "label": "b"}), answer(LIKELY), False),
+        (response({"value": 2.0}), response({"value": 2.000019}), True),
+        (response({"value": 2.0}), response({"value": 2.00003}), False),
+        (response({"value": 1e-7}), response({"value": 0.0}), True),  # small compared with the spread of the target
+        (response({"value": float("nan")}), response({"value": float("nan")}), True),  # identical bytes
+        (response({"value": float("nan")}), response({"value": 2.0}), False),
+        (response({"value": 2.0}, {"value": 1.0}), response({"value": 2.0}), False),
+        (response({"value": 2.0}), response({"value": 2.0}, version="2"), False),
+        (response({"value": 2.0, "warnings": []}), response({"value": 2.0}), False),
+        (response(None), response(None, errors=[]), False),
+        (response(LIKELY), response({**LIKELY, "probabilities": {"a": 0.700001, "b": 0.299999}}), True),
+        (response({**LIKELY, "label": "b"}), response(LIKELY), False),
         (
-            answer({"label": "a", "probabilities": {"a": 0.500001, "b": 0.499999}}),
-            answer({"label": "b", "probabilities": {"a": 0.499999, "b": 0.500001}}),
+            response({"label": "a", "probabilities": {"a": 0.500001, "b": 0.499999}}),
+            response({"label": "b", "probabilities": {"a": 0.499999, "b": 0.500001}}),
             True,
         ),
-        (b"[]", answer({"value": 2.0}), False),
-        (b"no JSON", answer({"value": 2.0}), False),
+        (b"[]", response({"value": 2.0}), False),
+        (b"no JSON", response({"value": 2.0}), False),
         (b'{"status": 422, "detail": "x"}', b'{"detail": "x", "status": 422}', True),
     ],
 )
 def test_predictions_are_equal_within_the_tolerance(actual: bytes, right: bytes, same: bool) -> None:
-    assert response_check.equal_bodies(actual, right, scale=1.0) == same
+    assert answer_check.equal_bodies(actual, right, scale=1.0) == same
 
 
 def test_the_spread_of_the_target_follows_from_the_metrics() -> None:
     described = {"task": "regression", "metrics": {"network": {"rmse": 0.5, "r2": 0.75}}}
-    assert response_check.scale_of(described, []) == pytest.approx(1.0)
-    assert response_check.scale_of({"task": "binary"}, []) == 1.0
-    assert response_check.scale_of({"task": "regression"}, [answer({"value": 1.0}, {"value": 3.0})]) == 1.0
+    assert answer_check.scale_of(described, []) == pytest.approx(1.0)
+    assert answer_check.scale_of({"task": "binary"}, []) == 1.0
+    assert answer_check.scale_of({"task": "regression"}, [response({"value": 1.0}, {"value": 3.0})]) == 1.0
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -152,7 +152,7 @@ def test_compare_reports_better_worse_or_no_difference() -> None:
     for a, b, word in ((before, slower, "worse"), (slower, before, "better")):
         changes = {c.name: c.change for c in compare.compare(a, b, rng)}
         assert changes["p50, ms"] == changes["p95, ms"] == word
-        assert changes["responses per second"] == "no difference"
+        assert changes["answers per second"] == "no difference"
     p50 = next(c for c in compare.compare(before, slower, rng) if c.name == "p50, ms")
     assert p50.low < 1.5 * 1.02
     assert p50.high > 1.5 * 0.98

@@ -53,7 +53,7 @@ def stall(pids: list[int]) -> None:
 def measure_waiting_user(
     url: str, plan: RequestPlan, seconds: float, halfway: Callable[[], None]
 ) -> npt.NDArray[np.float64]:
-    """The latencies of a user who waits for each answer before the next request. halfway: called in the middle."""
+    """The latencies of a user who waits for each response before the next request. halfway: called in the middle."""
     request = plan.requests[0]
     latencies = []
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -106,7 +106,7 @@ def test_open_loop_measures_a_stall_that_a_closed_loop_hides(url: str, plan: Req
 
 
 @pytest.mark.parametrize(("defect", "kind"), [("swap", MIXED_UP), ("alter", WRONG), ("drop", MISSING)])
-def test_a_single_wrong_answer_fails_the_run(
+def test_a_single_wrong_response_fails_the_run(
     defect: str, kind: str, defective_url: Callable[[str, int], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = defective_url(defect, RECORDED + 100 + 50)  # the warm-up sends about 100 requests
@@ -212,7 +212,7 @@ def test_saturate_starts_a_server_and_writes_a_comparable_result(
     assert capsys.readouterr().out.count("no difference") == 5
 
 
-def test_recorded_answers_have_the_statuses_of_the_contract(plan: RequestPlan) -> None:
+def test_recorded_responses_have_the_statuses_of_the_contract(plan: RequestPlan) -> None:
     statuses = {(request.kind == INVALID, request.status) for request in plan.requests}
     assert statuses == {(True, 422), (False, 200)}
     assert sum(plan.weights()) == pytest.approx(1)
@@ -244,7 +244,7 @@ class BalancedTagParser(HTMLParser):
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless"]
 
 
-def test_locust_master_records_the_answers_for_its_workers(url: str, tmp_path: Path) -> None:
+def test_locust_master_records_the_responses_for_its_workers(url: str, tmp_path: Path) -> None:
     port = str(free_port())
     common = {"cwd": server_under_test.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     record = ["--record", str(tmp_path / "seen")]
@@ -264,7 +264,7 @@ def test_locust_master_records_the_answers_for_its_workers(url: str, tmp_path: P
     assert min(seen) > 0
 
 
-def test_locust_reports_a_wrong_answer(defective_url: Callable[[str, int], str]) -> None:
+def test_locust_reports_a_wrong_response(defective_url: Callable[[str, int], str]) -> None:
     url = defective_url("alter", RECORDED + 5)
     done = run_locust("--host", url, "--run-time", "2s", *ONE_ROW)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -280,7 +280,7 @@ def test_closed_loop_run_writes_the_same_report(url: str, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "result.json").read_bytes())["generator"]["cpu"] > 0
 
 
-def test_run_time_of_locust_starts_after_the_answers_are_recorded(defective_url: Callable[[str, int], str]) -> None:
+def test_run_time_of_locust_starts_after_the_responses_are_recorded(defective_url: Callable[[str, int], str]) -> None:
     url = defective_url("slow", RECORDED)  # recording takes at least 4 s
     done = run_locust("--host", url, "--run-time", "1s", *ONE_ROW)
     assert done.returncode == 0, done.stderr

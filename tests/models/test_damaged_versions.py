@@ -104,9 +104,11 @@ def test_changed_weights_are_detected(stored: StoredVersion) -> None:
         store.load(stored)
 
 
-@pytest.mark.parametrize("answers", [[[0.0]] * 6, [[float("nan")]] * 6, [[0.0]], [[0.0, 1.0]] * 6, "x", [["a"]] * 6])
-def test_changed_golden_predictions_are_detected(stored: StoredVersion, answers: Any) -> None:
-    change(stored.path / "golden.json", answers=answers)
+@pytest.mark.parametrize(
+    "predictions", [[[0.0]] * 6, [[float("nan")]] * 6, [[0.0]], [[0.0, 1.0]] * 6, "x", [["a"]] * 6]
+)
+def test_changed_golden_predictions_are_detected(stored: StoredVersion, predictions: Any) -> None:
+    change(stored.path / "golden.json", answers=predictions)
     with pytest.raises(StoreError, match="homes:1"):
         store.load(stored)
 

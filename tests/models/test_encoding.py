@@ -50,7 +50,7 @@ SCHEMA = FeatureSchema(
 )
 
 
-def random_frame(rows: int, seed: int = 0, *, gaps: bool = True) -> Frame:
+def random_frame(rows: int, seed: int = 0, *, missing: bool = True) -> Frame:
     rng = np.random.default_rng(seed)
     numbers = np.column_stack(
         [
@@ -61,7 +61,7 @@ def random_frame(rows: int, seed: int = 0, *, gaps: bool = True) -> Frame:
         ]
     )
     codes = np.column_stack([rng.integers(0, 3, rows), rng.integers(0, 30, rows), rng.integers(0, 64, rows)])
-    if gaps:
+    if missing:
         for column in (0, 2, 3):
             numbers[rng.random(rows) < 0.1, column] = np.nan
         codes[rng.random((rows, 3)) < 0.1] = MISSING
@@ -170,7 +170,7 @@ def test_quantile_encoded_numbers_come_first_then_their_missing_indicators() -> 
     x = encoder.encode(frame)
     assert encoder.quantile_count == 2  # n and m
     assert encoder.width == x.shape[1] == Encoder.fit(SCHEMA, frame, bins=0).width
-    np.testing.assert_array_equal(x[:, 2], np.isnan(frame.numbers[:, 0]))  # m has no gaps
+    np.testing.assert_array_equal(x[:, 2], np.isnan(frame.numbers[:, 0]))  # m has no missing values
     for column, part in enumerate(encoder.numbers[:2]):
         assert isinstance(part, QuantileEncoding)
         known = np.where(np.isnan(frame.numbers[:, column]), part.fill, frame.numbers[:, column])
@@ -287,9 +287,9 @@ def test_only_periods_that_the_training_rows_cover_become_columns(days: list[flo
 
 
 def test_missing_date_has_an_indicator_only_if_training_had_missing_dates() -> None:
-    with_gap, without = DateEncoding.fit("d", np.array([0, DAY, np.nan])), DateEncoding.fit("d", np.array([0, DAY]))
-    assert with_gap.encode(np.array([np.nan]))[-1].tolist() == [1]
-    assert len(with_gap.encode(np.zeros(1))) == len(without.encode(np.zeros(1))) + 1
+    with_missing, without = DateEncoding.fit("d", np.array([0, DAY, np.nan])), DateEncoding.fit("d", np.array([0, DAY]))
+    assert with_missing.encode(np.array([np.nan]))[-1].tolist() == [1]
+    assert len(with_missing.encode(np.zeros(1))) == len(without.encode(np.zeros(1))) + 1
     assert np.isfinite(without.encode(np.array([np.nan]))).all()
     assert np.isfinite(DateEncoding.fit("d", np.array([np.nan])).encode(np.array([np.nan, 5.0]))).all()
 
@@ -366,7 +366,7 @@ def test_an_encoder_written_and_read_gives_the_same_matrix(numbers: Any) -> None
 
 @pytest.mark.parametrize("numbers", ["scaled", "quantile"])
 def test_missing_values_and_unseen_levels_absent_from_training_are_encoded(numbers: Any) -> None:
-    encoder = Encoder.fit(SCHEMA, random_frame(2000, gaps=False), numbers=numbers)
+    encoder = Encoder.fit(SCHEMA, random_frame(2000, missing=False), numbers=numbers)
     row = Frame(np.array([[np.nan, 1, np.nan, np.nan]]), np.array([[MISSING, UNSEEN, MISSING]]))
     assert np.isfinite(encoder.encode(row)).all()
 
@@ -421,9 +421,9 @@ def test_target_is_scaled_and_unscaled() -> None:
 )
 def test_rounding_of_predictions_is_far_below_the_tolerance(mean: float, scale: float, outputs: list[float]) -> None:
     exact = np.array(outputs, dtype=np.float64) * scale + mean
-    answers = TargetScaling(mean=mean, scale=scale).unscale(np.array(outputs, dtype=np.float32))
-    assert np.isfinite(answers).all()
-    assert (np.abs(answers - exact) <= 1e-6 * np.maximum(np.abs(exact), scale)).all()
+    predictions = TargetScaling(mean=mean, scale=scale).unscale(np.array(outputs, dtype=np.float32))
+    assert np.isfinite(predictions).all()
+    assert (np.abs(predictions - exact) <= 1e-6 * np.maximum(np.abs(exact), scale)).all()
 
 
 @given(st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=5), st.sampled_from([0.0, 3.0, -2e6]))

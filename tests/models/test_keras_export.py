@@ -55,7 +55,7 @@ def with_random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def assert_equal_answers(model: keras.Model, x: Array, rounding: float = 0.0) -> None:
+def assert_equal_outputs(model: keras.Model, x: Array, rounding: float = 0.0) -> None:
     wanted = model(x, training=False).numpy()
     network = keras_export.export(model)
     for ours in (network.predict(x), network.for_inference().forward(x)):
@@ -85,7 +85,7 @@ def test_random_architectures_have_the_outputs_of_keras(architecture: Architectu
     keras_nets.zero_unseen(model)
     levels = [rng.integers(0, levels, (1_000, 1)) for levels, _ in architecture.categories]
     x = np.concatenate([rng.normal(size=(1_000, architecture.numbers)), *levels], axis=1).astype(np.float32)
-    assert_equal_answers(model, x, rounding=4 * effect_of_rounding(model, x))
+    assert_equal_outputs(model, x, rounding=4 * effect_of_rounding(model, x))
 
 
 def test_effect_of_rounding_is_far_below_that_of_a_wrong_weight() -> None:
@@ -123,13 +123,13 @@ def chain(*layers: keras.layers.Layer) -> keras.Model:
 )
 def test_every_supported_layer_has_the_outputs_of_keras(make: Callable[[], keras.Model]) -> None:
     x = np.random.default_rng(0).normal(size=(500, 5)).astype(np.float32)
-    assert_equal_answers(make(), x)
+    assert_equal_outputs(make(), x)
 
 
 def test_functional_model_that_is_a_chain_is_exported() -> None:
     x = keras.Input((5,))
     model = keras.Model(x, kl.Dense(2)(kl.Dense(4, activation="relu")(x)))
-    assert_equal_answers(model, np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32))
+    assert_equal_outputs(model, np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32))
 
 
 def test_further_training_does_not_change_the_exported_network() -> None:

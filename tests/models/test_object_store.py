@@ -186,12 +186,12 @@ def test_unreachable_store_is_reported_and_the_copy_remains(
     sync.fill()
 
     def fail(*_: object) -> None:
-        raise StoreUnreachable("no answer")
+        raise StoreUnreachable("no response")
 
     with monkeypatch.context() as unreachable:
         unreachable.setattr(ObjectStore, "_get", fail)
         sync.look()
-        assert reported_problem(mirror.folder) == "no answer"
+        assert reported_problem(mirror.folder) == "no response"
         assert (champion(mirror.folder), copied(mirror)) == (2, [1, 2, 3])
         MirrorSync(mirror, ALL).fill()  # this start uses the copy of an earlier start
         shutil.rmtree(mirror.folder / "models")
@@ -287,14 +287,16 @@ def test_the_audit_is_a_chain_of_objects(pushed: VersionStore, mirror: StoreMirr
     assert "were removed" in pushed.serving.verify().problems[0]
 
 
-def test_change_with_a_lost_answer_is_recognised_as_made(pushed: VersionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_change_with_a_lost_response_is_recognised_as_made(
+    pushed: VersionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = ObjectStore.create
 
-    def create_then_lose_answer(self: ObjectStore, name: str, content: bytes) -> None:
+    def create_then_lose_response(self: ObjectStore, name: str, content: bytes) -> None:
         original(self, name, content)
         raise StoreUnreachable("the connection was closed")
 
-    monkeypatch.setattr(ObjectStore, "create", create_then_lose_answer)
+    monkeypatch.setattr(ObjectStore, "create", create_then_lose_response)
     assert pushed.promote(pushed.find("homes", 2), by_person=True)[1].generation == 1
 
     def refuse_connection(self: ObjectStore, name: str, content: bytes, known: Any) -> None:

@@ -37,11 +37,11 @@ def test_single_row_is_predicted_as_in_a_batch(model: TabularModel, some_rows: C
 def test_outputs_have_one_row_per_input_and_probabilities_sum_to_1(
     model: TabularModel, some_rows: Callable[[int], list[Row]]
 ) -> None:
-    answers = model.predict_rows(some_rows(50)).primary
-    assert answers.shape == (50, len(model.schema.classes or [1]))
+    outputs = model.predict_rows(some_rows(50)).primary
+    assert outputs.shape == (50, len(model.schema.classes or [1]))
     if model.schema.classes:
-        np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-6)
-        assert (answers >= 0).all()
+        np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-6)
+        assert (outputs >= 0).all()
 
 
 def test_zero_rows_have_zero_predictions(model: TabularModel) -> None:

@@ -40,7 +40,7 @@ class HttpCase(Case):
 class SocketCase(Case):
     """Bytes that are sent unchanged over a connection.
 
-    methods: the HTTP methods of the requests, which determine whether answers have a body. finish: whether the client
+    methods: the HTTP methods of the requests, which determine whether responses have a body. finish: whether the client
     shuts down its sending side; otherwise the server must close the connection.
     """
 
@@ -51,10 +51,10 @@ class SocketCase(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class GrpcCase(Case):
-    """A gRPC call. answer: the type of the response message."""
+    """A gRPC call. response_type: the name of the response message's type."""
 
     method: str
-    answer: str
+    response_type: str
     body: bytes = b""
     metadata: Sequence[tuple[str, str]] = ()
     service: str = "inference.GRPCInferenceService"

@@ -1,4 +1,4 @@
-"""The declared changes: answers that intentionally differ from the recorded answers."""
+"""The declared changes: responses that intentionally differ from the recorded responses."""
 
 from collections.abc import Mapping
 
@@ -83,4 +83,4 @@ CHANGES: Mapping[str, str] = {
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",
 }
-"""The name of each request with a changed answer, or a pattern such as `pages-*`, and the reason."""
+"""The name of each request with a changed response, or a pattern such as `pages-*`, and the reason."""

@@ -18,7 +18,7 @@ from tests.recorded import messages, tensors
 from tests.recorded.case import Case, GrpcCase, HttpCase, SocketCase
 from tests.recorded.servers import Server
 
-Answer = dict[str, Any]
+Response = dict[str, Any]
 TIMEOUT_S = 60
 LONG = 64 * 1024  # bytes; longer bodies are recorded compressed
 GENERATED, SECONDS = "<generated>", "<seconds>"
@@ -28,20 +28,20 @@ VERSION_LABEL = re.compile(r',version="[^"]*"')  # a label that is newer than th
 COUNTERS = re.compile(r"^(tabserve_(?!row_errors_)\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)
 
 
-def send(case: Case, server: Server) -> Answer:
+def send(case: Case, server: Server) -> Response:
     before = server.counters or (read_counters(server) if case.counted else {})
     server.counters = {}
     if isinstance(case, HttpCase):
-        answer = send_http(case, server)
+        response = send_http(case, server)
     elif isinstance(case, SocketCase):
-        answer = send_bytes(case, server)
+        response = send_bytes(case, server)
     else:
         assert isinstance(case, GrpcCase)
-        answer = call_grpc(case, server)
-    answer = {"name": case.name, **answer}
+        response = call_grpc(case, server)
+    response = {"name": case.name, **response}
     if case.counted:
-        answer["counted"] = counter_increments(before, server)
-    return answer
+        response["counted"] = counter_increments(before, server)
+    return response
 
 
 def counter_increments(before: dict[str, float], server: Server) -> dict[str, float]:
@@ -70,14 +70,14 @@ def read_counters(server: Server) -> dict[str, float]:
 # HTTP
 
 
-def send_http(case: HttpCase, server: Server) -> Answer:
+def send_http(case: HttpCase, server: Server) -> Response:
     with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
         # The server may respond before it has received the whole request
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request_bytes(case))
         response = http.client.HTTPResponse(connection, method=case.method)
         response.begin()
-        return http_answer(response, response.read(), request_id(case))
+        return recorded_response(response, response.read(), request_id(case))
 
 
 def request_id(case: HttpCase) -> str:
@@ -105,7 +105,7 @@ def chunked_body(body: bytes, size: int) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-def http_answer(response: http.client.HTTPResponse, body: bytes, sent_id: str | None) -> Answer:
+def recorded_response(response: http.client.HTTPResponse, body: bytes, sent_id: str | None) -> Response:
     header_fields = [[name.lower(), value] for name, value in response.getheaders() if name.lower() != "date"]
     for header in header_fields:
         if header[0] == "x-request-id" and header[1] != sent_id:
@@ -115,7 +115,7 @@ def http_answer(response: http.client.HTTPResponse, body: bytes, sent_id: str | 
     return {"status": response.status, "reason": response.reason, "headers": header_fields, **body_fields(body)}
 
 
-def body_fields(body: bytes) -> Answer:
+def body_fields(body: bytes) -> Response:
     if len(body) > LONG:
         return {"gzip": base64.b64encode(gzip.compress(body, mtime=0)).decode()}
     try:
@@ -124,20 +124,20 @@ def body_fields(body: bytes) -> Answer:
         return {"base64": base64.b64encode(body).decode()}
 
 
-def body_bytes(answer: Answer) -> bytes:
+def body_bytes(response: Response) -> bytes:
     """The bytes of a recorded response body."""
-    if "gzip" in answer:
-        return gzip.decompress(base64.b64decode(answer["gzip"]))
-    if "base64" in answer:
-        return base64.b64decode(answer["base64"])
-    text: str = answer["body"]
+    if "gzip" in response:
+        return gzip.decompress(base64.b64decode(response["gzip"]))
+    if "base64" in response:
+        return base64.b64decode(response["base64"])
+    text: str = response["body"]
     return text.encode()
 
 
 # Bytes
 
 
-def send_bytes(case: SocketCase, server: Server) -> Answer:
+def send_bytes(case: SocketCase, server: Server) -> Response:
     received = b""
     address = ("127.0.0.1", server.port)
     closed = contextlib.suppress(BrokenPipeError, ConnectionResetError)
@@ -164,10 +164,10 @@ class UnclosedBytes(io.BytesIO):
     def close(self) -> None: ...
 
 
-def responses_in(content: bytes, case: SocketCase) -> list[Answer]:
+def responses_in(content: bytes, case: SocketCase) -> list[Response]:
     source: Any = ReceivedBytes(content)
     methods = iter(case.methods)
-    found: list[Answer] = []
+    found: list[Response] = []
     while source.file.tell() < len(content):
         place = source.file.tell()
         if content.startswith(b"HTTP/1.1 100 ", place):
@@ -177,14 +177,14 @@ def responses_in(content: bytes, case: SocketCase) -> list[Answer]:
             continue
         response = http.client.HTTPResponse(source, method=next(methods, "GET"))
         response.begin()
-        found.append(http_answer(response, response.read(), case.name))
+        found.append(recorded_response(response, response.read(), case.name))
     return found
 
 
 # gRPC
 
 
-def call_grpc(case: GrpcCase, server: Server) -> Answer:
+def call_grpc(case: GrpcCase, server: Server) -> Response:
     metadata = [*case.metadata]
     if not any(name == "x-request-id" for name, _ in metadata):
         metadata.append(("x-request-id", case.name))
@@ -193,11 +193,11 @@ def call_grpc(case: GrpcCase, server: Server) -> Answer:
         reply, call = method.with_call(case.body, metadata=metadata, timeout=TIMEOUT_S, wait_for_ready=True)
     except grpc.RpcError as error:
         return {"code": error.code().name, "details": error.details(), **metadata_fields(error, case)}
-    message = tensors.with_decoded_contents(messages.as_json(case.answer, reply))
+    message = tensors.with_decoded_contents(messages.as_json(case.response_type, reply))
     return {"code": call.code().name, "details": call.details(), **metadata_fields(call, case), "message": message}
 
 
-def metadata_fields(call: Any, case: GrpcCase) -> Answer:
+def metadata_fields(call: Any, case: GrpcCase) -> Response:
     """The initial and trailing metadata of a call."""
     sent_id = dict(case.metadata).get("x-request-id", case.name)
 

@@ -1,4 +1,4 @@
-"""Compares two recorded answers. Predictions may differ within "Equal predictions" of docs/reference/models.md."""
+"""Compares two recorded responses. Predictions may differ within "Equal predictions" of docs/reference/models.md."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.recorded import tensors
-from tests.recorded.client import Answer, body_bytes
+from tests.recorded.client import Response, body_bytes
 
 TOLERANCE = 1e-5
 SHOWN = 200
@@ -24,14 +24,14 @@ LENGTHS = ("content-length", "inference-header-content-length")
 Differences = Iterator[str]
 
 
-def differences(expected: Answer, actual: Answer, scale: float) -> list[str]:
+def differences(expected: Response, actual: Response, scale: float) -> list[str]:
     """A description of each difference. scale: `s` of "Equal predictions": the target's standard deviation, or 1."""
-    return [*compare_answers(expected, actual, scale)]
+    return [*compare_responses(expected, actual, scale)]
 
 
-def compare_answers(expected: Answer, actual: Answer, scale: float) -> Differences:
+def compare_responses(expected: Response, actual: Response, scale: float) -> Differences:
     if expected.keys() - BODIES != actual.keys() - BODIES:
-        yield f"the answer has {sorted(actual)}, expected {sorted(expected)}"
+        yield f"the response has {sorted(actual)}, expected {sorted(expected)}"
         return
     for key in sorted(expected.keys() - BODIES - {"headers", "responses", "message"}):
         if expected[key] != actual[key]:
@@ -42,25 +42,25 @@ def compare_answers(expected: Answer, actual: Answer, scale: float) -> Differenc
     if "message" in expected:
         yield from compare_values(expected["message"], actual["message"], scale, "message")
     if "responses" in expected:
-        yield from compare_responses(expected["responses"], actual["responses"], scale)
+        yield from compare_response_lists(expected["responses"], actual["responses"], scale)
 
 
-def compare_responses(expected: Sequence[Answer], actual: Sequence[Answer], scale: float) -> Differences:
+def compare_response_lists(expected: Sequence[Response], actual: Sequence[Response], scale: float) -> Differences:
     if len(expected) != len(actual):
         yield f"there are {len(actual)} responses, expected {len(expected)}"
         return
     for place, (old, new) in enumerate(zip(expected, actual, strict=True)):
-        for found in compare_answers(old, new, scale):
+        for found in compare_responses(old, new, scale):
             yield f"response {place}: {found}"
 
 
 # Headers
 
 
-def compare_headers(expected: Answer, actual: Answer) -> Differences:
+def compare_headers(expected: Response, actual: Response) -> Differences:
     """Compare headers in any order. A length may differ with the body, but must be the length of its own body."""
     old, new = (
-        sorted(tuple(pair) for pair in answer["headers"] if pair[0] not in ADDED) for answer in (expected, actual)
+        sorted(tuple(pair) for pair in response["headers"] if pair[0] not in ADDED) for response in (expected, actual)
     )
     if same_body(expected, actual):
         lengths: tuple[str, ...] = ()
@@ -78,31 +78,31 @@ def compare_headers(expected: Answer, actual: Answer) -> Differences:
         yield "the names of the headers differ"
 
 
-def same_body(expected: Answer, actual: Answer) -> bool:
+def same_body(expected: Response, actual: Response) -> bool:
     return body_bytes(expected) == body_bytes(actual)
 
 
-def compare_length(answer: Answer) -> Differences:
-    length = header(answer, "content-length")
-    if length is not None and length != str(len(body_bytes(answer))):
-        yield f"content-length is {length}, the body has {len(body_bytes(answer))} bytes"
+def compare_length(response: Response) -> Differences:
+    length = header(response, "content-length")
+    if length is not None and length != str(len(body_bytes(response))):
+        yield f"content-length is {length}, the body has {len(body_bytes(response))} bytes"
 
 
-def header(answer: Answer, name: str) -> str | None:
-    return next((value for key, value in answer["headers"] if key == name), None)
+def header(response: Response, name: str) -> str | None:
+    return next((value for key, value in response["headers"] if key == name), None)
 
 
 # Bodies
 
 
-def compare_bodies(expected: Answer, actual: Answer, scale: float) -> Differences:
+def compare_bodies(expected: Response, actual: Response, scale: float) -> Differences:
     if same_body(expected, actual):
         return
     media = (header(expected, "content-type") or "").partition(";")[0]
     old, new = body_bytes(expected), body_bytes(actual)
     try:
         if media == "application/octet-stream":
-            lengths = [int(header(answer, LENGTHS[1]) or 0) for answer in (expected, actual)]
+            lengths = [int(header(response, LENGTHS[1]) or 0) for response in (expected, actual)]
             yield from compare_binary(old, new, lengths, scale)
         else:
             yield from COMPARERS.get(media, compare_bytes)(old, new, scale)

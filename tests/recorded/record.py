@@ -11,7 +11,7 @@ from tests.recorded import client, compare, recording, rewording
 from tests.recorded.case import Case
 from tests.recorded.cases.every import CASES
 from tests.recorded.changes import CHANGES
-from tests.recorded.client import Answer
+from tests.recorded.client import Response
 from tests.recorded.servers import ROOT, running_servers
 
 
@@ -20,24 +20,24 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="record all requests again")
     which.add_argument("--missing", action="store_true", help="record the requests that are not yet in answers.jsonl")
-    which.add_argument("--changed", action="store_true", help="record the answers of changes.py in changed.jsonl")
+    which.add_argument("--changed", action="store_true", help="record the responses of changes.py in changed.jsonl")
     which.add_argument(
-        "--reworded", action="store_true", help="update the answers that differ only in the wording of messages"
+        "--reworded", action="store_true", help="update the responses that differ only in the wording of messages"
     )
     parser.add_argument(
         "--checkout", type=Path, default=ROOT, help="checkout whose server answers (default: this checkout)"
     )
-    parser.add_argument("--out", type=Path, help="write to this file instead of the recorded answers")
+    parser.add_argument("--out", type=Path, help="write to this file instead of the recorded responses")
     return parser.parse_args(words)
 
 
-def record(cases: Sequence[Case], checkout: Path) -> dict[str, Answer]:
+def record(cases: Sequence[Case], checkout: Path) -> dict[str, Response]:
     with tempfile.TemporaryDirectory() as folder, running_servers(checkout.resolve(), Path(folder)) as servers:
         servers.start(sorted({case.server for case in cases}))
         return {case.name: client.send(case, servers[case.server]) for case in cases}
 
 
-def requested_cases(options: argparse.Namespace, known: Mapping[str, Answer]) -> list[Case]:
+def requested_cases(options: argparse.Namespace, known: Mapping[str, Response]) -> list[Case]:
     if options.all:
         return [*CASES]
     if options.missing:
@@ -46,24 +46,24 @@ def requested_cases(options: argparse.Namespace, known: Mapping[str, Answer]) ->
 
 
 def update_reworded(checkout: Path) -> int:
-    """Update the recorded answers that differ in wording only, and print the names of other answers that differ."""
-    answers = record(CASES, checkout)
+    """Update the recorded responses that differ in wording only, and print the names of other responses that differ."""
+    responses = record(CASES, checkout)
     updated, others = 0, []
-    for path in (recording.ANSWERS, recording.CHANGED):
-        recorded = recording.read_answers(path)
-        for name in recorded.keys() & answers.keys():
-            if path == recording.ANSWERS and recording.declared_change(name, CHANGES) is not None:
+    for path in (recording.RECORDED, recording.CHANGED):
+        recorded = recording.read_responses(path)
+        for name in recorded.keys() & responses.keys():
+            if path == recording.RECORDED and recording.declared_change(name, CHANGES) is not None:
                 continue
-            if not compare.differences(recorded[name], answers[name], 1.0):
+            if not compare.differences(recorded[name], responses[name], 1.0):
                 continue
-            if rewording.differs_in_wording_only(recorded[name], answers[name]):
-                recorded[name] = answers[name]
+            if rewording.differs_in_wording_only(recorded[name], responses[name]):
+                recorded[name] = responses[name]
                 updated += 1
             else:
                 others.append(name)
-        recording.write_answers(path, [recorded[case.name] for case in CASES if case.name in recorded])
+        recording.write_responses(path, [recorded[case.name] for case in CASES if case.name in recorded])
     print(
-        f"{updated} answers updated",
+        f"{updated} responses updated",
         *(f"differs in more than the wording: {name}" for name in sorted(others)),
         sep="\n",
     )
@@ -74,14 +74,14 @@ def main(words: Sequence[str]) -> None:
     options = parse_arguments(words)
     if options.reworded:
         sys.exit(update_reworded(options.checkout))
-    known = recording.read_answers(recording.ANSWERS)
+    known = recording.read_responses(recording.RECORDED)
     cases, started = requested_cases(options, known), time.monotonic()
-    answers = record(cases, options.checkout)
-    path = options.out or (recording.CHANGED if options.changed else recording.ANSWERS)
+    responses = record(cases, options.checkout)
+    path = options.out or (recording.CHANGED if options.changed else recording.RECORDED)
     kept = {} if options.all or options.changed else known
-    every = {**kept, **answers}
-    recording.write_answers(path, [every[case.name] for case in CASES if case.name in every])
-    print(f"{len(answers)} answers recorded in {time.monotonic() - started:.0f} s: {path}")
+    every = {**kept, **responses}
+    recording.write_responses(path, [every[case.name] for case in CASES if case.name in every])
+    print(f"{len(responses)} responses recorded in {time.monotonic() - started:.0f} s: {path}")
 
 
 if __name__ == "__main__":

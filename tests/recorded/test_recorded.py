@@ -1,4 +1,4 @@
-"""The server returns the recorded answer to every recorded request. Before recording again, read the docstring of the
+"""The server returns the response recorded for each request. Before recording again, read the docstring of the
 package.
 """
 
@@ -11,7 +11,7 @@ from tests.recorded import client, compare, recording
 from tests.recorded.case import Case
 from tests.recorded.cases.every import CASES
 from tests.recorded.changes import CHANGES
-from tests.recorded.client import Answer
+from tests.recorded.client import Response
 from tests.recorded.servers import ROOT, SETTINGS, STORE, Servers, running_servers
 
 
@@ -23,13 +23,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def recorded() -> dict[str, Answer]:
-    return recording.read_answers(recording.ANSWERS)
+def recorded() -> dict[str, Response]:
+    return recording.read_responses(recording.RECORDED)
 
 
 @pytest.fixture(scope="session")
-def changed() -> dict[str, Answer]:
-    return recording.read_answers(recording.CHANGED)
+def changed() -> dict[str, Response]:
+    return recording.read_responses(recording.CHANGED)
 
 
 @pytest.fixture(scope="session")
@@ -40,29 +40,29 @@ def scales() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_server_returns_the_recorded_answer(
+def test_the_server_returns_the_recorded_response(
     case: Case,
     servers: Servers,
-    recorded: dict[str, Answer],
-    changed: dict[str, Answer],
+    recorded: dict[str, Response],
+    changed: dict[str, Response],
     scales: dict[str, float],
 ) -> None:
     expected, actual = recorded[case.name], client.send(case, servers[case.server])
     scale = scales.get(case.model or "", 1.0)
     if (pattern := recording.declared_change(case.name, CHANGES)) is not None:
-        assert compare.differences(expected, actual, scale), f"the recorded answer is returned; remove {pattern!r}"
+        assert compare.differences(expected, actual, scale), f"the recorded response is returned; remove {pattern!r}"
         expected = changed[case.name]
     found = compare.differences(expected, actual, scale)
     assert not found, "\n".join([case.name, *found[:20]])
 
 
-def test_recorded_answers_and_requests_have_the_same_names(recorded: dict[str, Answer]) -> None:
+def test_recorded_responses_and_requests_have_the_same_names(recorded: dict[str, Response]) -> None:
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
     assert set(names) == set(recorded)
 
 
 def test_declared_changes_are_valid(
-    changed: dict[str, Answer],
+    changed: dict[str, Response],
 ) -> None:
     assert recording.problems_of_changes(CHANGES, CASES, changed) == []

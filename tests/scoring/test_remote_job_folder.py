@@ -71,10 +71,10 @@ def test_one_of_two_concurrent_starts_claims_the_folder(url: str, monkeypatch: p
 
 def test_failing_object_store_is_reported(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise RuntimeError("no answer")
+        raise RuntimeError("no response")
 
     monkeypatch.setattr(RemoteFolder, "sizes", fail)
-    with pytest.raises(OutputFailed, match="cannot be written: no answer"):
+    with pytest.raises(OutputFailed, match="cannot be written: no response"):
         RemoteJobFolder(url).identity()
     with pytest.raises(UnusableRequest, match="--out nosuch://x/out"), RemoteJobFolder.open_url("nosuch://x/out"):
         pass

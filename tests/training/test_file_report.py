@@ -22,7 +22,7 @@ def table(rows: int, seed: int) -> pd.DataFrame:
             "by_card": rng.random(rows) < 0.7,
             "zone": rng.choice(["north", "south", "west"], rows),
             "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 300, rows), "D"),
-            "gap": np.where(rng.random(rows) < 0.3, np.nan, rng.normal(size=rows)),
+            "partly_missing": np.where(rng.random(rows) < 0.3, np.nan, rng.normal(size=rows)),
         }
     )
 
@@ -54,7 +54,7 @@ def test_report_of_two_samples_of_one_table_shows_no_drift(report: Report, name:
         ("km", "number"),
         ("by_card", "boolean"),
         ("day", "date"),
-        ("gap", "number"),
+        ("partly_missing", "number"),
         ("zone", "category"),
     ]
 
@@ -63,11 +63,11 @@ def test_report_names_only_the_changed_columns(report: Report) -> None:
     new = table(1000, 2)
     new["km"] *= 1000
     new.loc[:49, "zone"] = "east"
-    new["gap"] = np.nan
+    new["partly_missing"] = np.nan
     code, found = report(table(2000, 1), new)
     statuses = {column["name"]: column["status"] for column in found["columns"]}
     assert code == 3
-    assert statuses == {"km": "alarm", "by_card": "ok", "day": "ok", "gap": "alarm", "zone": "alarm"}
+    assert statuses == {"km": "alarm", "by_card": "ok", "day": "ok", "partly_missing": "alarm", "zone": "alarm"}
 
 
 def test_report_of_two_files_is_printed_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def difficult_columns(rows: int) -> Columns:
         "two": rng.integers(0, 2, rows) * 1e9,
         "mostly_zero": np.where(np.arange(rows) == 7, 1e12, 0.0),
         "one_after_cleaning": np.where(rng.random(rows) < 0.5, np.nan, 5.0),
-        "gaps": np.where(rng.random(rows) < 0.7, np.nan, rng.normal(size=rows)),
+        "mostly_missing": np.where(rng.random(rows) < 0.7, np.nan, rng.normal(size=rows)),
         "name": np.array(["a", "b", "c", None])[rng.integers(0, 4, rows)],
     }
 
@@ -63,7 +63,14 @@ def test_default_network_trains_on_fifty_rows_with_extreme_values(write: Write) 
     model = train(
         write(difficult_columns(50) | {"y": np.random.default_rng(1).standard_cauchy(50)}), "y", epochs=EPOCHS
     )
-    row = {"tail": 1e300, "two": -1e300, "mostly_zero": 1e-300, "one_after_cleaning": None, "gaps": None, "name": None}
+    row = {
+        "tail": 1e300,
+        "two": -1e300,
+        "mostly_zero": 1e-300,
+        "one_after_cleaning": None,
+        "mostly_missing": None,
+        "name": None,
+    }
     values = model.predict_rows([row | {"one_after_cleaning": value} for value in (None, 5, -1e9)]).primary
     target = model.encoder.target
     assert target.low is not None
@@ -76,9 +83,9 @@ def test_default_network_trains_with_a_class_of_three_rows(write: Write) -> None
     labels = np.array(["rare"] * 3 + ["usual"] * 60 + ["other"] * 60)
     x = np.arange(123) + np.random.default_rng(0).normal(size=123)
     model = train(write({"x": x, "y": labels}), "y", epochs=EPOCHS)
-    answers = model.predict_rows([{"x": value} for value in (-1e9, 0.0, 60.0, 1e9)]).primary
-    assert answers.shape == (4, 3)
-    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+    probabilities = model.predict_rows([{"x": value} for value in (-1e9, 0.0, 60.0, 1e9)]).primary
+    assert probabilities.shape == (4, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.usefixtures("bentoml_store")

@@ -16,8 +16,8 @@ def request(version: str | None = None) -> Any:
     return kserve.InferRequest(MODEL, inputs, model_version=version)
 
 
-def answer(response: Any) -> float:
-    """The prediction in a response; the REST client does not return the version."""
+def prediction_in(response: Any) -> float:
+    """The prediction of a response with one row; the REST client does not return the version."""
     return float(response.outputs[0].as_numpy()[0])
 
 
@@ -28,12 +28,12 @@ async def main() -> dict[str, Any]:
         for version in VERSIONS:
             name = f"{MODEL}/versions/{version}"
             found[f"ready {version}"] = await rest.is_model_ready(url, name)
-            found[f"REST {version}"] = answer(await rest.infer(url, request(), model_name=name))
+            found[f"REST {version}"] = prediction_in(await rest.infer(url, request(), model_name=name))
     async with kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v1")) as rest:
         found["v1"] = await rest.infer(url, {"instances": [row]}, model_name=MODEL)
     async with kserve.InferenceGRPCClient(address) as client:
         for version in VERSIONS:
-            found[f"gRPC {version}"] = answer(await client.infer(request(version)))
+            found[f"gRPC {version}"] = prediction_in(await client.infer(request(version)))
     return found
 
 

@@ -23,8 +23,8 @@ for model, request in (
 infer: Any = importlib.import_module("tabserve_client.api.open_inference_protocol_v_2.v2_models_housing_infer")
 housing = json.load(urlopen(f"{url}/models/housing"))["examples"][0]["row"]
 inputs = [{"name": name, "datatype": "FP64", "shape": [1], "data": [cell]} for name, cell in housing.items()]
-answer = infer.sync_detailed(
+response = infer.sync_detailed(
     client=client, body=requests.V2ModelsHousingInferInferRequest.from_dict({"inputs": inputs})
 )
-found["infer"] = json.loads(answer.content)["outputs"][0]["data"]
+found["infer"] = json.loads(response.content)["outputs"][0]["data"]
 print(json.dumps(found))

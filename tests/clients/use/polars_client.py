@@ -1,4 +1,4 @@
-"""polars_client.py URL KEY: scores a polars frame with the Python client, and prints the answer as JSON."""
+"""polars_client.py URL KEY: scores a polars frame with the Python client and describes the result as JSON."""
 
 import json
 import sys

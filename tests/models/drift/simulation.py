@@ -53,7 +53,7 @@ def date(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.integers(1_500_000_000, 1_700_000_000, count).astype(float)
 
 
-def gaps(rng: np.random.Generator, count: int) -> np.ndarray:
+def partly_missing(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.where(rng.random(count) < 0.2, np.nan, rng.normal(size=count))
 
 
@@ -69,7 +69,7 @@ NUMBERS: Sequence[Column] = (
     boolean,
     boolean,
     date,
-    gaps,
+    partly_missing,
 )
 
 

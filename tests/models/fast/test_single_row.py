@@ -82,14 +82,14 @@ TASKS = ["regression", "binary", "multiclass"]
 
 
 @functools.cache
-def mixed(task: str, numbers: str, gaps: bool = True, bins: int = 0, date: bool = False) -> TabularModel:
-    """A model with every kind of column. gaps: whether training had missing values."""
+def mixed(task: str, numbers: str, missing: bool = True, bins: int = 0, date: bool = False) -> TabularModel:
+    """A model with every kind of column. missing: whether the training rows have missing values."""
     rng = np.random.default_rng(0)
     features = [*MIXED, DATE] if date else MIXED
     schema = FeatureSchema(name="t", task=task, target="y", classes=CLASSES[task], features=features)  # type: ignore[arg-type]
     values = np.column_stack([rng.normal(size=300), rng.integers(0, 2, 300), rng.uniform(0, 9, 300)])
     codes = np.column_stack([rng.integers(0, len(feature.seen.levels or range(64)), 300) for feature in features[3:7]])
-    if gaps:
+    if missing:
         values[::7, :2] = np.nan
         codes[::9, 0] = MISSING
     if date:
@@ -124,16 +124,16 @@ MIXED_ROWS = st.fixed_dictionaries(
 
 @settings(max_examples=200, deadline=None)
 @given(MIXED_ROWS, st.sampled_from(TASKS), st.sampled_from(["scaled", "quantile"]), st.booleans())
-def test_all_kinds_of_rows_have_the_model_s_outputs(row: Any, task: str, numbers: str, gaps: bool) -> None:
-    model = mixed(task, numbers, gaps)
+def test_all_kinds_of_rows_have_the_model_s_outputs(row: Any, task: str, numbers: str, missing: bool) -> None:
+    model = mixed(task, numbers, missing)
     predict_row = single_row_predictor(model)
     assert predict_row is not None
     for fields in (row, {name: value for name, value in row.items() if value is not None}):
         frame = model.schema.frames.from_rows([fields])
-        answer = predict_row(fields)
-        assert (answer is None) == bool(find_warnings(model.schema, frame))
-        if answer is not None:
-            primary = answer.primary if isinstance(answer, Outputs) else np.array([[answer]])
+        found = predict_row(fields)
+        assert (found is None) == bool(find_warnings(model.schema, frame))
+        if found is not None:
+            primary = found.primary if isinstance(found, Outputs) else np.array([[found]])
             np.testing.assert_array_equal(primary, model.predict(frame).primary)
 
 

@@ -188,8 +188,8 @@ def test_concurrent_threads_get_their_own_outputs() -> None:
     def work(worker: int) -> None:
         together.wait()
         for _ in range(5):
-            for x, answer in zip(requests[worker:], wanted[worker:], strict=True):
-                np.testing.assert_array_equal(served.forward(x), answer)
+            for x, outputs in zip(requests[worker:], wanted[worker:], strict=True):
+                np.testing.assert_array_equal(served.forward(x), outputs)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))

@@ -39,7 +39,7 @@ class GrpcCaseBuilder:
                 model=getattr(request, "model_name", None),
                 counted=counted,
                 method=method,
-                answer=f"{method}Response",
+                response_type=f"{method}Response",
                 body=request if isinstance(request, bytes) else request.SerializeToString(deterministic=True),
                 metadata=[(key.replace("_", "-"), value) for key, value in metadata.items()],
             )
@@ -64,8 +64,13 @@ def cases() -> list[Case]:
 
 def health(name: str, service: str) -> GrpcCase:
     body = MESSAGES["HealthCheckRequest"](service=service).SerializeToString()
-    answer = "HealthCheckResponse"
-    return GrpcCase(name=f"grpc-{name}", service="grpc.health.v1.Health", method="Check", answer=answer, body=body)
+    return GrpcCase(
+        name=f"grpc-{name}",
+        service="grpc.health.v1.Health",
+        method="Check",
+        response_type="HealthCheckResponse",
+        body=body,
+    )
 
 
 def request(model: str, rows: Sequence[Row], **more: Any) -> Any:
@@ -108,9 +113,9 @@ def metadata_cases(builder: GrpcCaseBuilder) -> None:
         builder.call(f"metadata-{name}", "ModelMetadata", MESSAGES["ModelMetadataRequest"](name=model, version=version))
         builder.call(f"ready-{name}", "ModelReady", MESSAGES["ModelReadyRequest"](name=model, version=version))
     builder.call("ready-stars", "ModelReady", MESSAGES["ModelReadyRequest"](name="stars"))
-    answer = "ServerLiveResponse"
-    builder.made.append(GrpcCase(name="grpc-unknown-method", method="RepositoryModelLoad", answer=answer))
-    builder.made.append(GrpcCase(name="grpc-unknown-service", service="other.Service", method="X", answer=answer))
+    live = "ServerLiveResponse"
+    builder.made.append(GrpcCase(name="grpc-unknown-method", method="RepositoryModelLoad", response_type=live))
+    builder.made.append(GrpcCase(name="grpc-unknown-service", service="other.Service", method="X", response_type=live))
 
 
 def typed_content_cases(builder: GrpcCaseBuilder) -> None:

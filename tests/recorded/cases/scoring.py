@@ -13,7 +13,7 @@ def cases() -> list[Case]:
     format_cases(builder)
     invalid_body_cases(builder)
     csv_body_cases(builder)
-    csv_answer_cases(builder)
+    csv_response_cases(builder)
     model_selection_cases(builder)
     probe_cases(CaseBuilder("probe", made=builder.made))
     transport_cases(builder)
@@ -103,7 +103,7 @@ def csv_body_cases(builder: CaseBuilder) -> None:
     )
 
 
-def csv_answer_cases(builder: CaseBuilder) -> None:
+def csv_response_cases(builder: CaseBuilder) -> None:
     body = csv_of(samples.home_rows(4))
     for name, accept in {
         "csv": CSV,
