@@ -135,7 +135,7 @@ large-bodies: .venv/.development ## send 50 bodies of 16 MiB at once to a server
 	$(PY) -m tests.e2e.large_bodies --grpc
 	$(PY) -m tests.e2e.large_bodies --grpc --compressed
 
-soak: .venv/.development ## check all answers while workers are killed; SECONDS=1200 runs the long test
+soak: .venv/.development ## check all responses while workers are killed; SECONDS=1200 runs the long test
 	$(PY) -m tests.e2e.soak --hang 0.2 --seconds $(or $(SECONDS),120)
 
 starts: .venv/.development ## start 50 servers on a busy machine and check that all workers decide as on an idle machine (10 minutes)
@@ -162,7 +162,7 @@ bulk-bench: .venv/.development ## compare the speed of bulk scoring with Keras, 
 lock: ## update the lock files of all dependencies; needs uv
 	requirements/lock.sh
 
-versions-proof: .venv/.development ## change versions during REQUESTS=1000000 requests and check every answer (minutes)
+versions-proof: .venv/.development ## change versions during REQUESTS=1000000 requests and check every response (minutes)
 	SWAPS=200 $(PY) -m pytest -q tests/service/test_follower.py -k freed
 	$(PY) -m tests.e2e.versions_proof --requests $(or $(REQUESTS),1000000)
 	$(PY) -m tests.e2e.versions_proof --requests 20000 --changes 12 --kills 1 --workers 2 --tensorflow

@@ -15,8 +15,8 @@ from tabserve_client import (
     Client,
     ConnectionFailed,
     DeadlineExceeded,
-    InvalidAnswer,
     InvalidInput,
+    InvalidResponse,
     Overloaded,
     ServerError,
 )
@@ -139,8 +139,8 @@ def test_a_transient_error_is_retried(scripted: Any, connect: Any, name: str) ->
 
 PERSISTENT: dict[str, tuple[bytes | None, type[Exception]]] = {
     "no response": (None, ConnectionFailed),
-    "half of a response": (TRANSIENT["half of a response"], InvalidAnswer),
-    "a page of a proxy": (TRANSIENT["a page of a proxy"], InvalidAnswer),
+    "half of a response": (TRANSIENT["half of a response"], InvalidResponse),
+    "a page of a proxy": (TRANSIENT["a page of a proxy"], InvalidResponse),
     "an error of a proxy": (TRANSIENT["an error of a proxy"], ServerError),
 }
 

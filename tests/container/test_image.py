@@ -426,11 +426,6 @@ def test_an_image_for_the_tensorflow_engine_contains_tensorflow(
     print(f"ready after {container.wait_ready():.1f} s, {memory_mb(container):.0f} MB")
     assert httpx.get(f"{container.url}/models").json()["models"][0]["engine"] == "tensorflow"
     model = local_models["housing"]
-<<<<<<< HEAD
-    answer = predict(container, "housing", model.golden.rows)
-    for got, [wanted] in zip(answer["predictions"], model.golden.predictions, strict=True):
-=======
     found = predict(container, "housing", model.golden.rows)
-    for got, [wanted] in zip(found["predictions"], model.golden.answers, strict=True):
->>>>>>> w3
+    for got, [wanted] in zip(found["predictions"], model.golden.predictions, strict=True):
         assert abs(got["value"] - wanted) <= GOLDEN_TOLERANCE * model.tolerance()

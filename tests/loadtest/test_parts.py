@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest import answer_check, compare, random_rows, report, results, saturate, server_monitor, server_under_test
+from loadtest import compare, random_rows, report, response_check, results, saturate, server_monitor, server_under_test
 from loadtest.request_records import RequestRecords
 from loadtest.results import Result, Slo
 from loadtest.saturate import RateSearch
@@ -93,14 +93,14 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
     ],
 )
 def test_predictions_are_equal_within_the_tolerance(actual: bytes, right: bytes, same: bool) -> None:
-    assert answer_check.equal_bodies(actual, right, scale=1.0) == same
+    assert response_check.equal_bodies(actual, right, scale=1.0) == same
 
 
 def test_the_spread_of_the_target_follows_from_the_metrics() -> None:
     described = {"task": "regression", "metrics": {"network": {"rmse": 0.5, "r2": 0.75}}}
-    assert answer_check.scale_of(described, []) == pytest.approx(1.0)
-    assert answer_check.scale_of({"task": "binary"}, []) == 1.0
-    assert answer_check.scale_of({"task": "regression"}, [response({"value": 1.0}, {"value": 3.0})]) == 1.0
+    assert response_check.scale_of(described, []) == pytest.approx(1.0)
+    assert response_check.scale_of({"task": "binary"}, []) == 1.0
+    assert response_check.scale_of({"task": "regression"}, [response({"value": 1.0}, {"value": 3.0})]) == 1.0
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -152,7 +152,7 @@ def test_compare_reports_better_worse_or_no_difference() -> None:
     for a, b, word in ((before, slower, "worse"), (slower, before, "better")):
         changes = {c.name: c.change for c in compare.compare(a, b, rng)}
         assert changes["p50, ms"] == changes["p95, ms"] == word
-        assert changes["answers per second"] == "no difference"
+        assert changes["responses per second"] == "no difference"
     p50 = next(c for c in compare.compare(before, slower, rng) if c.name == "p50, ms")
     assert p50.low < 1.5 * 1.02
     assert p50.high > 1.5 * 0.98

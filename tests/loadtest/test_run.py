@@ -258,8 +258,8 @@ def test_locust_master_records_the_responses_for_its_workers(url: str, tmp_path:
         )
         outputs = [process.communicate(timeout=300)[0] for process in (master, *workers)]
     assert master.returncode == 0, outputs
-    assert "recorded the answers to" in outputs[0]
-    assert all("recorded the answers to" not in text for text in outputs[1:])
+    assert "recorded the responses to" in outputs[0]
+    assert all("recorded the responses to" not in text for text in outputs[1:])
     seen = [len(np.load(tmp_path / f"seen.{worker.pid}.npz")["start"]) for worker in workers]
     assert min(seen) > 0
 
@@ -284,7 +284,7 @@ def test_run_time_of_locust_starts_after_the_responses_are_recorded(defective_ur
     url = defective_url("slow", RECORDED)  # recording takes at least 4 s
     done = run_locust("--host", url, "--run-time", "1s", *ONE_ROW)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.index("recorded the answers") < done.stderr.index("Run time limit set to 1 seconds")
+    assert done.stderr.index("recorded the responses") < done.stderr.index("Run time limit set to 1 seconds")
     assert "no request was sent" not in done.stderr
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.canary_watch import AnswerCounts, CanaryTest, percentile_bucket
+from service.canary_watch import CanaryTest, ResponseCounts, percentile_bucket
 from service.metrics import SECONDS
 from service.sequential_test import SequentialTest
 
@@ -50,16 +50,16 @@ def test_a_rate_that_changes_for_both_versions_is_not_rejected() -> None:
         assert not test.rejected
 
 
-def counts(responses: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> AnswerCounts:
+def counts(responses: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> ResponseCounts:
     """Counts of responses with one row each. Slow responses take 0.1 s, other responses 1 ms."""
     seconds = [0] * (len(SECONDS) + 1)
     seconds[SECONDS.index(1e-3)], seconds[SECONDS.index(0.1)] = responses - slow, slow
-    return AnswerCounts(responses, failed + errors, errors, responses, seconds)
+    return ResponseCounts(responses, failed + errors, errors, responses, seconds)
 
 
-def first_reason(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, times: int) -> str | None:
+def first_reason(test: CanaryTest, champion: ResponseCounts, challenger: ResponseCounts, times: int) -> str | None:
     """The first reason to roll back in a number of checks. Before each check the counts are added again."""
-    first, second = AnswerCounts(), AnswerCounts()
+    first, second = ResponseCounts(), ResponseCounts()
     for _ in range(times):
         first.add(champion)
         second.add(challenger)
@@ -69,8 +69,8 @@ def first_reason(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCou
     return None
 
 
-def copy_of(one: AnswerCounts) -> AnswerCounts:
-    found = AnswerCounts()
+def copy_of(one: ResponseCounts) -> ResponseCounts:
+    found = ResponseCounts()
     found.add(one)
     return found
 
@@ -82,14 +82,14 @@ def test_an_equal_challenger_is_not_rolled_back() -> None:
 def test_a_challenger_that_fails_more_often_is_rolled_back_after_the_minimum_of_rows() -> None:
     reason = first_reason(CanaryTest("x", 200), counts(400), counts(20, failed=4), 60)
     assert reason is not None
-    assert reason.startswith("more failed answers: ")
+    assert reason.startswith("more failed responses: ")
     assert first_reason(CanaryTest("x", 10_000), counts(400), counts(20, failed=4), 60) is None
 
 
 def test_a_challenger_that_is_slower_is_rolled_back() -> None:
     reason = first_reason(CanaryTest("x", 200), counts(400, slow=2), counts(20, slow=10), 60)
     assert reason is not None
-    assert reason.startswith("more slow answers: ")
+    assert reason.startswith("more slow responses: ")
 
 
 def test_five_engine_errors_end_a_canary_immediately() -> None:
@@ -120,7 +120,7 @@ def simulated_canary(rng: np.random.Generator) -> str | None:
         seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, CHECKS).cumsum(axis=0)
     for check in range(CHECKS):
         champion, challenger = (
-            AnswerCounts(
+            ResponseCounts(
                 total := (check + 1) * count, failed[version][check], 0, total, seconds[version, check].tolist()
             )
             for version, count in enumerate(responses)

@@ -222,7 +222,7 @@ def test_the_predictions_equal_the_golden_rows_of_the_model(
 ) -> None:
     for model in tabular_models:
         predictions = send_request(model.name, {"rows": model.golden.rows}).body["predictions"]
-        expected = model.present(Outputs(np.array(model.golden.answers)))
+        expected = model.present(Outputs(np.array(model.golden.predictions)))
         for actual, expected_prediction in zip(predictions, expected, strict=True):
             assert_equal_predictions(model, actual, expected_prediction)
 
