@@ -83,7 +83,7 @@ def test_a_worker_registers_the_server_after_the_first_worker_has_ended(tmp_path
             process.wait()
 
 
-def test_a_deleted_folder_is_no_failure(tmp_path: Path) -> None:
+def test_a_deleted_folder_does_not_stop_the_registration(tmp_path: Path) -> None:
     shared, store = tmp_path / "shared", tmp_path / "store"
     shared.mkdir()
     store.mkdir()
