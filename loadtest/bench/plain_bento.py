@@ -27,7 +27,7 @@ class Prediction(BaseModel):
     value: float
 
 
-class Response(BaseModel):
+class PredictionList(BaseModel):
     predictions: list[Prediction]
 
 
@@ -43,8 +43,8 @@ class Plain:
     """`@bentoml.api` as in BentoML's documentation."""
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
-    def predict(self, rows: list[Row]) -> Response:
-        return Response(predictions=[Prediction(value=value) for value in forward(rows)[:, 0].tolist()])
+    def predict(self, rows: list[Row]) -> PredictionList:
+        return PredictionList(predictions=[Prediction(value=value) for value in forward(rows)[:, 0].tolist()])
 
 
 @bentoml.service(workers=1)
