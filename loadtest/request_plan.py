@@ -34,7 +34,7 @@ class PlannedRequest:
     body: bytes
     rows: int
     status: int = 0
-    answer: bytes = b""  # the body of the response; also a key in the messages to the workers
+    response: bytes = b""  # the body
     scale: float = 1.0
 
     @property
@@ -59,7 +59,7 @@ class RequestPlan:
         self.mix = mix
         self.models = list(models)
         self.index_by_response = {
-            request.answer: index for index, request in enumerate(self.requests) if request.kind != INVALID
+            request.response: index for index, request in enumerate(self.requests) if request.kind != INVALID
         }
 
     def weights(self) -> list[float]:
@@ -81,7 +81,7 @@ class RequestPlan:
         """The kind of error of a response to a request of this plan, or None."""
         request = self.requests[index]
         if status == request.status and (
-            body == request.answer or response_check.equal_bodies(body, request.answer, request.scale)
+            body == request.response or response_check.equal_bodies(body, request.response, request.scale)
         ):
             return None
         if self.index_by_response.get(body, index) != index:
@@ -167,7 +167,7 @@ def record_responses(
             requests.append(
                 PlannedRequest(kind, name, path, content_type, body, count, response.status_code, response.content)
             )
-    scale = response_check.scale_of(model, [request.answer for request in requests if request.kind != INVALID])
+    scale = response_check.scale_of(model, [request.response for request in requests if request.kind != INVALID])
     check_examples(client, model, wire, scale)
     return [PlannedRequest(**{**vars(request), "scale": scale}) for request in requests]
 

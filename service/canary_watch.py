@@ -38,14 +38,14 @@ log = logging.getLogger("tabserve.canary")
 class ResponseCounts:
     """The number of responses of one version since the canary began. seconds: responses by bucket of SECONDS."""
 
-    answers: int = 0  # all responses; also a key in the files of the workers
+    responses: int = 0
     failed: int = 0
     engine_errors: int = 0
     rows: int = 0
     seconds: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
 
     def add(self, other: "ResponseCounts") -> None:
-        self.answers += other.answers
+        self.responses += other.responses
         self.failed += other.failed
         self.engine_errors += other.engine_errors
         self.rows += other.rows
@@ -63,7 +63,7 @@ def counts_since_flush(source: VersionCounters) -> ResponseCounts:
     """
     counters, found = source.counters, ResponseCounts()
     for (_, status), count in counters.requests.items():
-        found.answers += count
+        found.responses += count
         found.failed += count if status in FAILURES else 0
         found.engine_errors += count if status == 500 else 0
     found.failed -= counters.short_deadlines
@@ -89,7 +89,7 @@ class CanaryTest:
         if challenger.engine_errors >= ENGINE_ERRORS:
             return f"{challenger.engine_errors} engine errors"
         one, two = self._before
-        first, second = champion.answers - one.answers, challenger.answers - two.answers
+        first, second = champion.responses - one.responses, challenger.responses - two.responses
         if first < 0 or second < 0:  # the counts of a worker are missing
             self._before = champion, challenger
             return None
@@ -97,7 +97,7 @@ class CanaryTest:
         if (bucket := self._slow_bucket) is not None:
             slow = champion.slower_than(bucket) - one.slower_than(bucket)
             self._slow.add(first, slow, second, challenger.slower_than(bucket) - two.slower_than(bucket))
-        elif champion.answers >= CHAMPION_RESPONSES:
+        elif champion.responses >= CHAMPION_RESPONSES:
             self._slow_bucket = percentile_bucket(champion.seconds)
         self._before = champion, challenger
         self.may_act = challenger.rows >= self._after_rows

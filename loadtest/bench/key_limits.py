@@ -76,7 +76,7 @@ def rates(store: Path, home: Path, seconds: float) -> list[MeasuredRate]:
         other = create_key(keys, f"start-{rate}")
         with running(store, home, keys, other, 1, WORKERS) as server:
             one = shared_client.run(server.url, server.request, [(RATE_CONNECTIONS, headers)], seconds)
-        [responses] = one.answers
+        [responses] = one.responses
         require_responses(responses)
         sent = (responses.accepted + responses.limited) / one.seconds
         found.append(MeasuredRate(rate, responses.accepted / one.seconds, sent, one.busy))
@@ -90,10 +90,10 @@ def shares(store: Path, home: Path, seconds: float) -> list[MeasuredShares]:
         clients = [(scale * connections, headers[name]) for name, connections in CONNECTIONS.items()]
         with running(store, home, keys, headers["first"], rows, 1) as server:
             one = shared_client.run(server.url, server.request, clients, seconds)
-        for responses in one.answers:
+        for responses in one.responses:
             require_responses(responses)
-        accepted, limited = (sum(getattr(each, name) for each in one.answers) for name in ("accepted", "limited"))
-        shares = {name: each.accepted / accepted for name, each in zip(CONNECTIONS, one.answers, strict=True)}
+        accepted, limited = (sum(getattr(each, name) for each in one.responses) for name in ("accepted", "limited"))
+        shares = {name: each.accepted / accepted for name, each in zip(CONNECTIONS, one.responses, strict=True)}
         found.append(MeasuredShares(rows, shares, accepted / one.seconds, limited / one.seconds, one.busy))
     return found
 

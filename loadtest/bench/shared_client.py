@@ -35,7 +35,7 @@ class ClientResponses:
 class SharedRun:
     """The responses of a run. busy: the share of the time in which the process of the clients used a core."""
 
-    answers: Sequence[ClientResponses]  # also a key in the output of the process
+    responses: Sequence[ClientResponses]
     seconds: float
     busy: float
 
@@ -136,7 +136,7 @@ def run(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]],
     command = [sys.executable, "-m", "loadtest.bench.shared_client", wanted, str(seconds)]
     done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
-    return SharedRun([ClientResponses(**one) for one in found["answers"]], found["seconds"], found["busy"])
+    return SharedRun([ClientResponses(**one) for one in found["responses"]], found["seconds"], found["busy"])
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -104,7 +104,7 @@ class PlanOfTwoVersions(RequestPlan):
 
     def error_of(self, index: int, status: int, body: bytes) -> str | None:
         second = self._second.requests[index]
-        if (status, body) == (second.status, second.answer):
+        if (status, body) == (second.status, second.response):
             return None
         errors = super().error_of(index, status, body), self._second.error_of(index, status, body)
         if None in errors:
