@@ -99,13 +99,9 @@ class BackgroundClient:
             own, other = socket.socketpair()
             own.settimeout(MAX_WAIT_S)
             with other:
+                program = ["service.background_process", str(other.fileno())]
                 process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "service.background_process",
-                        str(other.fileno()),
-                    ],
+                    [sys.executable, "-m", *([] if self._urgent else ["service.short_turns"]), *program],
                     cwd=ROOT,
                     env={**os.environ, **ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"},
                     stdin=subprocess.DEVNULL,

@@ -25,15 +25,11 @@ from models.outputs import Array
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion, StoreError
 from service import array_messages
-from service.short_turns import short_turns
+from service.short_turns import PROCESS_PAUSE_S, PROCESS_TURN_S, short_turns
 from service.thread_priority import set_idle_priority
 
 MAX_VERSIONS = 8  # limit of loaded versions
 OUT_OF_MEMORY_SCORE = "1000"  # if memory is short, the system ends this process before its worker
-# Without pauses, the system could let this process run for several milliseconds while the worker is waiting for the
-# processor: Linux may do so in spite of the priorities if a thread of the worker has just run.
-TURN_S = 0.0003
-PAUSE_S = 0.00001  # the timers of Linux extend it to 0.05 to 0.1 ms
 Fields = dict[str, Any]
 Reply = tuple[Fields, Sequence[Array]]
 
@@ -126,7 +122,7 @@ def serve(connection: socket.socket) -> None:
             if not idle and message.fields["work"] != "load":
                 set_idle_priority()
                 idle = True
-            with short_turns(TURN_S, PAUSE_S) if idle else contextlib.nullcontext():
+            with short_turns(PROCESS_TURN_S, PROCESS_PAUSE_S) if idle else contextlib.nullcontext():
                 reply = reply_to(message, versions)
             array_messages.send(connection, *reply)
         except ConnectionError:

@@ -4,7 +4,7 @@ An open loop sends requests at a share of the saturating rate. Two versions take
 loads a version, checks it, and frees the other one. There is a pause between two promotions, and only requests that
 waited during a promotion are compared. A separate process of low priority makes the changes, so that they do not delay
 the load generator: it runs `python -m loadtest.bench.version_swaps URL`. The clients have a separate core. Requests
-are large, so that the load generator uses only a small part of this core.
+are large, so that the load generator uses only a small part of this core. A shadow is measured after its first rows.
 """
 
 import contextlib
@@ -44,6 +44,8 @@ GOAL = 1.5  # maximum ratio of the 99th percentiles with and without changes, fo
 SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
 RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:.0%}")
 CHANGE_S = 300.0
+SHADOW_ROWS = "tabserve_shadow_difference_count"
+WARM_UP_S = 0.5
 PAUSE_S = 0.5  # pause between two promotions
 LONGEST_S = 600.0  # limit for the process that changes versions
 LOW_PRIORITY = 19  # increment of nice(1) for this process
@@ -72,19 +74,29 @@ class Versions:
 
     def __init__(self, url: str) -> None:
         new_connections = httpx.Limits(max_keepalive_connections=0)  # the server may be closing an idle connection
+        self._url = url
         self._client = httpx.Client(base_url=f"{url}/models/{MODEL}", timeout=CHANGE_S, limits=new_connections)
 
     def put(self, what: str, content: object) -> None:
         headers = {"content-type": "application/json"}
         self._client.put(what, content=json.dumps(content), headers=headers).raise_for_status()
 
+    def _rows_of_shadow(self) -> float:
+        metrics = httpx.get(f"{self._url}/metrics", timeout=CHANGE_S).text
+        return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(SHADOW_ROWS))
+
     def promote(self, version: int) -> None:
         self._client.post("/promote", json={"version": version}).raise_for_status()
 
     @contextlib.contextmanager
-    def shadow(self) -> Iterator[list[Interval]]:
+    def shadow(self, server: BenchServer) -> Iterator[list[Interval]]:
+        """A shadow that has already predicted rows: its process has started and loaded the version."""
+        before = self._rows_of_shadow()
         self.put("/aliases/challenger", {"version": 2})
         self.put("/shadow", {"alias": "challenger", "share": SHADOW_SHARE})
+        deadline = time.monotonic() + CHANGE_S
+        while self._rows_of_shadow() == before and time.monotonic() < deadline:
+            load(server.url, server.request, 1, WARM_UP_S, server.headers)
         yield []
         self.put("/shadow", None)
         self._client.delete("/aliases/challenger").raise_for_status()
@@ -179,7 +191,7 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
                 if name == SWAPS:
                     during = promotions(url)
                 elif name == SHADOW:
-                    during = versions.shadow()
+                    during = versions.shadow(server)
                 with during as swaps:
                     before = server.cpu()
                     records = open_loop.run(url, plan, due, seconds, rng=rng, timeout_s=10 * seconds)

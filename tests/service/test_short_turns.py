@@ -1,6 +1,9 @@
 """Work in short turns pauses between the turns, without other effects."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +49,15 @@ def test_an_existing_profiler_of_the_thread_is_kept() -> None:
         assert sys.getprofile() is profiler
     finally:
         sys.setprofile(None)
+
+
+def test_a_module_runs_in_short_turns_from_its_first_import_on(tmp_path: Path) -> None:
+    (tmp_path / "imported.py").write_text("import sys\nprofiler = sys.getprofile()\n")
+    program = "import imported\nimport sys\nprint(imported.profiler.__name__, sys.argv[1:], __name__)\n"
+    (tmp_path / "program.py").write_text(program)
+    folders = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    command = [sys.executable, "-m", "service.short_turns", "program", "1", "2"]
+    found = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": folders}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout == "pause_after_turn ['1', '2'] __main__\n"
