@@ -17,6 +17,7 @@ import contextlib
 import logging
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -314,6 +315,7 @@ def from_environment() -> Any:
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: the port is in use")
         if files := TlsFiles.of_arguments(sys.argv):
             files.check()
+        tempfile.gettempdir()  # chosen now: once the folder is full, Python would choose another one without a warning
         if folder:
             records = WorkerRecords.of_worker(folder)
             records.register()

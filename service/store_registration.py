@@ -34,6 +34,7 @@ class StoreRegistration:
         self._id = re.sub(r"[^A-Za-z0-9._-]", "-", f"{socket.gethostname()}-{self._supervisor}")
         self._written: Mapping[int, FollowingStatus] = {}
         self._seen: int | None = None  # time of the last change of the workers' folder
+        self._settled_at = 0.0
         self._renew_at = 0.0
 
     async def run(self) -> None:
@@ -61,8 +62,9 @@ class StoreRegistration:
             changed_at = os.stat(self._files.folder).st_mtime_ns
         except OSError:  # the folder was deleted
             return True
-        seen, self._seen = self._seen, changed_at
-        return changed_at != seen or time.time_ns() - changed_at < SETTLED_S * 1e9
+        if changed_at != self._seen:
+            self._seen, self._settled_at = changed_at, time.monotonic() + SETTLED_S
+        return time.monotonic() < self._settled_at
 
     def remove(self) -> None:
         """Remove the registration unless other workers remain. Call it after the files of this worker are removed."""
