@@ -10,7 +10,7 @@ MODELS = ("homes", "flags")
 INTRODUCTION = """# OpenAPI
 
 Every running server has its own OpenAPI 3.1 document at `/docs.json`, which is generated from the schemas of its
-models. This page shows the document of a server with two small models, {models}. Replace their names by those of your
+models. This page shows the document of a server with two small models, {models}. Replace their names with those of your
 models.
 """
 

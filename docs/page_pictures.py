@@ -22,13 +22,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PORT = 3917
 ADDRESS = f"http://127.0.0.1:{PORT}"
 WAIT_S = 120
-REQUESTS = 200  # sent while a view is open, so that the view Live shows counts
+REQUESTS = 200  # sent while a view is open, so that the Live view shows counts
 PICTURES = {
     "page-try": ("#/try/housing?focus=MedInc", ".waterfall", 1060),
     "page-versions": ("#/versions/housing", "table", 760),
     "page-live": ("#/live/housing", "svg", 900),
 }
-"""The view, an element of the complete view, and the height of the picture, by file name."""
+"""By file name: the view, an element that appears when the view is complete, and the height of the picture."""
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
 
 @contextmanager
 def running_server() -> Iterator[None]:
-    """Start a server of the stored models, and stop it afterwards."""
+    """Start a server that serves the stored models, and stop it afterwards."""
     command = [sys.executable, "-m", "service", "--port", str(PORT)]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TABSERVE_WORKERS": "1"}, stdout=subprocess.DEVNULL
@@ -66,7 +66,7 @@ def running_server() -> Iterator[None]:
 
 
 def send_predictions(page: Page) -> None:
-    """Send prediction requests for some seconds."""
+    """Send prediction requests for a few seconds."""
     row = page.request.get(f"{ADDRESS}/models/housing").json()["examples"][0]["row"]
     for number in range(REQUESTS):
         page.request.post(f"{ADDRESS}/predict/housing", data={"rows": [row | {"HouseAge": 1 + number % 50}]})
