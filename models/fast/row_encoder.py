@@ -13,7 +13,7 @@ from models.feature import UNSEEN, Feature
 from models.frame import Row, value_getter
 from models.schema import FeatureSchema
 
-MOST_FEATURES, MOST_COLUMNS = 64, 256  # beyond these limits NumPy is faster
+MAX_FEATURES, MAX_COLUMNS = 64, 256  # beyond these limits NumPy is faster
 FLAGS = {True: 1.0, False: -1.0, None: 0.0}
 FLOAT32 = np.dtype(np.float32)
 ScalarEncoding = NumberEncoding | QuantileEncoding | RawEncoding
@@ -116,7 +116,7 @@ def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
     kinds = {type(part) for part in encoder.numbers}
     bins = any(isinstance(part, NumberEncoding) and part.edges for part in encoder.numbers)
     texts = any(feature.kind == "text" for feature in schema.numeric)
-    few = len(schema.features) <= MOST_FEATURES and encoder.width <= MOST_COLUMNS
+    few = len(schema.features) <= MAX_FEATURES and encoder.width <= MAX_COLUMNS
     return (
         few
         and not bins
