@@ -140,7 +140,7 @@ def add_starts(targets: Any) -> None:
     about = "busy processes in the background; 0 if the machine is busy anyway (default: the number of cores)"
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help=about)
     add_count(parser, "--at-once", 1, "servers that start at the same time and slow each other down")
-    about = "additional starts of only the deciding part of the workers, without servers, which is cheaper (default: 0)"
+    about = "additional decisions that workers make without starting servers, which is cheaper (default: 0)"
     parser.add_argument("--alone", type=int, default=0, metavar="N", help=about)
 
 

@@ -279,11 +279,11 @@ def page(result: Result) -> str:
         keys = legend({"passed": "good", "failed": "error"})
         cards.append(card("99th percentile of the latency at each rate", keys, saturation(result)))
     cards += [
-        card("Requests per second", legend(keys_of_throughput(result)), throughput(result)),
+        card("Requests per second", legend(throughput_keys(result)), throughput(result)),
         card(
             "Latency over time", legend({"99 %": "accent", "50 %": "good", "goal": "error"}), latency_over_time(result)
         ),
-        card("Latency percentiles", legend(keys_of_curve(result)), distribution(result)),
+        card("Latency percentiles", legend(curve_keys(result)), distribution(result)),
         card("Number of responses per latency", "", histogram(result)),
     ]
     tiles = "".join(
@@ -329,7 +329,7 @@ def explanation(result: Result) -> str:
     )
 
 
-def keys_of_throughput(result: Result) -> Mapping[str, str]:
+def throughput_keys(result: Result) -> Mapping[str, str]:
     keys = {"answered": "good"}
     if result.loop == "open":
         keys["due"] = "quiet"
@@ -338,7 +338,7 @@ def keys_of_throughput(result: Result) -> Mapping[str, str]:
     return keys
 
 
-def keys_of_curve(result: Result) -> Mapping[str, str]:
+def curve_keys(result: Result) -> Mapping[str, str]:
     return {OPEN: "accent", CLOSED: "up"} if result.loop == "open" else {CLOSED: "up"}
 
 

@@ -144,7 +144,7 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
         title = f"{rate:,.0f} requests with {ROWS} rows of {MODEL} per second ({share:.0%} of the saturating rate), "
         title += f"one worker, median of {rounds} rounds"
         outcome = (
-            f"p99 with explanations: {with_explanations:.2f} times the p99 without them (goal: at most {GOAL:g}); "
+            f"p99 with explanations: {with_explanations:.2f} times that of predictions alone (goal: at most {GOAL:g}); "
         )
         outcome += f"with another process at nice 19: {with_another:.2f} times"
         print(f"\n{title}\n\n{text_tables.aligned(lines)}\n\n{outcome}", flush=True)

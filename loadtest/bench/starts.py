@@ -51,7 +51,7 @@ def decisions(store: Path, home: Path, workers: int, at_once: int = 1) -> list[D
 
 
 def decisions_without_server(store: Path, home: Path, workers: int) -> Decisions:
-    """Run only the deciding part of the workers, in processes that share a folder; this takes a quarter of the time."""
+    """Run only the decision of the workers, in processes that share a folder; this takes a quarter of the time."""
     shared = Path(tempfile.mkdtemp(dir=home))
     command = [sys.executable, "-m", "loadtest.bench.start_decision", str(store), str(shared), *MODELS]
     threads = environment(home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -99,7 +99,7 @@ def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> 
                 loads.append(report(found))
     table, missed = compare_decisions(quiet, found)
     background = f"with {processes} busy processes" if processes else "with other work"
-    what = f"{starts} starts of {workers} workers and {alone} of only their deciding part"
+    what = f"{starts} starts of {workers} workers and {alone} decisions without a server"
     print(f"{what}, {background}, load {min(loads):.0f} to {max(loads):.0f}: rows on the event loop\n")
     print(text_tables.aligned(table))
     return int(missed)
