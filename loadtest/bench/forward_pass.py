@@ -118,7 +118,7 @@ def dense_weights(network: Network) -> list[tuple[Array, Array]]:
 
 
 def other_libraries(architecture: Architecture, network: Network) -> dict[str, Forward]:
-    """The same weights in ONNX Runtime and in three ways in TensorFlow."""
+    """The same weights in ONNX Runtime, and called in three ways in TensorFlow."""
     import onnxruntime
 
     from models import keras_nets
