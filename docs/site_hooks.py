@@ -1,8 +1,8 @@
 """MkDocs hooks (mkdocs.yml) for generated pages, formulas as MathML, and links to files outside docs/.
 
-The pages about the command line and the HTTP API are generated from the code, so that they cannot be outdated.
-Formulas become MathML, which browsers render without a script. The site does not know the address of the repository, so
-a link to a file outside docs/ becomes the path of the file.
+The pages about the command line and the HTTP API are generated from the code, so they cannot become outdated. Formulas
+become MathML, which browsers render without a script. The site has no repository URL, so a link to a file outside docs/
+becomes the path of the file.
 """
 
 import os
@@ -62,7 +62,7 @@ def decision_table() -> str:
 
 
 def replace_outside_links(markdown: str, page: str) -> str:
-    """Replace each link to a file outside docs/ by its text and the file's path."""
+    """Replace each link to a file outside docs/ with its text and the file's path."""
 
     def text_and_path(link: re.Match[str]) -> str:
         text, target = link[1], link[2]

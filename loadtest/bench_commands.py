@@ -137,10 +137,10 @@ def add_starts(targets: Any) -> None:
     parser = add_target(targets, "starts", bench_starts, "decisions about models that a server makes on a busy machine")
     add_count(parser, "--starts", 50, "number of starts")
     add_count(parser, "--workers", 2, "worker processes of a server")
-    about = "processes that compute meanwhile; 0 if the machine is busy anyway (default: the number of cores)"
+    about = "busy processes in the background; 0 if the machine is busy anyway (default: the number of cores)"
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help=about)
-    add_count(parser, "--at-once", 1, "servers that start at the same time, each of them a load for the others")
-    about = "further starts of the part of the workers that decides, without the servers, which is cheaper (default: 0)"
+    add_count(parser, "--at-once", 1, "servers that start at the same time and slow each other down")
+    about = "additional decisions that workers make without starting servers, which is cheaper (default: 0)"
     parser.add_argument("--alone", type=int, default=0, metavar="N", help=about)
 
 
@@ -150,7 +150,7 @@ def add_explanations(targets: Any) -> None:
 
 
 def add_intervals(targets: Any) -> None:
-    add_target(targets, "intervals", bench_intervals, "what intervals cost the NumPy engine", rounds=201)
+    add_target(targets, "intervals", bench_intervals, "the cost of intervals in the NumPy engine", rounds=201)
 
 
 def add_tls(targets: Any) -> None:
@@ -159,7 +159,7 @@ def add_tls(targets: Any) -> None:
 
 
 def add_drift(targets: Any) -> None:
-    about, duration = "what counting for drift costs a request", "CPU seconds of a server per round"
+    about, duration = "the cost of drift counting per request", "CPU seconds of a server per round"
     drift = add_timed_target(targets, "drift", bench_drift, about, rounds=15, seconds=3, duration=duration)
     add_count(drift, "--rows", 1, "rows of a request")
 
@@ -167,13 +167,14 @@ def add_drift(targets: Any) -> None:
 def add_bulk(targets: Any) -> None:
     bulk = add_target(targets, "bulk", bench_bulk, "bulk scoring compared with Keras, MLflow and LightGBM in chunks")
     add_count(bulk, "--rows", 4_000_000, "rows of the table")
-    add_count(bulk, "--loop-rows", 1_000_000, "rows of it that the other contenders read")
+    add_count(bulk, "--loop-rows", 1_000_000, "rows of the table that the other contenders read")
     add_count(bulk, "--workers", os.cpu_count() or 1, "worker processes of bulk scoring")
     add_markdown(bulk)
 
 
 def add_keys(targets: Any) -> None:
-    about, duration = "what API keys and their rates cost a request", "CPU seconds of the server without keys per round"
+    about = "the cost of API keys and rate limits per request"
+    duration = "CPU seconds of the server without keys per round"
     add_timed_target(targets, "keys", bench_keys, about, rounds=15, seconds=3, duration=duration)
 
 
@@ -189,7 +190,7 @@ def add_swaps(targets: Any) -> None:
 
 
 def add_capture(targets: Any) -> None:
-    capture = add_target(targets, "capture", bench_capture, "what capture costs a request of one row", rounds=15)
+    capture = add_target(targets, "capture", bench_capture, "the cost of capture for a request with one row", rounds=15)
     add_count(capture, "--seconds", 3, "CPU seconds of the server without capture per round")
 
 

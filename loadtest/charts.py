@@ -158,7 +158,7 @@ def bars(heights: Sequence[tuple[float, float, float]], *, label: str, unit: str
 def scatter(
     good: Sequence[Point], bad: Sequence[Point], *, label: str, unit: str, x_unit: str, goal: float | None, mark: float
 ) -> str:
-    """A scatter chart with two logarithmic axes: good points as discs, bad ones as crosses. mark: a vertical line."""
+    """A scatter chart with two logarithmic axes: good points as discs, bad points as crosses. mark: a vertical line."""
     points = [*good, *bad]
     if not points:
         return empty(label)
@@ -220,7 +220,7 @@ def standalone(drawn: str, title: str, legend: Sequence[tuple[str, str]]) -> str
 
 
 def format_number(value: float) -> str:
-    """A number in few characters, for the labels of an axis."""
+    """Format a number briefly, for the labels of an axis."""
     for size, suffix in ((1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             scale = 1e6 if suffix == "M" else 1e3

@@ -57,7 +57,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=positive_int,
         metavar="N",
-        help="workers of the started server (default: one per core, except one core)",
+        help="workers of the started server (default: the number of cores minus one)",
     )
     parser.add_argument("--slo", type=goal, default=SLO, help="the goal (default: " + SLO.replace("%", "%%") + ")")
     parser.add_argument(

@@ -107,7 +107,7 @@ def throughputs(blocks: Sequence[TimeSlice], rng: np.random.Generator) -> tuple[
 
 
 def latencies(blocks: Sequence[TimeSlice], share: float, rng: np.random.Generator) -> tuple[float, Draws]:
-    """The latency in ms that this share of the responses does not exceed: of the run, and of each resampled run."""
+    """The latency in ms that this fraction of the responses does not exceed, in the run and in each resampled run."""
     bins = sorted({number for block in blocks for number in block.latencies})
     counts = np.array([[block.latencies.get(number, 0) for number in bins] for block in blocks], dtype=np.float64)
     weights = np.concatenate([np.ones((1, len(blocks))), resample(len(blocks), rng)])

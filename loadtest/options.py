@@ -23,7 +23,10 @@ def add_mix(parser: argparse.ArgumentParser) -> None:
         help="a,b: send requests to these models; the first one is the hot one (default: all models)",
     )
     parser.add_argument(
-        "--hot", type=fraction, default=0.8, help="share of the hot model if there are several (default: %(default)s)"
+        "--hot",
+        type=fraction,
+        default=0.8,
+        help="fraction of requests for the hot model if there are several (default: %(default)s)",
     )
 
 

@@ -12,7 +12,7 @@ from models.feature import Feature
 from models.schema import FeatureSchema
 
 Row = dict[str, Any]
-MISSING_SHARE = 0.05  # share of missing values in columns that may be missing
+MISSING_SHARE = 0.05  # fraction of missing values in columns that may have them
 UNKNOWN_COLUMN = "no such column"
 
 

@@ -192,7 +192,7 @@ def goal(result: Result) -> float | None:
 
 
 def distribution(result: Result) -> str:
-    """Latency by share of the responses, with a logarithmic axis that expands the slow responses."""
+    """Latency percentiles, with a logarithmic axis that expands the slow responses."""
     colours = {"open": "accent", "closed": "up"}
     series = [
         Series(name, [(-math.log10(1 - share), max(value, MIN_MS)) for share, value in points], colours[name])
@@ -203,7 +203,7 @@ def distribution(result: Result) -> str:
     ticks = [(number, name) for number, name in shares if number <= highest]
     return charts.lines(
         series,
-        label="Latency by share of the responses",
+        label="Latency percentiles",
         unit="ms",
         x_unit="% of the responses",
         log_y=True,
@@ -234,7 +234,7 @@ def saturation(result: Result) -> str:
     return charts.scatter(
         good,
         bad,
-        label="99 % latency of each rate tried",
+        label="99th percentile of the latency at each rate",
         unit="ms",
         x_unit="requests per second",
         goal=goal(result),
@@ -248,7 +248,7 @@ def picture(result: Result) -> str:
         name = f"p99 latency by rate: {result.saturation.rate:,.0f} requests per second passed"
         return charts.standalone(saturation(result), name, [("passed", "good"), ("failed", "error")])
     keys = [(OPEN, "accent"), (CLOSED, "up")] if result.loop == "open" else [(CLOSED, "up")]
-    return charts.standalone(distribution(result), "Latency by share of the responses", keys)
+    return charts.standalone(distribution(result), "Latency percentiles", keys)
 
 
 def server_charts(result: Result) -> list[str]:
@@ -277,13 +277,13 @@ def page(result: Result) -> str:
     cards = []
     if result.saturation:
         keys = legend({"passed": "good", "failed": "error"})
-        cards.append(card("99 % latency of each rate tried", keys, saturation(result)))
+        cards.append(card("99th percentile of the latency at each rate", keys, saturation(result)))
     cards += [
-        card("Requests per second", legend(keys_of_throughput(result)), throughput(result)),
+        card("Requests per second", legend(throughput_keys(result)), throughput(result)),
         card(
             "Latency over time", legend({"99 %": "accent", "50 %": "good", "goal": "error"}), latency_over_time(result)
         ),
-        card("Latency by share of the responses", legend(keys_of_curve(result)), distribution(result)),
+        card("Latency percentiles", legend(curve_keys(result)), distribution(result)),
         card("Number of responses per latency", "", histogram(result)),
     ]
     tiles = "".join(
@@ -329,7 +329,7 @@ def explanation(result: Result) -> str:
     )
 
 
-def keys_of_throughput(result: Result) -> Mapping[str, str]:
+def throughput_keys(result: Result) -> Mapping[str, str]:
     keys = {"answered": "good"}
     if result.loop == "open":
         keys["due"] = "quiet"
@@ -338,7 +338,7 @@ def keys_of_throughput(result: Result) -> Mapping[str, str]:
     return keys
 
 
-def keys_of_curve(result: Result) -> Mapping[str, str]:
+def curve_keys(result: Result) -> Mapping[str, str]:
     return {OPEN: "accent", CLOSED: "up"} if result.loop == "open" else {CLOSED: "up"}
 
 

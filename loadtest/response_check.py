@@ -24,7 +24,7 @@ def unexpected_status(status: int) -> str:
 def equal_bodies(actual: bytes, expected: bytes, scale: float) -> bool:
     """Whether two JSON bodies are equal, where predictions may differ by the tolerance.
 
-    scale: the s in the tolerance of docs/api.md, in the unit of the target; 1 for probabilities.
+    scale: the value of s in the tolerance of docs/api.md, in the unit of the target; 1 for probabilities.
     """
     if actual == expected:
         return True
@@ -81,7 +81,7 @@ def is_tie(probabilities: Mapping[str, float]) -> bool:
 
 
 def scale_of(description: Mapping[str, Any], responses: Sequence[bytes]) -> float:
-    """The s in the tolerance of docs/api.md for a model, from its entry at `/models/{name}`.
+    """The value of s in the tolerance of docs/api.md for a model, from its entry at `/models/{name}`.
 
     The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². Without metrics, s is the
     spread of the model's own predictions.

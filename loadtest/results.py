@@ -53,7 +53,8 @@ class SecondSummary:
 
 @dataclass
 class GeneratorHealth:
-    """Load of the generator. late_share: of the requests. limit: why the generator was the bottleneck, or None."""
+    """Load of the generator. late_share: the fraction of requests that were sent late. limit: why the generator was the
+    bottleneck, or None."""
 
     cpu: float
     late_share: float
@@ -110,7 +111,7 @@ class Result:
     generator: GeneratorHealth
     timeline: list[SecondSummary]
     blocks: list[TimeSlice]
-    curve: dict[str, list[tuple[float, float]]]  # (share of responses, ms) by loop
+    curve: dict[str, list[tuple[float, float]]]  # (fraction of responses, ms) by loop
     server: list[dict[str, float]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)  # why the run failed
     saturation: Saturation | None = None
@@ -138,7 +139,7 @@ def read(path: Path) -> Result:
 
 
 def reason(error: ValueError) -> str:
-    """The first problem of a file."""
+    """The first problem in a file."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]
@@ -170,7 +171,7 @@ def from_format_1(content: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Slo:
-    """The goal of a run: maximum latencies in ms, and the maximum share of errors."""
+    """The goal of a run: maximum latencies in ms, and the maximum error rate."""
 
     latencies: Mapping[str, float]
     errors: float | None
@@ -217,7 +218,7 @@ def positive(text: str) -> float:
 
 
 def quantiles(latencies: Seconds) -> dict[str, float]:
-    """For each quantile, the smallest latency in ms that this share of the responses does not exceed."""
+    """For each quantile, the smallest latency in ms that this fraction of the responses does not exceed."""
     if not len(latencies):
         return dict.fromkeys(QUANTILES, math.nan)
     values = np.quantile(latencies, list(QUANTILES.values()), method="inverted_cdf") * 1e3
@@ -251,7 +252,7 @@ def generator_health(records: RequestRecords) -> GeneratorHealth:
 
 
 def peak_cpu(cpu: Sequence[tuple[float, float]]) -> float:
-    """The largest share of a core over three consecutive samples (about three seconds) or over all samples."""
+    """The largest fraction of a core over three consecutive samples (about three seconds) or over all samples."""
     points = [(0.0, 0.0), *cpu]
     step = min(3, len(points) - 1)
     pairs = zip(points, points[step:], strict=False) if step else ()
@@ -294,7 +295,7 @@ def blocks(records: RequestRecords) -> list[TimeSlice]:
 
 
 def curve(latencies: Seconds) -> list[tuple[float, float]]:
-    """(share of the responses, latency in ms), with more points for the slow responses."""
+    """(fraction of the responses, latency in ms), with more points for the slow responses."""
     if not len(latencies):
         return []
     nines = np.linspace(0, max(1.0, math.log10(len(latencies))), 80)

@@ -18,8 +18,8 @@ from loadtest.scenarios import SCENARIOS, arrivals
 FIRST_RATE = 100.0
 MAX_RATE = 1e6
 PRECISION = 1.05  # ratio of the lowest failed rate to the highest passed one
-RESTART = 0.8  # the next repeat starts at this share of the rate that the last repeat found
-STEADY = 0.7  # rate of the final run, as a share of the rate found
+RESTART = 0.8  # the next repeat starts at this fraction of the rate that the last repeat found
+STEADY = 0.7  # rate of the final run, as a fraction of the rate found
 PAUSE_S = 0.3  # pause between probes
 
 
@@ -76,7 +76,7 @@ class RateSearch:
         return bool(failed) and min(failed, key=lambda probe: probe.rate).limited
 
     def highest(self, repeat: int, rate: float) -> float:
-        """The highest rate that passes, to 5 %: double the rate until it fails, then bisect."""
+        """The highest rate that passes, to within 5 %: double the rate until it fails, then bisect."""
         low, high = 0.0, 0.0
         step = 2.0 if repeat == 0 else PRECISION**2
         while not high and rate < MAX_RATE:

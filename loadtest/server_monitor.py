@@ -73,7 +73,7 @@ def sums(page: str) -> dict[str, float]:
 
 
 def usage(processes: list[psutil.Process]) -> dict[str, float]:
-    """CPU seconds so far and bytes of memory now, of all processes of the server."""
+    """The CPU seconds used so far and the current memory in bytes, summed over all processes of the server."""
     used = list(usage_of_each(processes))
     if not used:
         return {}

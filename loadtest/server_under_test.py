@@ -51,7 +51,7 @@ def served(url: str | None, log: Path, workers: int | None = None) -> Iterator[s
 
 
 def spare_cores() -> int:
-    """One worker per core, except one core for the load generator."""
+    """The number of workers: one per core, with one core left for the load generator."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 

@@ -6,4 +6,4 @@ CHALLENGER = "challenger"
 """The alias that a canary or a shadow uses by default."""
 ALIAS_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
 AFTER_ROWS = 500
-"""By default there is no automatic rollback before the challenger has predicted this number of rows."""
+"""By default, there is no automatic rollback until the challenger has predicted this number of rows."""

@@ -30,7 +30,7 @@ class UnsafeArchive(ValueError):  # noqa: N818 - the name describes the error
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a .npz file, by name. Raises UnsafeArchive; never unpickles."""
+    """The arrays of a .npz file, by name. Raises UnsafeArchive; never unpickles an object."""
     members = check_members(path)
     with zipfile.ZipFile(path) as archive:
         for member in members:
@@ -40,13 +40,13 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name is that of a file without a folder: neither an absolute path nor `..`."""
+    """Whether a name is a plain file name without a folder: neither an absolute path nor `..`."""
     return bool(name) and name == os.path.basename(name) and "\\" not in name and name not in (".", "..")
 
 
 def check_members(path: Path, is_valid_name: Callable[[str], bool] = is_plain_name) -> list[zipfile.ZipInfo]:
-    """The members of an archive. Raises UnsafeArchive if there are too many members, too large ones, or invalid
-    names."""
+    """The members of an archive. Raises UnsafeArchive if there are too many members, members that are too large, or
+    invalid names."""
     _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,7 +1,7 @@
 """The audit: one JSON line for each change of the served versions. Each line contains the hash of the previous line.
 
-A line is written before the change takes effect. If the process ends in between, the line describes a change that did
-not happen. `verify` reports that until the next change adds a `not_applied` line.
+A line is written before the change takes effect. If the process ends before that, the line describes a change that did
+not happen. `verify` reports this until the next change adds a `not_applied` line.
 """
 
 import hashlib

@@ -39,8 +39,8 @@ class CellFormat(BaseModel):
     trailing_minus: bool = False  # whether `5-` is -5
     true: Annotated[list[Text], Field(max_length=20)] = []  # words in lower case that mean true, besides `true`
     false: Annotated[list[Text], Field(max_length=20)] = []
-    missing: Annotated[list[Text], Field(max_length=200)] = []  # further missing cells, of this column only
-    text: bool = False  # whether plain numbers were text in a typed table, or cannot be JSON numbers
+    missing: Annotated[list[Text], Field(max_length=200)] = []  # additional missing texts, for this column only
+    text: bool = False  # whether plain numbers were stored as text in a typed table, or cannot be JSON numbers
     trimmed: bool = False  # whether blanks around the column's cells were removed
     visible: bool = False  # whether invisible characters in the column's cells were removed
     unicode: Literal["NFC"] | None = None  # the normal form of levels
@@ -87,7 +87,7 @@ class CellFormat(BaseModel):
         return self._booleans.get(text.casefold())
 
     def parse_number(self, text: str) -> float | None:
-        """Parse a cell as a number, infinite if the text says so or the number is too large; None if it is not a
+        """Parse a cell as a number, infinite if the text means infinity or the number is too large; None if it is not a
         number."""
         if NUMBER[self.decimal].fullmatch(text) or INFINITE.fullmatch(text):
             return float(text if self.decimal == "." else text.replace(",", "."))

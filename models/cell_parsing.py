@@ -1,6 +1,6 @@
 """Text cells of a table, parsed as values of their column. Only this module defines how text becomes a value.
 
-Training reads by the same `CellFormat`. CSV contains text only. In JSON, Arrow and tensors a value may be text if the
+Training uses the same `CellFormat`. CSV contains text only. In JSON, Arrow and tensors a value may be text if the
 training table had text in this column.
 """
 
@@ -28,12 +28,12 @@ def parse_whole(text: str) -> int | None:
 class CellReader:
     """Reads the text cells of one column.
 
-    reads_plain_numbers: whether cells are numbers as `float` reads them. reads_values: whether text from other formats
-    than CSV is parsed too. missing_values: the texts that mean missing in those formats.
+    reads_plain_numbers: whether cells are numbers as `float` reads them. reads_values: whether text in formats other
+    than CSV is parsed, too. missing_values: the texts that mean missing in those formats.
     """
 
     def __init__(self, feature: Feature, tokens: frozenset[str], *, everywhere: bool) -> None:
-        """tokens: the texts that are missing in every column. everywhere: whether they are missing in other formats
+        """tokens: the texts that mean missing in every column. everywhere: whether they mean missing in formats other
         than CSV, too."""
         self._feature = feature
         self._cells = feature.cells
@@ -65,8 +65,8 @@ class CellReader:
         return text if value is None else value
 
     def read_value(self, text: str) -> Any:
-        """Parse a text of JSON, an Arrow array or a tensor. Returns the text itself if only a CSV may have text in this
-        column."""
+        """Parse a text from JSON, an Arrow array or a tensor. Returns the text itself if only a CSV may have text in
+        this column."""
         cell = text.strip() if self._reads_text or self._cells.trimmed else text
         cell = visible_text(cell) if self._cells.visible else cell
         if cell in self.missing_values:
@@ -84,7 +84,7 @@ class CellReader:
         return _with_missing([*map(self.read_cell, distinct)], codes, None)
 
     def read_column(self, column: Column) -> Column:
-        """A column of another format than CSV, with its texts parsed."""
+        """A column in a format other than CSV, with its texts parsed."""
         values, missing, codes = column
         if self._by_level or not self.reads_values or values.dtype.kind != "O":
             return column

@@ -43,7 +43,7 @@ def check_signature(folder: Path, tag: str, keys: Sequence[Path]) -> str:
 
 
 def check_description(folder: Path, tag: str) -> None:
-    """Raises AlteredVersion if the version was signed with another name or number."""
+    """Raises AlteredVersion if the version was signed under another name or number."""
     if not (folder / DESCRIPTION_FILE).is_file():
         return
     found = read_description(folder)

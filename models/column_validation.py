@@ -40,7 +40,7 @@ def validate_columns(
     first_row: int = 0,
     max_errors: int = MAX_LISTED_ERRORS,
 ) -> ValidatedRows:
-    """Validate `count` rows in the form of whole columns. Invalid rows raise no exception.
+    """Validate `count` rows that are given as whole columns. Invalid rows raise no exception.
 
     first_row: the number of the first row in errors. max_errors: the maximum number of listed errors.
     """
@@ -64,7 +64,7 @@ def validate_columns(
 
 
 def _read_texts(schema: FeatureSchema, columns: Columns) -> Columns:
-    """The columns, with texts parsed in columns that have numbers or missing values as text."""
+    """The columns, with texts parsed where a column may contain numbers or missing values as text."""
     readers = schema.value_readers
     if readers.keys().isdisjoint(columns):
         return columns
@@ -160,8 +160,8 @@ def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, st
 
 
 def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
-    """Write a column's numbers into `out`, NaN if missing. Returns the mask of values of another type, or None without
-    any."""
+    """Write a column's numbers into `out`, NaN if missing. Returns the mask of values of another type, or None if there
+    are none."""
     values, missing, codes = column
     kind = values.dtype.kind
     if not len(values):

@@ -21,7 +21,7 @@ class Column(NamedTuple):
     With `codes`: (distinct,) the values to which the codes refer. NaN and NaT mean a missing value.
     A float32 counts as the float64 that is equal to it: 0.1 becomes 0.10000000149011612.
     missing: (n,) true in rows without a value, or None.
-    codes: (n,) the position of each row's value; any valid one if the value is missing.
+    codes: (n,) the position of each row's value; any valid position if the value is missing.
     """
 
     values: Array

@@ -1,4 +1,4 @@
-"""Shared by all commands: the form of usage errors, and the message for a missing library."""
+"""Code shared by all commands: the format of usage errors, and the message for a missing library."""
 
 import argparse
 from pathlib import Path

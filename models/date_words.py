@@ -1,4 +1,4 @@
-"""Translates dates with words of many languages into forms that `strptime` can parse: `27. Dezember 2021` becomes `27.
+"""Translates dates with words in many languages into forms that `strptime` can parse: `27. Dezember 2021` becomes `27.
 Dec 2021`, `2021年12月27日` becomes `2021-12-27`.
 """
 
@@ -112,7 +112,7 @@ def _replace_word(found: "re.Match[str]") -> str:
 
 
 def with_english_words(text: str) -> str:
-    """Replace the digits, words and signs of a date by those of English formats. Texts that are not dates may change,
+    """Replace the digits, words and signs of a date with those of English formats. Texts that are not dates may change,
     too."""
     if len(text) > MAX_DATE_TEXT:
         return text

@@ -8,13 +8,13 @@ from models.tabular_model import TabularModel
 
 
 def differences(model: TabularModel, frame: Frame, other: Array) -> Array:
-    """The difference of each row to the predictions of another version (rows, ...): that of values, or the largest one
-    of the probabilities.
+    """The difference between each row's prediction and that of another version, `other` (rows, ...): of the values, or
+    the largest difference of a probability.
 
-    Returns (rows,). Raises ValueError if the versions have other classes.
+    Returns (rows,). Raises ValueError if the versions have different classes.
     """
     predicted = model.predict(frame).primary
     if predicted.shape != other.shape:
-        raise ValueError("the versions have other classes")
+        raise ValueError("the versions have different classes")
     found: Array = np.abs(predicted - other).max(axis=1)
     return found

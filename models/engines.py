@@ -95,7 +95,7 @@ class TensorFlowEngine:
 
     @classmethod
     def read(cls, path: Path, reason: str) -> "TensorFlowEngine":
-        """Load a `.keras` file in safe mode (no code of the file is run) and without its optimizer.
+        """Load a `.keras` file in safe mode (no code from the file is run) and without its optimizer.
 
         Raises ImportError without Keras, and UnsafeArchive before Keras reads a file that could run code.
         """
@@ -114,8 +114,8 @@ class TensorFlowEngine:
 
 
 def with_hidden_layer(model: Any) -> Any:
-    """A Keras model with a second output (rows, units), the input of its output layer; of all members if it is an
-    ensemble."""
+    """A Keras model with a second output (rows, units), the input of its output layer; for an ensemble, the inputs of
+    all members' output layers."""
     import keras
 
     output_layer = next(layer for layer in reversed(model.layers) if layer.weights)

@@ -53,7 +53,7 @@ class Feature(BaseModel):
     cells: CellFormat = PLAIN
     seen: TrainingRange = TrainingRange()
     example: bool | int | float | str | None = None
-    score: TextScore | None = None  # of free text; it is missing only in edited schemas
+    score: TextScore | None = None  # the score of free text; None only in edited schemas
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
@@ -82,7 +82,9 @@ class Feature(BaseModel):
         levels = self.seen.levels or []
         invalid = next((level for level in levels if level_type_of(level) != self.level_type), None)
         if invalid is not None:
-            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, but {render(invalid)} is not")
+            raise ValueError(
+                f"feature {self.name!r}: its levels have the type {self.level_type}, but {render(invalid)} does not"
+            )
         if len(self.positions) < len(levels):
             repeated = next(level for position, level in enumerate(levels) if self.positions[level] != position)
             raise ValueError(f"feature {self.name!r}: the level {render(repeated)} is listed twice")

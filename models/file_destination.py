@@ -1,4 +1,4 @@
-"""A folder to which whole files are written: a local folder, or a URL of an object store, by fsspec.
+"""A folder to which whole files are written: a local folder or, with fsspec, a URL of an object store.
 
 A file appears only when it is complete.
 """

@@ -31,7 +31,8 @@ def lock_within(descriptor: int, seconds: float) -> bool:
 
 @contextlib.contextmanager
 def locked_within(descriptor: int, seconds: float) -> Iterator[bool]:
-    """Hold the lock if it is free within this time. Yields whether it is held. Raises OSError as `try_lock` does."""
+    """Hold the lock if it becomes free within this time. Yields whether the lock is held. Raises OSError as `try_lock`
+    does."""
     held = lock_within(descriptor, seconds)
     try:
         yield held

@@ -36,7 +36,7 @@ from loadtest.bench.server_scenarios import (
 from loadtest.bench.servers import measure, table, train
 from models import text_tables
 
-GOAL = 2.0  # times the cost of the bare function
+GOAL = 2.0  # maximum cost, as a multiple of that of the bare function
 TEXT_GOAL = 5.0  # maximum cost of CSV and NDJSON, relative to binary tensors
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 CELL = 8  # bytes of a float64
@@ -164,7 +164,7 @@ SCENARIOS = (
 
 
 def goal_results(measurements: Sequence[ServerMeasurements]) -> tuple[list[str], int]:
-    """A line for each goal, and the number of missed goals. Ratios are medians over rounds."""
+    """One line per goal, and the number of missed goals. Ratios are medians over rounds."""
     by_name = {measured.server.contender.name: measured for measured in measurements}
     first = measurements[0].server.contender.name
     goals = [ServerGoal(name, first, "cost", GOAL) for name in by_name if name in LIMITED]
@@ -189,7 +189,7 @@ class LargeFileResult(NamedTuple):
 
 
 def write(path: Path, rows: Sequence[Row], count: int) -> None:
-    """Write a Parquet file of random rows within the range of `rows`, which can hardly be compressed."""
+    """Write a Parquet file of random rows within the range of `rows`, which are nearly incompressible."""
     rng = np.random.default_rng(0)
     x = np.array([[*row.values()] for row in rows])
     low, high = x.min(axis=0), x.max(axis=0)
@@ -235,7 +235,7 @@ def measure_file(server: BenchServer, folder: Path, rows: Sequence[Row], count: 
         sampler.join()
     scored = pq.ParquetFile(scored_file).read(["value", "error"])
     if scored.num_rows != count or scored["error"].null_count != count or scored["value"].null_count:
-        raise RuntimeError(f"{scored.num_rows} of {count} rows have a prediction, some without a value")
+        raise RuntimeError(f"{scored.num_rows} of {count} rows have a prediction, and some of these have no value")
     growth = max([*samples, before]) - before
     return LargeFileResult(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, growth)
 

@@ -48,7 +48,7 @@ class BulkFigures:
 
 @dataclass
 class PeakMonitor:
-    """The peak memory and the CPU time of each process of a tree, until it is stopped."""
+    """Records the peak memory and the CPU time of each process in a tree until it is stopped."""
 
     root: psutil.Process
     peaks: dict[int, float] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class PeakMonitor:
 
 
 def run(rows: int, loop_rows: int, workers: int, markdown: Path | None) -> int:
-    """Print the table. loop_rows: how many rows the loops read. Returns 1 if a contender fails."""
+    """Print the table. loop_rows: the number of rows that the loops read. Returns 1 if a contender fails."""
     with tempfile.TemporaryDirectory(prefix="tabserve-bulk-") as name:
         folder = Path(name)
         print("training the model", file=sys.stderr)

@@ -50,9 +50,7 @@ def run(rounds: int, seconds: float) -> int:
         ratio = paired_ratios.ratio(before, after)
         interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
         lines.append([name, f"{median(before):.1f}", f"{median(after):.1f}", f"{ratio.median:.3f}", interval])
-    print(
-        f"{rounds} rounds, {requests:,} requests a turn; a captured row costs {file_us:.1f} µs when files are written"
-    )
+    print(f"{rounds} rounds, {requests:,} requests per turn; writing files costs {file_us:.1f} µs per captured row")
     print(text_tables.aligned(lines))
     return int(paired_ratios.ratio(*ratios["CPU, mean, and the files"]).median > GOAL)
 

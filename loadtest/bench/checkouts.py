@@ -61,7 +61,7 @@ QUANTITIES = (
 
 
 class PairedRound(NamedTuple):
-    """Both servers in one round."""
+    """The figures of both servers in one round."""
 
     old: ServerFigures
     new: ServerFigures
@@ -117,7 +117,7 @@ class ServerUnderLoad:
 
 @dataclasses.dataclass(frozen=True)
 class CheckoutComparison:
-    """Two servers that receive the same request, or, with `new_request`, different ones."""
+    """Two servers that receive the same request, or different requests if `new_request` is set."""
 
     old: Contender
     new: Contender
@@ -146,7 +146,7 @@ class CheckoutComparison:
             yield loaded[self.old.name], loaded[self.new.name]
 
     def requests_per_turn(self, seconds: float) -> int:
-        """The number of requests per turn with which the old server uses this many CPU seconds in a round.
+        """The number of requests per turn for which the old server uses this many CPU seconds in a round.
 
         The method also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
         """
@@ -210,7 +210,7 @@ def explanation(rounds: Sequence[PairedRound]) -> str:
 
 
 def run(names: Sequence[str], other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
-    """Print a table for each server of the scenarios. Raises CheckoutError."""
+    """Print a table for each server in the scenarios. Raises CheckoutError."""
     require_checkout(other)
     written = [f"old: {description(other)}\nnew: {description(ROOT)}"]
     print(written[0], flush=True)

@@ -90,7 +90,7 @@ class ClosedLoopConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found or len(rest) < length_of(head):
+        if not found or len(rest) < content_length(head):
             return
         now, self._waiting = time.perf_counter(), False
         self.latencies.append(now - self._sent)
@@ -111,7 +111,7 @@ def tls_context(url: str) -> ssl.SSLContext | None:
     return ssl._create_unverified_context() if url.startswith("https:") else None
 
 
-def length_of(head: bytes) -> int:
+def content_length(head: bytes) -> int:
     """The content-length; a chunked response counts as complete with its header."""
     _, found, after = head.lower().partition(b"content-length:")
     return int(after.split(b"\r\n", 1)[0]) if found else 0

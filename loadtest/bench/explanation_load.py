@@ -1,9 +1,9 @@
 """Predictions while explanations are computed: their latency without, and with a client that requests explanations.
 
-An open loop sends requests at shares of the saturating rate. Each request has 200 rows, so that the client is not the
-bottleneck. In a third run another process at nice 19 computes all the time. On a machine without a free
-core that process alone delays predictions, and only the additional delay is caused by explanations. The clients have a
-separate core, so that explanations delay only the server; the client that requests them has a low priority there.
+An open loop sends requests at fractions of the saturating rate. Each request has 200 rows, so that the client is not
+the bottleneck. In a third run another process at nice 19 computes continuously. On a machine without a free core that
+process alone delays predictions, and only the additional delay is caused by explanations. The clients have a separate
+core, so that explanations delay only the server; the client that requests them has a low priority there.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from models import text_tables
 
 MODEL = "housing"
 ROWS = 200  # rows of a request
-SHARES = (0.3, 0.7)  # rates of the open loop, as shares of the saturating rate
+SHARES = (0.3, 0.7)  # rates of the open loop, as fractions of the saturating rate
 CONNECTIONS = 32
 START_S = 1.0  # time for a client or another process to start
 GOAL = 1.2  # maximum ratio of the 99th percentiles with and without explanations
@@ -44,7 +44,7 @@ RUNS = ("alone", "with explanations", f"with another process at nice {LOW_PRIORI
 
 
 class LatencyFigures(NamedTuple):
-    """The figures of one run. p50 and p99 in seconds; idle: the share of the machine's processor time that was not
+    """The figures of one run. p50 and p99 in seconds; idle: the fraction of the machine's processor time that was not
     used."""
 
     p50: float
@@ -77,7 +77,7 @@ def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterato
 
 
 @contextlib.contextmanager
-def another_process() -> Iterator[list[float]]:
+def busy_process() -> Iterator[list[float]]:
     with cpu_affinity.pinned_to(cpu_affinity.client_and_server_cores()[1]):
         process = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
@@ -99,7 +99,7 @@ def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[float,
         stack.callback(server.stop)
         server.wait()
         with explanations(server, explained, 0.0):
-            pass  # the first request starts the process of explanations
+            pass  # the first request starts the explanation process
         saturating = load(server.url, request, CONNECTIONS, seconds).per_second
         found: dict[float, dict[str, list[LatencyFigures]]] = {
             share * saturating: {name: [] for name in RUNS} for share in SHARES
@@ -118,12 +118,12 @@ def measure_run(
     url = f"http://127.0.0.1:{server.port}"
     plan = request_plan.make(url, RequestMix(one=0, many=1, invalid=0, rows=ROWS))
     due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
-    beside: contextlib.AbstractContextManager[list[float]] = contextlib.nullcontext([])
+    background: contextlib.AbstractContextManager[list[float]] = contextlib.nullcontext([])
     if name == RUNS[1]:
-        beside = explanations(server, explained, seconds)
+        background = explanations(server, explained, seconds)
     elif name == RUNS[2]:
-        beside = another_process()
-    with beside as rates:
+        background = busy_process()
+    with background as rates:
         psutil.cpu_times_percent()  # the next call measures from here
         records = open_loop.run(url, plan, due, seconds, rng=rng, timeout_s=10 * seconds, connections=CONNECTIONS)
         idle = psutil.cpu_times_percent().idle / 100
@@ -143,7 +143,9 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
         with_explanations, with_another = (p99_ratio(found, name) for name in RUNS[1:])
         title = f"{rate:,.0f} requests with {ROWS} rows of {MODEL} per second ({share:.0%} of the saturating rate), "
         title += f"one worker, median of {rounds} rounds"
-        outcome = f"p99 with explanations: {with_explanations:.2f} times that without (goal: at most {GOAL:g}); "
+        outcome = (
+            f"p99 with explanations: {with_explanations:.2f} times that of predictions alone (goal: at most {GOAL:g}); "
+        )
         outcome += f"with another process at nice 19: {with_another:.2f} times"
         print(f"\n{title}\n\n{text_tables.aligned(lines)}\n\n{outcome}", flush=True)
         written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n\n{outcome}\n")

@@ -27,8 +27,8 @@ class Case(NamedTuple):
     digits: int | None = None
 
 
-def without(path: str, input_name: str, call: Callable[[], Any], **replaced: Any) -> Case:
-    """A case in which the general code is the same call with attributes replaced: `fast_path=(owner, replacement)`."""
+def case_with_replacement(path: str, input_name: str, call: Callable[[], Any], **replaced: Any) -> Case:
+    """A case whose general code is the same call with replaced attributes, as in `fast_path=(owner, replacement)`."""
 
     @contextlib.contextmanager
     def disabled() -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from loadtest.bench.fast_case import Case, without
+from loadtest.bench.fast_case import Case, case_with_replacement
 from loadtest.bench.fast_models import NUMBERS, Row, binary, classification, regression, rows_of
 from models import column_validation, outputs, probabilities
 from models.architecture import Architecture
@@ -153,10 +153,12 @@ def columns() -> Iterator[Case]:
     disabled = {"common_columns": (column_validation, lambda *_: None)}
     for count in (1, 1_000):
         call = partial(column_validation.validate_columns, schema, columns_of(rows_of(count)), count)
-        yield without("`common_columns`", f"validate {plural(count)} of columns", call, **disabled)
+        yield case_with_replacement("`common_columns`", f"validate {plural(count)} of columns", call, **disabled)
     mixed = columns_of(rows_of(1, 1))
     call = partial(column_validation.validate_columns, regression(1).schema, mixed, 1)
-    yield without("`SINGLE_ROW`", "validate 1 row of columns, a category", call, SINGLE_ROW=(column_validation, 0))
+    yield case_with_replacement(
+        "`SINGLE_ROW`", "validate 1 row of columns, a category", call, SINGLE_ROW=(column_validation, 0)
+    )
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
@@ -174,7 +176,7 @@ def arrow_requests() -> Iterator[Case]:
         yield Case(
             "`common_block`", input_name, partial(block_of, schema, body), partial(decoded, ArrowDecoder, schema, body)
         )
-    yield without(
+    yield case_with_replacement(
         "`cached_header`, `cached_schema`",
         "decode and validate 100 rows of Arrow with text",
         partial(decoded, ArrowDecoder, regression(1).schema, stream_of(rows_of(100, 1))),
@@ -221,7 +223,9 @@ def few_rows() -> Iterator[Case]:
     ]
     for name, model, owner, limit in branches:
         frame = model.schema.frames.from_rows(rows_of(4, len(model.schema.categorical)))
-        case = without(name, "predict 4 rows", partial(predict_finite, model, frame), **{limit: (owner, 0)})
+        case = case_with_replacement(
+            name, "predict 4 rows", partial(predict_finite, model, frame), **{limit: (owner, 0)}
+        )
         yield case._replace(digits=5)
 
 
@@ -231,7 +235,7 @@ def few_rows_of_ensemble() -> Iterator[Case]:
     network = build(ENSEMBLE, rng).for_inference()
     x = rng.normal(size=(4, ENSEMBLE.numbers)).astype(np.float32)
     call = partial(network.forward, x)
-    case = without("`PeriodicFeatures`", "forward pass of 4 rows", call, FEW_ROWS=(input_block, 0))
+    case = case_with_replacement("`PeriodicFeatures`", "forward pass of 4 rows", call, FEW_ROWS=(input_block, 0))
     yield case._replace(digits=4)
 
 

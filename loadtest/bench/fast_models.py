@@ -20,12 +20,12 @@ Row = dict[str, Any]
 
 
 def regression(categories: int = 0) -> TabularModel:
-    """A regression model of 8 numbers between 0 and 1, and of some categories."""
+    """A regression model with 8 numbers between 0 and 1 and with some categories."""
     return _model("numbers", None, categories)
 
 
 def classification() -> TabularModel:
-    """A model of three classes and 8 numbers."""
+    """A classification model with three classes and 8 numbers."""
     return _model("classes", CLASSES)
 
 

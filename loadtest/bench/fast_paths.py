@@ -25,7 +25,7 @@ class FastPathResult(NamedTuple):
     case: Case
     fast: float  # seconds per call
     general: float
-    saving: float  # share of the general code's time, 0 to 1
+    saving: float  # fraction of the general code's time, 0 to 1
 
 
 def run(rounds: int, markdown: Path | None) -> int:

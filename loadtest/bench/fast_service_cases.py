@@ -15,7 +15,7 @@ import numpy as np
 import uvicorn
 from uvicorn.server import ServerState
 
-from loadtest.bench.fast_case import Case, without
+from loadtest.bench.fast_case import Case, case_with_replacement
 from loadtest.bench.fast_model_cases import plural
 from loadtest.bench.fast_models import NUMBERS, classification, regression, rows_of
 from models.rows import ValidatedRows, from_valid_rows
@@ -84,7 +84,9 @@ def known_heads(plane: DataPlane) -> Iterator[Case]:
 
     answer()  # the protocol stores this request head, so that the next one is recognised
     name = "`DirectResponses.split`"
-    yield without(name, "request to response, 1 row, regression", answer, split=(app.direct, lambda _: None))
+    yield case_with_replacement(
+        name, "request to response, 1 row, regression", answer, split=(app.direct, lambda _: None)
+    )
     loop.close()
 
 
@@ -120,7 +122,9 @@ def oip_requests(plane: DataPlane) -> Iterator[Case]:
         {"inputs": [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in row.items()]}
     ).encode()
     disabled = {"fast_tensor": (oip_json, lambda _: None)}
-    yield without("`oip_json.fast_tensor`", "parse 8 tensors of 1 row", partial(oip_json.read, body), **disabled)
+    yield case_with_replacement(
+        "`oip_json.fast_tensor`", "parse 8 tensors of 1 row", partial(oip_json.read, body), **disabled
+    )
     inference = oip_json.read(body)
 
     def predict(*, fast: bool) -> Any:
@@ -151,14 +155,14 @@ def binary_tensors(schema: FeatureSchema) -> Iterator[Case]:
         matrix = [InputTensor("x", "FP64", x.shape, x.ravel())]
         call = partial(accept, schema, matrix)
         name = f"validate a binary matrix, {plural(count)}"
-        yield without("`oip_rows.fast_matrix`", name, call, fast_matrix=(oip_rows, lambda *_: None))
+        yield case_with_replacement("`oip_rows.fast_matrix`", name, call, fast_matrix=(oip_rows, lambda *_: None))
         columns = [
             InputTensor(name, "FP64", (count,), np.ascontiguousarray(column))
             for name, column in zip(NUMBERS, x.T, strict=True)
         ]
         name = f"validate binary columns, {plural(count)}"
         call = partial(accept, schema, columns)
-        yield without("`oip_rows.fast_columns`", name, call, fast_columns=(oip_rows, lambda *_: None))
+        yield case_with_replacement("`oip_rows.fast_columns`", name, call, fast_columns=(oip_rows, lambda *_: None))
 
 
 def accept(schema: FeatureSchema, tensors: list[InputTensor]) -> ValidatedRows:
@@ -171,7 +175,7 @@ def tf_serving() -> Iterator[Case]:
         body = json.dumps({"instances": rows_of(count)}).encode()
         call = partial(tfserving.read_predict, schema, body, MAX_ROWS)
         disabled = {"fast_instances": (tfserving, lambda *_: False)}
-        yield without("`tfserving.fast_instances`", f"parse {plural(count)}", call, **disabled)
+        yield case_with_replacement("`tfserving.fast_instances`", f"parse {plural(count)}", call, **disabled)
     model = classification()
     fast, general = tfserving.TFServingWriter(model), tfserving.TFServingWriter(model)
     general._fast_rows = []
@@ -189,7 +193,9 @@ def headers() -> Iterator[Case]:
     )
     cached = ("parse_content_type", "body_format", "response_format", "parse_accept")
     uncached = {name: (negotiation, getattr(negotiation, name).__wrapped__) for name in cached}
-    yield without("caches of `negotiation`", "negotiate CSV", partial(negotiation.negotiate, csv), **uncached)
+    yield case_with_replacement(
+        "caches of `negotiation`", "negotiate CSV", partial(negotiation.negotiate, csv), **uncached
+    )
 
 
 def negotiated_json(headers: dict[bytes, bytes]) -> bool:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from loadtest.bench.clients import length_of
+from loadtest.bench.clients import content_length
 
 RESPONSE_S = 60.0
 READ_BYTES = 256 * 1024
@@ -67,7 +67,7 @@ def read_response(connection: socket.socket) -> bool:
     head, found, rest = receive(connection).partition(b"\r\n\r\n")
     while not found:
         head, found, rest = (head + receive(connection)).partition(b"\r\n\r\n")
-    missing = length_of(head) - len(rest)
+    missing = content_length(head) - len(rest)
     while missing > 0:
         missing -= len(receive(connection))
     return head.startswith(b"HTTP/1.1 2")

@@ -83,7 +83,7 @@ def numpy_contenders(network: Network) -> dict[str, Forward]:
 def plain_numpy(network: Network) -> Forward:
     """x @ W + b and the activation in place, layer by layer, written for this network only.
 
-    For an ensemble: the layers of the book's network.
+    For an ensemble, the network's own layers, as they are trained.
     """
     if any(layer.kind == "member_mean" for layer in network.layers):
         return network.forward
@@ -118,7 +118,7 @@ def dense_weights(network: Network) -> list[tuple[Array, Array]]:
 
 
 def other_libraries(architecture: Architecture, network: Network) -> dict[str, Forward]:
-    """The same weights in ONNX Runtime and in three ways in TensorFlow."""
+    """The same weights in ONNX Runtime, and called in three ways in TensorFlow."""
     import onnxruntime
 
     from models import keras_nets

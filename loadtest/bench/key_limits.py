@@ -1,4 +1,5 @@
-"""The limits of API keys on a running server: rates over all workers, and the shares of clients under overload."""
+"""The limits of API keys on a running server: rates over all workers, and each client's share of the responses under
+overload."""
 
 import contextlib
 import dataclasses
@@ -22,7 +23,7 @@ BURSTS, WORKERS = {5: 1, 100: 2, 5000: 100}, 4  # burst of each rate: the reques
 RATE_CONNECTIONS = 16
 # Connections of each key, as multiples of those of the third key.
 CONNECTIONS = {"first": 8, "second": 2, "third": 1}
-# Connections of the third key, by rows per request: so many that a request always waits.
+# Connections of the third key, by rows per request: enough that a request is always waiting.
 SCALES = {1: 48, 100: 48, 1000: 12}
 
 
@@ -43,7 +44,7 @@ def running(
 
 
 class MeasuredRate(NamedTuple):
-    """Requests per second of a key with a rate limit. accepted: answered with 200. sent: all."""
+    """Requests per second with a rate-limited key. accepted: answered with 200. sent: all requests."""
 
     rate: float
     accepted: float
@@ -56,7 +57,7 @@ class MeasuredRate(NamedTuple):
 
 
 class MeasuredShares(NamedTuple):
-    """The shares of the keys in the accepted requests with this number of rows."""
+    """Each key's share of the accepted requests with this number of rows."""
 
     rows: int
     shares: Mapping[str, float]
@@ -128,8 +129,8 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     connections = ", ".join(str(SCALES[1] * count) for count in CONNECTIONS.values())
     titles = (
         f"one key, {WORKERS} workers, {RATE_CONNECTIONS} connections that send as fast as they can, {seconds:g} s",
-        f"three keys with {connections} connections (a quarter of them with 1,000 rows), one worker, share of each in "
-        f"the responses, {seconds:g} s",
+        f"three keys with {connections} connections (a quarter of them with 1,000 rows), one worker, each key's "
+        f"share of the responses, {seconds:g} s",
     )
     worst = max(deviations)
     outcome = goal_line(f"the largest deviation: {100 * worst:.1f} %", "at most 10 %", worst <= TOLERANCE)

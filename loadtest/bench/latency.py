@@ -1,6 +1,6 @@
-"""Compares the latency of this checkout with that of another one, at a share of the rate that saturates the other.
+"""Compares the latency of this checkout with that of another one, at a fraction of the rate that saturates the other.
 
-Both servers answer the same open loop in turn: requests are due at random times, whether or not earlier ones are
+Both servers alternately answer the same open loop: requests are due at random times, whether or not earlier ones are
 answered. A round gives one ratio of 99th percentiles. The client has a separate core.
 """
 
@@ -24,8 +24,8 @@ from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL, CONNECTIONS = "eight", 32
-SHARE = 0.7  # rate of the open loop, as a share of the saturating rate
-MOST_PER_SECOND = 1500.0  # highest rate at which the open-loop client sends on time
+SHARE = 0.7  # rate of the open loop, as a fraction of the saturating rate
+MAX_PER_SECOND = 1500.0  # highest rate at which the open-loop client sends on time
 
 
 class RowsPerRequest(NamedTuple):
@@ -80,7 +80,7 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
                 for server in servers:
                     server.wait()
                     saturating_rate(server, 1.0)  # a warm-up
-                rate = min(SHARE * saturating_rate(servers[0], seconds), MOST_PER_SECOND)
+                rate = min(SHARE * saturating_rate(servers[0], seconds), MAX_PER_SECOND)
                 found = [[p99(server, kind.mix, rate, seconds, rng) for server in servers] for _ in range(rounds)]
             finally:
                 for server in servers:
@@ -90,7 +90,7 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
             medians = [f"{1e3 * median(values):.2f}" for values in (old, new)]
             interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
             lines.append([f"{kind.rows:,}", f"{rate:,.0f}", *medians, f"{ratio.median:.2f}", interval])
-    title = f"p99 at {SHARE:.0%} of the rate that saturates the old server, or {MOST_PER_SECOND:g} per second"
+    title = f"p99 at {SHARE:.0%} of the rate that saturates the old server, or {MAX_PER_SECOND:g} per second"
     written.append(f"{title}; one worker, {rounds} rounds of {seconds:g} s")
     print("\n\n".join([*written, text_tables.aligned(lines)]), flush=True)
     if markdown:

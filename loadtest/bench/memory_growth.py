@@ -17,7 +17,7 @@ from loadtest.response_check import FATAL
 from loadtest.scenarios import SCENARIOS, arrivals
 
 RATE = 1500.0  # requests a second
-GOAL = 1.05  # times the memory after the first tenth of the requests
+GOAL = 1.05  # maximum memory, as a multiple of that after the first tenth of the requests
 INVALID_REQUESTS = (
     ("/predict/eight", "application/json", b'{"rows": [{'),
     ("/predict/eight", "application/json", b'{"rows": []}'),

@@ -29,7 +29,7 @@ from models import text_tables
 ROWS = {"numpy": 200, "tensorflow": 20}  # rows of a request
 CONNECTIONS = (8, 32, 128)
 TIMES = (0.8, 1.0, 2.0, 4.0)  # rates of the open loop, as multiples of the saturating rate
-OVERLOAD, GOAL = 2.0, 0.9  # share of the best throughput at twice the saturating rate
+OVERLOAD, GOAL = 2.0, 0.9  # minimum fraction of the best throughput at twice the saturating rate
 
 
 class RateResult(NamedTuple):
@@ -40,7 +40,7 @@ class RateResult(NamedTuple):
     rejected: float
     p50: float
     p99: float
-    generator_cpu: float  # share of a core
+    generator_cpu: float  # fraction of a core
     errors: Mapping[str, int]
 
 
@@ -92,7 +92,7 @@ def table(rates: Mapping[float, Sequence[RateResult]]) -> list[list[str]]:
 def measure(
     engine: str, store: Path, home: Path, rounds: int, seconds: float, max_connections: int
 ) -> dict[float, list[RateResult]]:
-    """max_connections: of the open loop."""
+    """max_connections: the maximum number of connections of the open loop."""
     contender = tabserve_server(f"tabserve, {engine}", "eight", engine=engine)
     request = body(store, "eight", ROWS[engine])
     server = BenchServer(contender, store, home, request)

@@ -26,7 +26,8 @@ def ratio(old: Sequence[float], new: Sequence[float]) -> Ratio:
 
 
 def rank_of(count: int) -> int:
-    """The largest rank whose interval has a coverage of LEVEL; 1, the whole range, if none has (up to 5 rounds)."""
+    """The largest rank whose interval has a coverage of LEVEL; 1 (the whole range) if there is no such rank, as with up
+    to 5 rounds."""
     ranks = range(1, count // 2 + 1)
     return max((rank for rank in ranks if coverage(count, rank) >= LEVEL), default=1)
 

@@ -107,7 +107,8 @@ class BenchServer:
         return total
 
     def memory(self) -> tuple[float, float]:
-        """MB of the largest process, a worker, and of all processes; shared pages count for each process."""
+        """The memory in MB of the largest process, which is a worker, and of all processes; shared pages count for each
+        process."""
         memory = [0.0]
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -56,7 +56,7 @@ def uvicorn(app: str) -> tuple[str, ...]:
 
 
 def bare_protocol(name: str, content: str) -> Contender:
-    """An asyncio protocol without an ASGI server. content: of its responses, predictions or fixed."""
+    """An asyncio protocol without an ASGI server. content: what the responses contain, `predictions` or `fixed`."""
     command = (sys.executable, "-m", "loadtest.bench.bare_protocol", "--port", "{port}", "--answer", content)
     return Contender(name, command, "/predict", model="eight")
 

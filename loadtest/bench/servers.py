@@ -1,8 +1,8 @@
 """Compares servers: a lower limit, plain BentoML, an endpoint around Keras, and variants of tabserve.
 
-Each server listens on a free port. The same client loads them in turn, in several rounds; the results are medians over
-rounds. Cost is the CPU time of all processes of a server per request. CPU time hardly depends on other programs on the
-machine; requests per second and latencies do.
+Each server listens on a free port. The same client puts load on them one after another, in several rounds; the results
+are medians over rounds. Cost is the CPU time of all processes of a server per request. CPU time hardly depends on other
+programs on the machine; requests per second and latencies do.
 """
 
 import shutil
@@ -35,7 +35,7 @@ from models import text_tables
 def train(home: Path, models: set[str], checkout: Path = ROOT) -> Path:
     """Train the models with a few epochs; their quality does not matter. Returns the folder of the store.
 
-    checkout: whose code trains.
+    checkout: the checkout whose code trains the models.
     """
     small = ("--hidden", "32", "--bins", "0")
     few = ("--epochs", "3", "--no-baselines")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.bench.clients import length_of
+from loadtest.bench.clients import content_length
 from loadtest.bench.fixed_count_client import READ_BYTES, connected
 
 WARM_UP_S = 1.0
@@ -33,7 +33,7 @@ class ClientResponses:
 
 @dataclass(frozen=True)
 class SharedRun:
-    """The responses of a run. busy: the share of the time in which the process of the clients used a core."""
+    """The responses of a run. busy: the fraction of the time in which the client process used a core."""
 
     responses: Sequence[ClientResponses]
     seconds: float
@@ -80,7 +80,7 @@ class ClientConnection:
             return False
         self._head = b""
         self._accepted, self._limited = head.startswith(b"HTTP/1.1 2"), head.startswith(b"HTTP/1.1 429")
-        self._missing = length_of(head) - len(rest)
+        self._missing = content_length(head) - len(rest)
         return not self._missing
 
     def count(self) -> None:

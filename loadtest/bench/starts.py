@@ -1,4 +1,4 @@
-"""Compares the decisions of workers at their start on a busy machine with those on a quiet machine."""
+"""Compares the decisions that starting workers make on a busy machine with those on a quiet machine."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from models import text_tables
 MODELS = ("eight", "housing", "income")
 READY = '"message":"model ready"'
 BUSY_PROGRAM = "import numpy\na = numpy.ones((500, 500))\nwhile True: a @ a; [{} for _ in range(20_000)]"
-MOST_RATIO = 2.0
+MAX_RATIO = 2.0
 POLL_S = 0.1
 
 Decisions = dict[str, list[int]]
@@ -27,7 +27,7 @@ Decisions = dict[str, list[int]]
 
 @contextlib.contextmanager
 def busy_processes(processes: int) -> Iterator[None]:
-    """Run processes that compute all the time."""
+    """Run processes that compute continuously."""
     started = [subprocess.Popen([sys.executable, "-c", BUSY_PROGRAM]) for _ in range(processes)]
     try:
         yield
@@ -51,7 +51,7 @@ def decisions(store: Path, home: Path, workers: int, at_once: int = 1) -> list[D
 
 
 def decisions_without_server(store: Path, home: Path, workers: int) -> Decisions:
-    """Run only the deciding part of the workers, in processes that share a folder; this takes a quarter of the time."""
+    """Run only the decision of the workers, in processes that share a folder; this takes a quarter of the time."""
     shared = Path(tempfile.mkdtemp(dir=home))
     command = [sys.executable, "-m", "loadtest.bench.start_decision", str(store), str(shared), *MODELS]
     threads = environment(home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -81,7 +81,7 @@ def read_log(log: Path) -> Decisions:
 
 def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> int:
     """Print the decisions. Returns 1 if a decision on the busy machine is 0 rows or differs by the factor
-    MOST_RATIO.
+    MAX_RATIO.
     """
     with tempfile.TemporaryDirectory(prefix="tabserve-starts-") as folder:
         home = Path(folder)
@@ -97,10 +97,10 @@ def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> 
             while len(found) < starts + alone:
                 found.append(decisions_without_server(store, home, workers))
                 loads.append(report(found))
-    table, missed = compared(quiet, found)
-    beside = f"beside {processes} busy processes" if processes else "beside other work"
-    what = f"{starts} starts of {workers} workers and {alone} of the part of them that decides"
-    print(f"{what}, {beside}, load {min(loads):.0f} to {max(loads):.0f}: rows at once\n")
+    table, missed = compare_decisions(quiet, found)
+    background = f"with {processes} busy processes" if processes else "with other work"
+    what = f"{starts} starts of {workers} workers and {alone} decisions without a server"
+    print(f"{what}, {background}, load {min(loads):.0f} to {max(loads):.0f}: rows on the event loop\n")
     print(text_tables.aligned(table))
     return int(missed)
 
@@ -112,15 +112,15 @@ def report(all_decisions: Sequence[Decisions]) -> float:
     return load
 
 
-def compared(quiet: Decisions, all_decisions: Sequence[Decisions]) -> tuple[list[list[str]], bool]:
-    """A line for each model, and whether a decision is 0 or differs by the factor MOST_RATIO."""
+def compare_decisions(quiet: Decisions, all_decisions: Sequence[Decisions]) -> tuple[list[list[str]], bool]:
+    """A line for each model, and whether a decision is 0 or differs by the factor MAX_RATIO."""
     lines = [["model", "quiet start", "lowest", "highest", "lowest ÷ quiet", "highest ÷ quiet", "unequal workers"]]
     missed = False
     for model in MODELS:
         rows, quiet_rows = [row for each in all_decisions for row in each[model]], quiet[model][0]
         unequal = sum(len(set(each[model])) > 1 for each in all_decisions)
         low, high = min(rows), max(rows)
-        missed |= not quiet_rows / MOST_RATIO < low <= high < quiet_rows * MOST_RATIO
+        missed |= not quiet_rows / MAX_RATIO < low <= high < quiet_rows * MAX_RATIO
         ratios = [f"{value / max(quiet_rows, 1):.2f}" for value in (low, high)]
         lines.append([model, str(quiet_rows), str(low), str(high), *ratios, str(unequal)])
     return lines, missed

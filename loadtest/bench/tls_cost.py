@@ -64,7 +64,7 @@ class MissingProgramError(Exception):
 
 @dataclass
 class Measured:
-    """A measured server. proxy: the process of nginx in front of the server."""
+    """A measured server. proxy: the nginx process in front of the server."""
 
     server: BenchServer
     url: str

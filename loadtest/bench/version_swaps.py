@@ -1,10 +1,11 @@
 """Predictions while versions change: their latency alone, during promotions, and with a shadow.
 
-An open loop sends requests at a share of the saturating rate. Two versions take turns as the champion: each promotion
-loads a version, checks it, and frees the other one. There is a pause between two promotions, and only requests that
-waited during a promotion are compared. A separate process of low priority makes the changes, so that they do not delay
-the load generator: it runs `python -m loadtest.bench.version_swaps URL`. The clients have a separate core. Requests
-are large, so that the load generator uses only a small part of this core. A shadow is measured after its first rows.
+An open loop sends requests at a fraction of the saturating rate. Two versions take turns as the champion: each
+promotion loads a version, checks it, and frees the other one. There is a pause between two promotions, and only
+requests that waited during a promotion are compared. A separate process of low priority makes the changes, so that they
+do not delay the load generator: it runs `python -m loadtest.bench.version_swaps URL`. The clients have a separate core.
+Requests are large, so that the load generator uses only a small part of this core. A shadow is
+measured after its first rows.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ from models import text_tables
 
 MODEL = "eight"
 ROWS = {"numpy": 1000, "tensorflow": 20}  # rows of a request
-SHARE = 0.7  # rate of the open loop, as a share of the saturating rate
+SHARE = 0.7  # rate of the open loop, as a fraction of the saturating rate
 GOAL = 1.5  # maximum ratio of the 99th percentiles with and without changes, for NumPy
 SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
 RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:.0%}")
@@ -47,7 +48,7 @@ CHANGE_S = 300.0
 SHADOW_ROWS = "tabserve_shadow_difference_count"
 WARM_UP_S = 0.5
 PAUSE_S = 0.5  # pause between two promotions
-LONGEST_S = 600.0  # limit for the process that changes versions
+LONGEST_S = 600.0  # time limit for the process that changes versions
 LOW_PRIORITY = 19  # increment of nice(1) for this process
 
 
@@ -105,7 +106,7 @@ class Versions:
 class PlanOfTwoVersions(RequestPlan):
     """The requests of a plan with the responses of both versions.
 
-    A response that is equal in its bytes is not parsed, so that the responses of both versions take the same time.
+    A byte-identical response is not parsed, so that the responses of both versions take the same time.
     """
 
     def __init__(self, first: RequestPlan, second: RequestPlan) -> None:
@@ -243,7 +244,7 @@ def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | No
             )
             title += f"rate, median of {rounds} rounds of {seconds:g} s"
             swaps, shadow = p99_ratio(found, SWAPS), p99_ratio(found, SHADOW)
-            outcome = f"p99 during promotions: {swaps:.2f} times that alone"
+            outcome = f"p99 during promotions: {swaps:.2f} times the p99 without changes"
             outcome += (
                 f" (goal with numpy: at most {GOAL:g}); with a shadow {shadow:.2f} (goal: at most {SHADOW_GOAL:g})"
             )

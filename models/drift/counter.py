@@ -127,7 +127,7 @@ class DriftCounter:
         return relative
 
     def read(self, vector: Counts) -> DriftCounts:
-        """The counts of a sum of vectors. Negative counts, from damaged data, become 0."""
+        """Convert a sum of vectors to counts by column. Negative counts, from damaged data, become 0."""
         vector = np.maximum(vector, 0)
         columns, start = [], HEAD
         for part in [*self._columns, *([self._prediction] if self._prediction else [])]:

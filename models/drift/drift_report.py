@@ -39,8 +39,8 @@ def drift_report(schema: FeatureSchema, reference: DriftReference, counts: Drift
 
 
 def column_report(column: NumberReference | CategoryReference, counted: CountedColumn, tests: int) -> dict[str, Any]:
-    """The report on one column. `outside` is the share of values outside the range seen, `unseen` the share of unseen
-    levels."""
+    """The report on one column. `outside` is the fraction of values outside the range seen, `unseen` the fraction of
+    unseen levels."""
     reference, current = column.cells, counted.cells
     rows = int(current.sum())
     p = p_value(reference, current)

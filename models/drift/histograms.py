@@ -1,4 +1,4 @@
-"""The histograms of a drift report: the share of the rows in each cell of a column, in training and now."""
+"""The histograms of a drift report: the fraction of the rows in each cell of a column, in training and now."""
 
 import itertools
 import math
@@ -22,8 +22,8 @@ def add_histograms(
 ) -> None:
     """Add `histogram`, a list of cells, to each column of a drift report and to its prediction.
 
-    A cell contains the shares `reference` and `current`, and the values that it counts: one `value`; numbers or dates
-    `above` one limit and up `to` another (null: no limit); or a `group`: `other` or `unseen` levels, or `missing`
+    A cell contains the fractions `reference` and `current`, and the values that it counts: one `value`; numbers or
+    dates `above` one limit and up `to` another (null: no limit); or a `group`: `other` or `unseen` levels, or `missing`
     values.
     """
     for described, feature, column, counted in zip(
@@ -37,7 +37,7 @@ def add_histograms(
 
 
 def training_histograms(schema: FeatureSchema, reference: DriftReference) -> dict[str, list[Cell]]:
-    """The cells of each column. `reference` is a cell's share of the training rows."""
+    """The cells of each column. `reference` is a cell's fraction of the training rows."""
     found: dict[str, list[Cell]] = {}
     for feature, column in zip(schema.in_frame_order, reference.columns, strict=True):
         cells = make_histogram_cells(column, feature.kind, feature.seen.levels)

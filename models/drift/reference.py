@@ -63,8 +63,8 @@ class NumberReference(BaseModel):
 class CategoryReference(BaseModel):
     """The distribution of a categorical column, or of predicted labels.
 
-    codes, counts: the codes of the most frequent levels and their numbers of rows. other: rows of further levels.
-    unseen: rows whose level occurs in no other row; their share estimates that of unseen levels (Good 1953).
+    codes, counts: the code and the number of rows of each of the most frequent levels. other: rows with other levels.
+    unseen: rows whose level occurs in no other row; their fraction estimates that of unseen levels (Good 1953).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -11,11 +11,11 @@ from models.drift.reference import Counts
 
 MIN_EXPECTED = 5.0  # minimum rows in a cell for the χ² test; smaller cells are tested individually
 EMPTY = 0.5  # an empty cell counts as this many rows
-SETTLED = 1e-12  # a sum ends at a term that is smaller than this share of the sum
+SETTLED = 1e-12  # a sum ends at a term that is smaller than this fraction of the sum
 
 
 def psi(reference: Counts, current: Counts) -> float:
-    """The population stability index, Σ (q - p) · ln(q / p) over the shares p and q of each cell; 0 without rows."""
+    """The population stability index, Σ (q - p) · ln(q / p) over the fractions p and q of each cell; 0 without rows."""
     used = (reference > 0) | (current > 0)
     if not reference.sum() or not current.sum():
         return 0.0

@@ -39,10 +39,10 @@ class ColumnEncoding(BaseModel):
 
 
 class NumberEncoding(ColumnEncoding):
-    """A scaled number, (x - mean) / deviation; the median replaces a missing number. With edges there are also its
-    bins.
+    """A scaled number, (x - mean) / deviation; the median replaces a missing number. With edges there is also a column
+    for each bin.
 
-    With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
+    The column of a bin, for edges e_0 < e_1 < ..., rises from 0 at e_b to 1 at e_b+1 and is flat
     elsewhere (piecewise linear encoding, Gorishniy et al. 2022, arXiv 2203.05556), so the first layer can change its
     slope at every edge. The scaled number is then clipped smoothly, z / sqrt(1 + (z/3)^2) (Holzmüller et al. 2024).
     Isolated values are clipped to `low` or `high` before anything else.
@@ -52,7 +52,7 @@ class NumberEncoding(ColumnEncoding):
     mean: float
     deviation: float
     fill: float
-    missing: bool  # whether there is a column of 0 and 1 for missing values
+    missing: bool  # whether a column of 0 and 1 marks missing values
     edges: list[float] = []
     low: float | None = None  # None if the training set has no isolated value at this end
     high: float | None = None
@@ -222,9 +222,10 @@ class DateEncoding(ColumnEncoding):
 class CategoryEncoding(ColumnEncoding):
     """A category: its levels form groups, and the groups become columns.
 
-    groups: the group of each code (position or bucket), -1 for a code that no training row has. Few groups are one-hot
-    columns (two groups are one column of 1 and -1; an unseen level is zeros). Many groups are one column of group
-    numbers, which the network embeds by a table of `size + 1` rows; the last row is for unseen levels.
+    groups: the group of each code (position or bucket), -1 for a code that no training row has. A few groups become
+    one-hot columns (two groups become one column of 1 and -1; an unseen level becomes zeros). Many groups become one
+    column of group numbers, which the network embeds with a table of `size + 1` rows; the last row is for unseen
+    levels.
     """
 
     kind: Literal["levels"] = "levels"

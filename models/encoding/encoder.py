@@ -60,8 +60,8 @@ class Encoder(StoredDocument):
     ) -> Self:
         """Fit the encoding to the training rows.
 
-        target: (rows,) for a regression, else None. bins: the maximum for each scaled number; there are fewer with few
-        rows, and with many columns, so that the first layer does not become too large. numbers: the encoding of
+        target: (rows,) for a regression, else None. bins: the maximum for each scaled number; fewer are used if there
+        are few rows or many columns, so that the first layer does not become too large. numbers: the encoding of
         numbers; quantile-encoded numbers are clipped to the range of the training rows. clip: whether the predictions
         of a regression are clipped to the range of the target; by default with quantile-encoded numbers. days: whether
         dates are also quantile-encoded.

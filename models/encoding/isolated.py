@@ -1,4 +1,4 @@
-"""Isolated values: few cells that are so far from all others of their column that its scale must not depend on them.
+"""Isolated values: a few cells that are so far from all others in their column that its scale must not depend on them.
 
 Examples are 9999-12-31 among dates of three years, a total below a column of amounts, and 1e9 for "unknown".
 """
@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_GAP = 2.0  # as a multiple of the range of the other values; a value beyond a wider gap is isolated
-MAX_ISOLATED_SHARE = 0.01  # maximum share of isolated values at each end of a column, but at least one value
+MAX_ISOLATED_SHARE = 0.01  # maximum fraction of isolated values at each end of a column, but at least one value
 SENTINEL_GAP = 10.0  # the same for a repeated value at an end, which may be a separate level
 MIN_DISTINCT = 4
-MARGIN = 0.25  # isolated values are clipped at this share of the range beyond the other values
+MARGIN = 0.25  # isolated values are clipped at this fraction of the range beyond the other values
 
 Vector = npt.NDArray[np.float64]
 

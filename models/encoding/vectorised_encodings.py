@@ -149,7 +149,7 @@ def quantile_part(part: NumericEncoding) -> QuantileEncoding | None:
 
 @dataclass(frozen=True)
 class CategoryLookup:
-    """All categories for few rows: column c of row r is values[first[c] + codes[r, of[c]] * stride[c]].
+    """Looks up all categories of a few rows: column c of row r is values[first[c] + codes[r, of[c]] * stride[c]].
 
     The look-up takes a few operations for any number of categories. For many rows, one look-up per category is faster.
     """
@@ -161,7 +161,7 @@ class CategoryLookup:
 
     @classmethod
     def from_parts(cls, order: Sequence[tuple[int, LevelEncoding]]) -> Self:
-        """order: the categories with their column of the codes, in the order of the matrix."""
+        """order: the categories with their column numbers in the codes, in the order of the matrix."""
         of: list[int] = []
         stride: list[int] = []
         first: list[int] = []

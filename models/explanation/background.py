@@ -73,7 +73,7 @@ class Background(StoredDocument):
 def _spread_and_typical(
     columns: "Iterable[np.ndarray]", rng: "np.random.Generator", typical: Callable[[np.ndarray], T]
 ) -> tuple[list[np.ndarray], list[T]]:
-    """Spread values and a typical value of each column, which is read once."""
+    """Spread values and a typical value of each column; each column is read once."""
     found = [(spread_values(column, rng), typical(column)) for column in columns]
     return [values for values, _ in found], [value for _, value in found]
 

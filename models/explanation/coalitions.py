@@ -29,11 +29,11 @@ def all_coalitions(players: int) -> Mask:
 
 @lru_cache(maxsize=16)
 def _joining_steps(players: int) -> tuple[npt.NDArray[np.intp], Payoffs]:
-    """The coalitions without each player (players, 2**(players - 1)), and for each the share of orders in which it
+    """The coalitions without each player (players, 2**(players - 1)), and for each the fraction of orders in which it
     occurs.
 
-    The share of orders of n players in which a given player joins directly after a given coalition of s players is s!
-    (n - s - 1)! / n!.
+    The fraction of orders of n players in which a given player joins directly after a given coalition of s players is
+    s! (n - s - 1)! / n!.
     """
     mask = all_coalitions(players)
     without = np.array([np.flatnonzero(~mask[:, player]) for player in range(players)])

@@ -189,7 +189,7 @@ class Explainer:
 
         The first step of the network is a sum with a term for each column. So the sum of a masked row is the sum of the
         background row plus the change of each column of the coalition. Periodic features, embeddings and the first
-        layer, which take 0.8 of the time (housing), are then not computed for every masked row.
+        layer, which take 80 % of the time (`housing`), are then not computed for every masked row.
         """
         ends = np.cumsum([len(game.columns) for game in games])
         players = np.concatenate([game.columns for game in games])

@@ -1,4 +1,4 @@
-"""Reads the most common Arrow body, one batch of numbers without nulls, as views of its bytes. The general way is
+"""Reads the most common Arrow body, one batch of numbers without nulls, as views of its bytes. The general code is
 `ArrowDecoder`."""
 
 import functools

@@ -1,6 +1,6 @@
 """Recognises rows of numbers that are all valid and get no warning, by the lowest and highest number of each column.
 
-The general ways are `models.column_validation` and `models.rows`.
+The general code is in `models.column_validation` and `models.rows`.
 """
 
 from collections.abc import Mapping

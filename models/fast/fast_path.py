@@ -10,6 +10,6 @@ class FastPath(Protocol):
     """Predicts a common row faster than `TabularModel.predict` does."""
 
     def __call__(self, row: Row) -> Outputs | float | None:
-        """The prediction for a valid row, a float if it is a single value; None if the general way has to predict the
+        """The prediction for a valid row, a float if it is a single value; None if the general code has to predict the
         row."""
         ...

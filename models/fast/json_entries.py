@@ -1,6 +1,6 @@
 """Writes the two common types of predictions as JSON, faster than column by column.
 
-`ColumnEntries`, which iterates the columns, is the general way. docs/performance.md lists how much time the other
+`ColumnEntries`, which iterates over the columns, is the general code. docs/performance.md lists how much time the other
 classes save.
 """
 
@@ -17,7 +17,7 @@ class Entries(Protocol):
     def __call__(self, outputs: Outputs) -> list[bytes]: ...
 
     def joined(self, outputs: Outputs, separator: bytes = b",") -> bytes:
-        """The JSON objects of all rows, with a separator between."""
+        """The JSON objects of all rows, with a separator between them."""
         ...
 
 

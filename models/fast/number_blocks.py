@@ -1,6 +1,6 @@
 """Reads whole NDJSON and CSV bodies that contain only valid numbers, without creating an object for each row or cell.
 
-The general ways are `NdjsonDecoder` and `CsvDecoder`. The result is None for every other body, valid or not.
+The general code is `NdjsonDecoder` and `CsvDecoder`. The result is None for every other body, valid or not.
 """
 
 import numpy as np

@@ -13,16 +13,17 @@ from models.feature import UNSEEN, Feature
 from models.frame import Row, value_getter
 from models.schema import FeatureSchema
 
-MOST_FEATURES, MOST_COLUMNS = 64, 256  # beyond these limits NumPy is faster
+MAX_FEATURES, MAX_COLUMNS = 64, 256  # beyond these limits NumPy is faster
 FLAGS = {True: 1.0, False: -1.0, None: 0.0}
 FLOAT32 = np.dtype(np.float32)
 ScalarEncoding = NumberEncoding | QuantileEncoding | RawEncoding
 ScalarEncoder = tuple[float, float, Callable[[float], float], float]
-"""Encodes one number within the range that gets no warning: lowest and highest number, function, and the encoded value
-of a missing number. It is a plain tuple because Python unpacks it faster than a named tuple."""
+"""Encodes one number within the range that gets no warning: the lowest and the highest number, the function that
+encodes it, and the encoded value of a missing number. It is a plain tuple because Python unpacks it faster than a named
+tuple."""
 LinearEncoder = tuple[float, float, float, float]
-"""Encodes one number that is never missing as (number - mean) · inverse: lowest and highest number, mean and
-inverse."""
+"""Encodes one number that is never missing as (number - mean) · inverse: the lowest and the highest number, the mean
+and the inverse."""
 Pick = Callable[[Row], Sequence[object]]
 EncodeRow = Callable[[Row], Matrix | None]
 """Encodes a validated row as the same (1, width) matrix as `Encoder.encode`; None if the row is not a common one."""
@@ -97,7 +98,7 @@ def linear_row_encoder(columns: Sequence[Feature], encoders: Sequence[LinearEnco
 
 
 def packer(width: int) -> Callable[..., bytes]:
-    """A function from `width` numbers to the bytes of a row. Together with np.ndarray it takes half of the time of
+    """A function from `width` numbers to the bytes of a row. Together with np.ndarray it takes half the time of
     np.array."""
     return struct.Struct(f"{width}f").pack
 
@@ -116,7 +117,7 @@ def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
     kinds = {type(part) for part in encoder.numbers}
     bins = any(isinstance(part, NumberEncoding) and part.edges for part in encoder.numbers)
     texts = any(feature.kind == "text" for feature in schema.numeric)
-    few = len(schema.features) <= MOST_FEATURES and encoder.width <= MOST_COLUMNS
+    few = len(schema.features) <= MAX_FEATURES and encoder.width <= MAX_COLUMNS
     return (
         few
         and not bins

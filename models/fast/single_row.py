@@ -43,7 +43,7 @@ def can_predict(model: TabularModel) -> bool:
 
 
 def single_row_predictor(model: TabularModel) -> FastPath | None:
-    """The predictor of a model; None if the general way has to predict all its rows."""
+    """The predictor of a model; None if the general code has to predict all its rows."""
     return SingleRowPredictor(model) if can_predict(model) else None
 
 

@@ -23,8 +23,8 @@ def is_pyarrow_installed() -> bool:
 
 
 def arrow_errors() -> tuple[type[BaseException], ...]:
-    """The exceptions that pyarrow raises for unreadable bytes. Some are not its own, for example for names in invalid
-    UTF-8."""
+    """The exceptions that pyarrow raises for unreadable bytes. Some are not pyarrow's own, for example those for names
+    in invalid UTF-8."""
     import pyarrow as pa
 
     return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
@@ -32,7 +32,7 @@ def arrow_errors() -> tuple[type[BaseException], ...]:
 
 def check_type(kind: Any, name: str) -> None:
     """Raises UnsupportedType for a type that no feature has. It is called before decoding, because nested values, and
-    values that are written once for many rows, can take any amount of memory."""
+    values that are written once for many rows, can take an unlimited amount of memory."""
     import pyarrow as pa
 
     value, is_a = kind.value_type if pa.types.is_dictionary(kind) else kind, pa.types
@@ -193,8 +193,8 @@ class BlockBuilder:
 
 
 def view_bytes(array: Any) -> int:
-    """The bytes of an array's string views if all texts are written, as many views may refer to one text. Raises the
-    exceptions of pyarrow."""
+    """The size in bytes of an array's string views if every text is written out, because many views may refer to one
+    text. Raises the exceptions of pyarrow."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(array.type):
@@ -206,7 +206,8 @@ def view_bytes(array: Any) -> int:
 
 
 def decoded_bytes(batch: Any) -> int:
-    """The bytes of a batch's rows. For a dictionary only the indices count, because many batches may share it."""
+    """The size of a batch's rows in bytes. For a dictionary only the indices count, because many batches may share
+    it."""
     import pyarrow as pa
 
     return sum(
@@ -215,8 +216,8 @@ def decoded_bytes(batch: Any) -> int:
 
 
 def split_batch(batch: Any) -> Iterator[tuple[Any, int]]:
-    """Split a record batch into parts of at most BLOCK_BYTES or one row. Also yields the bytes of each part when every
-    row contains its full text."""
+    """Split a record batch into parts of at most BLOCK_BYTES or one row. Also yields the size of each part in bytes if
+    every row contains its full text."""
     size = sum(map(written_bytes, batch.columns))
     if size <= BLOCK_BYTES or batch.num_rows == 1:
         yield batch, size
@@ -227,7 +228,7 @@ def split_batch(batch: Any) -> Iterator[tuple[Any, int]]:
 
 
 def written_bytes(array: Any) -> int:
-    """The bytes of an array's values if every row contains its full text; at least CELL_BYTES per value."""
+    """The size of an array's values in bytes if every row contains its full text; at least CELL_BYTES per value."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -241,8 +242,8 @@ def written_bytes(array: Any) -> int:
 
 
 def buffer_offset(array: Any, content: Any) -> int | None:
-    """The offset of an array's numbers in the buffer from which it was read; None if it contains other values or
-    possibly nulls, or is outside of the buffer."""
+    """The offset of an array's numbers in the buffer from which it was read; None if it contains other values or may
+    contain nulls, or is outside the buffer."""
     import pyarrow as pa
 
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) or array.offset:

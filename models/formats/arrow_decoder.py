@@ -29,8 +29,8 @@ from models.schema import FeatureSchema
 
 
 class ArrowDecoder:
-    """Extracts complete messages from the received bytes. pyarrow reads each batch separately, but in a stream with
-    dictionaries by a reader, which stores the dictionaries."""
+    """Extracts complete messages from the received bytes. pyarrow reads each batch separately; a stream with
+    dictionaries is read by one reader, which stores the dictionaries."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
         self._blocks = BlockBuilder(schema, block_rows)
@@ -106,8 +106,8 @@ class ArrowDecoder:
                 check_type(self._schema.field(name).type, name)
 
     def _check_dictionary(self, content: bytes) -> None:
-        """Raises TooLarge if the deltas to dictionaries become too large in total. Dictionaries are stored until the
-        stream ends."""
+        """Raises TooLarge if the total size of the dictionary deltas becomes too large. Dictionaries are stored until
+        the stream ends."""
         (length,) = struct.unpack_from("<i", content, 4)
         if MessageHeader(content[8 : 8 + length]).is_delta:
             self._delta_bytes += len(content)
@@ -145,8 +145,8 @@ class ArrowDecoder:
             raise unreadable_error(error) from None
 
     def _validate_batch(self, batch: Any) -> Any:
-        """The validated batch, with null columns in place of columns that are no features. Raises TooLarge for too much
-        text, before the text is read."""
+        """The validated batch, with null columns in place of columns that are not features. Raises TooLarge for too
+        much text, before the text is read."""
         import pyarrow as pa
 
         batch.validate()

@@ -74,7 +74,7 @@ class ValidBlock:
 
 @dataclass(frozen=True)
 class OuterBlock:
-    """A block with further columns of its table."""
+    """A block with additional columns of its table."""
 
     block: Block
 
@@ -113,7 +113,7 @@ class TableDecoder(Protocol):
 
 
 def decode_whole(decoder: TableDecoder, body: bytes) -> Block | None:
-    """All rows of a body as one block; None if there are more rows than in a block of the decoder. Raises
+    """All rows of a body as one block; None if there are more rows than fit into one block. Raises
     FormatError."""
     with contextlib.closing(decoder):
         for start in range(0, len(body), CHUNK_BYTES):

@@ -19,7 +19,7 @@ from models.text import truncate
 from models.visible_text import visible_text
 
 DELIMITERS = (",", ";", "\t", "|")
-END_OF_FILE = b"\x1a"  # ^Z, which programs for DOS write
+END_OF_FILE = b"\x1a"  # ^Z, which DOS programs write at the end of a file
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class CsvDecoder:
             self._bytes = 0
 
     def _leave_out_footer(self) -> None:
-        """Leave out at most as many lines with fewer cells at the end as the file that trained the model has there."""
+        """Leave out lines with fewer cells at the end, at most as many as the training file has."""
         for _ in range(self._footer_lines):
             if self._lines and isinstance(self._lines[-1], ShortRow):
                 del self._lines[-1]
@@ -205,7 +205,7 @@ def without_extra_lines(body: bytes, schema: FeatureSchema) -> bytes:
 
 
 def without_titles(body: bytes, schema: FeatureSchema) -> bytes:
-    """The content of a CSV from its header on."""
+    """The content of a CSV, starting at its header."""
     titles = TitleLines(schema.skip_rows or 0, lambda line: count_known_names(decode_line(line), schema))
     return titles.feed(body, final=True) or b""
 
@@ -216,17 +216,17 @@ def has_comments(body: bytes, schema: FeatureSchema) -> bool:
 
 
 def delimiter_of(text: str, schema: FeatureSchema) -> str:
-    """The delimiter with which the header contains the most names of the table's columns."""
+    """The delimiter with which the header contains the most column names of the table."""
     return max(DELIMITERS, key=lambda delimiter: count_names(delimiter, text, schema))
 
 
 def count_known_names(text: str, schema: FeatureSchema) -> int:
-    """The number of column names of the table in the first line."""
+    """The number of the table's column names that the first line contains."""
     return max(count_names(delimiter, text, schema) for delimiter in DELIMITERS)
 
 
 def count_names(delimiter: str, text: str, schema: FeatureSchema) -> int:
-    """The number of column names of the table in the first line if this is its delimiter."""
+    """The number of the table's column names that the first line contains if this is its delimiter."""
     line = io.StringIO(text, newline="").readline()
     names = {visible_text(name.strip().strip('"').strip()) for name in line.split(delimiter)}
     return len(names & (schema.by_name.keys() | schema.unused))
@@ -244,7 +244,7 @@ def header_names(line: Sequence[str]) -> list[str]:
 
 
 def fit_to_width(line: list[str], width: int) -> list[str] | UndecodableRow:
-    """A line without the empty cell after a delimiter at its end."""
+    """The line, without the empty cell after a trailing delimiter."""
     return line[:width] if len(line) == width + 1 and not line[-1].strip() else ragged_row(line, width)
 
 

@@ -11,7 +11,7 @@ from models.text import class_key
 
 
 def quote_cell(text: str) -> str:
-    """A text as a CSV cell, in quotes if necessary."""
+    """Quote a text for a CSV cell if necessary."""
     return '"' + text.replace('"', '""') + '"' if set(text) & set('",\r\n') or text != text.strip() else text
 
 

@@ -25,7 +25,7 @@ class TitleLines:
         self._content = b""
 
     def feed(self, chunk: bytes, *, final: bool) -> bytes | None:
-        """The content from the header on; None until enough lines have been received."""
+        """The content, starting at the header; None until enough lines have been received."""
         self._content += chunk
         content = self._content.removeprefix(codecs.BOM_UTF8)
         plain = SEP_LINE.sub(b"", content.lstrip(b"\r\n"), 1)

@@ -1,4 +1,4 @@
-"""Encodes predictions as CSV, to the right of the columns of the body."""
+"""Encodes predictions as CSV columns that follow the columns of the request body."""
 
 import math
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ class LineEnds:
         if b'"' not in chunk:
             self._fresh = chunk[-1] in self._before
             return 0 if self._quoted else chunk.rfind(b"\n") + 1
-        chunk = (b"\n" if self._fresh else b"x") + chunk  # stands for the text before this chunk
+        chunk = (b"\n" if self._fresh else b"x") + chunk  # represents the text before this chunk
         return max((self._by_count if self._quotes_delimit_cells(chunk) else self._by_cell)(chunk) - 1, 0)
 
     def _quotes_delimit_cells(self, chunk: bytes) -> bool:
