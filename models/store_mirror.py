@@ -41,8 +41,8 @@ class NotCopied(StoreError):  # noqa: N818 - the name describes the error
 
 @dataclass(frozen=True)
 class StoreMirror:
-    """The mirror of a store. folder: that of the copies. url: that of the store. limit: the maximum bytes of all
-    copies."""
+    """The mirror of a store. folder: the folder of the copies. url: the URL of the store. limit: the maximum size of
+    all copies in bytes."""
 
     folder: Path
     url: str

@@ -27,7 +27,8 @@ BLOCK_ROWS = 4096  # rows that are validated and predicted at once
 def score_batches(
     folder: str | Path, batches: Iterable[pa.RecordBatch], options: ScoringOptions = NO_OPTIONS
 ) -> Iterator[pa.RecordBatch]:
-    """Score record batches with the model version in a folder. The output has one row for each row, in order.
+    """Score record batches with the model version in a folder. The output has one row for each input row, in the same
+    order.
 
     An output row contains the kept columns and, as in the service's Arrow responses, the columns of a prediction,
     `warnings` and `error`. Raises ScoringError.

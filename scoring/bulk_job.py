@@ -120,8 +120,8 @@ def make_scorer(stored: StoredVersion, options: ScoringOptions) -> BatchScorer:
 
 
 def select_version(request: JobRequest, versions: VersionStore, folder: JobFolder) -> StoredVersion:
-    """The version for scoring. If the folder was started with the same model argument, its version is used, even after
-    a promotion."""
+    """The version for scoring. If the job in the folder was started with the same model argument, its version is used,
+    even after a promotion."""
     known = folder.identity()
     if known is not None and known.get("requested") == request.model:
         name, _, _ = split_name(request.model)

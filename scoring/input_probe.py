@@ -16,7 +16,7 @@ from scoring.errors import ScoringError, UnreadableInput, UnusableRequest
 from scoring.input_file import UNREADABLE, InputFile, reason_of
 from scoring.text_ranges import CsvHead, csv_head
 
-THREADS = 16  # because opening files of an object store takes long
+THREADS = 16  # because opening files of an object store takes a long time
 MAX_NAMED = 5  # maximum number of columns in a message
 ARROW_FILE_START = b"ARROW1"
 

@@ -44,9 +44,9 @@ class ScoringActor:
 def score_dataset(
     dataset: "Dataset", archive: VersionArchive, options: ScoringOptions, actors: int | tuple[int, int] = 1
 ) -> "Dataset":
-    """Score a dataset: the output has one row for each row. In errors, rows are numbered within each batch.
+    """Score a dataset: the output has one row for each input row. In errors, rows are numbered within each batch.
 
-    actors: their number, or their minimum and maximum number.
+    actors: the number of actors, or their minimum and maximum number.
     """
     return dataset.map_batches(
         ScoringActor,

@@ -19,7 +19,7 @@ UNIT_BYTES = 32 * 1024**2  # minimum size of a range of a text file
 class ScoringUnit:
     """A unit: consecutive rows of an input.
 
-    name: that of its output file, without the suffix. number: the index of the input. start, stop: row groups of a
+    name: the name of its output file, without the suffix. number: the index of the input. start, stop: row groups of a
     Parquet file or bytes of a text file; both are 0 for the whole file. first_row: the number of its first row in the
     file. weight: bytes of the input, for the progress. header_bytes: the size of the header if the unit is a range of a
     CSV.

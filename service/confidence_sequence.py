@@ -20,7 +20,7 @@ K2 = (math.sqrt(2) + 1) / 2
 class Moments(NamedTuple):
     """Sums over observations. The sums of several sequences can be added.
 
-    deviation: the sum of the squared differences to a mean that was known before each observation.
+    deviation: the sum of the squared differences from a mean that was known before each observation.
     """
 
     number: float = 0.0

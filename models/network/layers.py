@@ -6,7 +6,7 @@ to the layer's output. It writes dL/dparameter into `gradients` and returns d_x 
 previous layer. That is all of backpropagation: the chain rule, applied layer by layer from the last to the first.
 """
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 import math
 from typing import Any, ClassVar, Self

@@ -54,7 +54,7 @@ class BinaryCrossEntropy:
 class CategoricalCrossEntropy:
     """-Σₖ qₖ·log pₖ with p = softmax(z): z (batch, classes); targets (batch,) are the numbers of the true classes.
 
-    q is 1 for the true class and 0 for the others; label smoothing distributes a share s of it over all classes.
+    q is 1 for the true class and 0 for the others; label smoothing distributes a fraction s of it over all classes.
     """
 
     label_smoothing: float = 0.0
