@@ -72,7 +72,7 @@ class FrameBuilder:
         categorical: Sequence[Feature],
         missing: Mapping[str, Iterable[str]] = MappingProxyType({}),
     ) -> None:
-        """missing: the values that mean missing, by the name of a category or text."""
+        """missing: for the name of each category or text, the values that mean missing."""
         self._numeric, self._categorical = numeric, categorical
         self._pick_numbers = numbers_getter(numeric, missing)
         self._pick_levels = value_getter(categorical)

@@ -137,7 +137,7 @@ class MirrorSync:
         return problems
 
     def _adopt(self, found: StoredObject | None) -> None:
-        """Replace the local `serving.json` by that of the store."""
+        """Replace the local `serving.json` with the file in the store."""
         if found is None:
             remove_if_possible(self._local.path)
         elif self._local.read_bytes() != found.content:

@@ -51,7 +51,7 @@ class RowFormat:
         """Whether a text with this separator starts like a row of this format."""
         return separator == self._separator and text.startswith(self._start, 1)
 
-    def ends_of(self, found: Array) -> bool:
+    def ends_match(self, found: Array) -> bool:
         """Whether the pieces of each row end with the fillers. found: (rows, columns) pieces as long as the longest
         filler."""
         characters = found.view(np.uint8).reshape(len(found), -1)
@@ -165,7 +165,7 @@ def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes 
     before, longest = row_format.between[:-1], row_format.longest  # as if another row preceded the first one
     padded = b"".join((bytes(longest), before, text, bytes(LONG_VALUE)))
     ends = colons + (longest + len(before))
-    if not row_format.ends_of(pieces(padded, longest, ends + (1 - longest))):
+    if not row_format.ends_match(pieces(padded, longest, ends + (1 - longest))):
         return None
     next_starts = (ends + (1 - row_format.lengths)).ravel()[1:]
     ends = ends.ravel()
@@ -174,7 +174,7 @@ def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes 
     if size > LONG_VALUE:
         return None
     values = pieces(padded, size, ends).view(np.uint8)  # each with the colon before it
-    values &= beginnings(size)[sizes].view(np.uint8)
+    values &= value_masks(size)[sizes].view(np.uint8)
     np.maximum(values, np.full_like(values, SPACE), out=values)
     values[::size] = COMMA
     values[0] = LIST
@@ -187,7 +187,7 @@ def pieces(text: bytes, size: int, starts: Positions) -> Array:
 
 
 @functools.lru_cache(LONG_VALUE)
-def beginnings(size: int) -> Array:
+def value_masks(size: int) -> Array:
     """Masks of `size` characters for values of 0 to `size` - 1 characters. Each mask removes the character before the
     value."""
     masks = np.tri(size, dtype=np.uint8) * np.uint8(255)

@@ -166,7 +166,7 @@ def next_version(name: str) -> int:
 
 
 def remove(stored: StoredVersion) -> None:
-    """Delete a version, which disappears by one rename."""
+    """Delete a version, which a single rename removes from the store."""
     discard(stored.path)
     with contextlib.suppress(OSError):
         _remove_if_empty(model := stored.path.parent)

@@ -1,7 +1,7 @@
 """The local mirror of a store at a URL: a folder of models that servers and commands read like any other store.
 
 `mirror.json` contains the URL and the uploads of the copied versions. A version is downloaded to an unfinished folder,
-checked, and appears by a rename. `serving.json` is copied after the versions to which it refers.
+checked, and made visible by a single rename. `serving.json` is copied after the versions to which it refers.
 """
 
 import contextlib

@@ -82,8 +82,8 @@ class LevelQuantiles(NamedTuple):
 class Uncertainty(StoredDocument):
     """The scores of a model, stored as `uncertainty.json`.
 
-    by: the type of the groups: one group for all rows, the classes, or the levels of a category, by their code. The
-    scores of `everyone` are used for codes without a group, such as new levels.
+    by: the type of the groups: one group for all rows, the classes, or the levels of a category, identified by their
+    codes. The scores of `everyone` are used for codes without a group, such as new levels.
     """
 
     format: Literal[1] = 1

@@ -50,8 +50,8 @@ class JobRequest:
 
 @dataclass
 class JobResult:
-    """The result of a job. rows: in the output, including rows of earlier runs. scored: rows that this run scored.
-    failures: inputs and units that could not be scored."""
+    """The result of a job. rows: all rows in the output, including rows of earlier runs. scored: rows that this run
+    scored. failures: inputs and units that could not be scored."""
 
     tag: str
     inputs: int

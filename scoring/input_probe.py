@@ -1,4 +1,4 @@
-"""Checks each input before the job starts: whether it can be read, and whether its columns are those of the model."""
+"""Checks each input before the job starts: whether it can be read, and whether its columns match the model."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

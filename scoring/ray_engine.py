@@ -86,7 +86,7 @@ def run_on_ray(request: ClusterRequest) -> OutputCounts:
 
 
 def needed_columns(scorer: BatchScorer) -> list[str]:
-    """The columns to read: those to keep, and those of the model."""
+    """The columns to read: the kept columns and the columns of the model."""
     return list(dict.fromkeys([*scorer.options.keep, *(feature.name for feature in scorer.schema.features)]))
 
 

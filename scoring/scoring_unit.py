@@ -70,8 +70,8 @@ def _units_of(number: int, probed: ProbedInput, schema: FeatureSchema, done: Don
 
 
 def is_split(probed: ProbedInput, schema: FeatureSchema) -> bool:
-    """Whether a text file is split into ranges. Only large, local, uncompressed UTF-8 files are, because they are read
-    twice."""
+    """Whether a text file is split into ranges. Only large, local, uncompressed UTF-8 files are split, because they are
+    read twice."""
     found = probed.input
     splittable = found.is_local and not found.compression and (found.format == "ndjson" or probed.head is not None)
     return splittable and found.format in ("csv", "ndjson") and schema.encoding is None and found.size > UNIT_BYTES

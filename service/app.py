@@ -167,7 +167,7 @@ def service_class_of(
     parts: WorkerParts | None,
     keys: KeyRing | None,
 ) -> type[Any]:
-    """The class with the start and the stop of the service, for BentoML.
+    """The class that starts and stops the service, for BentoML.
 
     adopt: as in `Follower`. workers: the number of workers.
     """

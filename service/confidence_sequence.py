@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 ALPHA = 0.05  # the probability that the mean is outside at any time
 STITCH_POWER, ZETA = 1.4, 3.1055  # s and zeta(s)
-FIRST_VARIANCE = 10.0  # the boundary is constant below; the interval is narrowest at about ten times this variance
+FIRST_VARIANCE = 10.0  # constant boundary below; the interval is narrowest at about ten times this variance
 K1 = (2**0.25 + 2**-0.25) / math.sqrt(2)
 K2 = (math.sqrt(2) + 1) / 2
 

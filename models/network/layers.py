@@ -20,8 +20,8 @@ from models.network.initializers import Initializer, glorot
 
 
 class Layer:
-    """A layer with arrays by name: `parameters` are learned, `gradients` are those of the parameters, and `state` is
-    not learned (e.g. running means).
+    """A layer with arrays by name: `parameters` are learned, `gradients` belong to the parameters, and `state` is not
+    learned (e.g. running means).
 
     `kind` names the layer in saved networks.
     """

@@ -97,7 +97,7 @@ class Huber:
 
 
 def _mean_over_rows(losses: Array, d_outputs: Array, weights: Array | None) -> tuple[float, Array]:
-    """The mean of losses (batch, k), and the derivative of the mean from those of the losses."""
+    """The mean of losses (batch, k), and its derivative, computed from the derivatives of the losses."""
     if weights is not None:
         column = np.asarray(weights, dtype=losses.dtype).reshape(len(losses), 1)
         losses, d_outputs = losses * column, d_outputs * column
