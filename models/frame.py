@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from models.feature import Feature, LevelCodes
 
-FEW_ROWS = 16  # up to this number of rows NumPy's fixed costs dominate
-FOLDED_COLUMNS = 64  # for fewer columns NumPy's cost for each row dominates
+FEW_ROWS = 16  # up to this number of rows, NumPy's fixed costs dominate
+FOLDED_COLUMNS = 64  # for fewer columns, NumPy's cost for each row dominates
 Row = Mapping[str, Any]
 FloatMatrix = npt.NDArray[np.float64]
 CodeMatrix = npt.NDArray[np.int64]
@@ -64,7 +64,7 @@ class Frame(NamedTuple):
 
 
 class FrameBuilder:
-    """Makes frames from valid rows or columns, by getters that are made once per schema."""
+    """Makes frames from valid rows or columns, with getters that are created once per schema."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class FrameBuilder:
         categorical: Sequence[Feature],
         missing: Mapping[str, Iterable[str]] = MappingProxyType({}),
     ) -> None:
-        """missing: the values that mean missing, by the name of a category or text."""
+        """missing: for the name of each category or text, the values that mean missing."""
         self._numeric, self._categorical = numeric, categorical
         self._pick_numbers = numbers_getter(numeric, missing)
         self._pick_levels = value_getter(categorical)
@@ -109,8 +109,8 @@ class FrameBuilder:
 
 
 def value_getter(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of several values of a row at once, None for absent values. For columns without missing values it
-    runs at C speed."""
+    """A getter that returns several values of a row at once, None for absent values. For columns without missing
+    values, it runs at C speed."""
     names = [feature.name for feature in features]
     if len(names) > 1 and not any(feature.nullable for feature in features):
         return itemgetter(*names)  # with a single name it would not return a sequence
@@ -118,7 +118,8 @@ def value_getter(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
 
 
 def numbers_getter(numeric: Sequence[Feature], missing: Mapping[str, Iterable[str]]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of all values of `Frame.numbers`: numbers, booleans, dates as seconds since 1970 and texts as scores."""
+    """A getter that returns a row of `Frame.numbers`: numbers, booleans, dates as seconds since 1970 and texts as
+    scores."""
     if not any(feature.kind in ("date", "text") for feature in numeric):
         return value_getter(numeric)
     parsers = [(feature.name, _parser(feature, missing.get(feature.name, ()))) for feature in numeric]
@@ -131,7 +132,7 @@ def numbers_getter(numeric: Sequence[Feature], missing: Mapping[str, Iterable[st
 
 
 def contains_texts(feature: Feature, values: npt.NDArray[Any]) -> bool:
-    """Whether a column contains texts and not their scores."""
+    """Whether a column contains texts rather than their scores."""
     return feature.kind == "text" and values.dtype == object
 
 
@@ -162,5 +163,5 @@ def column_extremes(matrix: FloatMatrix) -> tuple[FloatVector, FloatVector]:
 
 
 def any_true(mask: npt.NDArray[np.bool_]) -> bool:
-    """The result of mask.any(), in half of the time for a small mask."""
+    """The result of mask.any(), in half the time for a small mask."""
     return b"\1" in mask.tobytes()

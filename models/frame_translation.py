@@ -9,8 +9,8 @@ from models.schema import FeatureSchema
 
 
 class FrameTranslation:
-    """Translates frames to the target's columns and levels. Columns that only the target has become missing. Raises
-    ValueError for columns that cannot be translated."""
+    """Translates frames to the target's columns and levels. Columns that exist only in the target become missing
+    values. Raises ValueError for columns that cannot be translated."""
 
     def __init__(self, source: FeatureSchema, target: FeatureSchema) -> None:
         self._numbers = positions(source.numeric, target.numeric)
@@ -35,22 +35,22 @@ class FrameTranslation:
 
 
 def positions(source: list[Feature], target: list[Feature]) -> list[int | None]:
-    """For each feature of the target its position in the source. Raises ValueError if its kind or the score of its text
-    differs: a frame contains only the scores of texts."""
+    """The position in the source of each feature of the target; None if the source does not have the feature. Raises
+    ValueError if the kind or the text score of a feature differs, because a frame contains only the scores of texts."""
     known = {feature.name: (number, feature.kind, feature.score) for number, feature in enumerate(source)}
     found: list[int | None] = []
     for feature in target:
         number, kind, score = known.get(feature.name, (None, feature.kind, None))
         if kind != feature.kind:
-            raise ValueError(f"column {feature.name!r} has another kind")
+            raise ValueError(f"column {feature.name!r} has a different kind in the other version")
         if number is not None and score != feature.score:
-            raise ValueError(f"column {feature.name!r} is text with another score in the other version")
+            raise ValueError(f"column {feature.name!r} is a text column whose score differs between the versions")
         found.append(number)
     return found
 
 
 def level_table(source: Feature, target: Feature) -> npt.NDArray[np.int64] | None:
-    """The target's code for each code of the source; the last two entries are those of MISSING and UNSEEN. None if all
+    """The target's code for each code of the source; the last two entries are for MISSING and UNSEEN. None if all codes
     are equal.
 
     Raises ValueError if codes are hash buckets, whose levels are unknown.
@@ -59,7 +59,7 @@ def level_table(source: Feature, target: Feature) -> npt.NDArray[np.int64] | Non
     if hashed[0] == hashed[1] and (hashed[0] or source.positions == target.positions):
         return None
     if hashed[0] or hashed[1]:
-        raise ValueError(f"column {source.name!r} has another encoding of its levels")
+        raise ValueError(f"column {source.name!r} has a different encoding of its levels in the other version")
     table = np.full(len(source.positions) + 2, UNSEEN, dtype=np.int64)
     for level, position in source.positions.items():
         table[position] = target.positions.get(level, UNSEEN)

@@ -9,8 +9,8 @@ KEPT_BYTES = 32 * 1024**2  # the largest threshold that the library accepts for 
 def keep_freed_memory() -> None:
     """Keep freed memory, for programs that allocate large arrays of the same sizes repeatedly.
 
-    By default the system must supply the memory of each array again, page by page: for one exact explanation 5,500
-    pages and a third of the time.
+    By default, the system must supply the memory of each array again, page by page. For one exact explanation, these
+    are 5,500 pages, which take a third of the time.
     """
     set_thresholds(KEPT_BYTES, KEPT_BYTES)
 
@@ -18,8 +18,8 @@ def keep_freed_memory() -> None:
 def set_thresholds(block_bytes: int, kept_bytes: int) -> None:
     """Set both thresholds, if the C library has such settings.
 
-    block_bytes: larger blocks are returned immediately. kept_bytes: more free memory at the end of the heap is
-    returned.
+    block_bytes: larger blocks are returned immediately. kept_bytes: free memory beyond this size at the end of the heap
+    is returned.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -28,7 +28,7 @@ def set_thresholds(block_bytes: int, kept_bytes: int) -> None:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system now, even from between blocks in use."""
+    """Return freed memory to the system now, even memory between blocks in use."""
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

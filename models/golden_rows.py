@@ -7,7 +7,7 @@ from models.rows import validate_rows
 from models.tabular_model import TabularModel
 from models.version_files import StoreError
 
-TOLERANCE = 1e-5  # maximum distance of equal predictions, see `max_distance`
+TOLERANCE = 1e-5  # maximum distance of predictions that count as equal, see `max_distance`
 GOLDEN_TOLERANCE = 10 * TOLERANCE
 
 
@@ -25,7 +25,7 @@ def check(model: TabularModel) -> None:
     distance = max_distance(actual, expected, model.tolerance())
     if not distance <= GOLDEN_TOLERANCE:
         raise StoreError(
-            f"{model.tag} does not answer its golden rows as it did in training (distance {distance:.2g}, allowed "
+            f"{model.tag} does not predict its golden rows as it did in training (distance {distance:.2g}, allowed "
             f"{GOLDEN_TOLERANCE:.2g} of the larger of the prediction and {model.tolerance():.4g}): "
             "it must not be served"
         )

@@ -24,7 +24,7 @@ def colours() -> str:
 
 @functools.cache
 def light_colours() -> Mapping[str, str]:
-    """The light colours by their names, for pictures."""
+    """The colours of the light mode by name, for pictures."""
     light = colours().partition("@media")[0]
     return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light))
 

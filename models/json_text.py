@@ -26,7 +26,7 @@ def parse(text: bytes, *, constants: bool = False) -> Any:
         return from_json(text, allow_inf_nan=constants)
     except ValueError as error:
         reason = str(error)
-    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits
+    if "number out of range" in reason:  # valid JSON, but an integer with thousands of digits
         with contextlib.suppress(ValueError, RecursionError):
             constant = None if constants else _refuse_constant
             value = json.loads(text.decode(), parse_int=_integer, parse_constant=constant)
@@ -49,7 +49,8 @@ def is_nested_deeper(value: Any, depth: int) -> bool:
 
 
 def _integer(digits: str) -> int | float:
-    """Parse an integer; infinity if it has so many digits that no float is as large and parsing would take long."""
+    """Parse an integer. Return infinity if it has more digits than any float, because parsing it would take a long
+    time."""
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
@@ -76,7 +77,7 @@ def dumps(value: Any) -> bytes:
 
 
 def template_json(value: Any) -> bytes:
-    """The JSON of a value as a part of a template."""
+    """The JSON of a value as part of a template."""
     return dumps(value).replace(b"%", b"%%")
 
 

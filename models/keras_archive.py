@@ -1,4 +1,5 @@
-"""Checks a `.keras` file before Keras reads it: only layers that run no code of the file and read no other files.
+"""Checks a `.keras` file before Keras reads it: it may contain only layers that run no code of the file and read no
+files.
 
 Keras builds a model from `config.json` by looking up the classes and functions that the file names. Its safe mode
 refuses objects that are known to be dangerous. This module accepts only the classes listed below: no Lambda layer, no
@@ -59,7 +60,7 @@ def check_keras_archive(path: Path) -> None:
     """Raises UnsafeArchive if Keras must not read this file."""
     members = {member.filename: member for member in check_members(path)}
     if members.keys() != MEMBERS:
-        raise UnsafeArchive(f"{path.name} has other members than {', '.join(sorted(MEMBERS))}")
+        raise UnsafeArchive(f"{path.name} has members other than {', '.join(sorted(MEMBERS))}")
     if members[CONFIG].file_size > MAX_CONFIG_BYTES:
         raise UnsafeArchive(f"{path.name}: its {CONFIG} is larger than {MAX_CONFIG_BYTES} bytes")
     try:

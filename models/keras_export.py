@@ -1,4 +1,4 @@
-"""Export of a trained Keras model to the NumPy network: the same outputs, or an error that names the reason.
+"""Exports a trained Keras model to a NumPy network with the same outputs, or raises an error that gives the reason.
 
 Sequential models can be exported, and functional models whose layers form a chain. Before the chain there may be a head
 that selects columns of one matrix, embeds categories and concatenates the results (as in `keras_nets.build`).
@@ -259,7 +259,7 @@ def _compare(network: Network, model: keras.Model) -> None:
     scale = np.maximum(np.abs(theirs), theirs.std())
     if ours.shape != theirs.shape or not (np.abs(ours - theirs) <= TOLERANCE * np.maximum(scale, 1e-6)).all():
         raise CannotExport(
-            f"{layer_title(model)}: the exported network answers differently on {TRIAL_ROWS} random rows"
+            f"{layer_title(model)}: the outputs of the exported network differ on {TRIAL_ROWS} random rows"
         )
 
 
@@ -289,4 +289,4 @@ def _is_flat(layer: keras.layers.Layer) -> bool:
 
 
 def _array(variable: Any) -> Array:
-    return np.array(variable.numpy())  # a copy; keras.ops.convert_to_numpy warns of NumPy 2 for a Variable
+    return np.array(variable.numpy())  # a copy; keras.ops.convert_to_numpy emits a warning about NumPy 2 for a Variable

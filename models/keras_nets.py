@@ -96,9 +96,9 @@ class Members(keras.layers.Layer):  # type: ignore[misc]
 class SharedDense(keras.layers.Layer):  # type: ignore[misc]
     """A dense layer with one matrix for all members and scales for each member: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
 
-    (batch, members, d) -> (batch, members, units). An input (batch, d) is the same for all members; then r is
-    initially 1 or -1 at random, else 1. Wen et al. 2020, arXiv 2002.06715 (BatchEnsemble), in Gorishniy et al. 2024,
-    arXiv 2410.24210 (TabM).
+    (batch, members, d) -> (batch, members, units). An input (batch, d) is the same for all members; r is then initially
+    1 or -1 at random, otherwise 1. Wen et al. 2020, arXiv 2002.06715 (BatchEnsemble), in Gorishniy et al. 2024, arXiv
+    2410.24210 (TabM).
     """
 
     def __init__(self, members: int, units: int, **options: Any) -> None:
@@ -192,7 +192,7 @@ class LogProbabilities(keras.layers.Layer):  # type: ignore[misc]
 
 
 def build(architecture: Architecture) -> keras.Model:
-    """A network with initial weights; `keras.utils.set_random_seed` fixes them."""
+    """A network with initial weights, which are reproducible after `keras.utils.set_random_seed`."""
     matrix = keras.Input((architecture.numbers + len(architecture.categories),))
     chain = _ensemble(architecture) if architecture.members else _perceptron(architecture)
     if not architecture.categories:
@@ -204,7 +204,7 @@ def build(architecture: Architecture) -> keras.Model:
 
 
 def member_model(model: keras.Model) -> keras.Model:
-    """The model to train. For an ensemble these are all layers except the last: (batch, inputs) -> (batch, members,
+    """The model to train. For an ensemble, it contains all layers except the last: (batch, inputs) -> (batch, members,
     outputs).
 
     The loss is the mean of the members' losses, not the loss of their mean. A model without members is returned

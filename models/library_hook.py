@@ -1,4 +1,5 @@
-"""Hooks into private parts of libraries, each with the consequences if it is missing and a check that it exists."""
+"""Hooks into private parts of libraries. Each hook describes the consequences if the part is missing, and has a check
+that it exists."""
 
 import importlib.metadata
 import inspect
@@ -43,7 +44,7 @@ class LibraryHookMissing(Exception):  # noqa: N818 - the name describes the erro
 
 
 def require(hook: LibraryHook, reason: str | None) -> None:
-    """Raises LibraryHookMissing if there is a reason."""
+    """Raises LibraryHookMissing if the part is missing."""
     if reason is not None:
         raise LibraryHookMissing(hook, reason)
 
@@ -59,7 +60,7 @@ def first_problem(*reasons: str | None) -> str | None:
 
 
 def reference_problem(function: Callable[..., Any], *names: str) -> str | None:
-    """The reason if a function's code does not refer to all these names: variables, attributes, arguments or texts;
+    """The problem if a function's code does not refer to all these names: variables, attributes, arguments or texts;
     else None."""
     found = set(_names(inspect.unwrap(function).__code__))
     missing = [name for name in names if name not in found]
@@ -67,7 +68,7 @@ def reference_problem(function: Callable[..., Any], *names: str) -> str | None:
 
 
 def parameter_problem(function: Callable[..., Any], *names: str) -> str | None:
-    """The reason if a function does not accept all these arguments by name; else None."""
+    """The problem if a function does not accept all these arguments by name; else None."""
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
@@ -76,7 +77,7 @@ def parameter_problem(function: Callable[..., Any], *names: str) -> str | None:
 
 
 def equality_problem(what: str, found: object, expected: object) -> str | None:
-    """The reason if a value is not the expected value; else None."""
+    """The problem if a value is not the expected value; else None."""
     return None if found == expected else f"{what} is {found!r}, expected {expected!r}"
 
 

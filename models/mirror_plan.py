@@ -23,8 +23,8 @@ class MirrorSelection:
 
 @dataclass(frozen=True)
 class MirrorPlan:
-    """The versions to copy. needed: the served versions, and those to which a rollback returns. recent: others, which
-    are copied while there is space.
+    """The versions to copy. needed: the served versions, and the versions to which a rollback returns. recent: other
+    versions, which are copied while there is space.
     """
 
     needed: list[tuple[str, int]]
@@ -32,7 +32,7 @@ class MirrorPlan:
 
 
 def plan_mirror(state: ServingState, versions: Mapping[str, Sequence[int]], selection: MirrorSelection) -> MirrorPlan:
-    """The versions to copy. versions: those of each model in the store, newest first."""
+    """The versions to copy. versions: the versions of each model in the store, newest first."""
     selected = [name for name in versions if selection.selects(name)]
     needed = [(name, number) for name in selected for number in needed_versions(name, state, versions[name], selection)]
     recent = [(name, number) for name in selected for number in versions[name][:RECENT]]

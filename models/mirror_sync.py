@@ -1,8 +1,7 @@
 """Follows a store at a URL: copies the versions to be served, and then the `serving.json` that refers to them.
 
-Of all processes on a machine that follow a store, only the leader does this, the process that holds the lock of
-`leader.lock`. If the store cannot be reached, only the file `mirror-problem` changes; all workers of a server report
-it.
+Only one of the processes that follow a store on a machine does this: the leader, which holds the lock of `leader.lock`.
+If the store cannot be reached, only the file `mirror-problem` changes; all workers of a server report it.
 """
 
 import contextlib
@@ -25,7 +24,8 @@ PROBLEM_FILE = "mirror-problem"
 LIST_S = 30.0  # interval between two listings of the versions while `serving.json` does not change
 RETRY_S = 5.0  # delay before the next attempt to copy a version
 HOLD_BACK_S = 30.0
-"""How long `serving.json` is not adopted because a version to which it refers cannot be copied."""
+"""The maximum time for which a new `serving.json` is held back because a version to which it refers cannot be
+copied."""
 
 
 class MirrorSync:
@@ -37,7 +37,7 @@ class MirrorSync:
         self._local = ServingFile(mirror.folder)
         self._leader: int | None = None
         self._seen: StoredObject | None = None  # `serving.json` at the last complete pass
-        self._looked = False
+        self._was_synced = False
         self._list_at = 0.0
         self._problems: dict[str, str] = {}
         self._failing_since: dict[str, float] = {}
@@ -82,7 +82,7 @@ class MirrorSync:
     def _sync_once(self, *, holds_back: bool = True) -> dict[str, str]:
         """Copy all changes. Returns the problems by version or file. Raises StoreError or ServingStateError.
 
-        holds_back: whether `serving.json` is not adopted while versions cannot be copied.
+        holds_back: whether a new `serving.json` is held back while versions cannot be copied.
         """
         found, changed = self._serving_object()
         now = time.monotonic()
@@ -102,7 +102,7 @@ class MirrorSync:
             if not holds_back or all(now - self._failing_since[tag] >= HOLD_BACK_S for tag in self._problems):
                 self._adopt(found)
             self._drop_deleted(listing, plan)
-        self._seen, self._looked = found, True
+        self._seen, self._was_synced = found, True
         self._list_at = now + (RETRY_S if self._problems else LIST_S)
         return self._problems
 
@@ -111,7 +111,7 @@ class MirrorSync:
         objects = self._mirror.objects
         if self._seen is None:
             found = objects.get(SERVING_FILE)
-            return found, found is not None or not self._looked
+            return found, found is not None or not self._was_synced
         try:
             return objects.get_if_changed(SERVING_FILE, self._seen.revision), True
         except Unchanged:
@@ -137,7 +137,7 @@ class MirrorSync:
         return problems
 
     def _adopt(self, found: StoredObject | None) -> None:
-        """Replace the local `serving.json` by that of the store."""
+        """Replace the local `serving.json` with the file in the store."""
         if found is None:
             remove_if_possible(self._local.path)
         elif self._local.read_bytes() != found.content:

@@ -8,10 +8,10 @@ import re
 import unicodedata
 from typing import Literal
 
-MAX_MARKS = 32  # maximum length of a run, the rest is dropped; no language has words with so many marks on a letter
+MAX_MARKS = 32  # maximum length of a run; the rest is dropped, because no language puts so many marks on a letter
 RUN = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f])+")
-"""Characters that may be combining marks: neither letters, digits nor blanks, and two letters that NFKC converts to
-marks."""
+"""Characters that may be combining marks: those that are neither letters, digits nor blanks, and two letters that NFKC
+converts to marks."""
 
 
 def normal_form(form: Literal["NFC", "NFKC"], text: str) -> str:

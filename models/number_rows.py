@@ -2,7 +2,7 @@
 
 This requires that all rows have the same columns in the same order, with the same spaces around names. The text between
 the numbers is then the same in each row. This text is compared, and the values are copied into one flat JSON list, with
-spaces between them. `models.validators` accepts the same rows and reads all others.
+spaces between them. `models.validators` accepts the same rows, and also reads all other rows.
 """
 
 import functools
@@ -23,8 +23,8 @@ from models.frame import FloatMatrix, column_extremes
 Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.intp]
 Separator = Literal[b",", b"\n"]
-MIN_BYTES = 4096  # for shorter texts the fixed costs dominate
-LONG_VALUE = 40  # characters: rows with such a value are not read
+MIN_BYTES = 4096  # for shorter texts, the fixed costs dominate
+LONG_VALUE = 40  # in characters; rows with values of this length are not read
 QUOTE, COLON, COMMA, SPACE, OPEN, CLOSE, LIST = b'":, {}['
 PUNCTUATION = {*'":,{}\\\0'}
 
@@ -51,7 +51,7 @@ class RowFormat:
         """Whether a text with this separator starts like a row of this format."""
         return separator == self._separator and text.startswith(self._start, 1)
 
-    def ends_of(self, found: Array) -> bool:
+    def ends_match(self, found: Array) -> bool:
         """Whether the pieces of each row end with the fillers. found: (rows, columns) pieces as long as the longest
         filler."""
         characters = found.view(np.uint8).reshape(len(found), -1)
@@ -60,7 +60,7 @@ class RowFormat:
 
 
 class NumberRows:
-    """Reads rows of numbers by a schema. All methods return None for texts that are not recognised."""
+    """Reads rows of numbers according to a schema. All methods return None for texts that are not recognised."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
         """features: numbers that are never missing, see `can_read_rows`."""
@@ -101,8 +101,8 @@ class NumberRows:
         return columns if len(names) == len(columns) == self._count == len(set(columns)) else None
 
     def matrix(self, values_text: bytes, rows: int, order: Sequence[int]) -> FloatMatrix | None:
-        """The matrix of rows from one JSON list of their values; None if one is invalid. order: the positions of the
-        list's columns in the schema."""
+        """The matrix of rows from one JSON list of their values; None if a value is invalid. order: the positions of
+        the list's columns in the schema."""
         if b"l" in values_text or b"r" in values_text:  # true, false, null
             return None
         try:
@@ -162,10 +162,10 @@ def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes 
     colons: (rows, columns) the positions of the ends of the fillers. No filler contains another colon, so that fillers
     never overlap. The values are not checked here: the list is parsed later, and must have a number for each filler.
     """
-    before, longest = row_format.between[:-1], row_format.longest  # as if another row were before the first one
+    before, longest = row_format.between[:-1], row_format.longest  # as if another row preceded the first one
     padded = b"".join((bytes(longest), before, text, bytes(LONG_VALUE)))
     ends = colons + (longest + len(before))
-    if not row_format.ends_of(pieces(padded, longest, ends + (1 - longest))):
+    if not row_format.ends_match(pieces(padded, longest, ends + (1 - longest))):
         return None
     next_starts = (ends + (1 - row_format.lengths)).ravel()[1:]
     ends = ends.ravel()
@@ -173,8 +173,8 @@ def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes 
     size = int(sizes.max()) + 1
     if size > LONG_VALUE:
         return None
-    values = pieces(padded, size, ends).view(np.uint8)  # with the colons before them
-    values &= beginnings(size)[sizes].view(np.uint8)
+    values = pieces(padded, size, ends).view(np.uint8)  # each with the colon before it
+    values &= value_masks(size)[sizes].view(np.uint8)
     np.maximum(values, np.full_like(values, SPACE), out=values)
     values[::size] = COMMA
     values[0] = LIST
@@ -182,12 +182,12 @@ def values_text(text: bytes, colons: Positions, row_format: RowFormat) -> bytes 
 
 
 def pieces(text: bytes, size: int, starts: Positions) -> Array:
-    """The pieces of this size that start at these positions. NumPy copies a piece in the time of a single number."""
+    """The pieces of this size that start at these positions. NumPy copies a piece as fast as a single number."""
     return np.ndarray((len(text) - size + 1,), f"V{size}", text, 0, (1,))[starts]
 
 
 @functools.lru_cache(LONG_VALUE)
-def beginnings(size: int) -> Array:
+def value_masks(size: int) -> Array:
     """Masks of `size` characters for values of 0 to `size` - 1 characters. Each mask removes the character before the
     value."""
     masks = np.tri(size, dtype=np.uint8) * np.uint8(255)

@@ -26,7 +26,7 @@ SCALES = {  # `billion` and `trillion` are English; the German `Billion`, with a
     **dict.fromkeys("億亿억", 1e8),
 }
 MONEY_SCALES = SCALES | {"m": 1e6, "mn": 1e6, "MM": 1e6, "b": 1e9, "tn": 1e12}
-"""The words in amounts of money. After another number, `m` means metres or minutes."""
+"""The words for powers of ten in amounts of money. After any other number, `m` means metres or minutes."""
 
 
 def is_currency(text: str) -> bool:

@@ -1,6 +1,7 @@
 """An object store behind a URL, such as `s3://bucket/models`: S3 and compatible stores, Google Cloud Storage, Azure.
 
-Whole objects are written, on a condition if required. The library `obstore` reads credentials from the environment.
+Objects are always written as a whole, conditionally if required. The library `obstore` reads credentials from the
+environment.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # installed by the extra `cloud`
     from obstore import GetOptions
 
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory")
-CHUNK_BYTES = 8 * 1024**2  # size of each request of a download, because the time of a request is limited
+CHUNK_BYTES = 8 * 1024**2  # size of each range that a download requests, because the time of a request is limited
 REQUEST_S = 30
 CONNECT_S = 5
 RETRIES = 2
@@ -37,7 +38,7 @@ class ObjectStoreError(ServingStateError):
 
 
 class StoreUnreachable(ObjectStoreError):  # noqa: N818 - the name describes the error
-    """The store does not answer, or has an error that is not caused by the request. The request may succeed later."""
+    """The store does not respond, or has an error that is not caused by the request. The request may succeed later."""
 
 
 class AccessDenied(ObjectStoreError):  # noqa: N818 - the name describes the error
@@ -45,7 +46,7 @@ class AccessDenied(ObjectStoreError):  # noqa: N818 - the name describes the err
 
 
 class ConditionFailed(ObjectStoreError):  # noqa: N818 - the name describes the error
-    """The object has another revision than the condition requires, or exists already. Nothing was written."""
+    """The object has a different revision than the condition requires, or exists already. Nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def check_url(url: str) -> None:
 
 @cache
 def open_object_store(url: str) -> "ObjectStore":
-    """The store at a URL; one per process. Raises ValueError."""
+    """The store at a URL; each process creates it once. Raises ValueError."""
     check_url(url)
     return ObjectStore(url)
 
@@ -134,7 +135,7 @@ class ObjectStore:
                 with self._errors(listed.name):
                     part = bytes(obstore.get_range(self._client, listed.name, start=start, end=end))
                 if len(part) != end - start:
-                    raise StoreUnreachable(f"{self.url}/{listed.name} was received in part")
+                    raise StoreUnreachable(f"{self.url}/{listed.name} was received only in part")
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())

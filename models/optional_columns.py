@@ -16,7 +16,7 @@ from models.tabular_model import GROUP, SCALE, TabularModel
 from models.text import class_key
 
 BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # names in `Outputs.extras`
-EVALUATIONS = 2  # the column of evaluations in the details
+EVALUATIONS = 2  # the position of the evaluations in the details
 
 
 def rounded(values: Array, scale: float) -> Array:
@@ -121,7 +121,7 @@ def set_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
 class ExplanationColumn(OutputColumn):
     """A column of explanations: in JSON an object, in tables the baseline and a column for each contribution."""
 
-    outputs_names: tuple[bytes, ...] = ()  # names of outputs as JSON; the last is that of a regression
+    outputs_names: tuple[bytes, ...] = ()  # names of outputs as JSON; the last is for a regression
     contribution_template: bytes = b""
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The columns of a prediction, in one description that all writers use.
+"""The description of a prediction's columns, which all writers use.
 
 A prediction contains `value`, or `label` and `probabilities`. To add a column, add an `OutputColumn` to the
 `OutputSpec` of the model (`TabularModel.output_spec`) and its array to `Outputs.extras` (`TabularModel.predict`). JSON,
@@ -41,7 +41,7 @@ class OutputTensor:
     values: Values  # returns (rows,), or (rows, len(columns)) for a matrix; called by `array`
     columns: tuple[str, ...]  # names in CSV, Arrow and Parquet
     matrix: bool = False
-    categories: tuple[Label, ...] = ()  # empty for a matrix; values are positions in it, `dtype` is its type
+    categories: tuple[Label, ...] = ()  # empty for a matrix; `values` are positions in it, `dtype` is its type
 
     def __post_init__(self) -> None:
         if self.matrix and self.categories:
@@ -65,7 +65,8 @@ class OutputTensor:
         return np.empty((0, *self.row_shape), np.intp if self.categories else self.dtype)
 
     def texts(self, outputs: Outputs, categories: Sequence[bytes]) -> list[bytes]:
-        """The values of each row as text; those of a matrix are joined by commas. categories: their texts."""
+        """The values of each row as text; the values of a matrix are joined by commas. categories: the texts of
+        `categories`."""
         if not len(outputs.primary):
             return []
         values = self.values(outputs)

@@ -91,7 +91,7 @@ class ExtendedModel:
         return Explainer(self._plain, background, typical=self.options.explain == "fast")
 
     def common_evaluations(self, limit: int) -> int | None:
-        """The number of rows that the engine commonly predicts to explain one row; None if it may exceed the limit."""
+        """The number of rows that the engine usually predicts to explain one row; None if it may exceed the limit."""
         background = self._plain.background
         assert background is not None
         size = len(self._plain.schema.features), 1 if self.options.explain == "fast" else len(background.numbers)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 NO_EXTRAS: Mapping[str, Array] = MappingProxyType({})
-FEW_NUMBERS = 16  # Python checks up to this number of numbers faster than NumPy
+FEW_NUMBERS = 16  # Python checks arrays of up to this size faster than NumPy
 
 
 class Outputs:

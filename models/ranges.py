@@ -1,4 +1,5 @@
-"""The declared limits of a schema's numbers and their ranges seen in training, as arrays for whole matrices."""
+"""Arrays of the limits that a schema declares for numbers and of the ranges seen in training, to check whole
+matrices."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
-"""The `serving.json` in an object store. There is neither rename nor lock: the file is replaced on the condition that
-it has not changed since it was read, so the second of two simultaneous changes is refused.
+"""The `serving.json` in an object store. An object store has neither renames nor locks: the file is replaced on the
+condition that it has not changed since it was read, so the second of two simultaneous changes is refused.
 """
 
 import json
@@ -26,7 +26,7 @@ DELETE = "delete"
 
 @dataclass(frozen=True)
 class RemoteServingFile(ServingFile):
-    """The `serving.json` at a URL. folder: that of the local mirror. Methods also raise ObjectStoreError."""
+    """The `serving.json` at a URL. folder: the folder of the local mirror. Methods also raise ObjectStoreError."""
 
     url: str
 

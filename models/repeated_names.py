@@ -22,10 +22,11 @@ class RepeatedName(NamedTuple):
 
 
 def may_repeat(text: bytes, names: int) -> bool:
-    """Whether a text may repeat a name if its parsed objects have this number of names. False: no name is repeated."""
+    """Whether a text may repeat a name if its parsed objects have this number of names. If False, no name is
+    repeated."""
     if (text.count(b":") if len(text) < LONG_BYTES else _count_colons(text)) == names:
         return False
-    return text.count(b'":') != names or SPACED_COLON.search(text) is not None  # colons in texts, e.g. times
+    return text.count(b'":') != names or SPACED_COLON.search(text) is not None  # texts may contain colons, e.g. times
 
 
 def _count_colons(text: bytes) -> int:

@@ -102,7 +102,7 @@ def from_valid_matrix(schema: FeatureSchema, matrix: FloatMatrix) -> ValidatedRo
 def validate_each_value(
     schema: FeatureSchema, rows: Sequence[object], *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
 ) -> ValidatedRows:
-    """Validate rows value by value by `Feature.problem`. This is slower, but has the reason of every error."""
+    """Validate rows value by value by `Feature.problem`. This is slower, but finds the reason for every error."""
     errors: list[RowError] = []
     omitted = 0
     valid: list[int] = []

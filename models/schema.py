@@ -31,10 +31,11 @@ class FeatureSchema(BaseModel):
     """The columns of a table for one model. Immutable; `features.json` contains it as JSON.
 
     format: since format 2 columns have the format of their cells (`cells`), and the `missing` texts mean missing in all
-    table formats, not only in CSV. encoding: that of the training CSV if it was not UTF-8; it is used for bodies that
-    are not UTF-8. "utf-8": the file was UTF-8 except for some bytes, which were read as cp1252. skip_rows: the lines
-    above the header of the training CSV. comment: the beginning of its comment lines. footer_lines: the lines with
-    fewer cells at its end. Bodies may contain such lines. escape: the character before quotes in its cells.
+    table formats, not only in CSV. encoding: the encoding of the training CSV if it was not UTF-8; it is used for
+    bodies that are not UTF-8. "utf-8": the file was UTF-8 except for some bytes, which were read as cp1252. skip_rows:
+    the number of lines above the header of the training CSV. comment: the beginning of its comment lines. footer_lines:
+    the number of lines with fewer cells at its end. Bodies may contain such lines. escape: the character before quotes
+    in its cells.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -13,7 +13,7 @@ HISTORY = 50
 
 
 def promote(model: ModelState, version: int, *, by_person: bool, before: int | None = None) -> ModelState:
-    """Make a version the champion. A canary ends.
+    """Make a version the champion, which ends a canary.
 
     before: the version that is served now if the state has no champion, so that a rollback can return to it.
     """
@@ -27,7 +27,7 @@ def promote(model: ModelState, version: int, *, by_person: bool, before: int | N
 
 
 def rollback(model: ModelState) -> ModelState:
-    """Make the previous champion the champion again. A canary ends.
+    """Make the previous champion the champion again, which ends a canary.
 
     This undoes the last promotion. A second rollback has no effect until the next promotion, so that a repeated request
     does not return to an even older champion. Raises ChangeRefused if there is no previous champion.

@@ -1,7 +1,8 @@
 """The file `serving.json` and its audit in the folder of a store. All servers read it; commands change it under a lock.
 
-A change writes a temporary file, then the audit line, then renames the file. So after a full disk or a stopped process
-there is either the complete old state or the complete new state, and never a change without an audit line.
+A change writes a temporary file, then the audit line, then renames the file. Even if the disk is full or the process is
+stopped, the file contains either the complete old state or the complete new state, and there is never a change without
+an audit line.
 """
 
 import contextlib

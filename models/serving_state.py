@@ -1,4 +1,4 @@
-"""The content of `serving.json`: which versions are served. Of a model without an entry, the newest valid version is
+"""The content of `serving.json`: which versions are served. For a model without an entry, the newest valid version is
 served."""
 
 import json

@@ -70,7 +70,7 @@ class Bundle:
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise AlteredVersion(f"its {SIGNATURE_FILE} cannot be read") from error
         if bundle.to_json() != document:
-            raise AlteredVersion(f"its {SIGNATURE_FILE} has another form than a signature by a key")
+            raise AlteredVersion(f"its {SIGNATURE_FILE} does not have the form of a signature by a key")
         return bundle
 
 

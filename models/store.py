@@ -1,4 +1,4 @@
-"""Finds, saves, loads and deletes versions in the model store, which is that of BentoML."""
+"""Finds, saves, loads and deletes versions in BentoML's model store."""
 
 import contextlib
 import os
@@ -113,7 +113,7 @@ def save(trained: TrainedVersion, signing_key: "EllipticCurvePrivateKey | None" 
         raise StoreError(f"{name} cannot be stored in {store}: {error.strerror or error}") from error
     try:
         write_latest(stored.path.parent)
-    except OSError:  # `store_repair` writes it before the next training
+    except OSError:  # `store_repair` writes it before the next training run
         pass
     except KeyboardInterrupt:
         discard(stored.path)
@@ -151,7 +151,7 @@ def _publish(
             os.rename(folder, stored.path)
         except OSError:
             if stored.path.exists() or not stored.path.parent.exists():
-                continue  # another training used the number, or the last version was deleted meanwhile
+                continue  # another training run used the number, or the last version was deleted meanwhile
             raise
         with contextlib.suppress(OSError):  # the version is complete and visible
             sync_folder(stored.path.parent)
@@ -166,7 +166,7 @@ def next_version(name: str) -> int:
 
 
 def remove(stored: StoredVersion) -> None:
-    """Delete a version, which disappears by one rename."""
+    """Delete a version, which a single rename removes from the store."""
     discard(stored.path)
     with contextlib.suppress(OSError):
         _remove_if_empty(model := stored.path.parent)

@@ -1,7 +1,7 @@
 """The local mirror of a store at a URL: a folder of models that servers and commands read like any other store.
 
 `mirror.json` contains the URL and the uploads of the copied versions. A version is downloaded to an unfinished folder,
-checked, and appears by a rename. `serving.json` is copied after the versions to which it refers.
+checked, and made visible by a single rename. `serving.json` is copied after the versions to which it refers.
 """
 
 import contextlib
@@ -41,8 +41,8 @@ class NotCopied(StoreError):  # noqa: N818 - the name describes the error
 
 @dataclass(frozen=True)
 class StoreMirror:
-    """The mirror of a store. folder: that of the copies. url: that of the store. limit: the maximum bytes of all
-    copies."""
+    """The mirror of a store. folder: the folder of the copies. url: the URL of the store. limit: the maximum size of
+    all copies in bytes."""
 
     folder: Path
     url: str

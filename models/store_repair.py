@@ -1,4 +1,4 @@
-"""Repairs the store after a killed training: removes unfinished folders and corrects `latest`.
+"""Repairs the store after a training run was killed: removes unfinished folders and corrects `latest`.
 
 `latest` is a file of BentoML in the folder of a model with the name of the newest version. The commands of BentoML need
 it; this project finds versions by their folders.
@@ -23,7 +23,7 @@ def repair_store(store: Path) -> list[str]:
     is."""
     repairs = []
     if removed := unfinished_folder.remove_leftovers(store):
-        repairs.append(f"removed {removed} unfinished version(s) that an interrupted training left in {store}")
+        repairs.append(f"removed {removed} unfinished version(s) that an interrupted training run left in {store}")
     for latest in sorted(store.glob("*/latest")):
         with contextlib.suppress(OSError):
             repairs += _repair_latest(latest)

@@ -17,7 +17,7 @@ from models.outputs import Outputs
 from models.probabilities import Float32Matrix, probabilities
 from models.schema import FeatureSchema
 
-if TYPE_CHECKING:  # imported only for versions that have them
+if TYPE_CHECKING:  # imported only for versions with these parts
     from models.drift.reference import DriftReference
     from models.explanation.background import Background
     from models.uncertainty import Uncertainty

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
 
-MIN_GROUP_ROWS = 100  # minimum rows of a group with its own scores
+MIN_GROUP_ROWS = 100  # minimum number of rows of a group with its own scores
 KNOTS = 160  # number of stored quantiles of a group's scores
 TAIL = 40  # number of largest scores, which are all stored because high levels depend on single scores
 
@@ -50,7 +50,7 @@ class Scores(BaseModel):
         return self.count / (self.count + 1)
 
     def quantile(self, level: float) -> float:
-        """The score that a share `level` of new rows does not exceed. Raises LevelError for levels above
+        """The score that a fraction `level` of new rows does not exceed. Raises LevelError for levels above
         `largest_level`."""
         rank = math.ceil((self.count + 1) * level * (1 - 1e-12))
         if rank > self.count:
@@ -69,7 +69,7 @@ class LevelError(ValueError):
 
 
 class LevelQuantiles(NamedTuple):
-    """The scores that a share of new rows does not exceed, for rows without a group and by group."""
+    """The scores that a fraction of new rows does not exceed, for rows without a group and by group."""
 
     everyone: float
     by_group: Mapping[int, float]
@@ -82,8 +82,8 @@ class LevelQuantiles(NamedTuple):
 class Uncertainty(StoredDocument):
     """The scores of a model, stored as `uncertainty.json`.
 
-    by: the type of the groups: one group for all rows, the classes, or the levels of a category, by their code. The
-    scores of `everyone` are used for codes without a group, such as new levels.
+    by: the type of the groups: one group for all rows, the classes, or the levels of a category, identified by their
+    codes. The scores of `everyone` are used for codes without a group, such as new levels.
     """
 
     format: Literal[1] = 1

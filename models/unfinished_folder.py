@@ -1,8 +1,8 @@
 """Temporary folders in the store, in which versions are written or deleted.
 
-A version appears and disappears by one rename, so that a reader of the store never sees a part of it. BentoML and
-`store.versions` do not find these folders, because they search for versions one level deeper, where these folders
-contain only files.
+A version becomes visible and is removed by a single rename, so that a reader of the store never sees a part of it.
+BentoML and `store.versions` do not find these folders, because they search for versions one level deeper, where these
+folders contain only files.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def unfinished_folder(store: Path) -> Iterator[Path]:
 
 
 def discard(version: Path) -> None:
-    """Delete the folder of a version, which disappears by one rename."""
+    """Delete the folder of a version, which a single rename removes from the store."""
     with unfinished_folder(version.parents[1]) as folder:
         os.rename(version, folder)
 

@@ -1,4 +1,4 @@
-"""Compiled validators, by which pydantic's core validates many rows in one pass.
+"""Compiled validators, with which pydantic's core validates many rows in one pass.
 
 They only recognise valid rows and stop at the first invalid row, so that no errors are collected. `models.rows` then
 finds the errors; if it finds none, the rows are valid.

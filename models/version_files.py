@@ -25,7 +25,7 @@ from models.tabular_model import Engine, GoldenRows, TabularModel
 from models.trusted_keys import TrustedKeysError
 from models.version_folder import MANIFEST_FILE, AlteredVersion, read_document
 
-if TYPE_CHECKING:  # imported only for versions that have them
+if TYPE_CHECKING:  # imported only for versions with these parts
     from models.drift.reference import DriftReference
     from models.explanation.background import Background
     from models.uncertainty import Uncertainty

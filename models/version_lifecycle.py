@@ -118,7 +118,8 @@ class VersionStore:
         digest = None if stored is None else manifest.digest(stored.path)
         change = ServingChange(name, action, apply_if_stored, self.actor or actor(), reason, digest)
         states = self.serving.apply(change, expected)
-        if self.mirror and stored is not None and not self.exists(stored):  # without a lock the two may overlap
+        # in an object store, without a lock, this change and a deletion may overlap
+        if self.mirror and stored is not None and not self.exists(stored):
             raise ChangeRefused(f"{stored.tag} was deleted meanwhile: roll back to the previous version")
         return states
 
@@ -153,8 +154,8 @@ class VersionStore:
         return self.change("rollback", stored.name, apply, stored=stored, reason=reason, expected=expected)
 
     def with_champion(self, name: str, state: ModelState) -> ModelState:
-        """The state itself if it has a champion or there is only one version; else the state after a promotion of the
-        newest version over the previous version."""
+        """The state itself if it has a champion or there is only one version; otherwise the state after the newest
+        version replaced the previous version as the champion."""
         newest, *others = [stored.version for stored in self.versions(name)]
         if state.champion is not None or not others:
             return state

@@ -1,4 +1,4 @@
-"""Text without invisible characters, which copying from documents and web pages leaves in names and levels.
+"""Removes the invisible characters that copying from documents and web pages leaves in names and levels.
 
 The joiners of Persian, of Indian scripts and of emoji (U+200C, U+200D) are part of words and stay.
 """

@@ -43,8 +43,8 @@ def main() -> int:
     step(["tabserve", "--version"], folder, environment)
     step(["tabserve", "train", *TRAINING, "--name", "trips", "--no-baselines"], folder, environment)
     step(["tabserve", "list"], folder, environment)
-    answer = served_answer(folder, environment)
-    print(f"{wheel.name}: trained and served outside of the checkout; the answer: {answer}")
+    response = served_response(folder, environment)
+    print(f"{wheel.name}: trained and served outside of the checkout; the response: {response}")
     return 0
 
 
@@ -91,8 +91,8 @@ def write_table(path: Path) -> None:
     path.write_text("\n".join(["distance,zone,fare", *rows]) + "\n", "utf-8")
 
 
-def served_answer(folder: Path, environment: dict[str, str]) -> str:
-    """Start a server and return its answer to one row."""
+def served_response(folder: Path, environment: dict[str, str]) -> str:
+    """Start a server and return its response to a request with one row."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [str(PROGRAMS / "tabserve"), "serve", "--port", str(port)]
     server = subprocess.Popen(command, cwd=folder, env=environment)
@@ -105,10 +105,10 @@ def served_answer(folder: Path, environment: dict[str, str]) -> str:
         body = json.dumps({"rows": [{"distance": 3.5, "zone": "b"}]}).encode()
         request = urllib.request.Request(f"{url}/predict/trips", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as response:
-            answer = str(response.read().decode())
-        check_client(url, json.loads(answer)["predictions"], folder)
+            content = str(response.read().decode())
+        check_client(url, json.loads(content)["predictions"], folder)
         check_page(url)
-        return answer
+        return content
     finally:
         server.terminate()
         server.wait(timeout=60)

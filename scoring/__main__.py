@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from scoring.score_parser import PROGRAM, score_parser
 
-if TYPE_CHECKING:  # shell completion imports this module at each key
+if TYPE_CHECKING:  # shell completion imports this module at each press of the tab key
     from scoring.scoring_options import ScoringOptions
 
 MAX_LISTED_FAILURES = 20

@@ -1,4 +1,4 @@
-"""The limit for the invalid rows of a job: a share such as `1%`, or a number of rows."""
+"""The maximum number of invalid rows of a job: a percentage of all rows such as `1%`, or a number of rows."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)%")
 
 @dataclass(frozen=True)
 class BadRowLimit:
-    """The maximum of invalid rows, as a share or a number. text: the option on the command line."""
+    """The maximum number of invalid rows, as a fraction of all rows or as a number. text: the option on the command
+    line."""
 
     text: str
     share: Fraction | None = None
@@ -18,7 +19,7 @@ class BadRowLimit:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a share or a number of rows. Raises ValueError."""
+        """Parse a percentage or a number of rows. Raises ValueError."""
         if (percent := PERCENT.fullmatch(text)) and (share := Fraction(percent[1]) / 100) <= 1:
             return cls(text, share)
         if not re.fullmatch(r"\d{1,18}", text):

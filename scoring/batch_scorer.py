@@ -27,7 +27,8 @@ BLOCK_ROWS = 4096  # rows that are validated and predicted at once
 def score_batches(
     folder: str | Path, batches: Iterable[pa.RecordBatch], options: ScoringOptions = NO_OPTIONS
 ) -> Iterator[pa.RecordBatch]:
-    """Score record batches with the model version in a folder. The output has one row for each row, in order.
+    """Score record batches with the model version in a folder. The output has one row for each input row, in the same
+    order.
 
     An output row contains the kept columns and, as in the service's Arrow responses, the columns of a prediction,
     `warnings` and `error`. Raises ScoringError.
@@ -67,15 +68,15 @@ class BatchScorer:
     @classmethod
     def load(cls, folder: str | Path, options: ScoringOptions = NO_OPTIONS) -> "BatchScorer":
         """Load a version and its engine from its folder in a model store. Raises StoreError or UnusableRequest."""
-        stored = stored_in(Path(folder))
+        stored = version_in_folder(Path(folder))
         model = store.load(stored, trusted_keys=store.environment_trusted_keys())
         return cls(model, options, manifest.files_digest(stored.path))
 
     # The schema of the output
 
     def output_schema(self, kept: pa.Schema | None = None, **metadata: str) -> pa.Schema:
-        """The schema of the output. kept: the fields of the kept columns. metadata: additional entries besides those of
-        the version."""
+        """The schema of the output. kept: the fields of the kept columns. metadata: entries in addition to the metadata
+        of the version."""
         fields = [*(kept or ()), *self._writer.schema]
         version = {"model": self.model.name, "version": self.model.version, "manifest": self._digest}
         return pa.schema(fields, metadata={**version, **metadata})
@@ -149,7 +150,7 @@ class BatchScorer:
         return self._extended.explain(rows.frame).add_to(outputs)
 
 
-def stored_in(folder: Path) -> StoredVersion:
+def version_in_folder(folder: Path) -> StoredVersion:
     """The version whose files are in a folder. Raises UnusableRequest."""
     if not (folder / "features.json").is_file():
         raise UnusableRequest(f"{folder} is not the folder of a model version: it has no features.json")

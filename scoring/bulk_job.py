@@ -50,8 +50,8 @@ class JobRequest:
 
 @dataclass
 class JobResult:
-    """The result of a job. rows: in the output, including rows of earlier runs. scored: rows that this run scored.
-    failures: inputs and units that could not be scored."""
+    """The result of a job. rows: all rows in the output, including rows of earlier runs. scored: rows that this run
+    scored. failures: inputs and units that could not be scored."""
 
     tag: str
     inputs: int
@@ -120,8 +120,8 @@ def make_scorer(stored: StoredVersion, options: ScoringOptions) -> BatchScorer:
 
 
 def select_version(request: JobRequest, versions: VersionStore, folder: JobFolder) -> StoredVersion:
-    """The version for scoring. If the folder was started with the same model argument, its version is used, even after
-    a promotion."""
+    """The version for scoring. If the job in the folder was started with the same model argument, its version is used,
+    even after a promotion."""
     known = folder.identity()
     if known is not None and known.get("requested") == request.model:
         name, _, _ = split_name(request.model)

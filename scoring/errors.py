@@ -10,7 +10,7 @@ class UnusableRequest(ScoringError):  # noqa: N818 - the name describes the erro
 
 
 class UnreadableInput(ScoringError):  # noqa: N818 - the name describes the error
-    """An input cannot be read, or its columns are not those of the model."""
+    """An input cannot be read, or its columns do not match the model."""
 
 
 class ChangedInput(ScoringError):  # noqa: N818 - the name describes the error

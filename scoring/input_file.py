@@ -23,7 +23,7 @@ VERSION_KEYS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified
 
 @dataclass(frozen=True)
 class InputFile:
-    """An input file, in the state in which it was when the job started.
+    """An input file in the state that it had when the job started.
 
     url: the absolute path of a local file, or a URL of fsspec. compression: `gzip`, `zstd` or empty. state: a text that
     changes with the content of the file.

@@ -84,7 +84,7 @@ def visible_tables(folder: str, paths: Iterable[str]) -> Iterator[str]:
 
 
 def format_of(path: str) -> tuple[str, str] | None:
-    """Format and compression by the suffixes of a name; None if they are unknown."""
+    """The format and compression that the suffixes of a file name indicate; None if they are unknown."""
     stem, suffix = os.path.splitext(path.partition("?")[0].lower())
     compression = COMPRESSIONS.get(suffix, "")
     if compression:

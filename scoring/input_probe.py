@@ -1,4 +1,4 @@
-"""Checks each input before the job starts: whether it can be read, and whether its columns are those of the model."""
+"""Checks each input before the job starts: whether it can be read, and whether its columns match the model."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from scoring.errors import ScoringError, UnreadableInput, UnusableRequest
 from scoring.input_file import UNREADABLE, InputFile, reason_of
 from scoring.text_ranges import CsvHead, csv_head
 
-THREADS = 16  # because opening files of an object store takes long
+THREADS = 16  # because opening files of an object store takes a long time
 MAX_NAMED = 5  # maximum number of columns in a message
 ARROW_FILE_START = b"ARROW1"
 

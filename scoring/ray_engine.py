@@ -44,9 +44,9 @@ class ScoringActor:
 def score_dataset(
     dataset: "Dataset", archive: VersionArchive, options: ScoringOptions, actors: int | tuple[int, int] = 1
 ) -> "Dataset":
-    """Score a dataset: the output has one row for each row. In errors, rows are numbered within each batch.
+    """Score a dataset: the output has one row for each input row. In errors, rows are numbered within each batch.
 
-    actors: their number, or their minimum and maximum number.
+    actors: the number of actors, or their minimum and maximum number.
     """
     return dataset.map_batches(
         ScoringActor,
@@ -86,7 +86,7 @@ def run_on_ray(request: ClusterRequest) -> OutputCounts:
 
 
 def needed_columns(scorer: BatchScorer) -> list[str]:
-    """The columns to read: those to keep, and those of the model."""
+    """The columns to read: the kept columns and the columns of the model."""
     return list(dict.fromkeys([*scorer.options.keep, *(feature.name for feature in scorer.schema.features)]))
 
 

@@ -1,8 +1,8 @@
-"""The output folder of a job in an object store, where there is neither rename nor lock.
+"""The output folder of a job in an object store, which has neither renames nor locks.
 
-An object appears when it is complete. A unit is finished if its entry `_units/NAME.json` exists, which is written after
-its files. `_manifest.jsonl` and `_SUCCESS` are written at the end. Two processes of one job write the same objects, so
-no lock is needed. Another job is refused because of `_job.json`, which is created once.
+An object becomes visible only when it is complete. A unit is finished if its entry `_units/NAME.json` exists, which is
+written after its files. `_manifest.jsonl` and `_SUCCESS` are written at the end. Two processes of one job write the
+same objects, so no lock is needed. Another job is refused because of `_job.json`, which is created once.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 """The options of `python -m scoring`. This module imports no large library, because shell completion imports it at each
-key."""
+press of the tab key."""
 
 import argparse
 import os
@@ -16,8 +16,8 @@ ENGINES = ("local", "ray", "spark")
 def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
-        description="Score files with a stored model: a row of predictions for each row. The same command continues a "
-        "job that was interrupted. The model store is TABSERVE_STORE, or BentoML's store if it is not set.",
+        description="Score files with a stored model, with one row of predictions for each input row. The same command "
+        "continues a job that was interrupted. The model store is TABSERVE_STORE, or BentoML's store if it is not set.",
         epilog="Exit codes: 0 done, 1 scoring failed or too many rows are invalid, 2 wrong usage or unusable inputs.",
     )
     parser.add_argument("model", metavar="MODEL[:VERSION|@ALIAS]", help="housing, housing:3 or housing@challenger")
@@ -73,7 +73,7 @@ def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         type=bad_row_limit,
         default=BadRowLimit.parse(MAX_BAD),
         metavar="LIMIT",
-        help="maximum of invalid rows, as a share or a number; with more the exit code is 1 (default: %(default)s)",
+        help="maximum percentage or number of invalid rows; with more, the exit code is 1 (default: %(default)s)",
     )
     return parser
 
@@ -88,4 +88,4 @@ def bad_row_limit(text: str) -> BadRowLimit:
     try:
         return BadRowLimit.parse(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 1% or a number of rows") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 1% or a number of rows") from None

@@ -19,7 +19,7 @@ UNIT_BYTES = 32 * 1024**2  # minimum size of a range of a text file
 class ScoringUnit:
     """A unit: consecutive rows of an input.
 
-    name: that of its output file, without the suffix. number: the index of the input. start, stop: row groups of a
+    name: the name of its output file, without the suffix. number: the index of the input. start, stop: row groups of a
     Parquet file or bytes of a text file; both are 0 for the whole file. first_row: the number of its first row in the
     file. weight: bytes of the input, for the progress. header_bytes: the size of the header if the unit is a range of a
     CSV.
@@ -70,8 +70,8 @@ def _units_of(number: int, probed: ProbedInput, schema: FeatureSchema, done: Don
 
 
 def is_split(probed: ProbedInput, schema: FeatureSchema) -> bool:
-    """Whether a text file is split into ranges. Only large, local, uncompressed UTF-8 files are, because they are read
-    twice."""
+    """Whether a text file is split into ranges. Only large, local, uncompressed UTF-8 files are split, because they are
+    read twice."""
     found = probed.input
     splittable = found.is_local and not found.compression and (found.format == "ndjson" or probed.head is not None)
     return splittable and found.format in ("csv", "ndjson") and schema.encoding is None and found.size > UNIT_BYTES

@@ -29,7 +29,8 @@ LAUNCHED_BY_SUBMIT = "PYSPARK_GATEWAY_PORT"  # spark-submit sets this variable a
 
 
 def score_frame(frame: "DataFrame", archive: VersionArchive, scorer: BatchScorer) -> "DataFrame":
-    """Score a data frame: the output has one row for each row. In errors, rows are numbered within each partition.
+    """Score a data frame: the output has one row for each input row. In errors, rows are numbered within each
+    partition.
 
     scorer: a scorer of the same version. Its options and schema are used; its engine need not be loaded.
     """

@@ -43,7 +43,7 @@ def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
     if has_comments(content, schema):
         raise FormatError(f"remove its lines that begin with {schema.comment!r}, which are comments")
     if schema.escape is not None and ESCAPED.search(content):
-        raise FormatError('write quotes in cells twice ("") instead of a backslash before them')
+        raise FormatError('double the quotes in cells ("") instead of escaping them with a backslash')
     rows_start = len(content) - len(without_titles(content, schema))
     delimiter = delimiter_of(content[rows_start:].partition(b"\n")[0].decode(errors="replace"), schema)
     ends, place = LineEnds(delimiter.encode()), rows_start
@@ -60,7 +60,7 @@ def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
 
 
 def csv_ranges(file: IO[bytes], start: int, head: CsvHead, range_bytes: int) -> Iterator[TextRange]:
-    """The ranges of a CSV, from the row at `start` on. Raises FormatError."""
+    """The ranges of a CSV, beginning with the row at `start`. Raises FormatError."""
     delimiter = head.delimiter
     return _ranges(
         file, start, range_bytes, lambda: LineEnds(delimiter.encode()).last, lambda part: csv_rows(part, delimiter)
@@ -68,7 +68,7 @@ def csv_ranges(file: IO[bytes], start: int, head: CsvHead, range_bytes: int) -> 
 
 
 def ndjson_ranges(file: IO[bytes], start: int, range_bytes: int) -> Iterator[TextRange]:
-    """The ranges of an NDJSON file, from the row at `start` on. Raises FormatError."""
+    """The ranges of an NDJSON file, beginning with the row at `start`. Raises FormatError."""
     if not start and file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
         start = len(codecs.BOM_UTF8)
     return _ranges(file, start, range_bytes, lambda: last_line_end, ndjson_rows)

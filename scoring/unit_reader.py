@@ -23,7 +23,7 @@ COLUMN_BUFFER_BYTES = 256 * 1024
 
 
 class UnitStep(NamedTuple):
-    """A scored block, and the share of the unit that has been read, from 0 to 1."""
+    """A scored block, and the fraction of the unit that has been read."""
 
     scored: ScoredBlock
     share: float

@@ -8,6 +8,6 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_
 
 
 def worker_environment() -> dict[str, str]:
-    """Variables by which workers find this package and use one thread each, because they share the cores."""
+    """Variables that let each worker find this package and use a single thread, because the workers share the cores."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {"PYTHONPATH": path, **ONE_THREAD}

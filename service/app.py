@@ -168,7 +168,7 @@ def service_class_of(
     parts: WorkerParts | None,
     keys: KeyRing | None,
 ) -> type[Any]:
-    """The class with the start and the stop of the service, for BentoML.
+    """The class that starts and stops the service, for BentoML.
 
     adopt: as in `Follower`. workers: the number of workers.
     """
@@ -289,11 +289,11 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
 
 
 def from_environment() -> Any:
-    """The service for `bentoml serve` in this directory. Raises BentoMLException with a message of one line."""
+    """The service for `bentoml serve` in this directory. Raises BentoMLException with a one-line message."""
     worker.end_with_supervisor()
     folder, parts, missing = worker.shared_folder(), None, None
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)  # a replaced worker starts even if the folder was deleted
+        folder.mkdir(parents=True, exist_ok=True)  # a replacement worker starts even if the folder was deleted
         missing = local_copies.replace_missing_store(os.environ, folder)
     try:
         settings = Settings.from_environment()
@@ -343,7 +343,7 @@ def from_environment() -> Any:
         gc.enable()
     if not worker.in_worker():
         start = {model.name: int(model.version) for model in models}
-        # a replaced worker starts with the same versions
+        # a replacement worker starts with the same versions
         os.environ[START_VARIABLE] = ",".join(model.tag for model in models)
     selection = model_selection.selection_of(settings, pinned, start)
     try:

@@ -1,7 +1,7 @@
 """Messages between a worker and its explanation process: JSON fields and arrays, over a stream socket.
 
 A message is the length of its head (4 bytes), the head as JSON, and the bytes of its arrays one after the other. Arrays
-have numbers only, so reading a message runs no code of the sender, unlike pickle.
+contain only numbers, so reading a message runs no code of the sender, unlike with pickle.
 """
 
 import json

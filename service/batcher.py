@@ -24,8 +24,8 @@ from service.metrics import ModelCounters
 from service.settings import Switch
 
 INLINE_S = 0.002  # the longest prediction on the event loop
-FIXED_S = 0.0001  # above this engine cost of one row, requests share calls; sharing costs a request 40 to 130 µs
-CHUNK_S = 0.01  # the longest delay of a small request by a part of a large request
+FIXED_S = 0.0001  # above this engine cost per row, requests share calls; sharing costs a request 40 to 130 µs
+CHUNK_S = 0.01  # the longest time for which a part of a large request may delay a small request
 DOUBTFUL_FACTOR = 3.0  # a busy machine raises the measured cost by less than this factor
 MAX_CHUNK = 2048
 MAX_BATCH = 4096
@@ -41,7 +41,7 @@ class BatchPlan(NamedTuple):
     """How a model is run, derived from the measured cost of its engine."""
 
     inline_rows: int  # requests with at most this number of rows are predicted on the event loop; 0: no requests
-    chunk_rows: int  # the most rows of one request in a batch
+    chunk_rows: int  # maximum number of rows of one request in a batch
     merge: bool  # whether requests share a call
 
 
@@ -108,7 +108,8 @@ class Batcher:
         *,
         droppable: bool = True,
     ) -> Outputs:
-        """Predict validated rows. deadline: a time of `time.monotonic`. client: shares the queue with the others.
+        """Predict validated rows. deadline: a time of `time.monotonic`. client: the sender, because clients share the
+        queue equally.
 
         droppable: whether another client may take the place of this request in a full queue.
 
@@ -132,7 +133,7 @@ class Batcher:
         return outputs
 
     def predict_now(self, frame: Frame) -> Outputs | None:
-        """Predict a few rows at once. None if the engine fails, which `predict` then reports."""
+        """Predict a few rows immediately. None if the engine fails, which `predict` then reports."""
         started = time.monotonic()
         outputs, _ = run_engine(self.model, frame)
         if outputs is not None:
@@ -168,8 +169,8 @@ class Batcher:
                 disconnection.cancel()
 
     def _has_room(self, client: str, rows: int) -> bool:
-        """Whether a request fits into the queue. If the queue is full, a client with fewer rows than its share replaces
-        a client with more."""
+        """Whether a request fits into the queue. If the queue is full, it drops requests of the client with the most
+        rows in favour of a client below its share."""
         while (waiting := self.tally.queue_rows) and waiting + rows > self.queue_rows:
             share = self.queue_rows / len({*self._waiting_rows, client})
             if self._waiting_rows.get(client, 0) + rows > share:
@@ -208,7 +209,7 @@ class Batcher:
             request.future.set_exception(reason)
 
     def _next_batch(self) -> list[tuple[QueuedRequest, Frame]]:
-        """The next batch: a part of each request in turn, so a large request delays others by one part only."""
+        """The next batch: one part of each waiting request, so that a large request delays others by only one part."""
         batch: list[tuple[QueuedRequest, Frame]] = []
         room = MAX_BATCH
         now = time.monotonic()
@@ -238,7 +239,7 @@ class Batcher:
         return batch
 
     def _start_calls(self) -> None:
-        """Start the next call of the thread; several calls only if their batches are full."""
+        """Start the next call of the thread, or several calls if their batches are full."""
         while not self._calls or (self._calls < MAX_CALLS and self.tally.queue_rows >= MAX_BATCH):
             batch = self._next_batch()
             if not batch:
@@ -324,7 +325,7 @@ def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list
 
 
 def plan_for(cost: EngineCost, batching: Switch = "auto") -> BatchPlan:
-    """The plan for an engine of this cost."""
+    """The plan for an engine with this cost."""
     inline = clamp((INLINE_S - cost.one_s) / cost.row_s, 0, MAX_BATCH) if cost.one_s < FIXED_S else 0
     chunk = clamp(CHUNK_S / cost.row_s, 32, MAX_CHUNK)
     return BatchPlan(0 if batching == "on" else inline, chunk, merge=batching != "off")

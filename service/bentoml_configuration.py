@@ -26,7 +26,7 @@ def warnings(environ: Mapping[str, str]) -> list[str]:
 
 
 def configurations(environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    """The content of the variables. BentoML itself reports what cannot be read."""
+    """The content of the variables. BentoML itself reports unreadable configurations."""
     if path := environ.get(FILE):
         import yaml  # type: ignore[import-untyped]  # comes with BentoML
 

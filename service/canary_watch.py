@@ -1,9 +1,9 @@
 """Watches canaries, and returns their traffic to the champion if the challenger is worse.
 
 Each worker publishes its counts once a second. The worker with the lowest process id adds them up and tests them: the
-share of failed responses, the share of responses slower than the champion's 99th percentile, and the errors by feedback
-on the same rows since the canary began. Five engine errors of the challenger end the canary at once. The probability
-that a challenger that equals the champion is rolled back is at most 0.001 for the life of a canary.
+fraction of failed responses, the fraction of responses slower than the champion's 99th percentile, and the errors that
+feedback shows on the same rows since the canary began. Five engine errors of the challenger end the canary at once. The
+probability that a challenger that equals the champion is rolled back is at most 0.001 over the lifetime of a canary.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from service.worker_files import WorkerFiles
 POLL_S = 1.0
 ALPHA = 0.001 / 3  # error probability of each of the three tests
 ENGINE_ERRORS = 5
-CHAMPION_RESPONSES = 500  # the number from which the champion's 99th percentile is determined
+CHAMPION_RESPONSES = 500  # minimum number for determining the champion's 99th percentile
 SLOW_SHARE = 0.01
 FAILURES = (500, 504)  # without 503, which does not depend on the version
 log = logging.getLogger("tabserve.canary")
@@ -78,7 +78,7 @@ class CanaryTest:
 
     def __init__(self, canary: str, after_rows: int) -> None:
         self.canary = canary
-        self.may_act = False  # whether the challenger has answered enough rows
+        self.may_act = False  # whether the challenger has predicted enough rows
         self._after_rows = after_rows
         self._failed, self._slow = SequentialTest(ALPHA), SequentialTest(ALPHA)
         self._slow_bucket: int | None = None  # the bucket of the champion's 99th percentile
@@ -203,9 +203,9 @@ class CanaryWatch:
         """The reason to roll back according to the truth about the same rows."""
         if not self._plane.live.has_feedback:
             return None
-        desk = self._plane.feedback
+        feedback = self._plane.feedback
         try:
-            return worse_than_champion(entry, await desk.run(desk.sums, entry.name, 0.0), ALPHA)
+            return worse_than_champion(entry, await feedback.run(feedback.sums, entry.name, 0.0), ALPHA)
         except RetryLater:  # the feedback thread is busy, or its database cannot be read: the next check is in a second
             return None
 
@@ -223,7 +223,7 @@ class CanaryWatch:
         try:
             await asyncio.to_thread(versions.change, "automatic_rollback", entry.name, apply, reason=reason)
         except (ServingStateError, StoreError) as error:  # the rollback still takes effect in memory
-            log.warning("the rollback is not written", extra={"model": entry.name, "reason": str(error)})
+            log.warning("the rollback cannot be written", extra={"model": entry.name, "reason": str(error)})
         await self._follower.end_canary(entry.name, entry.canary)
 
 

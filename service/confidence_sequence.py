@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 ALPHA = 0.05  # the probability that the mean is outside at any time
 STITCH_POWER, ZETA = 1.4, 3.1055  # s and zeta(s)
-FIRST_VARIANCE = 10.0  # the boundary is constant below; the interval is narrowest at about ten times this variance
+FIRST_VARIANCE = 10.0  # constant boundary below; the interval is narrowest at about ten times this variance
 K1 = (2**0.25 + 2**-0.25) / math.sqrt(2)
 K2 = (math.sqrt(2) + 1) / 2
 
@@ -20,7 +20,7 @@ K2 = (math.sqrt(2) + 1) / 2
 class Moments(NamedTuple):
     """Sums over observations. The sums of several sequences can be added.
 
-    deviation: the sum of the squared differences to a mean that was known before each observation.
+    deviation: the sum of the squared differences from a mean that was known before each observation.
     """
 
     number: float = 0.0

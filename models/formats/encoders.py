@@ -1,5 +1,5 @@
-"""The interface of encoders, which write predictions as bytes, and functions for the messages of warnings and
-errors."""
+"""The interface of encoders, which write predictions as bytes, and functions that format warnings and errors as
+text."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
@@ -39,12 +39,13 @@ class TableEncoder(Protocol):
         ...
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
-        """The bytes of one block. outputs: those of the valid rows. first_row: the number of the block's first row in
-        the request."""
+        """The bytes of one block. outputs: the outputs of the valid rows. first_row: the number of the block's first
+        row in the request."""
         ...
 
     def stop(self, reason: StopReason) -> bytes:
-        """The end of a response that stops early. It contains the reason, because the status has been sent already."""
+        """The last bytes of a response that ends early. They contain the reason, because the status has already been
+        sent."""
         ...
 
     def end(self) -> bytes: ...
@@ -65,7 +66,7 @@ def row_position(accepted: ValidatedRows, valid_row: int) -> int:
 
 
 def join_messages(found: Sequence[RowError | RowWarning]) -> str:
-    """The warnings or errors of one row as one text."""
+    """Join the warnings or errors of one row into a single text."""
     return "; ".join(f"{one.code}: {one.message}" for one in found)
 
 

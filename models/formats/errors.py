@@ -1,4 +1,4 @@
-"""The errors of decoding a table. `service.error_mapping` maps each of them to an error of the request."""
+"""The errors that decoding a table can raise. `service.error_mapping` maps each of them to a request error."""
 
 # ruff: noqa: N818 - the names describe the errors, as in httpx and starlette
 

@@ -1,17 +1,17 @@
-r"""Quotes and backslashes that a backslash escapes, as MySQL and Spark write them in a CSV: `"a 5\" pipe"`.
+r"""Quotes and backslashes that are escaped by a backslash, as MySQL and Spark write them in a CSV: `"a 5\" pipe"`.
 
-They are replaced before the CSV is parsed by characters that have no meaning in it, and restored in its cells. All
-other backslashes stay, since not every program escapes them.
+Before the CSV is parsed, they are replaced by characters that have no meaning in CSV; later they are restored in the
+cells. All other backslashes are unchanged, because not every program escapes backslashes.
 """
 
 import re
 
-MARKS = {b'\\"': "\ufdd0".encode(), b"\\\\": "\ufdd1".encode()}  # Unicode will never use these characters
+MARKS = {b'\\"': "\ufdd0".encode(), b"\\\\": "\ufdd1".encode()}  # Unicode never assigns these characters
 ESCAPED = re.compile(rb'\\["\\]')
 
 
 class EscapedQuotes:
-    """Replaces them in content that arrives in chunks."""
+    """Replaces escaped quotes and backslashes in content that arrives in chunks."""
 
     def __init__(self) -> None:
         self._pending = b""  # a backslash at the end of a chunk

@@ -11,9 +11,9 @@ MAX_METADATA_BYTES = 1 << 20
 
 
 def index_names(names: Sequence[str], metadata: bytes | None) -> frozenset[str]:
-    """The names of the columns that are an index of a pandas table.
+    """The names of the columns that pandas wrote as an index.
 
-    metadata: that of pandas in an Arrow schema, which contains the names of indexes.
+    metadata: the pandas metadata of an Arrow schema, which contains the names of indexes.
     """
     declared = _declared_names(metadata) if metadata else frozenset()
     return frozenset(name for name in names if name in declared or UNNAMED_INDEX.fullmatch(name))
@@ -25,7 +25,7 @@ def ignored_index(schema: FeatureSchema, marked: frozenset[str]) -> frozenset[st
 
 
 def is_unnamed_index(schema: FeatureSchema, names: Sequence[str]) -> bool:
-    """Whether the first column of a CSV is the index without a name that `DataFrame.to_csv` writes."""
+    """Whether the first column of a CSV is the unnamed index that `DataFrame.to_csv` writes."""
     return names[:1] == [""] and "" not in schema.by_name
 
 

@@ -25,7 +25,8 @@ class JsonWriter:
         self._joined = self._entries.joined
 
     def write(self, accepted: ValidatedRows, outputs: Outputs, *, skip: bool = False) -> bytes:
-        """The whole body of a response. outputs: those of the valid rows. skip: whether invalid rows are skipped."""
+        """The whole body of a response. outputs: the outputs of the valid rows. skip: whether invalid rows are
+        skipped."""
         if not skip and not accepted.warnings:
             return self.write_plain(outputs)
         entries = b",".join([b"null" if entry is None else entry for entry in self.entries(accepted, outputs)])
@@ -56,13 +57,13 @@ class JsonWriter:
         return b"%s%s]}" % (self.head, self._joined(outputs))
 
     def write_value(self, value: float) -> bytes:
-        """The body of the response to one valid row of a regression without further output columns."""
+        """The response body for one valid row of a regression without optional output columns."""
         return b'%s{"value":%s}]}' % (self.head, orjson.dumps(value))
 
 
 class JsonEncoder:
-    """Writes the body of `JsonWriter` block by block. If it ends early, the last key, `error`, contains the problem
-    document."""
+    """Writes the same body as `JsonWriter`, block by block. If the response ends early, the last key, `error`, contains
+    the problem document."""
 
     content_type: ClassVar[bytes] = b"application/json"
     max_errors: ClassVar[int] = MAX_LISTED_ERRORS

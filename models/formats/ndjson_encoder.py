@@ -10,8 +10,8 @@ from models.rows import ValidatedRows
 
 
 class NdjsonEncoder:
-    """Writes a line for each row; that of an invalid row is `{"errors": [...]}`. If the response ends early, its last
-    line is `{"error": {...}}` with the problem document."""
+    """Writes a line for each row; the line of an invalid row is `{"errors": [...]}`. If the response ends early, its
+    last line is `{"error": {...}}` with the problem document."""
 
     content_type: ClassVar[bytes] = b"application/x-ndjson"
     max_errors: ClassVar[int] = NO_LIMIT

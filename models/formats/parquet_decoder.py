@@ -20,13 +20,13 @@ from models.formats.index_columns import ignored_index, index_names
 from models.formats.parquet_pages import ColumnPages, check_footer, read_column_pages
 from models.schema import FeatureSchema
 
-ROW_BYTES = 8  # minimum size of a row in the check of the limit, even if it is compressed to less
+ROW_BYTES = 8  # size that every decoded row is assumed to have at least, however well it is compressed
 SPOOLED_BYTES = 1024**2  # a larger file is written to disk
-DECODED_BYTES = 8 * 1024**2  # limit for repeated texts that are decoded at a time
+DECODED_BYTES = 8 * 1024**2  # maximum size of the repeated texts that are decoded at a time
 TEXT_COPIES = 8  # copies of a page of texts: compressed, decompressed, as Arrow arrays, as Python strings, in errors
 NUMBER_COPIES = 3
 MAX_INPUTS = 4096  # maximum number of columns of an `InputsBlock`, which may be any columns of the file
-INPUT_BYTES = 48 * 1024  # minimum memory for the readers of each of these columns
+INPUT_BYTES = 48 * 1024  # minimum memory for reading each of these columns
 
 
 class ParquetDecoder:
@@ -41,7 +41,8 @@ class ParquetDecoder:
         *,
         inputs: bool = False,
     ) -> None:
-        """reserve: called before decoding with the bytes that it needs; may raise an error of the caller.
+        """reserve: called before decoding with the number of bytes that decoding needs; may raise an error of the
+        caller.
 
         inputs: make `InputsBlock`s, with all columns whose type a feature can have.
         """
@@ -63,7 +64,7 @@ class ParquetDecoder:
         try:
             check_footer(self._file)
             file = self._open()
-            schema = file.schema_arrow  # each access creates it again from all columns
+            schema = file.schema_arrow  # each access rebuilds it from all columns
             names = schema.names
             check_names(names)
             index = ignored_index(self._schema, index_names(names, pandas_metadata(schema)))
@@ -90,7 +91,7 @@ class ParquetDecoder:
             raise unreadable_error(error) from None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # raised again if content could not be written
+        with contextlib.suppress(OSError):  # closing repeats the error if content could not be written
             self._file.close()
 
     @contextlib.contextmanager

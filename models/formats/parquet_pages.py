@@ -13,11 +13,11 @@ from models.formats.thrift_compact import Struct, ThriftError, ThriftReader
 MAX_FOOTER_BYTES = 4 * 1024**2
 MAX_PAGE_BYTES = 16 * 1024**2  # decompressed; most writers limit pages to 1 MB
 MAX_PAGES = 100_000  # pages of a file, because reading a header takes about 30 µs
-HEADER_BYTES = 256  # first read; statistics may make a header longer
+HEADER_BYTES = 256  # size of the first read; statistics may make a header longer
 MAX_HEADER_BYTES = 64 * 1024  # the longest header
 DATA_PAGE, INDEX_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = range(4)
 DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
-DELTA_LENGTH_ENCODING, DELTA_ENCODING = 6, 7  # of texts; the second encoding shares prefixes with the previous value
+DELTA_LENGTH_ENCODING, DELTA_ENCODING = 6, 7  # for texts; the second encoding shares prefixes with the previous value
 
 
 class ParquetPage(NamedTuple):

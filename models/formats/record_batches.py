@@ -55,8 +55,8 @@ class RecordBatchWriter:
         return to_message(self.batch(accepted, outputs, first_row)) if fast is None else fast
 
     def _fast_message(self, accepted: ValidatedRows, outputs: Outputs) -> bytes | None:
-        """The message of few values without warnings and errors; None for any other. pyarrow writes the bytes around
-        the values once per number of rows."""
+        """The message for a small batch of plain values without warnings or errors; None for any other batch. pyarrow
+        writes the bytes around the values only once per number of rows."""
         plain = accepted.valid is None and not accepted.warnings and not accepted.errors
         if self._spec.common != "value" or not plain or accepted.count > CACHED_ROWS:
             return None
@@ -64,7 +64,7 @@ class RecordBatchWriter:
         return before + outputs.primary.astype(np.float64, copy=False).tobytes() + after
 
     def _split_message(self, rows: int) -> tuple[bytes, bytes]:
-        """The bytes of a message before and after the values, for a number of `rows` without warnings and errors."""
+        """The bytes before and after the values in a message of `rows` rows without warnings or errors."""
         import pyarrow as pa
 
         values = np.zeros((rows, 1))
@@ -102,7 +102,7 @@ class RecordBatchWriter:
 
         arrays: list[Any] = []
         for tensor, dtype, categories in self._tensors:
-            values = np.ascontiguousarray(tensor.array(outputs).T, dtype)  # for a matrix (columns, rows)
+            values = np.ascontiguousarray(tensor.array(outputs).T, dtype)  # (columns, rows) for a matrix
             if tensor.matrix:
                 arrays += map(pa.array, values)
             else:

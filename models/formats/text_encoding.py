@@ -16,15 +16,15 @@ ESCAPED = re.compile(f"[{chr(0xDC80)}-{chr(0xDCFF)}]")
 
 
 def repair_invalid_bytes(text: str) -> str:
-    """Text that was decoded with "surrogateescape", with its invalid bytes decoded as cp1252."""
+    """Decode as cp1252 the invalid bytes of a text that was decoded with "surrogateescape"."""
     return ESCAPED.sub(lambda match: bytes([ord(match[0]) - FIRST_ESCAPE]).decode("cp1252", "replace"), text)
 
 
 class Utf8Converter:
     """Converts chunks in UTF-8 or another encoding to chunks of whole characters in UTF-8.
 
-    encoding: that of text that is not UTF-8; with "utf-8" only invalid bytes have another encoding, cp1252. declared:
-    whether the client declares this encoding. Raises FormatError if the text is in neither encoding.
+    encoding: the encoding of text that is not UTF-8; with "utf-8", only invalid bytes are decoded differently, as
+    cp1252. declared: whether the client declares this encoding. Raises FormatError if the text is in neither encoding.
     """
 
     def __init__(self, encoding: str, *, declared: bool = False) -> None:
@@ -76,12 +76,12 @@ class Utf8Converter:
 
 
 def to_utf8(content: bytes, encoding: str | None, *, declared: bool = False) -> bytes:
-    """Convert a whole text as `Utf8Converter` does; it is unchanged without an encoding."""
+    """Convert a whole text as `Utf8Converter` does. Without an encoding, the text is unchanged."""
     return content if encoding is None else Utf8Converter(encoding, declared=declared).feed(content, final=True)
 
 
 def _is_mostly_invalid(content: bytes) -> bool:
-    """Whether a text has more invalid bytes than non-ASCII characters of UTF-8, which also occur by chance in other
+    """Whether a text has more invalid bytes than valid non-ASCII UTF-8 characters, which also occur by chance in other
     encodings."""
     text = content.decode(errors="surrogateescape")
     invalid = len(ESCAPED.findall(text))

@@ -66,7 +66,7 @@ class ThriftReader:
                 return value
             shift += 7
             if shift > 63:
-                raise ThriftError("a number of too many bytes")
+                raise ThriftError("a number with too many bytes")
 
     def _zigzag(self) -> int:
         value = self._varint()

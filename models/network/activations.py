@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
-ZERO = np.zeros((), dtype=np.float32)  # an array, because converting a float is half of the cost for one row
-ZEROS = np.zeros(1 << 18, dtype=np.float32)  # never written, so it takes one page of memory
+ZERO = np.zeros((), dtype=np.float32)  # an array, because converting a float would be half of the cost for one row
+ZEROS = np.zeros(1 << 18, dtype=np.float32)  # never written to, so it takes one page of memory
 ZEROS.setflags(write=False)
-MIN_ZEROS = 2048  # from this number on a maximum with an array of zeros is faster than with a single zero
+MIN_ZEROS = 2048  # from this size on, a maximum with an array of zeros is faster than with a single zero
 
 
 class ActivationFunction(Protocol):
@@ -56,8 +56,8 @@ class ReLU:
     """y = max(0, x): cheap, and its gradient does not vanish where x > 0."""
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        """The maximum of two arrays, for which NumPy uses vector instructions: a quarter of the time (1,024 rows of 128
-        numbers)."""
+        """For the maximum of two arrays NumPy uses vector instructions, which take a quarter of the time (1,024 rows of
+        128 numbers)."""
         if MIN_ZEROS <= x.size <= ZEROS.size and x.dtype == ZEROS.dtype and x.flags.c_contiguous:
             return np.maximum(x, ZEROS[: x.size].reshape(x.shape), out=out)
         return np.maximum(x, ZERO, out=out)
@@ -119,7 +119,8 @@ class ELU:
 
 @dataclass(frozen=True)
 class GELU:
-    """y = x · Φ(x), Φ the normal distribution function: x, weighted by how large it is among normal numbers."""
+    """y = x · Φ(x), Φ the normal distribution function: x, weighted by the probability that a normal number is
+    smaller."""
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
         return np.multiply(x, normal_cdf(x), out=out)
@@ -206,7 +207,7 @@ _P_FLOAT64 = (
 
 
 def normal_cdf(x: Array) -> Array:
-    """Φ(x), the share of a normal distribution below x, precise in both tails. SciPy is not used because it is not
+    """Φ(x), the fraction of a normal distribution below x, precise in both tails. SciPy is not used because it is not
     installed for serving."""
     t = 1 / (1 + 0.25 * np.abs(x))
     coefficients = _P_FLOAT64 if x.dtype == np.float64 else _P_FLOAT32

@@ -3,7 +3,7 @@
 Imported networks contain such graphs, for example residual connections or several inputs.
 """
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """Ensemble layers: the members share matrices, and each member has a few weights of its own."""
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 from typing import Any, Self, get_args
 
@@ -17,8 +17,8 @@ from models.network.layers import Layer
 class Members(Layer):
     """Scales a row for each member: yₖ = x·rₖ, (batch, d) -> (batch, members, d); r (members, d).
 
-    Initially every number of r is 1 or -1 at random. So members that share all later weights learn different functions,
-    and the mean of members with different errors has a smaller error. Gorishniy et al. 2024,
+    Initially every number of r is 1 or -1 at random. Therefore members that share all later weights learn different
+    functions, and the mean of members with different errors has a smaller error. Gorishniy et al. 2024,
     https://arxiv.org/abs/2410.24210 (TabM-mini), after Wen et al. 2020, https://arxiv.org/abs/2002.06715
     (BatchEnsemble).
     """
@@ -79,7 +79,7 @@ class SharedDense(Layer):
         dtype: npt.DTypeLike = np.float32,
     ) -> Self:
         """A layer with initial weights. first: the input is the same row for all members, so r is 1 or -1 at random;
-        else it is 1."""
+        otherwise it is 1."""
         limit = inputs**-0.5
         r = rng.choice([-1, 1], (members, inputs)) if first else np.ones((members, inputs))
         b = rng.uniform(-limit, limit, (members, units))

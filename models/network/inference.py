@@ -1,12 +1,13 @@
 """The inference network: a trained network for predictions only, with fewer operations and no mutable state.
 
-`folding` reduces the number of layers, `input_block` combines those at the input into one step, and `inference_steps`
-makes one step of each other layer. The input block also computes the first layer of ensemble members: ((x·rₖ)·W)·sₖ is
-x·Wₖ, with the rows of W multiplied by rₖ and its columns by sₖ, and all Wₖ side by side are one matrix. After the input
-block the members are treated as additional rows.
+`folding` reduces the number of layers, `input_block` combines the layers at the input into one step, and
+`inference_steps` turns each other layer into one step. The input block also computes the first layer of ensemble
+members: ((x·rₖ)·W)·sₖ is x·Wₖ, with the rows of W multiplied by rₖ and its columns by sₖ, and all Wₖ side by side are
+one matrix. After the input block the members are treated as additional rows.
 
-Rows are computed in blocks, each through all layers, so that their activations stay in the processor's cache (100,000
-rows, 256-128-1: 0.6 of the time of one large product per layer). Buffers per thread were never faster than new arrays.
+Rows are computed in blocks, each through all layers, so that their activations stay in the processor's cache (for
+100,000 rows and a 256-128-1 network, this takes 0.6 of the time of one large product per layer). Buffers per thread
+were never faster than new arrays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +59,7 @@ class InferenceNetwork:
 
     @property
     def steps(self) -> Sequence[Step]:
-        """The functions that `forward` calls in this order for a few rows of float32."""
+        """The functions that `forward` calls, in this order, for a few float32 rows."""
         return self._steps
 
     def input_sums(self, x: Array) -> Array:
@@ -145,7 +146,7 @@ def branches_step(layer: Branches) -> Step:
 def input_steps(
     embedding: Tabular | Embedding | None, periodic: Periodic | None, dense: Dense | SharedDense | None
 ) -> Iterator[Step]:
-    """The steps of the layers at the input, each of which may be absent. With a dense layer they are one step."""
+    """The steps of the layers at the input, each of which may be absent. With a dense layer, they form one step."""
     lookup = None if embedding is None else EmbeddingLookup(embedding)
     features = None if periodic is None else PeriodicFeatures(periodic)
     if dense is None:

@@ -19,16 +19,16 @@ RELU = ReLU().forward
 Step = Callable[[Array], Array]
 """Computes one layer. It may overwrite its argument, except the first step, whose argument is the caller's array."""
 # Arrays that are added to rows have an axis for the rows: for one row both arrays then have the same shape, and NumPy
-# adds these at a third of the fixed cost.
+# adds these for a third of the fixed cost.
 
 
 def dense_step(W: Array, b: Array) -> Step:
     W, b = float32(W), float32(b[np.newaxis])
-    if W.shape[1] == 1:  # for one row NumPy adds a single number to a single one in place at twice the cost
+    if W.shape[1] == 1:  # for one row, NumPy's addition in place would cost twice as much
         return lambda x: x.dot(W) + b
 
     def dense(x: Array) -> Array:
-        y: Array = x.dot(W)  # the same as x @ W, at half of the fixed cost
+        y: Array = x.dot(W)  # the same as x @ W, for half of the fixed cost
         y += b
         return y
 

@@ -1,6 +1,6 @@
 """Random initial weights, of a size at which neither signals nor gradients grow or vanish from layer to layer."""
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 from typing import Protocol
 
@@ -23,6 +23,6 @@ def glorot(rng: np.random.Generator, inputs: int, units: int) -> Array:
 
 
 def lecun(rng: np.random.Generator, inputs: int, units: int) -> Array:
-    """Uniform with variance 1 / inputs: a sum of inputs of size 1 has size 1 again. LeCun et al. 1998."""
+    """Uniform with variance 1 / inputs: a weighted sum of inputs of size 1 again has size 1. LeCun et al. 1998."""
     limit = np.sqrt(3 / inputs)
     return rng.uniform(-limit, limit, (inputs, units))

@@ -112,7 +112,7 @@ class InputBlock:
         return y
 
     def _summed_products(self, levels: Array) -> Array:
-        """(rows, categories) -> (rows, units): the sum of the rows in T of a row's levels."""
+        """(rows, categories) -> (rows, units): for each row, the sum of the rows of T that belong to its levels."""
         if len(levels) != 1:
             index = level_numbers(levels, self.last) + self.starts
             summed: Array = np.add.reduce(self.products.take(index, axis=0), axis=1)

@@ -6,7 +6,7 @@ to the layer's output. It writes dL/dparameter into `gradients` and returns d_x 
 previous layer. That is all of backpropagation: the chain rule, applied layer by layer from the last to the first.
 """
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 import math
 from typing import Any, ClassVar, Self
@@ -20,8 +20,8 @@ from models.network.initializers import Initializer, glorot
 
 
 class Layer:
-    """A layer with arrays by name: `parameters` are learned, `gradients` are those of the parameters, and `state` is
-    not learned (e.g. running means).
+    """A layer with arrays by name: `parameters` are learned, `gradients` belong to the parameters, and `state` is not
+    learned (e.g. running means).
 
     `kind` names the layer in saved networks.
     """

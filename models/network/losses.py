@@ -54,7 +54,7 @@ class BinaryCrossEntropy:
 class CategoricalCrossEntropy:
     """-Σₖ qₖ·log pₖ with p = softmax(z): z (batch, classes); targets (batch,) are the numbers of the true classes.
 
-    q is 1 for the true class and 0 for the others; label smoothing distributes a share s of it over all classes.
+    q is 1 for the true class and 0 for the others; label smoothing distributes a fraction s of it over all classes.
     """
 
     label_smoothing: float = 0.0
@@ -97,7 +97,7 @@ class Huber:
 
 
 def _mean_over_rows(losses: Array, d_outputs: Array, weights: Array | None) -> tuple[float, Array]:
-    """The mean of losses (batch, k), and the derivative of the mean from those of the losses."""
+    """The mean of losses (batch, k), and its derivative, computed from the derivatives of the losses."""
     if weights is not None:
         column = np.asarray(weights, dtype=losses.dtype).reshape(len(losses), 1)
         losses, d_outputs = losses * column, d_outputs * column

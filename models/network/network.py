@@ -1,6 +1,6 @@
 """A network: a sequence of layers, trained on mini-batches by steps against the gradient of the loss."""
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 import math
 import time
@@ -32,7 +32,7 @@ class DivergenceError(ArithmeticError):
         self.epoch, self.loss = epoch, loss
 
     def __reduce__(self) -> tuple[type[Self], tuple[int, float]]:
-        """Pickle this error by its arguments; by default pickle would pass the message to `__init__`."""
+        """Pickle this error with its arguments; by default pickle would pass the message to `__init__`."""
         return type(self), (self.epoch, self.loss)
 
 

@@ -1,6 +1,6 @@
 """Normalization layers: they scale each column of a batch, or each row, to mean 0 and variance 1."""
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 from typing import Any, Self
 

@@ -24,8 +24,8 @@ NO_LIMITS: Limits = (-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 @dataclass(frozen=True)
 class ScaleHead:
-    """log scale = h·W + b, where h (rows, units) is the last hidden layer; for an ensemble those of all members side by
-    side.
+    """log scale = h·W + b, where h (rows, units) is the last hidden layer; for an ensemble, the last hidden layers of
+    all members side by side.
 
     limits: the smallest and the largest log scale of the rows to which it was fitted. `scales` clips the network's
     output to them.

@@ -1,6 +1,6 @@
 """Layers for tables: fixed scaling, embeddings of categories and periodic features of numbers."""
 
-from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random, 2.7 MB per worker
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -33,8 +33,8 @@ class Scale(Layer):
 class Embedding(Layer):
     """Replaces each level of a category by a row of learned numbers: level numbers x (batch, 1) -> (batch, units).
 
-    The result is that of one-hot rows times the table, without multiplying zeros. A number out of range means the last
-    level.
+    The result equals one-hot rows times the table, without multiplications by zero. A number out of range means the
+    last level.
     """
 
     kind = "embedding"
@@ -51,7 +51,8 @@ class Embedding(Layer):
         dtype: npt.DTypeLike = np.float32,
         deviation: float | None = None,
     ) -> Self:
-        """A layer with initial weights: normal with this deviation or, as in Keras, uniform between -0.05 and 0.05."""
+        """A layer with initial weights: normal with this standard deviation or, as in Keras, uniform between -0.05 and
+        0.05."""
         shape = (levels, units)
         drawn = rng.uniform(-0.05, 0.05, shape) if deviation is None else rng.normal(0, deviation, shape)
         return cls(drawn.astype(dtype))
@@ -227,6 +228,6 @@ class Periodic(Layer):
 
 
 def level_numbers(x: Array, last: Array | int) -> npt.NDArray[np.intp]:
-    """Convert whole numbers, stored as floats, to indices. Any number that is not in 0 to `last`, and NaN, becomes
-    `last`: unseen."""
+    """Convert whole numbers, stored as floats, to indices. NaN and any number outside 0 to `last` become `last`, the
+    index of unseen levels."""
     return np.where((x >= 0) & (x < last), x, last).astype(np.intp)

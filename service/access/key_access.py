@@ -59,9 +59,9 @@ class KeyAccess(AccessControl):
     def _verify(self, request: Request) -> ActiveKey:
         """The key of a request. Raises Unauthorized.
 
-        Header values with a valid key are remembered until the keys change: their hash is computed once. The time for
-        an invalid value does not depend on its similarity to a valid one: the dictionary compares only values whose
-        hashes, which depend on a secret of this process, are equal.
+        Header values with a valid key are remembered until the keys change, so their hash is computed only once. The
+        time for an invalid value does not depend on its similarity to a valid one: the dictionary compares only values
+        whose hashes, which depend on a secret of this process, are equal.
         """
         sent = sent_key(request.headers)
         digest = sha256(sent).digest()

@@ -1,7 +1,6 @@
 """The text of a key: `tsk_`, its public id, `_`, and 256 random bits.
 
-Nobody can guess 256 random bits from a hash of them: a slow hash, as for passwords, would only cost time in each
-request.
+Nobody can guess 256 random bits from their hash. A slow hash, as for passwords, would only cost time in each request.
 """
 
 import hashlib

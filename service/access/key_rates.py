@@ -23,11 +23,11 @@ from service.worker_records import reserve_space
 
 FILE = "key_rates"
 SLOTS = 8192
-ENTRY = 2  # numbers of a slot: the hash of the key's name, and the time when the next request is due
+ENTRY = 2  # numbers per slot: the hash of the key's name, and the time when the next request is due
 NUMBER = 8  # bytes
 SIZE = NUMBER * ENTRY * SLOTS
 UNUSED_S = 60.0  # the slot of a removed key can be reused after this time
-DEFAULT_BURST_S = 0.5  # default burst, in seconds of the rate
+DEFAULT_BURST_S = 0.5  # the default burst is the number of requests that the rate allows in this time
 log = logging.getLogger("tabserve.keys")
 
 
@@ -47,12 +47,12 @@ class KeyRate:
         self._interval = 1 / per_second
         most = burst_of(per_second, burst)
         self._tolerance = (most - 1) * self._interval + 1e-9
-        self._free = most // 2 * self._interval if most > 2 else -math.inf  # up to this value no lock is needed
+        self._free = most // 2 * self._interval if most > 2 else -math.inf  # up to this value, no lock is needed
         if file is None:
             self._free = self._tolerance
 
     def take(self) -> float:
-        """Count a request. Returns 0 if it is allowed, else the seconds after which it would be."""
+        """Count a request. Returns 0 if it is allowed, otherwise the number of seconds until it would be allowed."""
         now = time.monotonic()
         due = self._memory[self._due]
         if due - now < self._free:

@@ -7,7 +7,7 @@ from service.metrics import Metrics
 from service.request import Request
 from service.request_observer import RequestObserver
 
-MAX_NAMES = 200  # keys that are counted separately: each name has a time series for each status
+MAX_NAMES = 200  # maximum number of keys that are counted separately; each has a time series for each status
 WITHOUT_KEY = "none"
 OTHER = "other"
 log = logging.getLogger("tabserve.access")

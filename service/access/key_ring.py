@@ -1,4 +1,5 @@
-"""The keys of a running worker: reads changes of the file, and keeps the last valid keys if it becomes invalid."""
+"""The keys of a running worker: reads changes of the file, and keeps the last valid keys if the file becomes
+invalid."""
 
 import asyncio
 import contextlib
@@ -16,7 +17,7 @@ from service.file_watch import FileWatch, file_signature
 from service.periodic_work import repeat
 
 COPY = "keys.json"
-"""The copy of the last valid keys in the workers' folder, with which a replaced worker can start."""
+"""The copy of the last valid keys in the workers' folder, with which a replacement worker can start."""
 CHECK_INTERVAL_S = 0.5  # interval between two checks of the file for changes
 RETRY_S = 5.0  # delay before the next attempt to read an invalid file
 log = logging.getLogger("tabserve.keys")
@@ -96,7 +97,7 @@ class KeyRing:
         self.keys = {key.digest: key for key in active}
         log.info("keys read", extra={"keys": len(keys.keys)})
         if self._copy:
-            with contextlib.suppress(OSError):  # on a full disk, a replaced worker needs the original file
+            with contextlib.suppress(OSError):  # on a full disk, a replacement worker needs the original file
                 replace_file(self._copy, keys.model_dump_json().encode())
                 self._copy.chmod(0o600)
 
@@ -109,7 +110,7 @@ class KeyRing:
 
     def _report(self, problem: str) -> None:
         if problem and problem != self._problem:
-            log.error("the keys are not valid, the previous ones stay", extra={"reason": problem})
+            log.error("the keys are not valid; the previous keys remain in use", extra={"reason": problem})
         elif self._problem and not problem:
             log.info("the keys are valid again")
         self._problem = problem

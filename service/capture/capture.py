@@ -1,4 +1,4 @@
-"""Capture: stores a share of the requests as Parquet files. No request waits for it.
+"""Capture: stores a random sample of the requests as Parquet files. No request waits for it.
 
 event loop ──▶ queue ──▶ recorder (each worker) ──▶ database ──▶ exporter (one worker) ──▶ folder or URL
 """
@@ -23,7 +23,7 @@ from service.settings import Settings
 class Capture:
     """The capture of one worker.
 
-    folder: the database's folder, which the workers share; None if there is one process only.
+    folder: the database's folder, which the workers share; None if there is only one process.
     """
 
     def __init__(self, settings: Settings, folder: Path | None, metrics: Metrics) -> None:
@@ -50,11 +50,11 @@ class Capture:
         return self._database.find(model, ids)
 
     def mark_judged(self, model: str, ids: Sequence[str]) -> set[str]:
-        """The ids that were not judged before. Raises sqlite3.Error."""
+        """Mark rows as judged. Returns the ids that were not judged before. Raises sqlite3.Error."""
         return self._database.mark_judged(model, ids)
 
     def store_feedback(self, served: ServedModel, ids: Sequence[str], truths: Sequence[Any], seconds: float) -> None:
-        """Store the truth about rows, for training. Raises sqlite3.Error."""
+        """Store the true target values of rows, for training. Raises sqlite3.Error."""
         batch = FeedbackBatch([*ids], [seconds] * len(ids), [*truths])
         self._database.add_feedback(served.compiled(self._recorder.plan_of).key, batch)
 

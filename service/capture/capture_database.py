@@ -1,8 +1,8 @@
 """The database of captured rows and feedback. It stores them until a file that contains them is complete.
 
 Rows are kept in batches, each a JSON text, because storing single rows would dominate the cost of capture. Rows stay
-for some time after they were written to a file, so that feedback finds them by their id. The index of ids is built when
-feedback by id is first used.
+for some time after they were written to a file, so that feedback can find them by their id. The index of ids is built
+when feedback by id is first used.
 """
 
 import time
@@ -19,7 +19,7 @@ from service.shared_database import SharedDatabase
 
 FILE = "capture.sqlite"  # not *.db, because prometheus_client reads all such files in the shared folder
 MAX_KEPT_ROWS = 500_000  # about 100 MB
-MAX_IDS = 500  # ids in one query
+MAX_IDS = 500  # maximum number of ids in one query
 SCRIPT = """
 CREATE TABLE IF NOT EXISTS versions (
     number INTEGER PRIMARY KEY, model TEXT NOT NULL, version TEXT NOT NULL, schema BLOB NOT NULL,
@@ -101,7 +101,7 @@ class PlannedFile(NamedTuple):
 
 
 class WaitingRows(NamedTuple):
-    """The rows of one version that are in no file yet. first, last: the numbers of their batches."""
+    """The rows of one version that are not in a file yet. first, last: the numbers of their first and last batch."""
 
     version: int
     rows: int
@@ -124,7 +124,7 @@ class CaptureDatabase:
         self._add(ROWS, batches)
 
     def add_feedback(self, key: VersionKey, feedback: FeedbackBatch) -> None:
-        """key: the key of the champion, to whose target the truths belong."""
+        """key: the key of the champion, whose target defines the true values."""
         self._add(FEEDBACK, {key: feedback})
 
     def _add(self, table: str, batches: Mapping[VersionKey, RowBatch] | Mapping[VersionKey, FeedbackBatch]) -> None:
@@ -165,7 +165,7 @@ class CaptureDatabase:
         return fresh
 
     def waiting(self, kind: str) -> list[WaitingRows]:
-        """The rows that are in no file yet, by version."""
+        """The rows that are not in a file yet, by version."""
         query = f"""
             SELECT version, sum(count), min(number), max(number), min(time), max(time) FROM {kind} AS own
             WHERE number > (SELECT coalesce(max(last), 0) FROM files WHERE kind = ? AND files.version = own.version)
@@ -185,8 +185,8 @@ class CaptureDatabase:
         return [(numbers[0], numbers[-1]) for numbers in found.values()]
 
     def plan_file(self, file: PlannedFile) -> None:
-        """Decide which rows a file contains before it is written: after a crash it is written again with the same
-        rows."""
+        """Decide which rows a file contains before it is written, so that after a crash it is written again with the
+        same rows."""
         with self._database.transaction() as connection:
             insert = "INSERT INTO files (name, kind, version, first, last) VALUES (?, ?, ?, ?, ?)"
             connection.execute(insert, file)
@@ -197,7 +197,7 @@ class CaptureDatabase:
             return [PlannedFile(*row) for row in connection.execute(query)]
 
     def complete_file(self, file: PlannedFile) -> None:
-        """Record that the file is written. From now on its feedback is stored in the file only."""
+        """Record that the file was written. From now on its feedback is stored in the file only."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE files SET complete = 1 WHERE name = ?", (file.name,))
             connection.execute(
@@ -226,7 +226,8 @@ class CaptureDatabase:
             return [content for (content,) in connection.execute(query, (file.version, file.first, file.last))]
 
     def prune(self, older_than: float, max_rows: int = MAX_KEPT_ROWS) -> int:
-        """Delete old rows, and the oldest rows beyond the limit. Returns how many of them were in no file."""
+        """Delete old rows, and the oldest rows beyond the limit. Returns the number of deleted rows that were not in a
+        file."""
         with self._database.transaction() as connection:
             last, kept = 0, 0
             for number, count, seconds in connection.execute(

@@ -43,7 +43,7 @@ class CaptureQueue:
         self.wake = threading.Event()
         self.dropped = 0  # rows since the start
         self._requests: deque[CapturedRequest] = deque()
-        self._added = self._taken = 0  # rows since the start, each written by one thread
+        self._added = self._taken = 0  # rows since the start; each count is changed by one thread only
 
     def is_sampled(self) -> bool:
         """Whether the next request is captured, chosen at random."""

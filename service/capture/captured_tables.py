@@ -72,7 +72,7 @@ def yield_to_event_loop() -> None:
 
 
 def feedback_as_parquet(schema: FeatureSchema, batches: Sequence[FeedbackBatch]) -> bytes:
-    """The content of a Parquet file of the truth about rows."""
+    """The content of a Parquet file with the true target values of rows."""
     import pyarrow as pa
 
     parts = []

@@ -62,7 +62,7 @@ def matches(row: Mapping[str, Any], where: Mapping[str, str]) -> bool:
 
 
 def as_text(value: object) -> str:
-    """A value in the form for comparisons: integers without a fraction, `true` and `false`, missing values empty."""
+    """A value as text for comparisons: integers without a fraction, `true` and `false`, missing values empty."""
     if value is None:
         return ""
     if isinstance(value, bool):

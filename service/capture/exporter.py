@@ -1,7 +1,7 @@
 """The exporter: a thread of one worker that writes captured rows and feedback from the database to files.
 
 A file is started when there are enough rows, or when the oldest row has waited long enough. The rows of a file are
-decided before it is written, so that the next worker writes the file of a killed worker again, with the same name.
+selected before it is written, so that the next worker can write the file of a killed worker again, with the same name.
 """
 
 import logging
@@ -32,7 +32,7 @@ log = logging.getLogger("tabserve.capture")
 class Exporter:
     """The thread that writes files.
 
-    folder: the folder of the lock with which one worker becomes the exporter; None if there is one process only.
+    folder: the folder of the lock with which one worker becomes the exporter; None if there is only one process.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ log = logging.getLogger("tabserve.capture")
 
 
 class CapturePlan(NamedTuple):
-    """What is captured of a version. names: the columns that the model uses, without redacted ones.
+    """What is captured for a version. names: the columns that the model uses, without redacted columns.
 
     values: returns the values of these columns of a row. has_text: whether some values may be text.
     """
@@ -134,7 +134,7 @@ class Recorder:
         return CapturePlan(key, [feature.name for feature in features], value_getter(features), has_text)
 
     def prune(self) -> None:
-        """Delete old rows once a minute, and the oldest ones if there are too many."""
+        """Delete old rows once a minute, and the oldest rows if there are too many."""
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + PRUNE_S

@@ -9,7 +9,7 @@ from service.settings import Settings, SettingsError
 
 
 def check_capture(settings: Settings, models: Sequence[TabularModel]) -> None:
-    """Raises SettingsError if the folder cannot be used, or if no model has one of the redacted columns."""
+    """Raises SettingsError if the folder cannot be used, or if a redacted column does not occur in any model."""
     assert settings.capture is not None
     try:
         open_destination(settings.capture)

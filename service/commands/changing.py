@@ -26,8 +26,7 @@ def promote(arguments: Arguments, versions: VersionStore) -> int:
 
 
 def rollback(arguments: Arguments, versions: VersionStore) -> int:
-    """Return to the previous champion. The checked version and the changed state must belong to the same read of the
-    file."""
+    """Return to the previous champion. The change is refused if the state has changed since the version was checked."""
     state, stored = versions.rollback_target(arguments.model)
     check_in_child(stored, timeout_s=CHECK_SECONDS, trusted_keys=trusted_keys.configured())
     expected = state.generation if arguments.if_generation is None else arguments.if_generation

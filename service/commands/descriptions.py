@@ -48,7 +48,7 @@ def describe_fields(model: ModelState) -> dict[str, str]:
 
 
 def describe_entry(entry: dict[str, Any]) -> str:
-    """A line of the audit for people."""
+    """An audit entry as a line of text."""
     names = {**entry["from"], **entry["to"]} if isinstance(entry["to"], dict) else {}
     shown = [name for name in names if name in SHOWN]
     changes = "; ".join(
@@ -65,7 +65,7 @@ def describe_entry(entry: dict[str, Any]) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A value of the audit: mappings as `challenger 5`."""
+    """A value of the audit as text; mappings as `challenger 5`."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {text_of(item)}" for name, item in value.items()) or "none"
     return "none" if value is None else str(value)

@@ -1,5 +1,5 @@
-"""The options of the commands. The module imports nothing heavy: the shell's completion loads it at each press of the
-tab key."""
+"""The options of the commands. This module imports no large library, because shell completion imports it at each press
+of the tab key."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ MakeParser = Callable[..., argparse.ArgumentParser]
 PROGRAM = "python -m service"
 FOLLOW_SECONDS = 10.0
 KEYS_VARIABLE = "TABSERVE_KEYS_FILE"
-CREATE_NOTE = "The key is printed once and is not stored: the file has its SHA-256 only."
+CREATE_NOTE = "The key is printed once and is not stored: the file contains only its SHA-256."
 DURATION = re.compile(r"(\d{1,6})([dhms])")
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 STORE_NOTE = "The store is the one in TABSERVE_STORE, else BentoML's own (BENTOML_HOME)."
@@ -220,7 +220,7 @@ def keys_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--rate", type=number(0.001, 1e6), metavar="R", help="requests per second, over all workers (default: no limit)"
     )
     create.add_argument(
-        "--burst", type=positive, metavar="N", help="requests that may arrive at once (default: those of half a second)"
+        "--burst", type=positive, metavar="N", help="requests that may arrive at once (default: half of the rate)"
     )
     create.add_argument("--expires", type=moment, metavar="WHEN", help="a date, a time, or a duration: 90d, 12h")
     listing = commands.add_parser("list", help="list all keys, without their secrets")

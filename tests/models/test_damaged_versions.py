@@ -100,7 +100,7 @@ def test_changed_weights_are_detected(stored: StoredVersion) -> None:
         weights = dict(arrays)
     weights = {name: array + 0.01 for name, array in weights.items()}
     np.savez(stored.path / "weights.npz", **weights)
-    with pytest.raises(StoreError, match="homes:1 does not answer its golden rows"):
+    with pytest.raises(StoreError, match="homes:1 does not predict its golden rows"):
         store.load(stored)
 
 

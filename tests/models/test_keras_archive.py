@@ -86,7 +86,7 @@ def test_hostile_objects_are_refused_at_any_depth(tmp_path: Path, what: str) -> 
         (b'{"a":' * 10**5, {}, "config.json cannot be read"),
         (b" " * (keras_archive.MAX_CONFIG_BYTES + 1), {}, "is larger than 16777216 bytes"),
         ({}, {"assets/vocabulary.txt": b""}, "has a member with the name"),
-        ({}, {"assets": b""}, "has other members than config.json, metadata.json, model.weights.h5"),
+        ({}, {"assets": b""}, "has members other than config.json, metadata.json, model.weights.h5"),
         ({}, {"../../evil.py": b""}, "has a member with the name"),
     ],
     ids=["list", "cut", "deep", "large", "asset", "member", "path"],

@@ -243,7 +243,7 @@ def test_version_with_different_golden_predictions_is_not_stored(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(version_files, "golden_predictions", lambda trained: [[0.0]] * 6)
-    with pytest.raises(StoreError, match="does not answer its golden rows"):
+    with pytest.raises(StoreError, match="does not predict its golden rows"):
         store.save(make_trained())
     assert files(bentoml_store) == set()
 

@@ -58,7 +58,7 @@ def test_an_invalid_key_file_does_not_change_the_keys(
     for _ in range(3):
         ring.poll()
     assert key_names(ring) == ["a"]
-    assert caplog.text.count("the previous ones stay") == 1
+    assert caplog.text.count("the previous keys remain in use") == 1
     keys.path.write_bytes(good)
     ring.poll()
     assert "valid again" in caplog.text
