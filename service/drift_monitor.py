@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported only for versions that have a reference
     from models.drift.reference import DriftReference
 
 DEFAULT_WINDOWS = (HOUR, DAY, WEEK)
-FLUSH_LIMIT_S = 1.0  # then a disk that stalls does not delay the caller any longer
+FLUSH_LIMIT_S = 1.0  # after this time, a stalled disk no longer delays the caller
 STOP_S = 5.0
 log = logging.getLogger("tabserve.drift")
 
@@ -79,7 +79,7 @@ class WatchedVersion:
 
 
 class TakenRows(NamedTuple):
-    """Rows that are not counted yet. sampled: represent `answered` rows. refused: counters, as in `RefusedRows`."""
+    """Rows that are not counted yet. sampled: a sample of `answered` rows. refused: counters, as in `RefusedRows`."""
 
     watched: WatchedVersion
     sampled: Sequence[SampledRows]

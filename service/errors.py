@@ -146,7 +146,7 @@ class Conflict(RequestError):
 
 
 class PreconditionFailed(RequestError):
-    """The generation is not that of If-Match. Nothing was changed."""
+    """The generation differs from the one in If-Match. Nothing was changed."""
 
     status = 412
     title = "Precondition failed"
@@ -227,7 +227,7 @@ class QueueFull(RetryLater):
 
 
 class RateExceeded(RetryLater):
-    """A key has exceeded its rate."""
+    """A key has exceeded its rate limit."""
 
     status = 429
     title = "Too many requests"
@@ -265,7 +265,7 @@ class OutOfMemory(RetryLater):
     title = "Busy"
 
     def __init__(self) -> None:
-        super().__init__("the server has no memory for this body now: others are in flight")
+        super().__init__("the server has no memory for this body now: other requests are in flight")
 
 
 class DiskFull(RetryLater):

@@ -35,7 +35,7 @@ class ExplanationQueue:
         self._lock = FairLock()
         self._rate = 0.0  # evaluations per second
         self._client = BackgroundClient("explanation", trusted_keys)
-        # the versions that this worker explains itself, and the end of that time
+        # the versions that this worker explains itself, and until when
         self._in_worker: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._idle: asyncio.TimerHandle | None = None
@@ -45,7 +45,7 @@ class ExplanationQueue:
     ) -> Outputs:
         """The outputs with the explanation of each row.
 
-        deadline: a time of `time.monotonic`. client: the name of the client, which takes turns with the others.
+        deadline: a time of `time.monotonic`. client: the name of the client; clients take turns.
 
         Raises TooManyEvaluations, QueueFull, NotReady or DeadlinePassed.
         """
@@ -87,7 +87,8 @@ class ExplanationQueue:
         return await self._run(deadline, self._count, model, frame)
 
     def _has_room(self, client: str, planned: int) -> bool:
-        """Whether a request may enter the queue. A client below its share may do so even if others have filled it."""
+        """Whether a request may enter the queue. A client below its fair share may enter even if other clients have
+        filled the queue."""
         limit = MAX_WAITING * self.max_evaluations
         share = limit / len({*self._waiting_of, client})
         return self.waiting + planned <= limit or self._waiting_of[client] + planned <= share
@@ -145,7 +146,7 @@ class ExplanationQueue:
             self._in_worker[tag] = time.monotonic() + RETRY_S
             return in_worker(model, frame)
         except ProcessEnded:
-            raise NotReady("the process of explanations has ended; the next request starts another one") from None
+            raise NotReady("the explanation process has ended; the next request starts another one") from None
 
     def _stop_when_idle(self) -> None:
         if self._idle is not None:
@@ -161,5 +162,5 @@ class ExplanationQueue:
 
 
 def describe_extended(model: ExtendedModel) -> Fields:
-    """The fields with which the process explains predictions of this version. Raises ProcessUnavailable."""
+    """The fields that the explanation process needs for predictions of this version. Raises ProcessUnavailable."""
     return describe(model.model) | {"explain": model.options.explain}

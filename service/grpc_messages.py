@@ -1,7 +1,7 @@
 """Reads the messages of gRPC calls within the memory budget.
 
 gRPC reads the message of a unary call before it calls the handler. Calls are therefore handled as streams of requests,
-which clients cannot distinguish: the handler decides when to read, and flow control stops the client until then.
+which makes no difference to clients: the handler decides when to read, and flow control stops the client until then.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from service.errors import BadBody, BodyTooSlow
 from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 MAX_UNRESERVED_READS = 4  # messages that are read at once without a reservation, because most are small
-UNRESERVED_SHARE = 0.125  # upper limit of these reads as a share of the budget
+UNRESERVED_SHARE = 0.125  # upper limit of these reads as a fraction of the budget
 UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if other messages wait
 MAX_UNRESERVED_S = 1.0  # after this time a message needs a reservation even if no other message waits
 COPIES = 2  # copies of a message while it is received
@@ -27,7 +27,7 @@ FLOW_CONTROL = [
 
 
 class MessageReader:
-    """Reads the messages of all calls of a server. max_bytes: the limit of a message."""
+    """Reads the messages of all calls of a server. max_bytes: the maximum size of a message."""
 
     def __init__(self, memory: MemoryBudget, max_bytes: int) -> None:
         self.memory = memory

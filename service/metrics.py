@@ -1,4 +1,4 @@
-"""The Prometheus metrics. Requests increase plain numbers, which is cheap. Once a second, `flush` adds the numbers to
+"""The Prometheus metrics. Requests increment plain numbers, which is cheap. Once a second, `flush` adds the numbers to
 prometheus_client, whose files add up the counts of all workers."""
 
 import os
@@ -60,7 +60,7 @@ class ModelCounters:
         self.engine_seconds = HistogramBuckets(SECONDS)
 
     def request(self, protocol: str, status: int, seconds: float) -> None:
-        """seconds: without those in which the server waited for the client."""
+        """seconds: excluding the time in which the server waited for the client."""
         self.requests[protocol, status] += 1
         buckets = self.seconds[protocol]  # as by `observe`, without the cost of the call
         buckets.counts[bisect_left(SECONDS, seconds)] += 1
@@ -141,7 +141,7 @@ class Metrics:
         self._version_problems = gauge("version_problems", "Versions that a worker cannot load", "livemax")
         self._store_problem = gauge("store_problem", "1 while a store at a URL cannot be copied", "livemax")
         self._shadow_difference = histogram(
-            "shadow_difference", "Difference of a shadow's predictions to the champion's", DIFFERENCES, *one
+            "shadow_difference", "Difference between a shadow's predictions and the champion's", DIFFERENCES, *one
         )
         self._shadow_dropped = counter("shadow_dropped_rows", "Rows that a shadow has not predicted", *one)
         self._automatic_rollbacks = counter("automatic_rollbacks", "Canaries that were rolled back", "model")

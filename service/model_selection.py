@@ -136,7 +136,7 @@ def champion_of_each_model(wanted: Sequence[WantedModel], settings: Settings, lo
 def load_champion(wanted: WantedModel, settings: Settings, load: VersionLoad, *, pinned: bool = False) -> TabularModel:
     """Load the first candidate that reproduces its golden rows. Raises SelectionError.
 
-    A pinned version is never replaced by another version. A missing engine is an error, and also no reason to replace a
+    A pinned version is never replaced by another version. A missing engine is an error, not a reason to replace a
     version.
     """
     reasons = []

@@ -39,7 +39,7 @@ PAGES = frozenset({"/docs.json", "/drift", "/metrics", "/models"})
 PROBES = frozenset({"/livez", "/ping", "/readyz"})
 """Paths of probes. A health route may use them, because it is a probe, too; a predict route may not."""
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-"""An origin in the form that browsers send. It excludes `null`, which any file or sandbox has."""
+"""An origin in the form that browsers send. It excludes `null`, the origin of any local file or sandboxed page."""
 REMOVED = {"TABSERVE_LANE": "the fast path is always on"}
 """Settings of earlier versions: `on` is ignored with a warning, any other value prevents the start."""
 
@@ -207,7 +207,7 @@ def open_routes(text: str) -> tuple[str, ...]:
     listed = tuple(path.strip() for path in text.split(",") if path.strip())
     for path in listed:
         if not path.startswith("/") or set(path[:-1] if path.endswith("*") else path) & set("*?# "):
-            raise ValueError(f"{path!r} is not valid, expected a path that begins with /, or the start of one and *")
+            raise ValueError(f"{path!r} is not valid, expected a path that begins with /, or the start of a path and *")
     return listed
 
 

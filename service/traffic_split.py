@@ -9,7 +9,7 @@ import orjson
 CLIENT_KEY = b"x-client-key"
 KEY_BYTES = 16 * 1024  # bytes of the body that are hashed if there is no client key
 BUCKETS = 1_000_000
-# the keys under which the protocols have rows in a JSON body
+# the keys of a JSON body under which the protocols expect rows
 ROW_LISTS = ("rows", "instances", "dataframe_records", "examples")
 
 

@@ -193,7 +193,8 @@ def new_versions(before: ModelState, after: ModelState) -> list[int]:
 
 
 def incompatibility(old: FeatureSchema, new: FeatureSchema) -> str | None:
-    """The reason why a version with the schema `new` would refuse requests that fit `old`; None if it would not."""
+    """The reason why a version with the schema `new` would refuse requests that are valid for `old`; None if it would
+    not."""
     accepted = accepted_names(new)
     if lost := sorted(accepted_names(old) - accepted):
         return f"refuses columns that clients send: {', '.join(lost)}"

@@ -89,7 +89,7 @@ class WorkerRecords:
             self._file = None
 
     def register(self) -> None:
-        """Record that this process is a worker that starts."""
+        """Record that this process is a worker that is starting."""
         with self._locked():
             pid = os.getpid()
             free = (
@@ -105,7 +105,7 @@ class WorkerRecords:
         self._memory[FAILED_STARTS] = 0
 
     def stopping(self) -> None:
-        """Record that this worker stops: it will accept no more requests, and end."""
+        """Record that this worker is stopping: it will accept no more requests, and then end."""
         self._memory[self._own + STATE] = WorkerState.STOPPING
 
     def state_of(self, pid: int) -> WorkerState | None:

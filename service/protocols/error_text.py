@@ -6,7 +6,8 @@ from models.rows import ValidatedRows
 from service.errors import RequestError
 
 STATUSES = {422: 400}
-"""The statuses of the other protocols that differ from the native ones: an invalid row is a bad request (400)."""
+"""The statuses of the other protocols that differ from those of the native API: an invalid row is a bad request
+(400)."""
 WARNINGS_HEADER = b"x-tabserve-warnings"
 MAX_HEADER_BYTES = 4096
 

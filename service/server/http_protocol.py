@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol, plus limits for request heads, problem documents for invalid HTTP, fewer system calls."""
+"""uvicorn's HTTP protocol, plus limits for request heads, problem documents for invalid HTTP, and fewer system
+calls."""
 
 import asyncio
 import logging
@@ -271,8 +272,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def _abort(self, send: Any) -> None:
         """End the connection during a response, so that the client notices that the response is incomplete.
 
-        send: the `send` of the request. It leads to the cycle; a scope that refers to its cycle is freed only by the
-        garbage collector, which costs 10 % of a request.
+        send: the `send` of the request, a method of the cycle; a scope that referred to its cycle would be freed
+        only by the garbage collector, which costs 10 % of a request.
 
         In HTTP/1.1, the last chunk is then missing. Without chunks, only a reset differs from the end of the response.
         """

@@ -97,7 +97,7 @@ def http_host() -> str:
 def uvicorn_server() -> uvicorn.Server | None:
     """The uvicorn server of this process; None if something else runs the service.
 
-    Raises LibraryHookMissing in a worker without one.
+    Raises LibraryHookMissing in a worker that has no such server.
     """
     handler = signal.getsignal(signal.SIGTERM)
     server = getattr(handler, "__self__", None)

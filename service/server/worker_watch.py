@@ -1,4 +1,5 @@
-"""Watches the workers of a server: ends workers that take too long, and replaces workers that circus leaves out."""
+"""Watches the workers of a server: ends workers that take too long, and replaces workers that circus does not
+replace."""
 
 import logging
 import os
@@ -86,7 +87,7 @@ class WorkerWatch:
         return WorkerState.STARTING if state is None and self._records.shared else state
 
     def _limit_s(self, state: WorkerState | None) -> float | None:
-        """The limit for the time of a worker in a state; None for no limit."""
+        """The maximum time of a worker in a state; None for no limit."""
         if state is None or state is WorkerState.READY:
             return None
         if state is WorkerState.STARTING:
@@ -136,7 +137,8 @@ class WorkerWatch:
             log.warning("worker ended, replacing it", extra=extra)
 
     def spawn(self, recovery_wid: int | None = None) -> Any:
-        """Start a worker as circus does. Only for the first workers it returns False, on which circus stops all.
+        """Start a worker as circus does. Returns False, which makes circus stop all workers, only for the first
+        workers.
 
         Later failures return True, and the next check tries again.
         """
@@ -156,7 +158,8 @@ class WorkerWatch:
 
 
 def is_running_child(pid: int) -> bool:
-    """Whether a process runs and is a child of this process. A zombie does not run. True if that is unknown."""
+    """Whether a process runs and is a child of this process. A zombie does not count as running. True if the state is
+    unknown."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except (FileNotFoundError, ProcessLookupError):

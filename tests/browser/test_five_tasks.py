@@ -29,7 +29,7 @@ class User:
         element.click()
 
     def choose_file(self, element: Locator, file: Path) -> None:
-        self.actions += 2  # press the button, choose the file in the dialog
+        self.actions += 2  # press the button, then choose the file in the dialog
         element.set_input_files(file)
 
     def open_try(self, model: str) -> None:

@@ -107,7 +107,7 @@ def test_refused_rows_are_shown_by_column(busy_server: Server, open_page: Callab
     expect(refused).to_contain_text("and 3 more columns.")
 
 
-def test_a_key_for_one_model_sees_its_drift(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+def test_a_key_for_one_model_can_read_its_drift(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{keyed.server.url}/#/live")
     sign_in(page, keyed.keys.texts["penguins"])
     expect(page.get_by_role("region", name="Drift of penguins")).to_be_visible()

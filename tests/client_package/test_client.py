@@ -35,7 +35,7 @@ def predictions_are_close(a: list[Any], b: list[Any]) -> bool:
     return len(a) == len(b) and all(abs(x - y) < 1 for x, y in zip(a, b, strict=True))  # the scale is 50,000
 
 
-def test_models_and_schema(client: Client) -> None:
+def test_models_and_schema_are_returned(client: Client) -> None:
     assert {model.name for model in client.models()} == {"homes", "income", "house_class"}
     schema = client.schema("house_class")
     assert (schema.task, schema.target, schema.classes) == ("multiclass", "stars", (1, 2, 5))
@@ -97,7 +97,7 @@ def test_explanations_sum_to_the_prediction(client: Client, home_rows: Rows) -> 
     assert "contribution_class" in found.to_pandas().columns
 
 
-def test_predictions_of_a_large_frame_keep_its_order_and_index(client: Client, home_rows: Rows) -> None:
+def test_predictions_keep_the_order_and_index_of_a_large_frame(client: Client, home_rows: Rows) -> None:
     count = 2 * PIECE_ROWS + 7
     frame = pd.DataFrame(home_rows(count))
     frame.index = pd.Index(range(count, 2 * count), name="home")
@@ -305,7 +305,7 @@ def test_errors_of_the_server_are_raised_as_their_own_exception_classes(client: 
     assert client.predict("homes", row, version="1").version == "1"
 
 
-def test_feedback_by_rows_and_by_ids(client: Client, home_rows: Rows) -> None:
+def test_feedback_is_accepted_by_rows_and_by_ids(client: Client, home_rows: Rows) -> None:
     rows = [{**row, "price": 1.0} for row in home_rows(1200)]  # two requests
     assert client.feedback("homes", pd.DataFrame(rows)).judged == 1200
     found = client.predict("homes", rows[:2])
@@ -341,7 +341,7 @@ print(len(Client(sys.argv[1]).predict("homes", [{"a": 1}] * 150, on_invalid="ski
 """
 
 
-def test_rows_need_no_optional_package(server: Any) -> None:
+def test_rows_are_scored_without_optional_packages(server: Any) -> None:
     command = [sys.executable, "-c", WITHOUT_EXTRAS, server.url]
     done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=300)
     assert done.stdout == "True\n", done.stderr

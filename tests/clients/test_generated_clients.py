@@ -1,4 +1,4 @@
-"""Clients that five generators make from /docs.json work, and only the known operations are left out."""
+"""The clients that five generators create from /docs.json work, and only known operations are missing from them."""
 
 import json
 import shutil
@@ -18,7 +18,8 @@ Predict = Callable[[str], Any]
 
 
 def assert_equal_predictions(found: Any, expected: Any) -> None:
-    """Predictions are equal except for the last digits of numbers, which a Python client parses and formats again."""
+    """Assert that predictions are equal except for the last digits of numbers, which a Python client parses and formats
+    again."""
     assert found == pytest.approx(expected) if not isinstance(expected, dict) else found.keys() >= expected.keys()
     if isinstance(expected, dict):
         for key, value in expected.items():
@@ -102,8 +103,8 @@ def test_client_of_orval_predicts(server: Server, document: Path, predict: Predi
     assert sorted(found["names"]) == sorted(MODELS)
 
 
-def test_requests_of_postman_are_answered(server: Server, document: Path, tmp_path: Path) -> None:
-    """Postman's default import: every request that it makes is answered with 200, except changes of versions, which
+def test_postman_requests_succeed(server: Server, document: Path, tmp_path: Path) -> None:
+    """Postman's default import: every request that it creates gets status 200, except changes of versions, which
     TABSERVE_ADMIN has to allow."""
     typescript_project(tmp_path, "orval.ts")
     run("npx", "openapi2postmanv2", "-s", document, "-o", "collection.json", folder=tmp_path)

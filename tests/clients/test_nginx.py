@@ -138,7 +138,7 @@ FORMS: dict[str, tuple[str, Callable[[], bytes], Callable[[bytes], int]]] = {
         ("GET", "/models/housing", 200),
     ],
 )
-def test_the_proxy_of_compose_blocks_changes_of_versions(proxy: str, method: str, path: str, status: int) -> None:
+def test_the_compose_proxy_blocks_version_changes(proxy: str, method: str, path: str, status: int) -> None:
     assert httpx.request(method, proxy + path, timeout=60).status_code == status
 
 
