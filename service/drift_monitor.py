@@ -117,11 +117,11 @@ class DriftMonitor:
         """Count the rows sampled or refused since the last call. If the disk stalls, they are counted later."""
         end = time.monotonic() + FLUSH_LIMIT_S
         while self._counting is not None and not self._counting.done():
-            if not await finished_by(self._counting, end):
+            if not await wait_until_done(self._counting, end):
                 return
         taken = [watched.take() for watched in self._watched.values()]
         self._counting = asyncio.get_running_loop().run_in_executor(self._thread, self._count, taken)
-        if await finished_by(self._counting, end):
+        if await wait_until_done(self._counting, end):
             self._counting.result()
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class DriftMonitor:
         return head | {"window": span, "refused": watched.refused.report(seconds)} | report
 
 
-async def finished_by(future: "asyncio.Future[None]", end: float) -> bool:
+async def wait_until_done(future: "asyncio.Future[None]", end: float) -> bool:
     """Wait for a future, at most until `end`, a time of `time.monotonic`. Returns whether it is done."""
     await asyncio.wait({future}, timeout=max(end - time.monotonic(), 0.0))
     return future.done()

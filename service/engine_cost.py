@@ -68,7 +68,7 @@ def measure_all(models: Sequence[TabularModel], pause_s: float = PAUSE_S) -> lis
     while unfinished := [index for index, done in enumerate(rounds) if needs_round(done)]:
         next_round = time.monotonic() + pause_s
         for index in unfinished:
-            rounds[index].append(measure_round(models[index], clock_of(models[index])))
+            rounds[index].append(measure_round(models[index], engine_clock(models[index])))
         if any(needs_round(rounds[index]) for index in unfinished):
             time.sleep(max(next_round - time.monotonic(), 0.0))
     return [fastest_round(done) for done in rounds]
@@ -90,7 +90,7 @@ def steady(rounds: list[EngineCost]) -> bool:
     return near(*ones[:2]) and near(*manys[:2])
 
 
-def clock_of(model: TabularModel) -> Callable[[], float]:
+def engine_clock(model: TabularModel) -> Callable[[], float]:
     return time.thread_time if model.engine.name == "numpy" else time.monotonic
 
 

@@ -234,7 +234,7 @@ class RateExceeded(RetryLater):
 
 
 class EngineFailed(RequestError):
-    """The engine failed. The log has the reason, the response does not."""
+    """The engine failed. The log contains the reason, the response does not."""
 
     status = 500
     title = "Prediction failed"
@@ -244,7 +244,7 @@ class EngineFailed(RequestError):
 
 
 class InternalError(RequestError):
-    """Any unexpected exception. The log has the reason, the response does not."""
+    """Any unexpected exception. The log contains the reason, the response does not."""
 
     status = 500
     title = "Internal error"
@@ -287,7 +287,7 @@ class DeadlinePassed(RequestError):
 
 
 class ClientDisconnected(RequestError):
-    """The client has closed the connection. The status is nginx's; it appears in metrics only."""
+    """The client has closed the connection. The status is the one that nginx uses; it appears only in metrics."""
 
     status = 499
     title = "Client disconnected"

@@ -43,10 +43,10 @@ from service.tracing import TraceContext
 from service.version_admin import VersionAdmin
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-SLOW_S = 1.0  # requests of models that take longer are logged
+SLOW_S = 1.0  # requests to a model that take longer are logged
 DEADLINE_PASSED = DeadlinePassed.status
 MAX_LOGGED_PATH = 200
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # characters that are logged unchanged; others could break a log line
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # characters that are logged unchanged; other characters could break a log line
 log = logging.getLogger("tabserve.exchange")
 access_log = logging.getLogger(ACCESS_LOG)
 

@@ -17,7 +17,7 @@ from service.errors import DeadlinePassed, NotReady, QueueFull, TooManyEvaluatio
 from service.fair_lock import FairLock
 
 BLOCK_EVALUATIONS = 8192  # evaluations in one turn of a request; the deadline is checked between turns
-MAX_WAITING = 5  # the limit of the queue, as a multiple of the limit of one request
+MAX_WAITING = 5  # the maximum evaluations in the queue, as a multiple of the maximum for one request
 IDLE_S = 300.0  # seconds without explanations after which the process ends
 RETRY_S = 600.0  # delay before the process tries again to load a version
 log = logging.getLogger("tabserve.explanations")
@@ -28,7 +28,8 @@ class ExplanationQueue:
     """Explains the rows of requests block by block; the blocks of several requests take turns."""
 
     def __init__(self, max_evaluations: int, trusted_keys: Sequence[Path] = ()) -> None:
-        """max_evaluations: the limit of one request. trusted_keys: as in `BackgroundClient`."""
+        """max_evaluations: the maximum number of evaluations for one request. trusted_keys: as in
+        `BackgroundClient`."""
         self.max_evaluations = max_evaluations
         self.waiting = 0  # evaluations of the requests in the queue
         self._waiting_of: Counter[str] = Counter()  # by client

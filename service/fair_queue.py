@@ -58,7 +58,7 @@ class FairQueue(Generic[T]):
             self.charge(0.0)  # all items of the client were removed
 
     def charge(self, cost: float) -> None:
-        """Add to the cost of the client whose item was popped last."""
+        """Add a cost to the client whose item was popped last."""
         client, before = self._current
         if self._lines[client]:
             self._enter(client, before + cost)

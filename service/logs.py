@@ -11,7 +11,7 @@ import orjson
 from models.json_text import replace_surrogates
 from service.settings import Settings
 
-ACCESS_LOG = "tabserve.access"  # the logger of the requests that TABSERVE_ACCESS_LOG selects, one line for each
+ACCESS_LOG = "tabserve.access"  # the logger of the requests that TABSERVE_ACCESS_LOG selects, with one line per request
 MAX_LINES = 10  # maximum number of lines of one kind about requests in a second
 MAX_KINDS = 1000
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -54,7 +54,7 @@ class ModelCounters:
         self.row_errors: dict[tuple[str, str], int] = {}  # by column and code
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
-        self.short_deadlines = 0  # of requests with a shorter timeout than that of the settings
+        self.short_deadlines = 0  # requests with a shorter timeout than the setting
         self.batch_rows = HistogramBuckets(ROWS)
         self.queue_seconds = HistogramBuckets(SECONDS)
         self.engine_seconds = HistogramBuckets(SECONDS)
@@ -62,7 +62,7 @@ class ModelCounters:
     def request(self, protocol: str, status: int, seconds: float) -> None:
         """seconds: excluding the time in which the server waited for the client."""
         self.requests[protocol, status] += 1
-        buckets = self.seconds[protocol]  # as by `observe`, without the cost of the call
+        buckets = self.seconds[protocol]  # like `observe`, without the cost of the call
         buckets.counts[bisect_left(SECONDS, seconds)] += 1
         buckets.total += seconds
 
@@ -70,7 +70,7 @@ class ModelCounters:
         """Count a valid row that was predicted alone."""
         self.valid_rows += 1
         batches, engine = self.batch_rows, self.engine_seconds
-        batches.counts[0] += 1  # as by `observe(1)`: 1 is the first bound
+        batches.counts[0] += 1  # like `observe(1)`: 1 is the first bound
         batches.total += 1
         engine.counts[bisect_left(SECONDS, engine_seconds)] += 1
         engine.total += engine_seconds

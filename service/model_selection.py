@@ -69,7 +69,7 @@ def select_models(
 def selection_of(
     settings: Settings, pinned: Sequence[str] = (), at_start: Mapping[str, int] | None = None
 ) -> Selection:
-    """The selection of the settings or, without one, of the Bento."""
+    """The selection in the settings or, if there is none, in the Bento."""
     return Selection.of(settings.models or (() if settings.store else pinned), at_start)
 
 

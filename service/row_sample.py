@@ -69,7 +69,7 @@ class RowSample:
     def _keep(self, sampled: SampledRows, rows: int) -> None:
         self._waiting.append(sampled)
         self._rows += rows
-        if self._rows > MAX_WAITING_ROWS:  # keep half of the rows, and sample half as many from now on
+        if self._rows > MAX_WAITING_ROWS:  # keep half of the rows, and halve the sampling rate
             self._stride *= 2
             self._waiting = self._waiting[::2]
             self._rows = sum(len(outputs) if isinstance(outputs, Outputs) else 1 for _, outputs in self._waiting)

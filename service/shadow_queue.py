@@ -92,7 +92,7 @@ class ShadowQueue:
             self._metrics.shadow_dropped(served.name, target.model.version, len(outputs))
 
     def close(self) -> None:
-        """End the copying of rows."""
+        """Stop copying rows."""
         self.active = False
         if self._worker is not None:
             self._worker.close()

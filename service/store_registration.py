@@ -42,7 +42,7 @@ class StoreRegistration:
             await repeat(self.poll, POLL_S, "this server cannot be registered in the store")
 
     async def poll(self) -> None:
-        """Write the registration if it has changed, and regularly."""
+        """Write the registration if it has changed, and at regular intervals."""
         is_due = time.monotonic() >= self._renew_at
         if not is_due and not self._folder_changed():
             return

@@ -27,7 +27,7 @@ class TrafficSplit:
             self._bounds.append((round(bound), version))
 
     def version(self, key: bytes) -> str:
-        """The version of a client or row."""
+        """The version for a client or row."""
         bucket = int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=self._salt).digest()) % BUCKETS
         return next((version for bound, version in self._bounds if bucket < bound), self._bounds[-1][1])
 

@@ -116,7 +116,7 @@ def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], al
     challengers = [version for version in entry.split if version != champion.version]
     for version in challengers:
         moments = sums.get(MetricKey(version, CANARY + entry.canary), Moments())
-        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is the error probability of one end
+        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha: the error probability of one end
         if low > 0.5:
             judge = champion.compiled(VersionJudge)
             value, least = ((2 * mean - 1) * judge.scale for mean in (moments.mean, low))

@@ -31,7 +31,7 @@ RESPONSE = b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request
 LINE_END, HEAD_END = b"\r\n", b"\r\n\r\n"
 ID_FIELD = re.compile(rb"\r\n[Xx]-[Rr]equest-I[Dd]: ?([A-Za-z0-9._:/+=@-]{1,128})(?=\r\n)")
 ANY_ID = b"\0"  # no other byte of a head is zero
-MAX_HEADS, MAX_HEAD_BYTES = 512, 1024  # that are kept
+MAX_HEADS, MAX_HEAD_BYTES = 512, 1024  # limits for the stored heads
 Fields = Mapping[bytes, bytes]
 
 

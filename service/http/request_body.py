@@ -21,11 +21,11 @@ T = TypeVar("T")
 EXPANSION = 32  # expected expansion of a compressed body
 LINGER_BYTES = 64 * 1024**2  # maximum size of the part of a refused body that is read and dropped
 MIN_CHECKED_BYTES = 256 * 1024  # larger JSON is checked before it is parsed
-OTHER_OBJECTS = 100  # arrays and objects of a request outside of its rows
-OTHER_NAMES = 20  # names in an object that are not columns of a model
-NESTED_PER_ROW = 50  # maximum of the average number of arrays and objects per row
+OTHER_OBJECTS = 100  # maximum number of arrays and objects in a request outside of its rows
+OTHER_NAMES = 20  # maximum number of names in an object that are not columns of a model
+NESTED_PER_ROW = 50  # maximum average number of arrays and objects per row
 BINARY_HEADER = b"inference-header-content-length"  # in the Open Inference Protocol, if binary tensors follow the JSON
-COUNTED_BYTES = 256 * 1024  # the size of a step of the count, which limits its memory
+COUNTED_BYTES = 256 * 1024  # bytes that are counted in one step, which limits the memory of the count
 CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 
 

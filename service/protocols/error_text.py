@@ -42,7 +42,7 @@ def warnings_header(
             if room > 0:
                 text = json.dumps({"row": row, **warning._asdict()}).replace(
                     "\x7f", "\\u007f"
-                )  # the standard allows visible ASCII only
+                )  # the standard allows only visible ASCII
                 room -= len(text) + 2
                 listed += [text] if room >= 0 else []
     return [(name, b'{"warnings": [%s], "omitted": %d}' % (", ".join(listed).encode(), count - len(listed)))]

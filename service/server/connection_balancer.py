@@ -21,7 +21,7 @@ from service.server.connection_counts import CONNECTIONS_PER_LEAD, ConnectionCou
 from service.server.library_hooks import uvicorn_hooks
 from service.server.tls import HANDSHAKE_S, TlsContext
 
-MAX_ACCEPTS = 64  # limit per turn of the event loop
+MAX_ACCEPTS = 64  # maximum number of connections accepted in one turn of the event loop
 YIELD_S = 0.001  # the pause that lets other workers accept first
 PUBLISH_INTERVAL_S = 0.05
 REFRESH_INTERVAL_S = 0.5

@@ -38,7 +38,8 @@ class WorkerWatch:
         grace_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """start_s: the limit for the start of a worker. grace_s: how long it accepts connections after SIGTERM."""
+        """start_s: the maximum time for the start of a worker. grace_s: how long it accepts connections after
+        SIGTERM."""
         self._arbiter, self._watcher, self._records = arbiter, watcher, records
         self._start_s, self._stop_s = start_s, grace_s + STOP_S
         self._clock = clock
@@ -64,14 +65,14 @@ class WorkerWatch:
         """End workers that take too long, and replace missing workers."""
         now = self._clock()
         running = {pid for pid in self._watcher.processes if is_running_child(pid)}
-        self._end_late(running, now)
+        self._end_slow_workers(running, now)
         if self._stopping():
             self._complete = now
         else:
-            self._end_unknown(now)
+            self._end_unknown_workers(now)
             self._replace_missing(running, now)
 
-    def _end_late(self, running: set[int], now: float) -> None:
+    def _end_slow_workers(self, running: set[int], now: float) -> None:
         before, self._states = self._states, {}
         for pid in running:
             state = self._state_of(pid)
@@ -101,9 +102,9 @@ class WorkerWatch:
             return
         times = self._records.start_failed(pid)
         log.error("worker is not ready in time, killing it", extra={"pid": pid, "limit_s": limit_s, "times": times})
-        worker.give_up_if_none_runs(self._records, f"not ready within {limit_s:g} s", os.getpid())
+        worker.give_up_if_no_worker_runs(self._records, f"not ready within {limit_s:g} s", os.getpid())
 
-    def _end_unknown(self, now: float) -> None:
+    def _end_unknown_workers(self, now: float) -> None:
         """End workers that circus does not know, because it failed just after it started them."""
         unknown = {pid for pid in self._records.pids - set(self._watcher.processes) if is_running_child(pid)}
         self._unknown = {pid: self._unknown.get(pid, now) for pid in unknown}

@@ -22,7 +22,7 @@ def busy_server(start_server: Callable[..., Server]) -> Server:
     """A server whose two workers have answered requests: rows with incomes in another unit, and an invalid row."""
     server = start_server()
     row = example(server)
-    for number in range(REQUESTS):  # a new connection for each request, so that both workers receive some
+    for number in range(REQUESTS):  # a new connection for each request, so that both workers receive requests
         rows = [row | {"MedInc": 10_000.0 + number + place} for place in range(ROWS)]
         httpx.post(f"{server.url}/predict/housing", json={"rows": rows}, timeout=60).raise_for_status()
     assert httpx.post(f"{server.url}/predict/housing", json={"rows": [{}]}, timeout=60).status_code == 422

@@ -107,7 +107,7 @@ def test_predictions_keep_the_order_and_index_of_a_large_frame(client: Client, h
     assert predictions_are_close(list(found["value"].iloc[places]), client.predict("homes", frame.iloc[places]).values)
 
 
-def test_rows_over_a_limit_of_the_server_are_split(
+def test_rows_that_exceed_a_server_limit_are_split(
     client: Client, home_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """4,096 rows exceed the server's TABSERVE_MAX_BODY_BYTES, explanations of 40 rows its TABSERVE_MAX_EVALUATIONS."""
@@ -156,7 +156,7 @@ def test_the_error_of_the_first_invalid_request_is_raised(client: Client, home_r
     assert [error.row for error in refused.value.errors] == [PIECE_ROWS + 5]
 
 
-def test_errors_and_warnings_of_arrow_responses_equal_those_of_json(client: Client, home_rows: Rows) -> None:
+def test_errors_and_warnings_of_arrow_and_json_responses_are_equal(client: Client, home_rows: Rows) -> None:
     rows = home_rows(LARGE)
     for row, text in enumerate(["a; wrong_type: row 3, feature 'x': b", 'it\'s "5; 6"', "é\\'", "; unseen_level: "]):
         rows[row]["Outcome Type"] = text
@@ -272,7 +272,7 @@ def test_unsupported_input_is_refused(client: Client, home_rows: Rows) -> None:
             client.predict("homes", data)
 
 
-def test_options_are_checked_before_anything_is_sent(client: Client, home_rows: Rows) -> None:
+def test_options_are_checked_before_a_request_is_sent(client: Client, home_rows: Rows) -> None:
     row = home_rows(1)[0]
     wrong: list[dict[str, Any]] = [
         {"interval": "wide"},
@@ -290,7 +290,7 @@ def test_options_are_checked_before_anything_is_sent(client: Client, home_rows: 
             client.predict(model, row)
 
 
-def test_errors_of_the_server_are_raised_as_their_own_exception_classes(client: Client, home_rows: Rows) -> None:
+def test_server_errors_are_raised_as_specific_exceptions(client: Client, home_rows: Rows) -> None:
     row = home_rows(1)[0]
     with pytest.raises(NotFound, match="did you mean 'homes'"):
         client.predict("home", row)

@@ -29,9 +29,7 @@ def assert_equal_predictions(found: Any, expected: Any) -> None:
                 assert_equal_predictions(found[key], value)
 
 
-def test_client_of_openapi_python_client_predicts(
-    server: Server, document: Path, predict: Predict, tmp_path: Path
-) -> None:
+def test_openapi_python_client_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     output = tmp_path / "tabserve_client"
     command = ("openapi-python-client", "generate", "--meta", "none", "--output-path", output, "--path", document)
     done = run(PYTHON / command[0], *command[1:], folder=tmp_path)
@@ -46,7 +44,7 @@ def test_client_of_openapi_python_client_predicts(
     assert found["infer"] == [pytest.approx(predict("housing")["value"])]
 
 
-def test_client_of_openapi_generator_predicts(
+def test_openapi_generator_client_predicts(
     server: Server, document: Path, predict: Predict, row_of: Callable[[str], Any], tmp_path: Path
 ) -> None:
     run(PYTHON / "openapi-generator-cli", "generate", "-i", document, "-g", "python", "-o", tmp_path, folder=tmp_path)
@@ -71,9 +69,7 @@ def typescript_project(folder: Path, program: str) -> Path:
     return folder
 
 
-def test_client_of_openapi_typescript_predicts(
-    server: Server, document: Path, predict: Predict, tmp_path: Path
-) -> None:
+def test_openapi_typescript_client_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     typescript_project(tmp_path, "openapi_fetch.ts")
     run("npx", "openapi-typescript", document, "-o", "schema.d.ts", folder=tmp_path)
     run("npx", "tsc", *TYPESCRIPT, *IMPORTS, "openapi_fetch.ts", folder=tmp_path)
@@ -88,7 +84,7 @@ def test_client_of_openapi_typescript_predicts(
     assert found["name"] == "housing"
 
 
-def test_client_of_orval_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+def test_orval_client_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     typescript_project(tmp_path, "orval.ts")
     options = {"input": str(document), "output": {"target": "client.ts", "client": "fetch", "baseUrl": server.url}}
     (tmp_path / "orval.config.cjs").write_text(f"module.exports = {{tabserve: {json.dumps(options)}}};")

@@ -145,13 +145,13 @@ class Client:
         """Report the true values until the server has the captured rows of all of them, which takes about a second."""
         judged = 0
 
-        def all_rows_judged() -> bool:
+        def has_feedback_for_all_rows() -> bool:
             nonlocal judged
             reply = client.post("/feedback/rents", json={"feedback": truths}).json()
             judged += reply["judged"]
             return bool(judged == len(truths))
 
-        until(all_rows_judged)
+        until(has_feedback_for_all_rows)
 
     def versions(self) -> dict[str, Any]:
         reply = httpx.get(f"{self.server.url}/feedback/rents?window=24h", timeout=60).json()

@@ -89,7 +89,7 @@ class TlsServer(Server):
         return f"https://127.0.0.1:{self.port}"
 
 
-def test_client_verifies_the_certificate_of_a_server(
+def test_client_verifies_the_server_certificate(
     client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority(tmp_path)
