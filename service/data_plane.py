@@ -139,7 +139,7 @@ class DataPlane:
         return served
 
     def replace(self, snapshot: Snapshot) -> None:
-        """Serve another snapshot from the next request on. Requests in flight finish with their versions."""
+        """Serve another snapshot, starting with the next request. Requests in flight finish with their versions."""
         before = self.registry.snapshot
         self.drift.follow(snapshot.served)
         self.registry.snapshot = snapshot
@@ -169,11 +169,11 @@ class DataPlane:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The current snapshot. A request reads it once."""
+        """The current snapshot. Each request reads it only once."""
         return self.registry.snapshot
 
     def extended(self, served: ServedModel, options: OutputOptions) -> ServedModel:
-        """The version for requests with these options. Raises RequestNotValid if it cannot satisfy them."""
+        """The version for requests with these options. Raises RequestNotValid if the version does not support them."""
         if not options:
             return served
         with translate_option_errors():

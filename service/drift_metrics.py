@@ -20,7 +20,7 @@ class DriftCollector(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         psi = gauge("drift_psi", "Population stability index of a column and of the prediction", *VERSION, "column")
-        missing = gauge("missing_ratio", "Share of missing values", *VERSION, "column")
+        missing = gauge("missing_ratio", "Fraction of missing values", *VERSION, "column")
         status = gauge("drift_status", "0: no drift found, 1: warning, 2: alarm", *VERSION)
         rows = gauge("drift_rows", "Rows from which the drift statistics were computed", *VERSION)
         estimates = gauge(
@@ -54,7 +54,7 @@ def estimated_metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def drift_metrics(reports: Sequence[Mapping[str, Any]]) -> bytes:
-    """The metrics of these reports in Prometheus' text format; empty without any."""
+    """The metrics of these reports in Prometheus' text format; an empty text if there are no reports."""
     if not any("window" in report for report in reports):
         return b""
     registry = CollectorRegistry()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported only for versions that have a reference
     from models.drift.reference import DriftReference
 
 DEFAULT_WINDOWS = (HOUR, DAY, WEEK)
-FLUSH_LIMIT_S = 1.0  # then a disk that stalls does not delay the caller any longer
+FLUSH_LIMIT_S = 1.0  # after this time, a stalled disk no longer delays the caller
 STOP_S = 5.0
 log = logging.getLogger("tabserve.drift")
 
@@ -79,7 +79,7 @@ class WatchedVersion:
 
 
 class TakenRows(NamedTuple):
-    """Rows that are not counted yet. sampled: represent `answered` rows. refused: counters, as in `RefusedRows`."""
+    """Rows that are not counted yet. sampled: a sample of `answered` rows. refused: counters, as in `RefusedRows`."""
 
     watched: WatchedVersion
     sampled: Sequence[SampledRows]
@@ -117,11 +117,11 @@ class DriftMonitor:
         """Count the rows sampled or refused since the last call. If the disk stalls, they are counted later."""
         end = time.monotonic() + FLUSH_LIMIT_S
         while self._counting is not None and not self._counting.done():
-            if not await finished_by(self._counting, end):
+            if not await wait_until_done(self._counting, end):
                 return
         taken = [watched.take() for watched in self._watched.values()]
         self._counting = asyncio.get_running_loop().run_in_executor(self._thread, self._count, taken)
-        if await finished_by(self._counting, end):
+        if await wait_until_done(self._counting, end):
             self._counting.result()
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class DriftMonitor:
         return head | {"window": span, "refused": watched.refused.report(seconds)} | report
 
 
-async def finished_by(future: "asyncio.Future[None]", end: float) -> bool:
+async def wait_until_done(future: "asyncio.Future[None]", end: float) -> bool:
     """Wait for a future, at most until `end`, a time of `time.monotonic`. Returns whether it is done."""
     await asyncio.wait({future}, timeout=max(end - time.monotonic(), 0.0))
     return future.done()

@@ -18,16 +18,16 @@ from models.tabular_model import TabularModel
 
 MANY_ROWS = 256
 ROUNDS = 3
-MAX_ROUNDS = 6  # the limit if the first rounds differ
+MAX_ROUNDS = 6  # the maximum number of rounds if the first rounds differ
 PAUSE_S = 0.02  # pause between two rounds of a model: bursts of other work seldom last for all rounds
 REPEATS = 10  # repeats in a round
 ROUND_S = 0.03  # after this time a round has no more than two repeats
-STEADY_RATIO = 1.5  # a larger ratio of two rounds shows a disturbance
+STEADY_RATIO = 1.5  # a larger ratio between two rounds indicates a disturbance
 MIN_ROW_S = 1e-9
 
 
 class EngineCost(NamedTuple):
-    """Seconds of the fastest prediction of one row and of MANY_ROWS."""
+    """The seconds that the fastest predictions of one row and of MANY_ROWS rows take."""
 
     one_s: float
     many_s: float
@@ -35,7 +35,7 @@ class EngineCost(NamedTuple):
 
     @property
     def row_s(self) -> float:
-        """Seconds of each further row."""
+        """The seconds for each additional row."""
         return max(self.many_s - self.one_s, MIN_ROW_S) / (MANY_ROWS - 1)
 
     def merged(self, other: Self) -> Self:
@@ -57,17 +57,18 @@ def near(a: float, b: float) -> bool:
 
 
 def measure(model: TabularModel, pause_s: float = PAUSE_S) -> EngineCost:
-    """Warm an engine up and measure it. The cost is steady if the two fastest rounds agree."""
+    """Warm up an engine and measure it. The cost is steady if the two fastest rounds agree."""
     return measure_all([model], pause_s)[0]
 
 
 def measure_all(models: Sequence[TabularModel], pause_s: float = PAUSE_S) -> list[EngineCost]:
-    """Warm the engines of several models up and measure them in turn, so that they share the pauses between rounds."""
+    """Warm up the engines of several models and measure them alternately, so that they share the pauses between
+    rounds."""
     rounds: list[list[EngineCost]] = [[] for _ in models]
     while unfinished := [index for index, done in enumerate(rounds) if needs_round(done)]:
         next_round = time.monotonic() + pause_s
         for index in unfinished:
-            rounds[index].append(measure_round(models[index], clock_of(models[index])))
+            rounds[index].append(measure_round(models[index], engine_clock(models[index])))
         if any(needs_round(rounds[index]) for index in unfinished):
             time.sleep(max(next_round - time.monotonic(), 0.0))
     return [fastest_round(done) for done in rounds]
@@ -78,7 +79,7 @@ def needs_round(rounds: list[EngineCost]) -> bool:
 
 
 def fastest_round(rounds: list[EngineCost]) -> EngineCost:
-    """The fastest prediction of one row and of many rows, each from any round."""
+    """The fastest prediction of one row and of many rows, which may be from different rounds."""
     fastest = EngineCost(min(cost.one_s for cost in rounds), min(cost.many_s for cost in rounds))
     return fastest._replace(steady=steady(rounds) and fastest.plausible)
 
@@ -89,7 +90,7 @@ def steady(rounds: list[EngineCost]) -> bool:
     return near(*ones[:2]) and near(*manys[:2])
 
 
-def clock_of(model: TabularModel) -> Callable[[], float]:
+def engine_clock(model: TabularModel) -> Callable[[], float]:
     return time.thread_time if model.engine.name == "numpy" else time.monotonic
 
 
@@ -98,7 +99,7 @@ def measure_round(model: TabularModel, clock: Callable[[], float]) -> EngineCost
 
 
 def fastest_prediction(model: TabularModel, rows: int, clock: Callable[[], float]) -> float:
-    """The seconds of the fastest of a few predictions of `rows` rows."""
+    """The seconds that the fastest of a few predictions of `rows` rows takes."""
     frame = Frame(np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN))
     fastest, until = math.inf, clock() + ROUND_S
     for repeat in range(REPEATS):

@@ -146,7 +146,7 @@ class Conflict(RequestError):
 
 
 class PreconditionFailed(RequestError):
-    """The generation is not that of If-Match. Nothing was changed."""
+    """The generation differs from the one in If-Match. Nothing was changed."""
 
     status = 412
     title = "Precondition failed"
@@ -227,14 +227,14 @@ class QueueFull(RetryLater):
 
 
 class RateExceeded(RetryLater):
-    """A key has exceeded its rate."""
+    """A key has exceeded its rate limit."""
 
     status = 429
     title = "Too many requests"
 
 
 class EngineFailed(RequestError):
-    """The engine failed. The log has the reason, the response does not."""
+    """The engine failed. The log contains the reason, the response does not."""
 
     status = 500
     title = "Prediction failed"
@@ -244,7 +244,7 @@ class EngineFailed(RequestError):
 
 
 class InternalError(RequestError):
-    """Any unexpected exception. The log has the reason, the response does not."""
+    """Any unexpected exception. The log contains the reason, the response does not."""
 
     status = 500
     title = "Internal error"
@@ -265,7 +265,7 @@ class OutOfMemory(RetryLater):
     title = "Busy"
 
     def __init__(self) -> None:
-        super().__init__("the server has no memory for this body now: others are in flight")
+        super().__init__("the server has no memory for this body now: other requests are in flight")
 
 
 class DiskFull(RetryLater):
@@ -287,7 +287,7 @@ class DeadlinePassed(RequestError):
 
 
 class ClientDisconnected(RequestError):
-    """The client has closed the connection. The status is nginx's; it appears in metrics only."""
+    """The client has closed the connection. The status is the one that nginx uses; it appears only in metrics."""
 
     status = 499
     title = "Client disconnected"

@@ -43,10 +43,10 @@ from service.tracing import TraceContext
 from service.version_admin import VersionAdmin
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-SLOW_S = 1.0  # requests of models that take longer are logged
+SLOW_S = 1.0  # requests to a model that take longer are logged
 DEADLINE_PASSED = DeadlinePassed.status
 MAX_LOGGED_PATH = 200
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # characters that are logged unchanged; others could break a log line
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # characters that are logged unchanged; other characters could break a log line
 log = logging.getLogger("tabserve.exchange")
 access_log = logging.getLogger(ACCESS_LOG)
 
@@ -82,15 +82,16 @@ class ServerContext:
         return b"%b-%x" % (self._id_prefix, next(self._ids))
 
     def forget_id(self, request_id: bytes) -> None:
-        """Accept this id again, because its request is started again."""
+        """Accept this id again, because its request is handled again."""
         if self._recent is not None:
             self._recent.forget(request_id)
 
 
 class Exchange:
-    """One request. `fail` turns an exception of its route into `failed`.
+    """One request. `fail` stores an exception of its route in `failed`.
 
-    protocol: its label in metrics. served: the version that it is counted for, once known. caller: the sender.
+    protocol: the label in metrics. served: the version for which the request is counted, once known. caller: the
+    sender.
     """
 
     context: ServerContext
@@ -130,7 +131,8 @@ class Exchange:
 
     @property
     def client_seconds(self) -> float:
-        """The seconds that the client took to send its request or to receive the response, whatever the version."""
+        """The seconds that the client took to send its request and to receive the response, independently of the model
+        version."""
         return 0.0
 
     @property
@@ -154,8 +156,8 @@ class Exchange:
     def check_model(self, model: str, *, served: bool = True) -> None:
         """Called for a model that the body or a header names. Raises Forbidden.
 
-        served: raises NotFound for a model that is not served. The general error for it lists all models, some of
-        which this caller may not see.
+        served: raises NotFound for a model that is not served. The usual error for such a model lists all models, some
+        of which this caller may not see.
         """
         caller = self.caller
         if caller.models is None:
@@ -200,7 +202,7 @@ class Exchange:
         self.rows += rows
 
     def fail(self, error: BaseException) -> None:
-        """Translate an exception of the route to `failed`. Raises it again if no response can be sent."""
+        """Store an exception of the route in `failed`. Raises the exception again if no response can be sent."""
         if isinstance(error, RequestError):
             # the frames of its traceback would keep the body until the next garbage collection
             self.failed = error.with_traceback(None)

@@ -17,7 +17,7 @@ from service.errors import DeadlinePassed, NotReady, QueueFull, TooManyEvaluatio
 from service.fair_lock import FairLock
 
 BLOCK_EVALUATIONS = 8192  # evaluations in one turn of a request; the deadline is checked between turns
-MAX_WAITING = 5  # the limit of the queue, as a multiple of the limit of one request
+MAX_WAITING = 5  # the maximum evaluations in the queue, as a multiple of the maximum for one request
 IDLE_S = 300.0  # seconds without explanations after which the process ends
 RETRY_S = 600.0  # delay before the process tries again to load a version
 log = logging.getLogger("tabserve.explanations")
@@ -28,14 +28,15 @@ class ExplanationQueue:
     """Explains the rows of requests block by block; the blocks of several requests take turns."""
 
     def __init__(self, max_evaluations: int, trusted_keys: Sequence[Path] = ()) -> None:
-        """max_evaluations: the limit of one request. trusted_keys: as in `BackgroundClient`."""
+        """max_evaluations: the maximum number of evaluations for one request. trusted_keys: as in
+        `BackgroundClient`."""
         self.max_evaluations = max_evaluations
         self.waiting = 0  # evaluations of the requests in the queue
         self._waiting_of: Counter[str] = Counter()  # by client
         self._lock = FairLock()
         self._rate = 0.0  # evaluations per second
         self._client = BackgroundClient("explanation", trusted_keys)
-        # the versions that this worker explains itself, and the end of that time
+        # the versions that this worker explains itself, and until when
         self._in_worker: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._idle: asyncio.TimerHandle | None = None
@@ -45,7 +46,7 @@ class ExplanationQueue:
     ) -> Outputs:
         """The outputs with the explanation of each row.
 
-        deadline: a time of `time.monotonic`. client: the name of the client, which takes turns with the others.
+        deadline: a time of `time.monotonic`. client: the name of the client; clients take turns.
 
         Raises TooManyEvaluations, QueueFull, NotReady or DeadlinePassed.
         """
@@ -87,7 +88,8 @@ class ExplanationQueue:
         return await self._run(deadline, self._count, model, frame)
 
     def _has_room(self, client: str, planned: int) -> bool:
-        """Whether a request may enter the queue. A client below its share may do so even if others have filled it."""
+        """Whether a request may enter the queue. A client below its fair share may enter even if other clients have
+        filled the queue."""
         limit = MAX_WAITING * self.max_evaluations
         share = limit / len({*self._waiting_of, client})
         return self.waiting + planned <= limit or self._waiting_of[client] + planned <= share
@@ -145,7 +147,7 @@ class ExplanationQueue:
             self._in_worker[tag] = time.monotonic() + RETRY_S
             return in_worker(model, frame)
         except ProcessEnded:
-            raise NotReady("the process of explanations has ended; the next request starts another one") from None
+            raise NotReady("the explanation process has ended; the next request starts another one") from None
 
     def _stop_when_idle(self) -> None:
         if self._idle is not None:
@@ -161,5 +163,5 @@ class ExplanationQueue:
 
 
 def describe_extended(model: ExtendedModel) -> Fields:
-    """The fields with which the process explains predictions of this version. Raises ProcessUnavailable."""
+    """The fields that the explanation process needs for predictions of this version. Raises ProcessUnavailable."""
     return describe(model.model) | {"explain": model.options.explain}

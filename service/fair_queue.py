@@ -1,7 +1,8 @@
 """A queue in which clients take turns, regardless of the number of items that each of them has.
 
-Each client has its own line. The next item comes from the client with the lowest total cost so far (start-time fair
-queueing). An idle client accumulates no credit, or a limited credit: it starts near the cost of the waiting clients.
+Each client has its own line of items. The next item comes from the client with the lowest total cost so far (start-time
+fair queueing). An idle client accumulates no credit, or a limited credit: it starts near the cost of the waiting
+clients.
 """
 
 import heapq
@@ -10,24 +11,25 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-MAX_REMEMBERED = 1000  # clients without items whose cost is stored
+MAX_REMEMBERED = 1000  # the maximum number of clients without items whose costs are stored
 
 
 class FairQueue(Generic[T]):
     """The queue. Call `pop`, then `push` if the item is not done, then `charge`."""
 
     def __init__(self, credit: float = 0.0) -> None:
-        """credit: the amount by which a client's cost may be below that of the others when it gets a line again.
+        """credit: the amount by which the cost of a client that returns to the queue may be below the costs of the
+        other clients.
 
         A client with few items sometimes has no item in the queue, although it sends the next item as soon as it can.
-        Without a credit it would lose the turns that it misses meanwhile.
+        Without a credit, the client would lose the turns that it misses in between.
         """
         self._credit = credit
         self._lines: dict[str, deque[T]] = {}
-        self._order: list[tuple[float, int, str]] = []  # a heap: the cost of each client with a line, and a tie-break
+        self._order: list[tuple[float, int, str]] = []  # a heap: the cost of each client in `_lines`, and a tie-break
         self._count = self._turns = 0
         self._clock = 0.0  # the virtual time: the highest cost of a served client at its turn
-        self._costs: dict[str, float] = {}  # costs of clients without a line
+        self._costs: dict[str, float] = {}  # costs of clients that are not in `_lines`
         self._current = ("", 0.0)
 
     def __len__(self) -> int:
@@ -56,7 +58,7 @@ class FairQueue(Generic[T]):
             self.charge(0.0)  # all items of the client were removed
 
     def charge(self, cost: float) -> None:
-        """Add to the cost of the client whose item was popped last."""
+        """Add a cost to the client whose item was popped last."""
         client, before = self._current
         if self._lines[client]:
             self._enter(client, before + cost)
@@ -65,7 +67,7 @@ class FairQueue(Generic[T]):
         self._remember(client, before + cost)
 
     def spend(self, client: str, cost: float) -> None:
-        """Add to the cost of a client without a line, for an item that did not wait."""
+        """Add the cost of an item that did not wait, for a client that has no items in the queue."""
         spent = self._cost_of(client) + cost
         self._remember(client, spent)
         self._clock = max(self._clock, spent - self._credit)
@@ -82,7 +84,7 @@ class FairQueue(Generic[T]):
         return None
 
     def _cost_of(self, client: str) -> float:
-        """The cost of a client without a line."""
+        """The cost of a client that is not in `_lines`."""
         return max(self._costs.get(client, self._clock), self._clock - self._credit)
 
     def _remember(self, client: str, cost: float) -> None:

@@ -10,15 +10,15 @@ import time
 
 from service.fair_queue import FairQueue
 
-LATE_S = 0.0005  # a longer delay between arrival and start shows a busy event loop
+LATE_S = 0.0005  # a longer delay between arrival and start indicates a busy event loop
 CONTENDED_S = 1.0  # time since the last request of another client: a single client needs no turns
 REQUEST_COST = 4096.0  # fixed cost of a request in addition to the bytes of its body
 ITERATION_COST = 4 * REQUEST_COST  # cost of one iteration of the event loop, after which other sockets are read
-CREDIT = 64 * REQUEST_COST  # credit of a client whose next requests are in transit: milliseconds of the event loop
+CREDIT = 64 * REQUEST_COST  # credit of a client whose next requests are in transit: a few milliseconds of the loop
 
 
 class FairTurns:
-    """The requests of all clients that wait for their turn."""
+    """The requests that wait for a turn of their client."""
 
     def __init__(self) -> None:
         self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue(CREDIT)

@@ -1,6 +1,6 @@
-"""Watches files from a thread of its own, which notifies the event loop only of changes.
+"""Watches files in a separate thread, which notifies the event loop only of changes.
 
-A check in the event loop, or in an executor, would delay requests several times a second although no file has changed.
+A check in the event loop, or in an executor, would delay requests several times a second even if no file has changed.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ def file_signature(path: Path | str) -> tuple[int, ...] | None:
 class FileWatch:
     """Checks files while an event loop waits for a change. A network file system that hangs blocks only the thread.
 
-    interval_s: between two checks. name: of the thread.
+    interval_s: the time between two checks. name: the name of the thread.
     """
 
     def __init__(self, paths: Sequence[Path], interval_s: float, name: str) -> None:

@@ -123,7 +123,7 @@ class Follower:
         settings, state = self.plane.settings, await self._loader.run(self.file.read)
         stored, _ = await self._loader.run(store.versions, settings.store)
         if state.generation < self.state.generation:
-            raise ServingStateError(f"{self.file.path} is missing, or an older one has replaced it")
+            raise ServingStateError(f"{self.file.path} is missing, or an older file has replaced it")
         if not stored and self.plane.snapshot.entries:
             raise ServingStateError(f"there is no model in {store.location(settings.store)}")
         self.state = state

@@ -10,7 +10,7 @@ from service.errors import RequestError
 from service.grpc_messages import IncomingMessage, MessageReader
 
 HEALTH = "grpc.health.v1.Health"
-MAX_BYTES = 4096  # limit for a message, which is the name of a service and stays in memory during a watch
+MAX_BYTES = 4096  # maximum size of a message, which is the name of a service and stays in memory during a watch
 READ_S = 10.0
 
 

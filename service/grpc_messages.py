@@ -1,7 +1,7 @@
 """Reads the messages of gRPC calls within the memory budget.
 
 gRPC reads the message of a unary call before it calls the handler. Calls are therefore handled as streams of requests,
-which clients cannot distinguish: the handler decides when to read, and flow control stops the client until then.
+which makes no difference to clients: the handler decides when to read, and flow control stops the client until then.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from service.errors import BadBody, BodyTooSlow
 from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 MAX_UNRESERVED_READS = 4  # messages that are read at once without a reservation, because most are small
-UNRESERVED_SHARE = 0.125  # upper limit of these reads as a share of the budget
+UNRESERVED_SHARE = 0.125  # upper limit of these reads as a fraction of the budget
 UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if other messages wait
 MAX_UNRESERVED_S = 1.0  # after this time a message needs a reservation even if no other message waits
-COPIES = 2  # copies of a message while it is received
+COPIES = 2  # copies of a message in memory while it is received
 FLOW_CONTROL = [
     ("grpc.http2.lookahead_bytes", 64 * 1024),  # bytes that a client may send before its message is read
     ("grpc.http2.bdp_probe", 0),  # off, because it would raise this limit to megabytes on a fast connection
@@ -27,7 +27,7 @@ FLOW_CONTROL = [
 
 
 class MessageReader:
-    """Reads the messages of all calls of a server. max_bytes: the limit of a message."""
+    """Reads the messages of all calls of a server. max_bytes: the maximum size of a message."""
 
     def __init__(self, memory: MemoryBudget, max_bytes: int) -> None:
         self.memory = memory
@@ -36,7 +36,8 @@ class MessageReader:
         self._unreserved: asyncio.Semaphore | None = None
 
     def _unreserved_reads(self) -> asyncio.Semaphore:
-        """The limit of unreserved reads. The first call creates it: the budget is known once the server has started."""
+        """The semaphore that limits unreserved reads. The first call creates it: the budget is known once the server
+        has started."""
         if self._unreserved is None:
             limit = self.memory.limit
             fitting = MAX_UNRESERVED_READS if limit is None else int(UNRESERVED_SHARE * limit / self.max_bytes)

@@ -51,7 +51,7 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-MAX_DETAILS_BYTES = 4000  # limit for an error message, which is sent in a header, because clients refuse large headers
+MAX_DETAILS_BYTES = 4000  # maximum size of an error message in a header, because clients refuse large headers
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 STOP_S = 1.0  # time for responses that are still being sent
 
@@ -178,7 +178,7 @@ class GrpcServer:
                 await self._wait_for_turn(exchange)
                 large = len(body) > LARGE_BODY_BYTES
                 message = await self.plane.run_in_thread(parse, body) if large else parse(body)
-                del body  # the message is a copy of it
+                del body  # `message` has its own copy of the data
                 if rpc.model and exchange.caller.models is not None:
                     exchange.check_model(getattr(message, rpc.model), served=rpc.access != "admin")
                 context.set_trailing_metadata((("x-request-id", exchange.id_text),))

@@ -14,7 +14,7 @@ log = logging.getLogger("tabserve.grpc")
 def server_credentials(files: TlsFiles) -> Any:
     """Credentials that read the files at a handshake if they have changed. Raises TlsError for an encrypted key."""
     if files.password:
-        raise TlsError("gRPC cannot read an encrypted key: give it a key without a password, or leave gRPC off")
+        raise TlsError("gRPC cannot read an encrypted key: use a key without a password, or turn gRPC off")
     files.check()
     seen = [files.signature()]
 

@@ -11,8 +11,8 @@ import orjson
 from models.json_text import replace_surrogates
 from service.settings import Settings
 
-ACCESS_LOG = "tabserve.access"  # the logger of the requests that TABSERVE_ACCESS_LOG selects, one line for each
-MAX_LINES = 10  # lines about requests of one kind in one second
+ACCESS_LOG = "tabserve.access"  # the logger of the requests that TABSERVE_ACCESS_LOG selects, with one line per request
+MAX_LINES = 10  # maximum number of lines of one kind about requests in a second
 MAX_KINDS = 1000
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -54,7 +54,7 @@ class RateLimit(logging.Filter):
 
 
 def configure_logging(settings: Settings) -> RateLimit:
-    """Send log records to standard error in the format of the settings. Returns the limit of their rate."""
+    """Send log records to standard error in the format of the settings. Returns their rate limit."""
     handler = logging.StreamHandler(sys.stderr)
     limit = RateLimit()
     handler.addFilter(limit)

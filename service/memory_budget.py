@@ -14,8 +14,8 @@ KEPT_BYTES = 48 * 1024**2  # memory that a worker may keep after large requests,
 KEPT_UNDER_LOAD_BYTES = 128 * 1024**2  # the same while large requests are in flight, which need the memory again soon
 SMALL_BUDGET_BYTES = 512 * 1024**2
 LARGE_BLOCK_BYTES = 4 * 1024**2
-KEPT_SHARE = 0.1  # upper limit of the kept memory as a share of the budget
-USABLE = 0.9  # usable share of the limit: the rest is for the kernel and for files in memory
+KEPT_SHARE = 0.1  # upper limit of the kept memory as a fraction of the budget
+USABLE = 0.9  # usable fraction of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
 LEAST_BYTES = 16 * 1024**2  # minimum budget of a worker, even if less memory is left
 GROUPS = Path("/sys/fs/cgroup")
@@ -38,7 +38,7 @@ class MemoryBudget:
         """Reserve more bytes for a request with `reserved` bytes. Raises OutOfMemory until other requests have ended.
 
         A request may exceed the limit if it is the only request in progress. Each body that the settings allow is
-        therefore accepted at some time.
+        therefore accepted eventually.
         """
         with self._lock:
             if self.limit is not None and self.reserved + count > self.limit and self.reserved > reserved:
@@ -101,7 +101,8 @@ class MemoryTrimmer:
         self._trim = library.malloc_trim if hasattr(library, "malloc_trim") else None  # only glibc has this function
 
     def is_needed(self, budget: "MemoryBudget") -> bool:
-        """Whether the process uses much more memory than it used at the start and requests in flight have reserved."""
+        """Whether the process uses much more memory than the sum of what it used at the start and what requests in
+        flight have reserved."""
         kept = KEPT_UNDER_LOAD_BYTES if budget.reserved else KEPT_BYTES
         if budget.limit is not None:
             kept = min(kept, int(KEPT_SHARE * budget.limit))

@@ -1,4 +1,4 @@
-"""The Prometheus metrics. Requests increase plain numbers, which is cheap. Once a second, `flush` adds the numbers to
+"""The Prometheus metrics. Requests increment plain numbers, which is cheap. Once a second, `flush` adds the numbers to
 prometheus_client, whose files add up the counts of all workers."""
 
 import os
@@ -54,15 +54,15 @@ class ModelCounters:
         self.row_errors: dict[tuple[str, str], int] = {}  # by column and code
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
-        self.short_deadlines = 0  # of requests with a shorter timeout than that of the settings
+        self.short_deadlines = 0  # requests with a shorter timeout than the setting
         self.batch_rows = HistogramBuckets(ROWS)
         self.queue_seconds = HistogramBuckets(SECONDS)
         self.engine_seconds = HistogramBuckets(SECONDS)
 
     def request(self, protocol: str, status: int, seconds: float) -> None:
-        """seconds: without those in which the server waited for the client."""
+        """seconds: excluding the time in which the server waited for the client."""
         self.requests[protocol, status] += 1
-        buckets = self.seconds[protocol]  # as by `observe`, without the cost of the call
+        buckets = self.seconds[protocol]  # like `observe`, without the cost of the call
         buckets.counts[bisect_left(SECONDS, seconds)] += 1
         buckets.total += seconds
 
@@ -70,7 +70,7 @@ class ModelCounters:
         """Count a valid row that was predicted alone."""
         self.valid_rows += 1
         batches, engine = self.batch_rows, self.engine_seconds
-        batches.counts[0] += 1  # as by `observe(1)`: 1 is the first bound
+        batches.counts[0] += 1  # like `observe(1)`: 1 is the first bound
         batches.total += 1
         engine.counts[bisect_left(SECONDS, engine_seconds)] += 1
         engine.total += engine_seconds
@@ -141,7 +141,7 @@ class Metrics:
         self._version_problems = gauge("version_problems", "Versions that a worker cannot load", "livemax")
         self._store_problem = gauge("store_problem", "1 while a store at a URL cannot be copied", "livemax")
         self._shadow_difference = histogram(
-            "shadow_difference", "Difference of a shadow's predictions to the champion's", DIFFERENCES, *one
+            "shadow_difference", "Difference between a shadow's predictions and the champion's", DIFFERENCES, *one
         )
         self._shadow_dropped = counter("shadow_dropped_rows", "Rows that a shadow has not predicted", *one)
         self._automatic_rollbacks = counter("automatic_rollbacks", "Canaries that were rolled back", "model")

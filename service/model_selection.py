@@ -69,7 +69,7 @@ def select_models(
 def selection_of(
     settings: Settings, pinned: Sequence[str] = (), at_start: Mapping[str, int] | None = None
 ) -> Selection:
-    """The selection of the settings or, without one, of the Bento."""
+    """The selection in the settings or, if there is none, in the Bento."""
     return Selection.of(settings.models or (() if settings.store else pinned), at_start)
 
 
@@ -136,7 +136,7 @@ def champion_of_each_model(wanted: Sequence[WantedModel], settings: Settings, lo
 def load_champion(wanted: WantedModel, settings: Settings, load: VersionLoad, *, pinned: bool = False) -> TabularModel:
     """Load the first candidate that reproduces its golden rows. Raises SelectionError.
 
-    A pinned version is never replaced by another version. A missing engine is an error, and also no reason to replace a
+    A pinned version is never replaced by another version. A missing engine is an error, not a reason to replace a
     version.
     """
     reasons = []

@@ -1,4 +1,4 @@
-"""Updates the batch plans of a worker to the engine costs of all workers, and measures doubtful engines again."""
+"""Adapts the batch plans of a worker to the engine costs of all workers, and measures doubtful engines again."""
 
 import asyncio
 import logging

@@ -21,6 +21,6 @@ class RecentIds:
         return True
 
     def forget(self, request_id: bytes) -> None:
-        """Forget an id, because its request is started again."""
+        """Forget an id, because its request is handled again."""
         self._new.discard(request_id)
         self._old.discard(request_id)

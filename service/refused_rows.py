@@ -10,7 +10,7 @@ import numpy as np
 from models.rows import RowError
 from service.window_counters import WindowCounters
 
-ROWS, OTHERS, COLUMNS = range(3)  # positions: refused rows, errors of no known column, errors of each column
+ROWS, OTHERS, COLUMNS = range(3)  # positions: refused rows, errors outside of known columns, errors of each column
 
 
 class RefusedRows:

@@ -1,6 +1,6 @@
 """The registry of served models: an immutable snapshot of names, versions and aliases, replaced by one assignment.
 
-A request reads the snapshot once and resolves all names through it, so it sees one state even if the snapshot is
+A request reads the snapshot once and resolves all names through it, so it uses one state even if the snapshot is
 replaced meanwhile. A version that is no longer in the snapshot stays loaded until its last request is answered.
 """
 
@@ -24,7 +24,7 @@ def normal_version(digits: str) -> str:
 
 
 def canary_id(traffic: Mapping[str, float], aliases: Mapping[str, str]) -> str:
-    """The identifier of a canary. It changes with the share or the version."""
+    """The identifier of a canary, which changes with the percentage or the version."""
     return " ".join(f"{alias}:{aliases.get(alias)}={percent:g}" for alias, percent in sorted(traffic.items()))
 
 

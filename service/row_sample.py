@@ -10,13 +10,13 @@ import numpy.typing as npt
 from models.frame import Frame, Row
 from models.outputs import Outputs
 
-MAX_REQUEST_ROWS = 16  # limit for one request, so that one client does not dominate the sample
-MAX_WAITING_ROWS = 512  # limit between two calls of `take`, which are a second apart
+MAX_REQUEST_ROWS = 16  # maximum number of rows of one request, so that one client does not dominate the sample
+MAX_WAITING_ROWS = 512  # maximum number of rows between two calls of `take`, which are a second apart
 SampledRows = tuple[Frame | Sequence[Row], Outputs | float]
 
 
 class RowSample:
-    """A sample of all requests or, if there are too many, of one request in `stride`, chosen at random.
+    """A sample of all requests or, if there are too many, of one in every `stride` requests, chosen at random.
 
     `add_rows` and `add_frame` are called on the event loop for each request, `take` once a second.
     """
@@ -69,7 +69,7 @@ class RowSample:
     def _keep(self, sampled: SampledRows, rows: int) -> None:
         self._waiting.append(sampled)
         self._rows += rows
-        if self._rows > MAX_WAITING_ROWS:  # keep half of the rows, and sample half as many from now on
+        if self._rows > MAX_WAITING_ROWS:  # keep half of the rows, and halve the sampling rate
             self._stride *= 2
             self._waiting = self._waiting[::2]
             self._rows = sum(len(outputs) if isinstance(outputs, Outputs) else 1 for _, outputs in self._waiting)

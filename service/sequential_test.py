@@ -1,4 +1,4 @@
-"""A sequential test whether events are more frequent in a second group than in a first one.
+"""A sequential test of whether events are more frequent in the second of two groups.
 
 The result may be read after every block of observations. If both groups have the same rate, which may change from block
 to block, the probability that it rejects at any time is at most `alpha`: the product of the factors of all blocks is an

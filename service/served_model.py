@@ -19,8 +19,8 @@ from service.refused_rows import RefusedRows
 from service.row_sample import RowSample
 from service.settings import Settings
 
-MAX_EXTENDED = 32  # combinations of options whose protocol objects a version caches
-MAX_ERROR_COLUMNS = 100  # columns of a version that have a time series of errors
+MAX_EXTENDED = 32  # maximum number of option combinations whose protocol objects a version caches
+MAX_ERROR_COLUMNS = 100  # maximum number of columns of a version that have a time series of errors
 T = TypeVar("T")
 
 

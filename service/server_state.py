@@ -15,7 +15,7 @@ class ServerState:
         self.ready = False  # the models are loaded
         self.draining = False  # the server is about to stop; remains true when closed
         self.closed = False  # new requests are refused
-        self.inflight = 0  # requests that have started and not finished
+        self.inflight = 0  # requests that have started but not finished
         self._derive()
 
     def _derive(self) -> None:

@@ -39,7 +39,7 @@ PAGES = frozenset({"/docs.json", "/drift", "/metrics", "/models"})
 PROBES = frozenset({"/livez", "/ping", "/readyz"})
 """Paths of probes. A health route may use them, because it is a probe, too; a predict route may not."""
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-"""An origin in the form that browsers send. It excludes `null`, which any file or sandbox has."""
+"""An origin in the form that browsers send. It excludes `null`, the origin of any local file or sandboxed page."""
 REMOVED = {"TABSERVE_LANE": "the fast path is always on"}
 """Settings of earlier versions: `on` is ignored with a warning, any other value prevents the start."""
 
@@ -187,7 +187,7 @@ class StoreUrl(str):
     """The URL of a store. Its local copy is opened when all settings are known."""
 
 
-def store_place(text: str) -> Path | StoreUrl:
+def store_location(text: str) -> Path | StoreUrl:
     """A folder or a URL."""
     return StoreUrl(text) if is_url(text) else folder(text.removeprefix(LOCAL_URL))
 
@@ -207,7 +207,7 @@ def open_routes(text: str) -> tuple[str, ...]:
     listed = tuple(path.strip() for path in text.split(",") if path.strip())
     for path in listed:
         if not path.startswith("/") or set(path[:-1] if path.endswith("*") else path) & set("*?# "):
-            raise ValueError(f"{path!r} is not valid, expected a path that begins with /, or the start of one and *")
+            raise ValueError(f"{path!r} is not valid, expected a path that begins with /, or the start of a path and *")
     return listed
 
 
@@ -246,7 +246,7 @@ def optional_port(text: str) -> int | None:
     return port
 
 
-def capture_place(text: str) -> str:
+def capture_location(text: str) -> str:
     """A folder or a URL."""
     if importlib.util.find_spec("pyarrow") is None:
         raise ValueError("capture needs pyarrow, which is not installed (pip install 'tabserve[arrow]')")
@@ -261,7 +261,7 @@ def column_names(text: str) -> tuple[str, ...]:
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
-    "store": store_place,
+    "store": store_location,
     "store_cache": absolute_path,
     "store_cache_bytes": whole_number(1),
     "state": folder,
@@ -291,7 +291,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "default_model": str,
     "health_route": route,
     "predict_route": predict_route,
-    "capture": capture_place,
+    "capture": capture_location,
     "capture_days": number(0.01, 36_500),
     "capture_share": number(0, 1),
     "capture_redact": column_names,

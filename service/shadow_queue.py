@@ -1,7 +1,7 @@
 """Shadows: a second version predicts copies of rows, and its predictions are compared. No request waits for them.
 
 The queue is bounded; rows that do not fit are dropped. The predictions are made in a process of the lowest priority, so
-that they delay no request; those of a version without files in a thread of the worker.
+that they delay no request; a version without files predicts in a thread of the worker.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ from service.metrics import DIFFERENCES, HistogramBuckets, Metrics
 from service.registry import Snapshot
 from service.served_model import ServedModel
 
-MAX_WAITING = 200  # limit of requests in the queue
-MAX_ROWS = 1000  # limit for one request: further rows are dropped
+MAX_WAITING = 200  # maximum number of requests in the queue
+MAX_ROWS = 1000  # maximum number of rows of one request; further rows are dropped
 RETRY_S = 600.0  # delay before the process tries again to load a version
 log = logging.getLogger("tabserve.shadow")
 
@@ -92,7 +92,7 @@ class ShadowQueue:
             self._metrics.shadow_dropped(served.name, target.model.version, len(outputs))
 
     def close(self) -> None:
-        """End the copying of rows."""
+        """Stop copying rows."""
         self.active = False
         if self._worker is not None:
             self._worker.close()
@@ -106,7 +106,7 @@ class ShadowWorker:
         self._metrics = metrics
         self._jobs: queue.Queue[ShadowJob | None] = queue.Queue(MAX_WAITING)
         self._process = BackgroundClient("shadow", trusted_keys, urgent=False)
-        self._in_worker: dict[str, float] = {}  # the versions that predict in this worker, and the end of that time
+        self._in_worker: dict[str, float] = {}  # the versions that predict in this worker, and until when
         self._closed = False
         threading.Thread(target=self._work, name="shadow", daemon=True).start()
 
@@ -151,7 +151,7 @@ class ShadowWorker:
             return differences(model, frame, outputs)
         try:
             (found,) = self._process.request("compare", describe(model), [*frame, outputs]).arrays
-        except ProcessNotStarted:  # probably the machine has no idle time, which the worker lacks, too
+        except ProcessNotStarted:  # probably the machine has no idle time, so the worker has none either
             raise
         except ProcessUnavailable as error:
             log.warning("the shadow predicts in the worker", extra={"model": model.tag, "reason": str(error)})

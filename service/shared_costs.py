@@ -39,7 +39,7 @@ class SharedCosts:
             unknown = [model for model in models if model.tag not in known]
             for model in models:
                 if model.tag in known:
-                    engine_cost.measure_round(model, engine_cost.clock_of(model))  # warms the engine up
+                    engine_cost.measure_round(model, engine_cost.engine_clock(model))  # warms the engine up
             for model, cost in zip(unknown, engine_cost.measure_all(unknown), strict=True):
                 known[model.tag] = self._write(model.tag, cost)
             return [known[model.tag] for model in models]
@@ -54,7 +54,8 @@ class SharedCosts:
             return self._write(model.tag, known.merged(measured) if known else measured)
 
     def changes(self) -> Mapping[str, EngineCost]:
-        """The costs, by tag, that other workers have written since the last call; cheap if nothing has changed."""
+        """The costs, by tag, that other workers have written since the last call. The call is cheap if nothing has
+        changed."""
         if self._file is None:
             return {}
         try:

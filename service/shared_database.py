@@ -74,7 +74,7 @@ class SharedDatabase:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled the transaction back
+                with contextlib.suppress(sqlite3.Error):  # SQLite rolls the transaction back itself if the disk is full
                     connection.execute("ROLLBACK")
                 raise
 

@@ -20,7 +20,7 @@ from service.worker_files import WorkerFiles
 
 POLL_S = 0.5
 RENEW_S = 5.0
-SETTLED_S = 1.0  # a change within a tick of the clock of the file system does not change the time of the folder
+SETTLED_S = 1.0  # a change within one tick of the file system's clock does not change the folder's modification time
 
 
 class StoreRegistration:
@@ -33,7 +33,7 @@ class StoreRegistration:
         self._supervisor = os.getppid()
         self._id = re.sub(r"[^A-Za-z0-9._-]", "-", f"{socket.gethostname()}-{self._supervisor}")
         self._written: Mapping[int, FollowingStatus] = {}
-        self._seen: int | None = None  # time of the last change of the workers' folder
+        self._seen: int | None = None  # modification time of the workers' folder
         self._settled_at = 0.0
         self._renew_at = 0.0
 
@@ -43,7 +43,7 @@ class StoreRegistration:
             await repeat(self.poll, POLL_S, "this server cannot be registered in the store")
 
     async def poll(self) -> None:
-        """Write the registration if it has changed, and regularly."""
+        """Write the registration if it has changed, and at regular intervals."""
         is_due = time.monotonic() >= self._renew_at
         if not is_due and not self._folder_changed():
             return
@@ -56,7 +56,8 @@ class StoreRegistration:
         self._written, self._renew_at = statuses, time.monotonic() + RENEW_S
 
     def _folder_changed(self) -> bool:
-        """Whether a worker may have replaced its file since the last check, which needs less time than reading all."""
+        """Whether a worker may have replaced its file since the last check. This takes less time than reading all
+        files."""
         assert self._files.folder
         try:
             changed_at = os.stat(self._files.folder).st_mtime_ns

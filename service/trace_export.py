@@ -39,7 +39,8 @@ def problem(environ: Mapping[str, str]) -> str | None:
 
 
 def start(environ: Mapping[str, str]) -> Any:
-    """Export the spans of this process. Returns the tracer provider; None if traces are not requested or possible."""
+    """Export the spans of this process. Returns the tracer provider; None if traces are not requested or not
+    possible."""
     if not requested(environ):
         return None
     if reason := problem(environ):

@@ -1,7 +1,8 @@
 """W3C trace context: a request's trace is logged and returned, and a sampled request is recorded as a span.
 
 https://www.w3.org/TR/trace-context/. Spans go to the tracer provider of the process, which OpenTelemetry's API sets
-(`service.trace_export`, `opentelemetry-instrument`, or code). Without one, the default, no span is recorded.
+(`service.trace_export`, `opentelemetry-instrument`, or code). Without a tracer provider, the default, no span is
+recorded.
 """
 
 import re
@@ -13,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, ProxyTracerProvider, SpanContext, SpanKind, TraceFlags, TraceState
 
 PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-MAX_PARENT_BYTES = 512  # limit for a traceparent, which may be longer than 55 bytes in later versions of the standard
+MAX_PARENT_BYTES = 512  # maximum size of a traceparent, which later versions of the standard may extend beyond 55 bytes
 MAX_STATE_BYTES = 512  # the size of a tracestate that must be propagated according to the standard
 SAMPLED = 1
 
@@ -61,7 +62,8 @@ def record_span(
     started_ns: int,
     ended_ns: int,
 ) -> None:
-    """Record the span of a finished request if its trace context or, without one, the provider's sampler selects it."""
+    """Record the span of a finished request if its trace context selects it. Without a trace context, the provider's
+    sampler decides."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, ProxyTracerProvider) or (context is not None and not context.flags & SAMPLED):
         return

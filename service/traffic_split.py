@@ -9,7 +9,7 @@ import orjson
 CLIENT_KEY = b"x-client-key"
 KEY_BYTES = 16 * 1024  # bytes of the body that are hashed if there is no client key
 BUCKETS = 1_000_000
-# the keys under which the protocols have rows in a JSON body
+# the keys of a JSON body under which the protocols expect rows
 ROW_LISTS = ("rows", "instances", "dataframe_records", "examples")
 
 
@@ -27,7 +27,7 @@ class TrafficSplit:
             self._bounds.append((round(bound), version))
 
     def version(self, key: bytes) -> str:
-        """The version of a client or row."""
+        """The version for a client or row."""
         bucket = int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=self._salt).digest()) % BUCKETS
         return next((version for bound, version in self._bounds if bucket < bound), self._bounds[-1][1])
 

@@ -26,14 +26,14 @@ from service.worker_files import PrepareRequest
 from service.worker_records import is_alive
 
 LOCK_FILE = "change.lock"
-PREPARE_S = 300.0  # limit for each worker, because importing TensorFlow on a busy machine takes minutes
-SWITCH_S = 60.0  # limit for all workers
+PREPARE_S = 300.0  # maximum time for each worker, because importing TensorFlow on a busy machine takes minutes
+SWITCH_S = 60.0  # maximum time for all workers together
 POLL_S = 0.02
 
 
 @dataclass(frozen=True)
 class RequestedChange:
-    """A change of a model that a client requests. version: the version of the change, if it has one. expected: the
+    """A change that a client requests for a model. version: the version of the change, if it has one. expected: the
     generation that the client has seen."""
 
     model: str
@@ -193,7 +193,8 @@ def new_versions(before: ModelState, after: ModelState) -> list[int]:
 
 
 def incompatibility(old: FeatureSchema, new: FeatureSchema) -> str | None:
-    """The reason why a version with the schema `new` would refuse requests that fit `old`; None if it would not."""
+    """The reason why a version with the schema `new` would refuse requests that are valid for `old`; None if it would
+    not."""
     accepted = accepted_names(new)
     if lost := sorted(accepted_names(old) - accepted):
         return f"refuses columns that clients send: {', '.join(lost)}"

@@ -58,7 +58,7 @@ def check_in_child(
 ) -> dict[str, str]:
     """The name of a version's engine, and the reason for this engine. Raises StoreError.
 
-    priority: the priority of the child. trusted_keys: public keys, with one of which the version must be signed.
+    priority: the priority of the child. trusted_keys: public keys; the version must be signed with one of them.
     """
     folder = str(stored.path.resolve())  # the child has a different working directory
     command = [sys.executable, "-m", "service.version_check", stored.name, str(stored.version), folder]

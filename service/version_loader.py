@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class VersionLoader:
-    """The loader. folder: shared by the workers, of which one loads at a time; None if there is only one worker."""
+    """The loader. folder: shared by the workers, one of which loads at a time; None if there is only one worker."""
 
     def __init__(self, plane: DataPlane, folder: Path | None = None) -> None:
         self._plane = plane

@@ -57,7 +57,7 @@ class WantedModel:
 
 
 def versions_of(tags: Sequence[str]) -> dict[str, int]:
-    """The versions of the tags with a version, by name."""
+    """The versions in those tags that contain a version, by model name."""
     return {name: int(version) for name, _, version in (tag.partition(":") for tag in tags) if version}
 
 

@@ -1,4 +1,4 @@
-"""Counters by windows of time, summed over the workers of a server: minutes of an hour, hours of a day, days of a week.
+"""Counters by time window, summed over the workers of a server: minutes of an hour, hours of a day, days of a week.
 
 Each worker adds to its own file, which all workers read, so no count is lost when a worker dies: the worker that
 replaces it continues the file. A worker locks its file, and the system releases the lock when the worker ends. With a
@@ -56,7 +56,8 @@ class WindowCounters:
     """
 
     def __init__(self, folder: Path | None, subject: str, width: int, clock: Callable[[], float] = time.time) -> None:
-        """folder: None for a single process, whose counters are in memory. So are those of a worker without disk space.
+        """folder: None for a single process, whose counters are in memory, as are the counters of a worker without disk
+        space.
 
         subject: a part of the file's name. Counters with a different meaning need a different subject.
         """
@@ -152,7 +153,7 @@ class WindowCounters:
             path = folder / f"{self._prefix}{slot}{SUFFIX}"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if try_lock(descriptor) and os.fstat(descriptor).st_nlink:  # 0 links: `remove_old_files` was faster
+                if try_lock(descriptor) and os.fstat(descriptor).st_nlink:  # 0 links: `remove_old_files` removed it
                     self._read(descriptor)
                     self._file, self._path = descriptor, path
                     return
@@ -162,7 +163,7 @@ class WindowCounters:
         raise OSError(f"all {MAX_SLOTS} files are in use")
 
     def _read(self, descriptor: int) -> None:
-        """Read the counts of a file, and give it its size."""
+        """Read the counts of a file, and set the size of the file."""
         size = self._own.nbytes
         reserve_space(descriptor, size)
         os.ftruncate(descriptor, size)

@@ -70,7 +70,7 @@ class WorkerFiles:
         return [self._path("prepare", self.pid)] if self.folder else []
 
     def answer(self, result: PrepareResult) -> None:
-        """Answer the last request."""
+        """Publish the reply to the last request."""
         self._write("prepared", self.pid, asdict(result))
 
     def result(self, pid: int) -> PrepareResult | None:

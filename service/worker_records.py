@@ -20,7 +20,7 @@ FAILED_STARTS, GIVEN_UP = 0, 1  # the position of each number
 FIRST_SLOT, SLOT = 2, 3  # the fields of each worker: process id, state, lost time series
 STATE, LOST = 1, 2
 SIZE = 4 * (FIRST_SLOT + SLOTS * SLOT)
-LOCK_S = 1.0  # the longest wait, so that a worker that is stopped (SIGSTOP) does not delay the others
+LOCK_S = 1.0  # the longest wait, so that a worker that is stopped (SIGSTOP) does not delay the other workers
 log = logging.getLogger("tabserve.server")
 
 
@@ -32,7 +32,7 @@ class WorkerState(IntEnum):
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs. A zombie does not."""
+    """Whether a process runs. A zombie does not count as running."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except ProcessLookupError:  # the worker ended between opening and reading the file
@@ -89,7 +89,7 @@ class WorkerRecords:
             self._file = None
 
     def register(self) -> None:
-        """Record that this process is a worker that starts."""
+        """Record that this process is a worker that is starting."""
         with self._locked():
             pid = os.getpid()
             free = (
@@ -105,7 +105,7 @@ class WorkerRecords:
         self._memory[FAILED_STARTS] = 0
 
     def stopping(self) -> None:
-        """Record that this worker stops: it will accept no more requests, and end."""
+        """Record that this worker is stopping: it will accept no more requests, and then end."""
         self._memory[self._own + STATE] = WorkerState.STOPPING
 
     def state_of(self, pid: int) -> WorkerState | None:

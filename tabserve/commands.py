@@ -15,7 +15,7 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command("training", "train models of bundled tables or of your own, and store them", extra="training"),
+    "train": Command("training", "train models on bundled tables or your own, and store them", extra="training"),
     "inspect": Command("training", "show how the columns of a table are read", "inspect", "training"),
     "import": Command("training", "store a Keras model that was trained elsewhere", "import", "training"),
     "list": Command("training", "list bundled tables and stored versions", "list", "training"),
@@ -30,12 +30,12 @@ COMMANDS = {
     "shadow": Command("service", "let a version predict a share of the rows, unseen by clients", "shadow"),
     "audit": Command("service", "list the changes of what is served, and check the list", "audit"),
     "keys": Command("service", "create, list, revoke and rotate API keys", "keys"),
-    "drift": Command("service", "compare a file with the training of a version", "drift"),
+    "drift": Command("service", "compare a file with the training data of a version", "drift"),
     "report": Command("training", "compare the columns of two files", "report", "training"),
     "score": Command("scoring", "score files of any size with a stored model", extra="arrow"),
     "verify": Command("service", "check the files of a version and its signature", "verify"),
     "sign": Command("service", "sign a stored version", "sign"),
     "push": Command("service", "upload a version to a store at a URL", "push"),
     "erase": Command("service", "erase captured rows of a person", "erase"),
-    "load": Command("loadtest", "load a server, check its responses, compare runs", extra="loadtest"),
+    "load": Command("loadtest", "send load to a server, check its responses, compare runs", extra="loadtest"),
 }

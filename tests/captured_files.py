@@ -41,7 +41,7 @@ def write_captured(folder: Path) -> None:
 
 
 def line_of(library: str) -> str:
-    """The line of the documentation that reads captured files with this library."""
+    """The documented line that reads captured files with this library."""
     found = re.search(rf"^{library} +(\S.*?)(?: {{2,}}#.*)?$", PAGE.read_text("utf-8"), re.MULTILINE)
     assert found, library
     return found[1]

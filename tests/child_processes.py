@@ -1,4 +1,4 @@
-"""Helpers that stop the processes of a test and wait for them, also if the test fails.
+"""Helpers that stop the processes of a test and wait for them, even if the test fails.
 
 If a test leaves a process running, the garbage collector reports the process later, and another test fails.
 """

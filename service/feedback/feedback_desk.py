@@ -40,7 +40,8 @@ T = TypeVar("T")
 
 
 class FeedbackCounts(NamedTuple):
-    """The number of rows that were compared with predictions, have an unknown id, or were compared earlier."""
+    """The numbers of rows that were compared with predictions, that have an unknown id, and that were compared
+    earlier."""
 
     judged: int
     unmatched: int = 0

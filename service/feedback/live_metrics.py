@@ -51,7 +51,7 @@ class LiveMetrics:
         return self._used
 
     def add(self, model: str, observed: Mapping[MetricKey, Sequence[float]]) -> None:
-        """Add observations between 0 and 1, in their order."""
+        """Add observations between 0 and 1, in chronological order."""
         self._used = True
         hour = int(time.time() // HOUR_S)
         upsert = """

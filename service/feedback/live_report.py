@@ -11,9 +11,9 @@ from service.registry import ModelEntry
 from service.served_model import ServedModel
 
 ERROR, COVERAGE, DIFFERENCE = "error", "coverage", "difference to "  # names of stored metrics
-CANARY = "canary "  # the difference to the champion since a canary began, followed by the canary's identifier
+CANARY = "canary "  # the difference from the champion since a canary began, followed by the canary's identifier
 MIN_ROWS = 200  # with fewer rows the status is `small_sample`
-MARGIN = 0.1  # a live error is worse if it exceeds the error at training by more than this share
+MARGIN = 0.1  # a live error is worse if it exceeds the error at training by more than this fraction
 
 
 class LiveMetric(NamedTuple):
@@ -90,8 +90,8 @@ def describe_metrics(entry: ModelEntry, served: ServedModel, sums: Mapping[Metri
 
 
 def difference(champion: ServedModel, moments: Moments) -> dict[str, Any]:
-    """The mean difference of a version's errors to the champion's on the same rows. It is negative if the version is
-    better."""
+    """The mean difference between a version's errors and the champion's on the same rows. It is negative if the version
+    is better."""
     scale, found = champion.compiled(VersionJudge).scale, interval(moments)
     low, high = MeanInterval(*((2 * end - 1) * scale for end in found))
     status = "better" if high < 0 else "worse" if low > 0 else "undecided"
@@ -107,7 +107,8 @@ def difference(champion: ServedModel, moments: Moments) -> dict[str, Any]:
 
 
 def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], alpha: float) -> str | None:
-    """The reason to roll a canary back: its version with larger errors than the champion. None if that is not certain.
+    """The reason to roll back a canary: one of its versions has larger errors than the champion. None if that is
+    uncertain.
 
     alpha: the probability that a version without larger errors is reported at any time.
     """
@@ -115,11 +116,11 @@ def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], al
     challengers = [version for version in entry.split if version != champion.version]
     for version in challengers:
         moments = sums.get(MetricKey(version, CANARY + entry.canary), Moments())
-        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is the error probability of one end
+        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha: the error probability of one end
         if low > 0.5:
             judge = champion.compiled(VersionJudge)
             value, least = ((2 * mean - 1) * judge.scale for mean in (moments.mean, low))
-            error = "share of errors" if judge.metric == "accuracy" else judge.metric
+            error = "rate of errors" if judge.metric == "accuracy" else judge.metric
             return (
                 f"larger errors by feedback: version {version} has a {error} that is {value:.3g} higher than the "
                 f"champion's (at least {least:.3g}) on {int(moments.number)} rows"

@@ -1,4 +1,4 @@
-"""The live metrics of the versions of a model as lines of text, for `tabserve status`."""
+"""The live metrics of a model's versions as lines of text, for `tabserve status`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -46,7 +46,7 @@ class VersionJudge:
         return outputs
 
     def errors(self, primary: npt.NDArray[Any], truths: Sequence[Scalar]) -> Vector:
-        """(n,) between 0 and 1: the absolute error as a share of `scale`, or 1 for a wrong label."""
+        """(n,) between 0 and 1: the absolute error as a fraction of `scale`, or 1 for a wrong label."""
         if self._regression:
             with np.errstate(over="ignore"):
                 difference = np.abs(primary[:, 0] - np.array(truths, dtype=np.float64))
@@ -68,7 +68,7 @@ class VersionJudge:
         return np.where(classes >= 0, members, False).astype(np.float64)
 
     def _classes(self, truths: Sequence[Scalar]) -> npt.NDArray[np.intp]:
-        """(n,) the position of each class, or -1 for a class that the version does not know."""
+        """(n,) the position of each class, or -1 for a class that the version does not have."""
         return np.array([self._positions.get(class_key_of(truth), -1) for truth in truths], dtype=np.intp)
 
 

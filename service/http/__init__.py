@@ -1,1 +1,1 @@
-"""HTTP: the ASGI application, and the way of requests to the data plane."""
+"""HTTP: the ASGI application, and the code that passes requests to the data plane."""

@@ -26,7 +26,7 @@ class Application:
         self.direct = DirectResponses(context, self._router)
         settings = context.settings
         self._origins: OriginPolicy | None = None
-        # with keys, too, because browsers send preflights without a key
+        # a server with keys also needs it, because browsers send preflights without a key
         if settings.cors_origins or context.access.uses_keys:
             self._origins = OriginPolicy(settings.cors_origins)
             self._preflight = PreflightRoute(self.plane, self._origins)

@@ -95,7 +95,7 @@ class BentoPage(Page):
 
 
 def passthrough_for(plane: DataPlane, app: App, path: str) -> Route:
-    """The route of a path without a route of its own."""
+    """The route of a path that has no other route."""
     if path.rstrip("/") == PAGE:
         return BentoPage(plane, app)
     return (StaticFile if path == HEALTH or path.startswith(STATIC) else BentoPassthrough)(plane, app)
@@ -118,7 +118,7 @@ class BentoError(RequestError):
 def translated_error(message: Message, scope: Scope) -> RequestError:
     status, path = message["status"], scope["path"]
     headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
-    if status == 404 or status < 400:  # a redirect would lead to the Host that the client sent
+    if status == 404 or status < 400:  # a redirect would point to the host in the client's Host header
         return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes")
     if status == 405:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))

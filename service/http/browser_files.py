@@ -1,6 +1,6 @@
 """The static files of the page at `/`: read and compressed when a browser first requests one.
 
-One digest of all files is part of their addresses. Modules can therefore import each other by relative addresses, and a
+A digest of all files is part of their addresses. Modules can therefore import each other by relative addresses, and a
 browser can cache each file forever.
 """
 

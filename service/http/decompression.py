@@ -11,8 +11,8 @@ from service.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LONGEST_MAGIC = 4
-CHUNK_BYTES = 1024**2  # the limit of the output of one step
-MAX_MEMBERS = 100  # limit of gzip members or zstd frames, because each copies all bytes after it
+CHUNK_BYTES = 1024**2  # the maximum output of one step
+MAX_MEMBERS = 100  # maximum number of gzip members or zstd frames, because each copies all bytes after it
 CODINGS = (b"gzip", b"zstd")
 
 

@@ -1,4 +1,4 @@
-"""Answers small, common requests in the call that receives their last byte, without a scope, a task and ASGI.
+"""Answers small, common requests in the call that receives their last byte, without a scope, a task or ASGI.
 
 Such a request costs about half as much as a request through the application. The guarantees of the application hold
 here, too: readiness, access, request ids, metrics, logs and the request observer. The application handles all other
@@ -31,7 +31,7 @@ RESPONSE = b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request
 LINE_END, HEAD_END = b"\r\n", b"\r\n\r\n"
 ID_FIELD = re.compile(rb"\r\n[Xx]-[Rr]equest-I[Dd]: ?([A-Za-z0-9._:/+=@-]{1,128})(?=\r\n)")
 ANY_ID = b"\0"  # no other byte of a head is zero
-MAX_HEADS, MAX_HEAD_BYTES = 512, 1024  # that are kept
+MAX_HEADS, MAX_HEAD_BYTES = 512, 1024  # limits for the stored heads
 Fields = Mapping[bytes, bytes]
 
 
@@ -63,7 +63,7 @@ class DirectExchange(Exchange):
         self.headers = head.fields
         self.started = arrived
         self.protocol = head.route.protocol
-        self.served = head.route.served  # None if versions share the requests, until one is chosen
+        self.served = head.route.served  # None until a version is chosen, if several versions share the requests
         self.request_id = context.request_id(head.fields)
         self.client = client
 
@@ -72,7 +72,7 @@ class DirectExchange(Exchange):
         return self.head.path.decode("latin-1")
 
     def record(self, status: int) -> None:
-        """`Exchange.record` for a request without a trace, which has arrived as a whole."""
+        """Like `Exchange.record`, for a request that has no trace and has arrived as a whole."""
         assert self.served is not None
         context, seconds = self.context, time.monotonic() - self.started
         self.served.counters.request(self.protocol, status, seconds)
@@ -97,7 +97,7 @@ class DirectResponses:
         """Answer with the routes of this router from now on."""
         self.router = router
         self._heads: dict[bytes, DirectHead] = {}
-        self._heads_with_id: dict[bytes, DirectHead] = {}  # ANY_ID is in place of their id
+        self._heads_with_id: dict[bytes, DirectHead] = {}  # their id is replaced by ANY_ID
 
     @property
     def _may_answer(self) -> bool:
@@ -137,7 +137,7 @@ class DirectResponses:
         return head, data[end:]
 
     def _head_with_id(self, content: bytes) -> DirectHead | None:
-        """The head of these bytes, if one that differs only in a valid X-Request-ID was kept."""
+        """The head of these bytes if a head that differs only in a valid X-Request-ID is stored."""
         found = ID_FIELD.search(content)
         if found is None:
             return None
@@ -154,7 +154,7 @@ class DirectResponses:
         if (
             len(body) != head.length
             or len(content) >= MAX_HEAD_BYTES - len(end)
-            or b"\r" in lines  # without these nothing but HEAD_END ends a head, however a parser reads it
+            or b"\r" in lines  # without these, every parser finds the end of the head only at HEAD_END
             or b"\n" in lines
             or ANY_ID in lines
         ):
@@ -173,10 +173,9 @@ class DirectResponses:
     def answer(
         self, head: DirectHead, body: bytes, arrived: float, client: str, defaults: Iterable[tuple[bytes, bytes]]
     ) -> bytes | DirectExchange | None:
-        """The response. Instead of a response that is not possible directly: the admitted exchange, or None if it was
-        not admitted.
+        """The response. If a direct response is not possible: the admitted exchange, or None if it was not admitted.
 
-        arrived: on the clock of time.monotonic. defaults: the headers of the server, another object every second.
+        arrived: on the clock of time.monotonic. defaults: the headers of the server, a new object every second.
         """
         route = head.route
         exchange = DirectExchange(self._context, head, arrived, client)
@@ -207,6 +206,6 @@ class DirectResponses:
 
 
 def without_id(found: "re.Match[bytes]") -> bytes:
-    """The searched bytes with ANY_ID in place of the id that was found."""
+    """The searched bytes, in which ANY_ID replaces the id that was found."""
     start, end = found.span(1)
     return found.string[:start] + ANY_ID + found.string[end:]

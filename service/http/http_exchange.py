@@ -27,7 +27,7 @@ class Response(NamedTuple):
 
 
 def version_header(served: ServedModel) -> Header:
-    """The header that names the version that answered, for bodies that cannot contain it."""
+    """The header with the version that answered, for bodies that cannot contain it."""
     return b"x-model-version", served.version.encode()
 
 
@@ -42,7 +42,7 @@ class HttpExchange(Exchange):
     begun = False
     had_turn = False  # whether the request had its client's turn before it was passed to the application
     unwrapped_send: Send | None = None  # set if `send` adds headers
-    sending = 0.0  # seconds until the client has received enough of this response and the previous ones
+    sending = 0.0  # seconds until the client has received enough of this response and the previous responses
 
     def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
         # as in `Exchange.__init__`, without the cost of the call

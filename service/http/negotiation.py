@@ -71,7 +71,7 @@ def parse_content_type(header: bytes) -> ContentType:
 
 
 def check_content_type(header: bytes, media_types: Collection[bytes], expected: str) -> ContentType:
-    """Raises UnsupportedMediaType for other media types, and for other charsets than UTF-8 except in a CSV."""
+    """Raises UnsupportedMediaType for other media types, and for charsets other than UTF-8 except in a CSV."""
     content_type = parse_content_type(header)
     charset = content_type.parameters.get(b"charset", b"")
     known = charset in CHARSETS or (content_type.media_type in CSV and charset in CSV_CHARSETS)
@@ -86,7 +86,8 @@ def is_json(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def is_plain_json(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether the headers request JSON in and out in a common spelling; False for other spellings."""
+    """Whether the headers declare JSON for the request and the response in a common spelling; False for other
+    spellings."""
     return headers.get(b"content-type", b"") in PLAIN_JSON and headers.get(b"accept", b"*/*") in PLAIN_ACCEPT
 
 

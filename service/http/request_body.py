@@ -19,13 +19,13 @@ from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 T = TypeVar("T")
 EXPANSION = 32  # expected expansion of a compressed body
-LINGER_BYTES = 64 * 1024**2  # limit for the part of a refused body that is read and dropped
+LINGER_BYTES = 64 * 1024**2  # maximum size of the part of a refused body that is read and dropped
 MIN_CHECKED_BYTES = 256 * 1024  # larger JSON is checked before it is parsed
-OTHER_OBJECTS = 100  # arrays and objects of a request outside of its rows
-OTHER_NAMES = 20  # names in an object that are not columns of a model
-NESTED_PER_ROW = 50  # maximum of the average number of arrays and objects per row
+OTHER_OBJECTS = 100  # maximum number of arrays and objects in a request outside of its rows
+OTHER_NAMES = 20  # maximum number of names in an object that are not columns of a model
+NESTED_PER_ROW = 50  # maximum average number of arrays and objects per row
 BINARY_HEADER = b"inference-header-content-length"  # in the Open Inference Protocol, if binary tensors follow the JSON
-COUNTED_BYTES = 256 * 1024  # the size of a step of the count, which limits its memory
+COUNTED_BYTES = 256 * 1024  # bytes that are counted in one step, which limits the memory of the count
 CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 
 
@@ -49,7 +49,7 @@ class RequestBody:
         self._memory = memory
         self.reservation: Reservation | None = None  # closed when the request ends
         self._complete = False
-        self.requested = False  # whether reading has begun, on which uvicorn sends an expected `100 Continue`
+        self.requested = False  # whether reading has begun; uvicorn then sends an expected `100 Continue`
         self.waited = 0.0  # seconds of waiting for the client
 
     def reserve(self, size: int) -> None:
@@ -73,7 +73,7 @@ class RequestBody:
         whole = self._whole()
         try:
             waiting_for = whole.send(None)
-        except StopIteration as done:  # received already, the common case: no timer is needed
+        except StopIteration as done:  # already received, the common case: no timer is needed
             body: bytes = done.value
         else:
             try:
@@ -259,7 +259,7 @@ def check_json_size(body: bytes, plane: DataPlane) -> None:
 
 
 def count_values(body: bytes) -> int:
-    """The number of commas outside of texts in JSON, which is about the number of values."""
+    """The number of commas outside of strings in JSON, which is about the number of values."""
     if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     values, in_text = 1, 0

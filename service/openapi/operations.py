@@ -41,7 +41,7 @@ def json_body(
 ) -> Schema:
     """A body with one content type: with several, some client generators send none.
 
-    The example is the default, too, because Postman's import creates requests from defaults, or else from the names of
+    The example is also the default, because Postman's import creates requests from defaults, or else from the names of
     types.
     """
     body: Schema = {"title": title, "type": "object", "properties": properties, **more, "default": example}

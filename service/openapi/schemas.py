@@ -160,7 +160,7 @@ def response_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
 
 
 def example_rows(model: TabularModel, count: int = 2) -> list[dict[str, Any]]:
-    """Valid rows: the golden rows or, without any, one row of the features' examples."""
+    """Valid rows: the golden rows or, if there are none, one row of the features' examples."""
     if model.golden.rows:
         return model.golden.rows[:count]
     return [{feature.name: feature.example for feature in model.schema.features if feature.example is not None}]

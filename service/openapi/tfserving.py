@@ -36,7 +36,7 @@ def model_info(path: str, summary: str, raised: ErrorGroup = ()) -> Schema:
 
 
 def explain(model: TabularModel, settings: Settings) -> Schema:
-    """The operation of KServe's `:explain`. Rows are those of `:predict`."""
+    """The operation of KServe's `:explain`. Its rows have the format of `:predict`."""
     rows = {"instances": LISTED, "inputs": ANY, "parameters": EXPLAIN_PARAMETERS}
     response = {"type": "object", "properties": {"predictions": LISTED, "explanations": LISTED}}
     return operation(
@@ -53,7 +53,8 @@ def explain(model: TabularModel, settings: Settings) -> Schema:
 
 
 def predict(model: TabularModel, method: str, settings: Settings) -> Schema:
-    """The operation of one method. Rows are those of /predict, except that a value may be a list with one value."""
+    """The operation of one method. Its rows have the format of /predict, except that a value may be a list with one
+    value."""
     rows = example_rows(model)
     names = {"type": "string", "enum": ["", *tfserving.SIGNATURES[method]]}
     if method == "predict":

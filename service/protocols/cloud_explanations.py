@@ -59,7 +59,7 @@ def vertex_response(model: TabularModel, predictions: bytes, outputs: Outputs) -
 
 
 def clarify_response(model: TabularModel, body: bytes, content_type: bytes, outputs: Outputs) -> bytes:
-    """The response of Clarify. body, content_type: of the response that is wrapped. outputs: with or without
+    """The response of Clarify. body, content_type: those of the wrapped response. outputs: with or without
     explanations."""
     predictions = {"content_type": content_type.decode(), "data": body.decode()}
     explanations: dict[str, Any] = {}

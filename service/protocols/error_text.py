@@ -6,7 +6,8 @@ from models.rows import ValidatedRows
 from service.errors import RequestError
 
 STATUSES = {422: 400}
-"""The statuses of the other protocols that differ from the native ones: an invalid row is a bad request (400)."""
+"""The statuses of the other protocols that differ from those of the native API: an invalid row is a bad request
+(400)."""
 WARNINGS_HEADER = b"x-tabserve-warnings"
 MAX_HEADER_BYTES = 4096
 
@@ -41,7 +42,7 @@ def warnings_header(
             if room > 0:
                 text = json.dumps({"row": row, **warning._asdict()}).replace(
                     "\x7f", "\\u007f"
-                )  # the standard allows visible ASCII only
+                )  # the standard allows only visible ASCII
                 room -= len(text) + 2
                 listed += [text] if room >= 0 else []
     return [(name, b'{"warnings": [%s], "omitted": %d}' % (", ".join(listed).encode(), count - len(listed)))]

@@ -110,7 +110,7 @@ def truth_errors(number: int, field: str, found: tuple[str, str] | None) -> Iter
 
 
 def problem(schema: FeatureSchema, truth: object) -> tuple[str, str] | None:
-    """The code and message of the reason why a value cannot be the truth; None if it can."""
+    """The code and message of the reason why a value cannot be the truth; None for a valid value."""
     if schema.classes is None:
         if isinstance(truth, bool) or not isinstance(truth, int | float):
             return "wrong_type", f"{render(truth)} is not a number"

@@ -1,4 +1,5 @@
-"""MLflow's scoring protocol, which SageMaker and Vertex AI share: bodies to rows, outputs to bodies. Pure functions.
+"""MLflow's scoring protocol, which SageMaker and Vertex AI share: converts bodies to rows, and outputs to bodies. Pure
+functions.
 
 `instances` and `inputs` are read as in TF Serving, `dataframe_split` and `dataframe_records` as pandas writes them. A
 regression returns numbers. A classification returns the objects of the native API, so that clients need not know the

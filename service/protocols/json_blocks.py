@@ -33,7 +33,7 @@ BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # arrays are not rows
 
 
 class ParsedBlock(NamedTuple):
-    """The rows of a block. validate: receives the first row's number and the limit of listed errors."""
+    """The rows of a block. validate: receives the first row's number and the maximum number of listed errors."""
 
     rows: int
     validate: Callable[[int, int], ValidatedRows]
@@ -63,7 +63,7 @@ def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows
 
 
 def read_number_body(schema: FeatureSchema, body: bytes) -> ValidatedRows | None:
-    """The rows of `{"rows": [...]}` if there are many, all valid and with numbers only; None for other bodies."""
+    """The rows of `{"rows": [...]}` if there are many rows, all valid and numeric; None for other bodies."""
     if len(body) < MIN_BYTES or schema.number_rows is None:
         return None
     head, tail = HEAD.match(body), TAIL.search(body, max(0, len(body) - MAX_TAIL_BYTES))

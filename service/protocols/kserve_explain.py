@@ -1,7 +1,7 @@
-"""KServe v1's `:explain`: bodies to rows and options, explained outputs to bodies. Pure functions.
+"""KServe v1's `:explain`: converts bodies to rows and options, and explained outputs to bodies. Pure functions.
 
-The request is that of `:predict`; `"parameters": {"explain": "fast"}` compares with one typical row. The response has
-the `predictions` of `:predict` and the native API's `explanations`.
+The request has the format of `:predict`; `"parameters": {"explain": "fast"}` compares with one typical row. The
+response has the `predictions` of `:predict` and the native API's `explanations`.
 """
 
 from typing import Any, NamedTuple

@@ -21,7 +21,8 @@ def validate_request(schema: FeatureSchema, body: bytes, on_invalid: str, max_ro
 
 
 def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> ValidatedRows:
-    """Like `validate_request`, but invalid rows do not raise. Raises BadJson, RequestNotValid or TooManyRows.
+    """Like `validate_request`, but invalid rows do not raise an exception. Raises BadJson, RequestNotValid or
+    TooManyRows.
 
     The compiled validators accept only valid rows. All other bodies are parsed and validated again, for the errors.
     """
@@ -46,7 +47,8 @@ def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows:
 
 
 def marked_rows(rows: list[Any], marked: Any) -> list[Any]:
-    """The rows, with `UndecodableRow` for rows that have a column twice. marked: made by `mark_repeated_names`."""
+    """The rows, with `UndecodableRow` for rows in which a column occurs twice. marked: the result of
+    `mark_repeated_names`."""
     if not isinstance(marked, dict) or not isinstance(marked["rows"], list):
         return rows
     return [repeated_field(each, row) for each, row in zip(marked["rows"], rows, strict=True)]

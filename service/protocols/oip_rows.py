@@ -68,7 +68,7 @@ def fast_columns(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int
 
 
 def is_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> bool:
-    """Whether the only input is a matrix of all features. Its name may be any; the model has only number features."""
+    """Whether the only input is a matrix of all features. It may have any name; the model has only number features."""
     is_single = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].name not in schema.by_name
     return is_single and schema.only_numbers
 
@@ -100,7 +100,7 @@ def columns_of_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> list[
 
 
 def row_count(inputs: Sequence[InputTensor], max_rows: int) -> int:
-    """The number of rows. Raises RequestNotValid if the inputs have different numbers, or TooManyRows."""
+    """The number of rows. Raises RequestNotValid if the inputs have different numbers of rows, or TooManyRows."""
     if not inputs:
         raise invalid_input("empty_rows", "there are no inputs, expected a tensor for each feature")
     count = inputs[0].shape[0]
@@ -168,7 +168,7 @@ def cells(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list
 
 
 def texts(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list[Any] | Array:
-    """The elements of a BYTES tensor: booleans by name, None for the text in the parameter `missing`."""
+    """The elements of a BYTES tensor: the names of booleans converted, None for the text in the parameter `missing`."""
     values = tensor.data
     missing = tensor.parameters.get("missing", parameters.get("missing"))
     if missing is not None:

@@ -1,4 +1,5 @@
-"""The signature of a model in the Open Inference Protocol: its input and output tensors, and responses from them."""
+"""The signature of a model in the Open Inference Protocol: its input and output tensors, and the responses with
+them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

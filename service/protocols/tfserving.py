@@ -1,4 +1,4 @@
-"""TF Serving's REST API and KServe's v1 protocol: bodies to rows, outputs to bodies. Pure functions.
+"""TF Serving's REST API and KServe's v1 protocol: converts bodies to rows, and outputs to bodies. Pure functions.
 
 The columns of the table are the named inputs of the model, with one value per row. The outputs are `value`, or `label`
 and `probabilities` in the order of the classes in the metadata.
@@ -257,7 +257,7 @@ def status(model: TabularModel) -> bytes:
 
 
 def metadata(model: TabularModel) -> bytes:
-    """The signatures of a model; `tabserve` contains the values for which TF Serving's metadata have no field."""
+    """The signatures of a model; `tabserve` contains the values for which TF Serving's metadata has no field."""
     schema = model.schema
     inputs = {feature.name: tensor_info(feature.name, dtype(feature)) for feature in schema.features}
     outputs = {

@@ -26,7 +26,7 @@ NO_SNIFFING: Header = (b"x-content-type-options", b"nosniff")
 
 
 class BrowserPage(Page):
-    """`/`: the page if Accept names HTML, else the liveness that KServe's client reads there."""
+    """`/`: the page if Accept names HTML, else the liveness response that KServe's client expects there."""
 
     access: Access = "open"
 
@@ -51,7 +51,7 @@ class BrowserFile(Page):
         files = await asyncio.to_thread(browser_files)
         digest, _, name = self._address.partition("/")
         if digest != files.digest or name not in files.files:
-            raise NotFound(f"there is no file {truncate(self._address)!r}; / has the page")
+            raise NotFound(f"there is no file {truncate(self._address)!r}; the page is at /")
         return file_response(exchange, files.files[name], [VARY, IMMUTABLE, NO_SNIFFING])
 
 

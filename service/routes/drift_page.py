@@ -87,7 +87,7 @@ def parse_window(text: str) -> float:
 
 
 def parse_flag(name: str, text: str) -> bool:
-    """The value of a boolean option. An empty value is the same as none. Raises RequestNotValid."""
+    """The value of a boolean option. An empty value is the same as no value. Raises RequestNotValid."""
     if text not in ("", "true", "false"):
         raise unknown_option(f"{name}={truncate(text)!r} is not valid, expected true or false")
     return text == "true"

@@ -28,10 +28,11 @@ from service.version import version
 CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
 ACCEPTED_TYPES = "application/json or text/csv in UTF-8"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
-MAX_ATTRIBUTES_BYTES = 1024  # in bytes; SageMaker forwards no longer attributes
+MAX_ATTRIBUTES_BYTES = 1024  # in bytes; SageMaker does not forward longer attributes
 CLARIFY = b"x-amzn-sagemaker-enable-explanations"
 Form = Literal["plain", "vertex", "clarify"]
-"""The format of a response: `vertex` and `clarify` have the explanations next to the predictions, not inside them."""
+"""The format of a response: `vertex` and `clarify` contain the explanations next to the predictions, not inside
+them."""
 
 
 class MLflowRoute(Route):
@@ -53,7 +54,7 @@ class ParsedBody(NamedTuple):
 
 
 class InvocationsResponse(NamedTuple):
-    """The content of a response. served: the version whose output columns the response has."""
+    """The content of a response. served: the version whose output columns are in the response."""
 
     served: ServedModel
     rows: ValidatedRows
@@ -203,7 +204,7 @@ class InvocationsRoutes:
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
-        return None  # `common_routes` has all paths
+        return None  # `common_routes` contains all paths
 
 
 def explain_path(predict_path: str) -> str:

@@ -72,7 +72,7 @@ def examples(model: TabularModel, count: int = 3) -> list[dict[str, Any]]:
 
 
 def histograms_of(model: TabularModel) -> dict[str, list[dict[str, Any]]]:
-    """The cells of each column with their shares of the training rows; empty for a version without a reference."""
+    """The cells of each column with their fractions of the training rows; empty for a version without a reference."""
     if model.reference is None:
         return {}
     from models.drift.histograms import training_histograms  # a worker needs less memory without this module

@@ -37,7 +37,7 @@ from service.version import version
 OCTET_STREAM = b"application/octet-stream"
 TIMEOUT = b"x-request-timeout"
 FAST_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)
-"""The validated row that stands for the actual row after the fast path."""
+"""A placeholder for the validated row after the fast path."""
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>infer|ready))?/?")
 LOAD_OR_UNLOAD = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<change>load|unload)")

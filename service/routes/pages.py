@@ -23,7 +23,7 @@ from service.routes.version_pages import VersionCardPage, VersionListPage
 
 MODELS, VERSIONS = "/models/", "/versions"
 CARD = re.compile(r"([^/]+)/versions/0*([1-9][0-9]{0,17})/card")
-MAX_DOCUMENTS = 16  # limit of cached documents; there is one for each set of models that a key may see
+MAX_DOCUMENTS = 16  # maximum number of cached documents; there is one for each set of models that a key may see
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 

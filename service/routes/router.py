@@ -38,7 +38,7 @@ ROUTE_GROUPS: Sequence[RouteGroup] = (
 class Router:
     """Finds the routes of common paths in a dictionary, and those of other paths through the route groups.
 
-    A router belongs to one snapshot of the registry and is replaced together with it. `direct` has the routes that
+    A router belongs to one snapshot of the registry and is replaced together with it. `direct` contains the routes that
     answer common requests without the application.
     """
 

@@ -11,7 +11,8 @@ from service.traffic_split import CLIENT_KEY, KEY_BYTES, row_key
 
 
 class SplitRoute(Route):
-    """Passes each request to the route of a version, which the client key or, without one, the row determines."""
+    """Passes each request to the route of a version, which the client key determines or, without a client key, the
+    row."""
 
     access = "predict"
     splits_requests = True

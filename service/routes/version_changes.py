@@ -29,7 +29,7 @@ from service.version_admin import RequestedChange
 
 PATH = re.compile(r"/models/(?P<model>[^/]+)/(?:aliases/(?P<alias>[^/]+)|(?P<action>promote|rollback|traffic|shadow))")
 ETAG = re.compile(rb'(?:W/)?"?(\d+)"?')
-MAX_ENTRIES = 1000  # limit of audit entries in a response, which has the newest
+MAX_ENTRIES = 1000  # maximum number of audit entries in a response, which contains the newest entries
 Change = Callable[[ModelState], ModelState]
 
 
@@ -122,7 +122,7 @@ class TrafficRoute(VersionChangeRoute):
 
 
 class ShadowRoute(VersionChangeRoute):
-    """Sends copies of a share of the requests to another version. The body null ends this."""
+    """Sends copies of a share of the requests to another version. The body null ends the shadow."""
 
     methods = ("PUT",)
 
@@ -135,7 +135,7 @@ class ShadowRoute(VersionChangeRoute):
 
 
 class AuditRoute(Route):
-    """The newest changes in the order of time."""
+    """The newest changes in chronological order."""
 
     protocol = "admin"
     access = "admin"
@@ -226,7 +226,7 @@ def check_object(body: Any) -> dict[str, Any]:
 
 
 def check_names(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Raises RequestNotValid if a field does not have one of these names."""
+    """Raises RequestNotValid if a field has none of these names."""
     document = check_object(body)
     for name in document:
         if name not in names:

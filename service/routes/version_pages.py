@@ -76,7 +76,7 @@ async def live_metrics(plane: DataPlane, entry: ModelEntry) -> dict[str, dict[st
     desk = plane.feedback
     try:
         versions = report(entry, await desk.run(desk.sums, entry.name, 0.0))
-    except RetryLater:  # the list is also needed if the metrics cannot be read now
+    except RetryLater:  # the list is useful even if the metrics cannot be read now
         return {}
     return {
         one["version"]: {name: value for name, value in one.items() if name not in ("version", "aliases")}
@@ -100,7 +100,8 @@ def stored_versions(plane: DataPlane, model: str) -> Sequence[StoredVersion]:
 
 
 def serving_settings(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
-    """The settings except aliases and traffic: the rollback's target, the rule of the canary, the shadow."""
+    """The settings except aliases and traffic: the target of a rollback, the rollback rule of the canary, and the
+    shadow."""
     found: dict[str, Any] = {}
     try:
         state = ServingFile(store.serving_folder(plane.settings.store)).read().model(entry.name)
@@ -137,7 +138,7 @@ def metrics_of(folder: Path) -> Any:
 
 
 def trained_at(folder: Path) -> str | None:
-    """The time when the version was stored, from BentoML's description or else from its files."""
+    """The time when the version was stored, from BentoML's description or otherwise from its files."""
     try:
         if (description := folder / DESCRIPTION_FILE).is_file():
             found = CREATION_TIME.search(read_document(description).decode())

@@ -3,7 +3,7 @@
 libuv accepts one connection per turn of the event loop. Under load, each turn serves all open connections, so a new
 connection would wait for seconds: one turn for each connection before it. If workers share a listening socket, the
 first worker to wake accepts nearly all connections that are opened together. So each worker accepts in bulk, but a
-worker with more connections than another worker lets it accept first for a moment.
+worker with more connections than another worker pauses for a moment, so that the other worker accepts first.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.server.connection_counts import CONNECTIONS_PER_LEAD, ConnectionCou
 from service.server.library_hooks import uvicorn_hooks
 from service.server.tls import HANDSHAKE_S, TlsContext
 
-MAX_ACCEPTS = 64  # limit per turn of the event loop
+MAX_ACCEPTS = 64  # maximum number of connections accepted in one turn of the event loop
 YIELD_S = 0.001  # the pause that lets other workers accept first
 PUBLISH_INTERVAL_S = 0.05
 REFRESH_INTERVAL_S = 0.5
@@ -104,7 +104,7 @@ class ConnectionBalancer:
         self._loop.call_later(seconds, self._resume, listener)
 
     def _resume(self, listener: socket.socket) -> None:
-        """Accept at least one connection, because a worker that hangs appears to have few connections forever."""
+        """Accept at least one connection, because a hanging worker may appear to have few connections forever."""
         if listener in self.sockets:
             self._loop.add_reader(listener, self._on_readable, listener)
             count = self._count()

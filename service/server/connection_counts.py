@@ -7,8 +7,8 @@ from pathlib import Path
 
 from service.worker_records import is_alive
 
-MAX_LEAD = 2  # the number by which a worker may exceed the worker with the fewest connections
-CONNECTIONS_PER_LEAD = 16  # the number grows by one for this number of its own connections
+MAX_LEAD = 2  # maximum lead over the worker with the fewest connections
+CONNECTIONS_PER_LEAD = 16  # own connections for which the maximum lead grows by one
 UNSHARED_CAPACITY = 64  # the capacity if there is only one worker
 PREFIX = "connections_"
 
@@ -34,7 +34,7 @@ class ConnectionCounts:
         self._own[0] = count
 
     def capacity(self, count: int) -> int:
-        """The number of connections that this worker may accept if it has `count`. Below 1 it may accept none."""
+        """The number of connections that this worker may accept if it has `count`. Below 1, it may accept none."""
         if not self._others:
             return UNSHARED_CAPACITY
         fewest = min(other[0] for other in self._others.values())

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol, plus limits for request heads, problem documents for invalid HTTP, fewer system calls."""
+"""uvicorn's HTTP protocol, plus limits for request heads, problem documents for invalid HTTP, and fewer system
+calls."""
 
 import asyncio
 import logging
@@ -141,7 +142,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._refuse_invalid()
         self._read = b""
         if self._head is not None:  # the rest of the body has not arrived yet
-            self._leave_to_application()
+            self._pass_to_application()
         cycle = self.cycle
         if self.scope is None or (cycle is not None and cycle.scope is self.scope):  # no head is incomplete
             self._head_bytes = self._before_head = 0
@@ -239,7 +240,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 direct.keep(self._read, head)
         else:
             scope["admitted"] = result
-            self._leave_to_application()
+            self._pass_to_application()
             super().on_message_complete()
 
     def _send_directly(self, response: bytes, arrived: float) -> None:
@@ -254,7 +255,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def _arm_keep_alive(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
-    def _leave_to_application(self) -> None:
+    def _pass_to_application(self) -> None:
         """Pass the request to the application, with the received part of its body."""
         body, self._head, self._body = self._body, None, b""
         self._start_exchange()
@@ -271,8 +272,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def _abort(self, send: Any) -> None:
         """End the connection during a response, so that the client notices that the response is incomplete.
 
-        send: the `send` of the request. It leads to the cycle; a scope that refers to its cycle is freed only by the
-        garbage collector, which costs 10 % of a request.
+        send: the `send` of the request, a method of the cycle; a scope that referred to its cycle would be freed
+        only by the garbage collector, which costs 10 % of a request.
 
         In HTTP/1.1, the last chunk is then missing. Without chunks, only a reset differs from the end of the response.
         """

@@ -25,7 +25,7 @@ from service.server.worker import SHARED_FOLDER_PREFIX, SHARED_FOLDER_VARIABLE, 
 from service.server.worker_watch import WorkerWatch
 from service.worker_records import WorkerRecords
 
-UNLOCKED_S = 60  # a younger folder may not be locked yet
+UNLOCKED_S = 60  # a newer folder may not be locked yet
 CHECK_INTERVAL_S = 1  # interval between two checks for dead workers
 LEAST_FREE_BYTES = 512 * 1024  # twice the space for the metrics of two workers
 

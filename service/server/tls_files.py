@@ -62,7 +62,7 @@ class TlsFiles:
     ) -> ssl.SSLContext:
         """A context for new connections, as uvicorn creates it at its start. Raises OSError or ValueError."""
         made = ssl.SSLContext(version)
-        # Without a password, OpenSSL would ask on the terminal for the password of an encrypted key.
+        # Without a password, OpenSSL would prompt for the password of an encrypted key on the terminal.
         made.load_cert_chain(self.certfile, self.keyfile, self.password or "none")
         made.verify_mode = ssl.VerifyMode(cert_reqs)
         if self.ca_certs:

@@ -17,7 +17,8 @@ from service.worker_records import WorkerRecords
 
 MAX_FAILED_STARTS = 3
 MAX_WAIT_S = 30.0  # maximum delay between two starts
-# limit for the doubling of the delay, because the power of a large number of failed starts would overflow
+# maximum number of times that the delay is doubled, because the power for a large number of failed starts would
+# overflow
 MAX_DOUBLINGS = 10
 SHARED_FOLDER_PREFIX = "tabserve-shared-"
 SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -58,10 +59,10 @@ def record_failed_start(reason: str) -> None:
     records = WorkerRecords.of_worker(shared_folder())
     times = records.start_failed(os.getpid())
     log.error("worker cannot start", extra={"reason": reason, "times": times})
-    give_up_if_none_runs(records, reason, os.getppid())
+    give_up_if_no_worker_runs(records, reason, os.getppid())
 
 
-def give_up_if_none_runs(records: WorkerRecords, reason: str, supervisor: int) -> None:
+def give_up_if_no_worker_runs(records: WorkerRecords, reason: str, supervisor: int) -> None:
     """Stop the server after MAX_FAILED_STARTS in a row if no worker runs. supervisor: its process id."""
     if records.failed_starts >= MAX_FAILED_STARTS and not records.running:
         log.error("no worker can start, stopping the server", extra={"reason": reason})
@@ -97,7 +98,7 @@ def http_host() -> str:
 def uvicorn_server() -> uvicorn.Server | None:
     """The uvicorn server of this process; None if something else runs the service.
 
-    Raises LibraryHookMissing in a worker without one.
+    Raises LibraryHookMissing in a worker that has no such server.
     """
     handler = signal.getsignal(signal.SIGTERM)
     server = getattr(handler, "__self__", None)

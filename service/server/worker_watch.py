@@ -1,4 +1,5 @@
-"""Watches the workers of a server: ends workers that take too long, and replaces workers that circus leaves out."""
+"""Watches the workers of a server: ends workers that take too long, and replaces workers that circus does not
+replace."""
 
 import logging
 import os
@@ -37,7 +38,8 @@ class WorkerWatch:
         grace_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """start_s: the limit for the start of a worker. grace_s: how long it accepts connections after SIGTERM."""
+        """start_s: the maximum time for the start of a worker. grace_s: how long it accepts connections after
+        SIGTERM."""
         self._arbiter, self._watcher, self._records = arbiter, watcher, records
         self._start_s, self._stop_s = start_s, grace_s + STOP_S
         self._clock = clock
@@ -63,14 +65,14 @@ class WorkerWatch:
         """End workers that take too long, and replace missing workers."""
         now = self._clock()
         running = {pid for pid in self._watcher.processes if is_running_child(pid)}
-        self._end_late(running, now)
+        self._end_slow_workers(running, now)
         if self._stopping():
             self._complete = now
         else:
-            self._end_unknown(now)
+            self._end_unknown_workers(now)
             self._replace_missing(running, now)
 
-    def _end_late(self, running: set[int], now: float) -> None:
+    def _end_slow_workers(self, running: set[int], now: float) -> None:
         before, self._states = self._states, {}
         for pid in running:
             state = self._state_of(pid)
@@ -86,7 +88,7 @@ class WorkerWatch:
         return WorkerState.STARTING if state is None and self._records.shared else state
 
     def _limit_s(self, state: WorkerState | None) -> float | None:
-        """The limit for the time of a worker in a state; None for no limit."""
+        """The maximum time of a worker in a state; None for no limit."""
         if state is None or state is WorkerState.READY:
             return None
         if state is WorkerState.STARTING:
@@ -100,9 +102,9 @@ class WorkerWatch:
             return
         times = self._records.start_failed(pid)
         log.error("worker is not ready in time, killing it", extra={"pid": pid, "limit_s": limit_s, "times": times})
-        worker.give_up_if_none_runs(self._records, f"not ready within {limit_s:g} s", os.getpid())
+        worker.give_up_if_no_worker_runs(self._records, f"not ready within {limit_s:g} s", os.getpid())
 
-    def _end_unknown(self, now: float) -> None:
+    def _end_unknown_workers(self, now: float) -> None:
         """End workers that circus does not know, because it failed just after it started them."""
         unknown = {pid for pid in self._records.pids - set(self._watcher.processes) if is_running_child(pid)}
         self._unknown = {pid: self._unknown.get(pid, now) for pid in unknown}
@@ -136,7 +138,8 @@ class WorkerWatch:
             log.warning("worker ended, replacing it", extra=extra)
 
     def spawn(self, recovery_wid: int | None = None) -> Any:
-        """Start a worker as circus does. Only for the first workers it returns False, on which circus stops all.
+        """Start a worker as circus does. Returns False, which makes circus stop all workers, only for the first
+        workers.
 
         Later failures return True, and the next check tries again.
         """
@@ -156,7 +159,8 @@ class WorkerWatch:
 
 
 def is_running_child(pid: int) -> bool:
-    """Whether a process runs and is a child of this process. A zombie does not run. True if that is unknown."""
+    """Whether a process runs and is a child of this process. A zombie does not count as running. True if the state is
+    unknown."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except (FileNotFoundError, ProcessLookupError):

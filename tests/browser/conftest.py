@@ -118,10 +118,10 @@ def keyed(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "Chromium is missing; make browser-check names the package"
+    assert CHROMIUM, "Chromium is missing; make browser-check shows which package to install"
     expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
-        # Chromium's sandbox needs privileges that containers lack; the tests open trusted pages only
+        # Chromium's sandbox needs privileges that containers lack; the tests open only trusted pages
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield launched
         launched.close()

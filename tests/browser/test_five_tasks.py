@@ -29,7 +29,7 @@ class User:
         element.click()
 
     def choose_file(self, element: Locator, file: Path) -> None:
-        self.actions += 2  # press the button, choose the file in the dialog
+        self.actions += 2  # press the button, then choose the file in the dialog
         element.set_input_files(file)
 
     def open_try(self, model: str) -> None:
@@ -39,29 +39,29 @@ class User:
 
 
 @pytest.fixture(scope="module")
-def own_server(start_server: Callable[..., Server]) -> Server:
+def separate_server(start_server: Callable[..., Server]) -> Server:
     return start_server()
 
 
 @pytest.fixture
-def user(own_server: Server, open_page: Callable[..., Page]) -> Iterator[User]:
-    new_user = User(open_page(f"{own_server.url}/"))
+def user(separate_server: Server, open_page: Callable[..., Page]) -> Iterator[User]:
+    new_user = User(open_page(f"{separate_server.url}/"))
     yield new_user
     assert 0 < new_user.actions <= MAX_ACTIONS
 
 
-def test_a_user_finds_the_largest_contribution_to_a_price(user: User, own_server: Server) -> None:
+def test_a_user_finds_the_largest_contribution_to_a_price(user: User, separate_server: Server) -> None:
     user.open_try("housing")
     reasons = user.page.locator(".waterfall li")
-    explanation = prediction_of(own_server, "housing", example(own_server), explain="true")["explanation"]
+    explanation = prediction_of(separate_server, "housing", example(separate_server), explain="true")["explanation"]
     name, value = max(explanation["contributions"].items(), key=lambda one: abs(one[1]))
     expect(reasons.nth(1)).to_contain_text(name)
     expect(reasons.nth(1)).to_contain_text(format_number(value))
 
 
-def test_a_user_finds_where_the_predicted_label_changes(user: User, own_server: Server) -> None:
+def test_a_user_finds_where_the_predicted_label_changes(user: User, separate_server: Server) -> None:
     user.open_try("income")
-    examples = model_metadata(own_server, "income")["examples"]
+    examples = model_metadata(separate_server, "income")["examples"]
     shares = [one["prediction"]["probabilities"][">50K"] for one in examples]
     closest = min(range(len(examples)), key=lambda number: abs(shares[number] - 0.5))
     row = examples[closest]["row"]
@@ -77,12 +77,12 @@ def test_a_user_finds_where_the_predicted_label_changes(user: User, own_server: 
     between = re.match(r"between ([\d,.]+) and ([\d,.]+): (.*) → (.*)", text)
     assert between, text
     ends = [float(text.replace(",", "")) for text in between.groups()[:2]]
-    labels = [prediction_of(own_server, "income", row | {name: end})["label"] for end in ends]
+    labels = [prediction_of(separate_server, "income", row | {name: end})["label"] for end in ends]
     assert labels == [*between.groups()[2:]]
 
 
-def test_a_user_scores_a_file(user: User, own_server: Server, tmp_path: Path) -> None:
-    rows = [one["row"] for one in model_metadata(own_server, "penguins")["examples"]]
+def test_a_user_scores_a_file(user: User, separate_server: Server, tmp_path: Path) -> None:
+    rows = [one["row"] for one in model_metadata(separate_server, "penguins")["examples"]]
     user.open_try("penguins")
     user.choose_file(user.page.locator("#file"), write_table(tmp_path / "birds.csv", rows))
     expect(user.page.get_by_text(f"{len(rows)} rows predicted")).to_be_visible()
@@ -90,24 +90,24 @@ def test_a_user_scores_a_file(user: User, own_server: Server, tmp_path: Path) ->
         user.click(user.page.get_by_role("link", name=re.compile("Download")))
     text = downloaded.value.path().read_text("utf-8")
     for row in rows:
-        assert prediction_of(own_server, "penguins", row)["label"] in text
+        assert prediction_of(separate_server, "penguins", row)["label"] in text
 
 
-def test_a_user_rolls_back_a_version(user: User, own_server: Server) -> None:
-    assert champion(own_server) == "2"
+def test_a_user_rolls_back_a_version(user: User, separate_server: Server) -> None:
+    assert champion(separate_server) == "2"
     user.click(user.page.get_by_role("navigation").get_by_role("link", name="Versions"))
     rollback = "Roll back to version 1"
     user.click(user.page.get_by_role("button", name=rollback))
     user.click(user.page.get_by_role("dialog").get_by_role("button", name=rollback))
     expect(user.page.get_by_text("All workers have switched.")).to_be_visible()
-    assert champion(own_server) == "1"
+    assert champion(separate_server) == "1"
 
 
-def test_a_user_finds_a_drifting_column(user: User, own_server: Server) -> None:
-    row = example(own_server)
+def test_a_user_finds_a_drifting_column(user: User, separate_server: Server) -> None:
+    row = example(separate_server)
     for number in range(60):
         rows = [row | {"MedInc": 1000.0 + number + place} for place in range(10)]
-        httpx.post(f"{own_server.url}/predict/housing", json={"rows": rows}, timeout=60).raise_for_status()
+        httpx.post(f"{separate_server.url}/predict/housing", json={"rows": rows}, timeout=60).raise_for_status()
     user.click(user.page.get_by_role("navigation").get_by_role("link", name="Live"))
     panel = user.page.get_by_role("region", name="Drift of housing")
     expect(panel.locator('[data-status="alarm"]').first).to_be_visible()

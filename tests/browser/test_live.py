@@ -22,7 +22,7 @@ def busy_server(start_server: Callable[..., Server]) -> Server:
     """A server whose two workers have answered requests: rows with incomes in another unit, and an invalid row."""
     server = start_server()
     row = example(server)
-    for number in range(REQUESTS):  # a new connection for each request, so that both workers receive some
+    for number in range(REQUESTS):  # a new connection for each request, so that both workers receive requests
         rows = [row | {"MedInc": 10_000.0 + number + place} for place in range(ROWS)]
         httpx.post(f"{server.url}/predict/housing", json={"rows": rows}, timeout=60).raise_for_status()
     assert httpx.post(f"{server.url}/predict/housing", json={"rows": [{}]}, timeout=60).status_code == 422
@@ -107,7 +107,7 @@ def test_refused_rows_are_shown_by_column(busy_server: Server, open_page: Callab
     expect(refused).to_contain_text("and 3 more columns.")
 
 
-def test_a_key_for_one_model_sees_its_drift(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+def test_a_key_for_one_model_can_read_its_drift(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{keyed.server.url}/#/live")
     sign_in(page, keyed.keys.texts["penguins"])
     expect(page.get_by_role("region", name="Drift of penguins")).to_be_visible()

@@ -31,7 +31,7 @@ def test_all_files_of_the_page_are_compressed_and_small_in_total(
     assert sum(int(response.header_value("content-length") or MAX_TRANSFER) for response in own.values()) < MAX_TRANSFER
 
 
-def test_the_first_view_needs_six_requests_at_most(server: Server, open_page: Callable[..., Page]) -> None:
+def test_the_first_view_needs_at_most_six_requests(server: Server, open_page: Callable[..., Page]) -> None:
     """Chromium opens at most six connections to a host. `/models` is requested once, together with the modules."""
     page = open_page("about:blank")
     requested: list[str] = []
@@ -47,9 +47,7 @@ def test_the_first_view_needs_six_requests_at_most(server: Server, open_page: Ca
     assert requested.count("/models") == 1
 
 
-def test_a_late_error_does_not_replace_a_view_opened_after_the_failed_one(
-    server: Server, open_page: Callable[..., Page]
-) -> None:
+def test_a_late_error_does_not_replace_a_newer_view(server: Server, open_page: Callable[..., Page]) -> None:
     """The module that shows errors is loaded after the first view, or earlier when an error occurs."""
     page = open_page("about:blank")
     blocked: list[Route] = []
@@ -83,7 +81,7 @@ def test_every_view_requires_sign_in_on_a_server_with_keys(keyed: KeyedServer, o
         expect(page.get_by_label("API key")).to_be_visible()
 
 
-def test_a_key_for_one_model_shows_no_other_model(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+def test_the_page_lists_only_the_model_of_the_key(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{keyed.server.url}/")
     sign_in(page, keyed.keys.texts["penguins"])
     expect(page.get_by_role("link", name="penguins")).to_be_visible()
@@ -108,7 +106,7 @@ def test_the_page_reports_a_stopped_server_and_recovers_after_its_restart(
     expect(page.get_by_role("link", name="penguins")).to_be_visible()
 
 
-def test_every_view_says_that_a_server_has_no_models(
+def test_every_view_reports_that_a_server_has_no_models(
     start_server: Callable[..., Server], open_page: Callable[..., Page]
 ) -> None:
     server = start_server(TABSERVE_WORKERS="1")

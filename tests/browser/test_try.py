@@ -168,9 +168,7 @@ def test_a_form_of_200_columns_is_filtered_by_name(server: Server, open_page: Ca
     expect(field).to_be_visible()
 
 
-def test_a_field_with_10000_levels_suggests_those_that_match_the_typed_text(
-    server: Server, open_page: Callable[..., Page]
-) -> None:
+def test_a_field_with_10000_levels_suggests_matching_levels(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_try(server, open_page, "towns")
     field = page.get_by_role("combobox", name="town", exact=True)
     field.fill("4321")
@@ -195,7 +193,7 @@ def test_unusual_names_are_shown_as_text(server: Server, open_page: Callable[...
     assert page.locator("main b").count() == 0  # a level with <b> does not become an element
 
 
-def test_the_try_view_works_with_the_keyboard_only(server: Server, open_page: Callable[..., Page]) -> None:
+def test_the_try_view_works_with_only_the_keyboard(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{server.url}/")
     expect(page.get_by_role("link", name="Try", exact=True).first).to_be_visible()
     tab_to(page, 'a.button[href="#/try/penguins"]')

@@ -40,7 +40,7 @@ def confirm(page: Page, button: str, **options: Any) -> None:
     expect(page.get_by_text(f"Done: {button.lower()}.")).to_be_visible()
 
 
-def test_the_metrics_of_the_versions_equal_those_of_the_api(server: Server, open_page: Callable[..., Page]) -> None:
+def test_the_version_metrics_equal_those_of_the_api(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_versions(server, open_page)
     versions = versions_of(server)["versions"]
     assert len(versions) == 2
@@ -132,7 +132,7 @@ def test_only_a_key_with_the_admin_scope_can_change_versions(
     expect(page.get_by_role("button", name="Promote version 1")).to_be_visible()
 
 
-def test_a_key_is_stored_in_memory_only(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+def test_a_key_is_stored_only_in_memory(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{keyed.server.url}/#/versions/housing")
     key = keyed.keys.texts["all"]
     sign_in(page, key)

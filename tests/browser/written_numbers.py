@@ -16,7 +16,7 @@ def format_number(value: float) -> str:
 
 
 def format_percent(share: float) -> str:
-    """The share in percent, with at most one decimal place."""
+    """A fraction as a percentage with at most one decimal place."""
     rounded = Decimal(repr(float(share * 100))).quantize(Decimal("0.1"), ROUND_HALF_UP)
     return f"{without_trailing_zeros(f'{rounded:,f}')} %"
 

@@ -163,7 +163,7 @@ def test_requests_to_an_overloaded_server_are_retried_until_the_deadline(scripte
     assert len(server.requests) > 1
 
 
-def test_a_retry_after_beyond_the_deadline_ends_the_call(scripted: Any, connect: Any) -> None:
+def test_a_retry_after_header_beyond_the_deadline_ends_the_call(scripted: Any, connect: Any) -> None:
     server = scripted(response(503, b"", "retry-after: 3600"))
     with pytest.raises(DeadlineExceeded):
         connect(server).predict("m", ROW)
@@ -182,7 +182,7 @@ def test_a_validation_error_is_raised_without_retries(scripted: Any, connect: An
     assert len(server.requests) == 1
 
 
-def test_an_unreachable_address_raises_after_all_attempts(connect: Any) -> None:
+def test_an_unreachable_address_raises_an_error_after_all_attempts(connect: Any) -> None:
     for url in ("http://127.0.0.1:1", "http://unknown.invalid"):
         with pytest.raises(ConnectionFailed, match=url):
             connect(url, attempts=2).models()

@@ -35,7 +35,7 @@ def predictions_are_close(a: list[Any], b: list[Any]) -> bool:
     return len(a) == len(b) and all(abs(x - y) < 1 for x, y in zip(a, b, strict=True))  # the scale is 50,000
 
 
-def test_models_and_schema(client: Client) -> None:
+def test_models_and_schema_are_returned(client: Client) -> None:
     assert {model.name for model in client.models()} == {"homes", "income", "house_class"}
     schema = client.schema("house_class")
     assert (schema.task, schema.target, schema.classes) == ("multiclass", "stars", (1, 2, 5))
@@ -97,7 +97,7 @@ def test_explanations_sum_to_the_prediction(client: Client, home_rows: Rows) -> 
     assert "contribution_class" in found.to_pandas().columns
 
 
-def test_predictions_of_a_large_frame_keep_its_order_and_index(client: Client, home_rows: Rows) -> None:
+def test_predictions_keep_the_order_and_index_of_a_large_frame(client: Client, home_rows: Rows) -> None:
     count = 2 * PIECE_ROWS + 7
     frame = pd.DataFrame(home_rows(count))
     frame.index = pd.Index(range(count, 2 * count), name="home")
@@ -107,7 +107,7 @@ def test_predictions_of_a_large_frame_keep_its_order_and_index(client: Client, h
     assert predictions_are_close(list(found["value"].iloc[places]), client.predict("homes", frame.iloc[places]).values)
 
 
-def test_rows_over_a_limit_of_the_server_are_split(
+def test_rows_that_exceed_a_server_limit_are_split(
     client: Client, home_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """4,096 rows exceed the server's TABSERVE_MAX_BODY_BYTES, explanations of 40 rows its TABSERVE_MAX_EVALUATIONS."""
@@ -156,7 +156,7 @@ def test_the_error_of_the_first_invalid_request_is_raised(client: Client, home_r
     assert [error.row for error in refused.value.errors] == [PIECE_ROWS + 5]
 
 
-def test_errors_and_warnings_of_arrow_responses_equal_those_of_json(client: Client, home_rows: Rows) -> None:
+def test_errors_and_warnings_of_arrow_and_json_responses_are_equal(client: Client, home_rows: Rows) -> None:
     rows = home_rows(LARGE)
     for row, text in enumerate(["a; wrong_type: row 3, feature 'x': b", 'it\'s "5; 6"', "é\\'", "; unseen_level: "]):
         rows[row]["Outcome Type"] = text
@@ -272,7 +272,7 @@ def test_unsupported_input_is_refused(client: Client, home_rows: Rows) -> None:
             client.predict("homes", data)
 
 
-def test_options_are_checked_before_anything_is_sent(client: Client, home_rows: Rows) -> None:
+def test_options_are_checked_before_a_request_is_sent(client: Client, home_rows: Rows) -> None:
     row = home_rows(1)[0]
     wrong: list[dict[str, Any]] = [
         {"interval": "wide"},
@@ -290,7 +290,7 @@ def test_options_are_checked_before_anything_is_sent(client: Client, home_rows: 
             client.predict(model, row)
 
 
-def test_errors_of_the_server_are_raised_as_their_own_exception_classes(client: Client, home_rows: Rows) -> None:
+def test_server_errors_are_raised_as_specific_exceptions(client: Client, home_rows: Rows) -> None:
     row = home_rows(1)[0]
     with pytest.raises(NotFound, match="did you mean 'homes'"):
         client.predict("home", row)
@@ -305,7 +305,7 @@ def test_errors_of_the_server_are_raised_as_their_own_exception_classes(client: 
     assert client.predict("homes", row, version="1").version == "1"
 
 
-def test_feedback_by_rows_and_by_ids(client: Client, home_rows: Rows) -> None:
+def test_feedback_is_accepted_by_rows_and_by_ids(client: Client, home_rows: Rows) -> None:
     rows = [{**row, "price": 1.0} for row in home_rows(1200)]  # two requests
     assert client.feedback("homes", pd.DataFrame(rows)).judged == 1200
     found = client.predict("homes", rows[:2])
@@ -341,7 +341,7 @@ print(len(Client(sys.argv[1]).predict("homes", [{"a": 1}] * 150, on_invalid="ski
 """
 
 
-def test_rows_need_no_optional_package(server: Any) -> None:
+def test_rows_are_scored_without_optional_packages(server: Any) -> None:
     command = [sys.executable, "-c", WITHOUT_EXTRAS, server.url]
     done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=300)
     assert done.stdout == "True\n", done.stderr

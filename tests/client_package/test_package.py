@@ -29,7 +29,7 @@ def imported_packages(body: list[ast.stmt]) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_module_imports_nothing_of_the_server(path: Path) -> None:
+def test_modules_do_not_import_the_server(path: Path) -> None:
     tree = ast.parse(path.read_text("utf-8"))
     allowed = {*sys.stdlib_module_names, "httpx", "tabserve_client"}
     assert imported_packages(tree.body) <= allowed
@@ -38,7 +38,7 @@ def test_a_module_imports_nothing_of_the_server(path: Path) -> None:
     assert path.read_text("utf-8").count("\n") < 400
 
 
-def test_the_package_needs_httpx_only() -> None:
+def test_the_package_requires_only_httpx() -> None:
     assert [name.partition(">")[0] for name in PROJECT["dependencies"]] == ["httpx"]
     assert PROJECT["optional-dependencies"].keys() == OPTIONAL
     assert (PROJECT["license"], PROJECT["version"]) == ("Apache-2.0", SERVER["version"])

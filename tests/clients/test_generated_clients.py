@@ -1,4 +1,4 @@
-"""Clients that five generators make from /docs.json work, and only the known operations are left out."""
+"""The clients that five generators create from /docs.json work, and only known operations are missing from them."""
 
 import json
 import shutil
@@ -18,7 +18,8 @@ Predict = Callable[[str], Any]
 
 
 def assert_equal_predictions(found: Any, expected: Any) -> None:
-    """Predictions are equal except for the last digits of numbers, which a Python client parses and formats again."""
+    """Assert that predictions are equal except for the last digits of numbers, which a Python client parses and formats
+    again."""
     assert found == pytest.approx(expected) if not isinstance(expected, dict) else found.keys() >= expected.keys()
     if isinstance(expected, dict):
         for key, value in expected.items():
@@ -28,9 +29,7 @@ def assert_equal_predictions(found: Any, expected: Any) -> None:
                 assert_equal_predictions(found[key], value)
 
 
-def test_client_of_openapi_python_client_predicts(
-    server: Server, document: Path, predict: Predict, tmp_path: Path
-) -> None:
+def test_openapi_python_client_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     output = tmp_path / "tabserve_client"
     command = ("openapi-python-client", "generate", "--meta", "none", "--output-path", output, "--path", document)
     done = run(PYTHON / command[0], *command[1:], folder=tmp_path)
@@ -45,7 +44,7 @@ def test_client_of_openapi_python_client_predicts(
     assert found["infer"] == [pytest.approx(predict("housing")["value"])]
 
 
-def test_client_of_openapi_generator_predicts(
+def test_openapi_generator_client_predicts(
     server: Server, document: Path, predict: Predict, row_of: Callable[[str], Any], tmp_path: Path
 ) -> None:
     run(PYTHON / "openapi-generator-cli", "generate", "-i", document, "-g", "python", "-o", tmp_path, folder=tmp_path)
@@ -70,9 +69,7 @@ def typescript_project(folder: Path, program: str) -> Path:
     return folder
 
 
-def test_client_of_openapi_typescript_predicts(
-    server: Server, document: Path, predict: Predict, tmp_path: Path
-) -> None:
+def test_openapi_typescript_client_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     typescript_project(tmp_path, "openapi_fetch.ts")
     run("npx", "openapi-typescript", document, "-o", "schema.d.ts", folder=tmp_path)
     run("npx", "tsc", *TYPESCRIPT, *IMPORTS, "openapi_fetch.ts", folder=tmp_path)
@@ -87,7 +84,7 @@ def test_client_of_openapi_typescript_predicts(
     assert found["name"] == "housing"
 
 
-def test_client_of_orval_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+def test_orval_client_predicts(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     typescript_project(tmp_path, "orval.ts")
     options = {"input": str(document), "output": {"target": "client.ts", "client": "fetch", "baseUrl": server.url}}
     (tmp_path / "orval.config.cjs").write_text(f"module.exports = {{tabserve: {json.dumps(options)}}};")
@@ -102,8 +99,8 @@ def test_client_of_orval_predicts(server: Server, document: Path, predict: Predi
     assert sorted(found["names"]) == sorted(MODELS)
 
 
-def test_requests_of_postman_are_answered(server: Server, document: Path, tmp_path: Path) -> None:
-    """Postman's default import: every request that it makes is answered with 200, except changes of versions, which
+def test_postman_requests_succeed(server: Server, document: Path, tmp_path: Path) -> None:
+    """Postman's default import: every request that it creates gets status 200, except changes of versions, which
     TABSERVE_ADMIN has to allow."""
     typescript_project(tmp_path, "orval.ts")
     run("npx", "openapi2postmanv2", "-s", document, "-o", "collection.json", folder=tmp_path)

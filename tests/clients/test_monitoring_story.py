@@ -1,6 +1,7 @@
-"""The complete cycle: train, serve, a change, alerts, feedback, a new training on captured rows, and no alerts.
+"""The complete cycle: train, serve, a change, alerts, feedback, retraining on captured rows, and no alerts.
 
-Alerts are those of deploy/compose/alerts.yml in a real Prometheus (Debian's package `prometheus`), with shorter times.
+The alerts are those of deploy/compose/alerts.yml in a real Prometheus (Debian's package `prometheus`), with shorter
+times.
 """
 
 import re
@@ -144,13 +145,13 @@ class Client:
         """Report the true values until the server has the captured rows of all of them, which takes about a second."""
         judged = 0
 
-        def all_rows_judged() -> bool:
+        def has_feedback_for_all_rows() -> bool:
             nonlocal judged
             reply = client.post("/feedback/rents", json={"feedback": truths}).json()
             judged += reply["judged"]
             return bool(judged == len(truths))
 
-        until(all_rows_judged)
+        until(has_feedback_for_all_rows)
 
     def versions(self) -> dict[str, Any]:
         reply = httpx.get(f"{self.server.url}/feedback/rents?window=24h", timeout=60).json()
@@ -184,7 +185,7 @@ def test_alert_fires_after_a_change_and_ends_after_retraining(
     replace_workers(server)
     captured, earlier = tmp_path / "captured", tmp_path / "earlier"
     earlier.mkdir()
-    for file in captured.glob("rents-*.parquet"):  # train on rows after the change only
+    for file in captured.glob("rents-*.parquet"):  # train only on rows after the change
         file.rename(earlier / file.name)
 
     town.changed = True

@@ -53,12 +53,12 @@ CONFIGURATIONS = {
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
 def proxy(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an nginx with one of the configurations in front of the server."""
+    """The address of an nginx that has one of the configurations and forwards requests to the server."""
     yield from nginx(CONFIGURATIONS[request.param], server.port, tmp_path_factory.mktemp("nginx"))
 
 
 def nginx(configuration: str, server_port: int, folder: Path) -> Iterator[str]:
-    """Start an nginx in front of a server, yield its address, and stop it afterwards."""
+    """Start an nginx that forwards requests to a server, yield its address, and stop it afterwards."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     assert program, "nginx is not installed: run make clients-check"
     port = free_port()
@@ -138,7 +138,7 @@ FORMS: dict[str, tuple[str, Callable[[], bytes], Callable[[bytes], int]]] = {
         ("GET", "/models/housing", 200),
     ],
 )
-def test_the_proxy_of_compose_blocks_changes_of_versions(proxy: str, method: str, path: str, status: int) -> None:
+def test_the_compose_proxy_blocks_version_changes(proxy: str, method: str, path: str, status: int) -> None:
     assert httpx.request(method, proxy + path, timeout=60).status_code == status
 
 

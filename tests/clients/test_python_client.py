@@ -1,4 +1,5 @@
-"""The Python client behind a real nginx, with TLS, keys and a rate, while workers are killed and the queue is full."""
+"""The Python client behind a real nginx, with TLS, keys and a rate limit, while workers are killed and the queue is
+full."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -61,7 +62,8 @@ def test_killed_workers_behind_nginx_neither_lose_nor_repeat_rows(
 
 
 def test_rate_limit_neither_loses_nor_repeats_rows(busy_server: Any, keys: KeySet, home_rows: Any) -> None:
-    """The client sends more requests at once than the rate of its key allows, and repeats those that get status 429."""
+    """The client sends more requests at once than the rate limit of its key allows, and repeats the requests that get
+    status 429."""
     frame = home_frame(home_rows(1000), 100_000)
     with Client(busy_server.url, key=keys.texts["slow"], deadline=None, concurrency=16) as client:
         assert wrong_calls(busy_server, client, frame, kills=0) == []
@@ -87,7 +89,7 @@ class TlsServer(Server):
         return f"https://127.0.0.1:{self.port}"
 
 
-def test_client_verifies_the_certificate_of_a_server(
+def test_client_verifies_the_server_certificate(
     client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority(tmp_path)

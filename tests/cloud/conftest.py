@@ -41,7 +41,7 @@ def settings(s3: S3Server, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def command(home: Path, settings: dict[str, str]) -> Command:
-    """command(*words, **settings) runs `python -m service` with these words."""
+    """command(*words, **settings) runs `python -m service` with these arguments."""
 
     def run(*words: str, **more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -148,7 +148,7 @@ LISTENER_ARGUMENT = LibraryHook(
 ARBITER = LibraryHook(
     "create_standalone_arbiter",
     "bentoml",
-    "A worker that dies is replaced after ten seconds instead of one, and in a container never.",
+    "A worker that dies is replaced after ten seconds instead of one, and never in a container.",
     _check_arbiter,
 )
 SHARED_FOLDER = LibraryHook(

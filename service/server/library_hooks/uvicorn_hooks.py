@@ -257,13 +257,13 @@ CYCLE_STATE = LibraryHook(
 RESPONSE_LENGTH = LibraryHook(
     "RequestResponseCycle.chunked_encoding and expected_content_length",
     "uvicorn",
-    "A streamed response to HTTP/1.0 has chunks, which such a client does not know.",
+    "A streamed response to HTTP/1.0 has chunks, which such a client cannot decode.",
     _check_response_length,
 )
 UPGRADE_OFFSET = LibraryHook(
     "HttpParserUpgrade.args[0]",
     "httptools",
-    "The bytes after a request with an upgrade are read from the wrong byte.",
+    "The bytes after a request with an upgrade are read from the wrong position.",
     _check_upgrade_offset,
 )
 TLS = LibraryHook(
