@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 
 
 def pages() -> Iterator[tuple[Path, int, str]]:
-    """The prose of Markdown files, line by line: no code blocks, no code in a line, no quotations."""
+    """The prose of Markdown files, line by line, without code blocks, inline code and quotations."""
     for path in [*(ROOT / name for name in PAGES), *sorted((ROOT / "docs").rglob("*.md"))]:
         text = re.sub(
             r"^```.*?^```$", lambda block: "\n" * block[0].count("\n"), path.read_text("utf-8"), flags=re.M | re.S

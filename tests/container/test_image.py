@@ -1,4 +1,4 @@
-"""The image of `make image`: its contents, its predictions, and its behaviour at failures.
+"""The image of `make image`: its contents, its predictions, and its behaviour after failures.
 
 This file has more than 400 lines: tests of one image, which takes minutes to build, and their helpers.
 """

@@ -1,4 +1,6 @@
-"""The image with certificates from a mounted secret: HTTPS, gRPC over TLS, client certificates, and a renewal."""
+"""The image with certificates from a mounted secret: HTTPS, gRPC over TLS, client certificates, and certificate
+renewal.
+"""
 
 import socket
 import ssl
@@ -100,7 +102,7 @@ def wait_ready_over_tls(container: Container, context: ssl.SSLContext) -> None:
 
 
 def certificate_names(container: Container, port: str, context: ssl.SSLContext) -> set[str]:
-    """The names in the server certificates of several new connections, enough to reach both workers."""
+    """The names in the server certificates of several new connections, which are enough to reach both workers."""
     found = set()
     for _ in range(8):
         plain = socket.create_connection(published_address(container, port), 10)

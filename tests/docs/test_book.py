@@ -30,7 +30,7 @@ def test_every_picture_of_the_book_exists() -> None:
     assert {BOOK.parent / picture for picture in pictures} <= set(BOOK.parent.glob("pictures/*.png"))
 
 
-def test_every_link_inside_the_book_has_its_heading() -> None:
+def test_every_link_inside_the_book_leads_to_a_heading() -> None:
     text = BOOK.read_text()
     headings = {
         re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^## (.*)$", text, re.M)

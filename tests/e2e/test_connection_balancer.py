@@ -62,7 +62,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two_worker_server(trained_home: Path, serve_module: Serve, shared_folder: Path) -> Iterator[Any]:
-    """A server of two workers. After the tests it must stop without an error."""
+    """A server with two workers, which must stop without an error after the tests."""
     server = serve_module(trained_home, TABSERVE_WORKERS="2", TMPDIR=str(shared_folder))
     yield server
     assert server.stop() == 0
@@ -131,7 +131,7 @@ def test_a_worker_is_replaced_even_if_the_shared_folder_was_removed(home: Path, 
 
 
 def wait_for_open_files(worker: psutil.Process) -> None:
-    """Wait until a worker has opened all files of its start: until their number stays constant for a second."""
+    """Wait until a worker has opened all files that it needs to start: until their number stays constant for a second."""
     counts, until = [worker.num_fds()], time.monotonic() + 300
     while len(counts) < 10 or len({*counts[-10:]}) > 1:
         assert time.monotonic() < until, counts

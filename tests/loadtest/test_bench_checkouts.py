@@ -1,4 +1,4 @@
-"""The servers of two checkouts are measured in turns, and the interval of their ratios is statistically correct."""
+"""The servers of two checkouts are measured alternately, and the interval of their ratios is statistically correct."""
 
 import contextlib
 import dataclasses
@@ -24,8 +24,8 @@ from models import text_tables
 BODY = b'{"rows": []}'
 
 
-def test_the_interval_of_a_median_is_that_of_the_binomial_distribution() -> None:
-    # By hand: C(15, 0) + C(15, 1) + C(15, 2) + C(15, 3) = 1 + 15 + 105 + 455 = 576; C(15, 4) = 1,365 makes it 1,941.
+def test_the_interval_of_a_median_follows_from_the_binomial_distribution() -> None:
+    # By hand: C(15, 0) + C(15, 1) + C(15, 2) + C(15, 3) = 1 + 15 + 105 + 455 = 576; plus C(15, 4) = 1,365 is 1,941.
     assert paired_ratios.coverage(15, 4) == 1 - 2 * 576 / 32768  # 96.5 %
     assert paired_ratios.coverage(15, 5) == 1 - 2 * 1941 / 32768  # 88.2 %
     assert paired_ratios.rank_of(15) == 4
