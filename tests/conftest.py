@@ -118,7 +118,7 @@ def bentoml_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The arguments of all time.sleep calls in the thread of the test; these calls return at once. Other threads sleep."""
+    """The arguments of time.sleep calls in the thread of the test, which return at once. Other threads sleep."""
     made: list[float] = []
     sleep, here = time.sleep, threading.get_ident()
     monkeypatch.setattr(time, "sleep", lambda s: made.append(s) if threading.get_ident() == here else sleep(s))

@@ -131,7 +131,7 @@ def test_a_worker_is_replaced_even_if_the_shared_folder_was_removed(home: Path, 
 
 
 def wait_for_open_files(worker: psutil.Process) -> None:
-    """Wait until a worker has opened all files that it needs to start: until their number stays constant for a second."""
+    """Wait until a worker has opened its files at startup: until their number stays constant for a second."""
     counts, until = [worker.num_fds()], time.monotonic() + 300
     while len(counts) < 10 or len({*counts[-10:]}) > 1:
         assert time.monotonic() < until, counts

@@ -1,4 +1,4 @@
-"""A killed training run leaves no incomplete version and does not block later runs; `make kills` repeats this 20 times."""
+"""A killed training run leaves no incomplete version and blocks no later run; `make kills` repeats this 20 times."""
 
 import random
 from pathlib import Path

@@ -118,7 +118,7 @@ def test_bundled_client_sends_the_headers(url: str) -> None:
     assert EncodedBody(content).headers == clients.JSON
 
 
-def test_zero_rows_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zero_rows_give_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["bench", "bodies", "--rows", "0"])
     assert "less than 1" in capsys.readouterr().err

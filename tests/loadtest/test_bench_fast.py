@@ -1,4 +1,4 @@
-"""Each fast path returns the same result as the general code, and a fast path that saves too little time is reported."""
+"""Each fast path returns the result of the general code, and a fast path that saves too little time is reported."""
 
 import pytest
 

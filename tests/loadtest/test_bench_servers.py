@@ -173,7 +173,7 @@ def test_bare_model_returns_the_predictions_of_the_model(tmp_path: Path, store_h
     assert content == {"predictions": expected}
 
 
-def test_unknown_scenario_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_scenario_gives_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["bench", "servers", "rows"]) == 2
     assert "expected row, mixed" in capsys.readouterr().err
 

@@ -311,7 +311,7 @@ def run_locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("package", "command"), [("locust", ["run", "--users", "1"]), ("onnxruntime", ["bench", "engines"])]
 )
-def test_missing_package_is_a_one_line_error_with_the_install_command(
+def test_missing_package_gives_a_one_line_error_with_the_install_command(
     package: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -322,7 +322,7 @@ def test_missing_package_is_a_one_line_error_with_the_install_command(
 
 
 @pytest.mark.parametrize(("library", "extra"), [("locust", "loadtest"), ("onnxruntime", "development")])
-def test_missing_package_of_a_wheel_is_a_one_line_error_with_the_extra(
+def test_missing_package_of_a_wheel_gives_a_one_line_error_with_the_extra(
     library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command_line, "is_checkout", lambda: False)
@@ -336,7 +336,7 @@ def test_libraries_of_the_extra_loadtest_match_pyproject() -> None:
     assert {requirement.partition(">")[0] for requirement in requirements} == set(packages.LIBRARIES)
 
 
-def test_package_that_is_imported_later_is_a_one_line_error(
+def test_missing_package_that_is_imported_later_gives_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(commands, "run_compare", lambda arguments: importlib.import_module("nosuch.part"))

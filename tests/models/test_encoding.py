@@ -1,6 +1,6 @@
 """Each part of the encoder compared with hand-calculated values; the network's inputs are finite for any values.
 
-This file has more than 400 lines: the properties at its end run over the parts that the tests before them build.
+This file has more than 400 lines: the property tests at its end use the encoders that the earlier tests build.
 """
 
 import math
@@ -209,7 +209,7 @@ ANY = st.one_of(st.sampled_from(EXTREME), st.floats(allow_nan=True, allow_infini
 
 @settings(max_examples=300, deadline=None)
 @example([-1.7e308, 1.5e308, 1.7e308], [1.7e308], 8)  # a bin wider than any float
-@example([1.7e308, 1.6e308], [math.nan], 0)  # a median between two values that is above both
+@example([1.7e308, 1.6e308], [math.nan], 0)  # a median of two values that is above both because of rounding
 @example([0.0, 1e-303, 2e-303, 3e-303], [0.0], 8)
 @given(st.lists(ANY, min_size=1, max_size=40), st.lists(ANY, min_size=1, max_size=5), st.sampled_from([0, 2, 8]))
 def test_matrix_is_finite_for_any_training_and_request_numbers(

@@ -1,4 +1,4 @@
-"""Translating a frame for another version gives the frame that this version makes of the same rows."""
+"""Translating a frame for another version gives the frame that the other version creates from the same rows."""
 
 from typing import Any
 

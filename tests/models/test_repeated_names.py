@@ -1,4 +1,4 @@
-"""A name that occurs twice in a JSON object is found at any place, and no other text is reported."""
+"""A name that occurs twice in a JSON object is found anywhere in a text, and no other text is reported."""
 
 import json
 from typing import Any

@@ -156,7 +156,7 @@ def test_repeating_a_change_changes_nothing(change: Callable[[ModelState], Model
         (lambda: changes.forget_version(CANARY, 5), "version 5 is challenger and cannot be deleted"),
     ],
 )
-def test_contradicting_changes_are_refused(change: Callable[[], ModelState], message: str) -> None:
+def test_contradictory_changes_are_refused(change: Callable[[], ModelState], message: str) -> None:
     with pytest.raises(ChangeRefused, match=message):
         change()
 

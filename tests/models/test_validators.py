@@ -91,7 +91,7 @@ def numbers_schema(**limits: Any) -> FeatureSchema:
         '{"rows": [{"n": 1, "m": 2}], "more": %s}',
     ],
 )
-def test_rows_of_only_numbers_have_no_constants(body: str, constant: str) -> None:
+def test_rows_of_only_numbers_with_nan_or_infinity_are_not_recognised(body: str, constant: str) -> None:
     schema, text = numbers_schema(), body % constant
     assert schema.validators.parse_body(text.encode()) is None
     if body.endswith("]}"):

@@ -149,7 +149,7 @@ def test_two_serving_files_of_a_store_are_refused(versions: VersionStore, bentom
             one.promote(one.find("homes", 3), by_person=True)
 
 
-def test_folder_outside_of_a_bentoml_home_has_its_own_serving_file(tmp_path: Path) -> None:
+def test_folder_outside_a_bentoml_home_has_its_own_serving_file(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     assert store.serving_folder(tmp_path / "models") == tmp_path / "models"
     assert store.serving_folder(tmp_path) == tmp_path

@@ -75,7 +75,7 @@ def test_job_writes_a_row_for_each_input_row_and_lists_invalid_rows(
     assert printed.err == ""
 
 
-def test_too_many_invalid_rows_have_exit_code_1(
+def test_too_many_invalid_rows_give_exit_code_1(
     run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another limit only changes the exit code; the rows are scored once."""

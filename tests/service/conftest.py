@@ -1,6 +1,6 @@
 """Fixtures: tiny models, and the three levels that answer requests: data plane, ASGI application and server.
 
-This file has more than 400 lines: the fixtures of all tests of the service, which share their models and servers.
+This file has more than 400 lines: the fixtures of all service tests, which share their models and servers.
 """
 
 import asyncio

@@ -218,7 +218,7 @@ def false_alarms(population: Population, windows: int) -> Iterator[list[str]]:
 
 
 def power(population: Population, change: SimulatedChange, windows: int) -> float:
-    """The share of windows in which a change is found in its column."""
+    """The fraction of windows in which a change is found in its column."""
     found = 0
     for _ in range(windows):
         report = population.report(change.change(population.rows(WINDOW)))
@@ -240,9 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"windows with a false alarm: {len(alarms)} {alarms or ''}")
     missed = len(alarms) > parsed.windows / 1000
     for change in CHANGES:
-        share = power(population, change, parsed.windows)
-        print(f"{change.name}: found in {100 * share:.1f} % of the windows")
-        missed |= share < 0.99
+        fraction = power(population, change, parsed.windows)
+        print(f"{change.name}: found in {100 * fraction:.1f} % of the windows")
+        missed |= fraction < 0.99
     return int(missed)
 
 

@@ -37,7 +37,7 @@ class FunctionEngine:
 
 
 def number_model(columns: int, function: Function) -> tuple[TabularModel, Background, Frame]:
-    """A regression over standard normal numbers; the function sees the scaled numbers."""
+    """A regression over standard normal numbers; the function receives the scaled numbers."""
     features = [
         Feature(name=f"c{i}", kind="number", nullable=False, seen=TrainingRange(min=-9, max=9)) for i in range(columns)
     ]
@@ -234,7 +234,7 @@ class OpaqueEngine:
 @pytest.mark.parametrize("members", [0, 4])
 @pytest.mark.parametrize("columns", [4, 14])
 @pytest.mark.parametrize("hidden", [(), (8, 8)])
-def test_sums_of_the_first_layer_have_the_result_of_whole_rows(
+def test_sums_of_the_first_layer_give_the_contributions_of_whole_rows(
     members: int, columns: int, hidden: tuple[int, ...]
 ) -> None:
     """The network has periodic features of numbers, and embeddings of categories."""

@@ -32,7 +32,7 @@ def test_values_equal_those_of_keras(name: str) -> None:
     theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x)).numpy()
     np.testing.assert_allclose(
         activations.get(name).forward(x), theirs, rtol=1e-6, atol=1e-12
-    )  # Keras holds 0.2 and √2 in float32
+    )  # Keras stores 0.2 and √2 as float32
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

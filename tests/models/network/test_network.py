@@ -95,7 +95,7 @@ def test_network_gradients_equal_finite_differences(architecture: Architecture, 
 
 def test_network_equals_a_hand_calculation() -> None:
     network = Network([Dense([[1.0, -1.0], [0.5, 2.0]], [0.0, 1.0]), Activation("relu"), Dense([[2.0], [-1.0]], [0.5])])
-    # [1, 2]·W₁ + b₁ = [1 + 1, -1 + 4 + 1] = [2, 4], relu leaves it, [2, 4]·W₂ + b₂ = 4 - 4 + 0.5 = 0.5
+    # [1, 2]·W₁ + b₁ = [1 + 1, -1 + 4 + 1] = [2, 4], relu keeps both, [2, 4]·W₂ + b₂ = 4 - 4 + 0.5 = 0.5
     # [3, 0]·W₁ + b₁ = [3, -3 + 1] = [3, -2], relu: [3, 0], 6 + 0.5 = 6.5
     outputs = network.forward([[1.0, 2.0], [3.0, 0.0]])
     np.testing.assert_array_equal(outputs, [[0.5], [6.5]])
@@ -103,7 +103,7 @@ def test_network_equals_a_hand_calculation() -> None:
     loss, d_outputs = SquaredError()(outputs, np.array([1.5, 5.5]))
     assert loss == 1
     d_x = network.backward(d_outputs)
-    # d_h = d·W₂ᵀ = [[-2, 1], [2, -1]], and relu blocks it where it was off: [[-2, 1], [2, 0]]
+    # d_h = d·W₂ᵀ = [[-2, 1], [2, -1]], and its entry is 0 where relu was off: [[-2, 1], [2, 0]]
     np.testing.assert_array_equal(network.gradients["2.dense.W"], [[1.0], [-4.0]])  # 2·-1 + 3·1, 4·-1 + 0·1
     np.testing.assert_array_equal(network.gradients["2.dense.b"], [0.0])
     np.testing.assert_array_equal(network.gradients["0.dense.W"], [[4.0, 1.0], [-4.0, 2.0]])  # xᵀ·d_h
@@ -294,7 +294,7 @@ ENSEMBLE = Architecture(3, ((300, 20), (9, 4)), (64, 64), "relu", 0.1, outputs=2
         dataclasses.replace(ENSEMBLE, adapters=True, hidden=()),
     ],
 )
-def test_build_has_the_layers_and_weight_sizes_of_keras_nets(architecture: Architecture) -> None:
+def test_build_creates_the_layers_and_weight_sizes_of_keras_nets(architecture: Architecture) -> None:
     ours, theirs = build(architecture, np.random.default_rng(0)), keras_nets.build(architecture)
     sizes = [sorted((a.shape, float(np.std(a))) for a in w) for w in (ours.weights().values(), theirs.get_weights())]
     for (shape, our_size), (their_shape, their_size) in zip(*sizes, strict=True):

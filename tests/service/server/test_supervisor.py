@@ -41,7 +41,7 @@ class Watcher:
 
 
 class SignalHandler:
-    """A substitute for circus' signal handler. ignored: the number of attempts to stop that have no effect."""
+    """A substitute for circus' signal handler. ignored: the number of stop attempts that have no effect."""
 
     def __init__(self, arbiter: "Arbiter") -> None:
         self.arbiter = arbiter
