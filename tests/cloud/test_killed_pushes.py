@@ -14,7 +14,7 @@ from tests.e2e.conftest import ROOT, environment
 
 KILLS = 6
 IMPORT_FRACTION = 0.5
-"""The fraction of a command's run time in which it imports modules. A kill in this time would test nothing."""
+"""The fraction of a command's run time in which it imports modules. A kill during the imports would test nothing."""
 
 
 def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Popen[bytes]":

@@ -142,8 +142,8 @@ def start_server(
     tls: ssl.SSLContext | None = None,
     **settings: str,
 ) -> Server:
-    """Start a server without waiting until it is ready. options: options of `bentoml serve`. tls: the TLS context of
-    its clients.
+    """Start a server without waiting until it is ready. options: passed to `bentoml serve`. tls: the TLS context of its
+    clients.
     """
     command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port), *options]
     defaults = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0.2", "TABSERVE_TIMEOUT_S": GENEROUS_TIMEOUT_S}

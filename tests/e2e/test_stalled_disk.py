@@ -16,9 +16,9 @@ from tests.service.watched_model import rows_like_training, write_store
 from tests.stalling_disk import MountError, StallingDisk, mounted
 
 Serve = Callable[..., Any]
-ROWS = 16  # the number of rows of a request that capture stores
+ROWS = 16  # rows per request, all of which are captured
 REQUESTS = 2 * MAX_WAITING_ROWS // ROWS
-STALL_S = 3.0  # longer than the second after which counters and captured rows are written
+STALL_S = 3.0  # counters and captured rows are written every second
 BODY = {"rows": rows_like_training(ROWS, seed=7)}
 LIMIT_S = 60.0  # maximum wait for a response while the disk stalls
 

@@ -183,7 +183,7 @@ def test_a_stopping_server_answers_a_request_in_progress_over_tls(secured: TlsSe
     assert secured.server.process.wait(60) == 0
 
 
-def test_a_certificate_with_another_key_stops_the_start(
+def test_a_certificate_with_a_mismatched_key_stops_the_start(
     serve: Callable[..., Server], home: Path, tmp_path: Path
 ) -> None:
     certificate, _ = Authority(tmp_path).issue("one")

@@ -216,7 +216,7 @@ def test_cost_of_one_row_is_at_most_4_times_that_of_the_bare_function() -> None:
     ours.plane.close()
 
 
-def test_read_log_returns_the_inline_row_limits_of_each_model(tmp_path: Path) -> None:
+def test_read_log_returns_the_decisions_for_each_model(tmp_path: Path) -> None:
     log = tmp_path / "log"
     ready = [
         {"message": "model ready", "model": f"{name}:1", "inline_rows": rows}

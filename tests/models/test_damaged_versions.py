@@ -27,7 +27,7 @@ def test_damaged_file_gives_a_one_line_error_with_the_version(stored: StoredVers
 
 @pytest.mark.parametrize("how", ["list", "flipped"])
 @pytest.mark.parametrize("name", ["encoder.json", "network.json", "weights.npz", "golden.json"])
-def test_file_with_other_content_gives_a_one_line_error_with_the_version(
+def test_file_with_different_content_gives_a_one_line_error_with_the_version(
     stored: StoredVersion, name: str, how: str
 ) -> None:
     refused_after(stored, name, how)

@@ -129,7 +129,7 @@ def quantile_encoding(values: Any, most: int = 1024) -> QuantileEncoding:
 
 
 def test_rank_is_the_mean_of_row_rank_and_value_rank() -> None:
-    part = quantile_encoding([0, 0, 0, 5])  # among rows 1.5/4 and 3.5/4, among values .5/2 and 1.5/2
+    part = quantile_encoding([0, 0, 0, 5])  # the ranks among rows are 1.5/4 and 3.5/4, among values 0.5/2 and 1.5/2
     z = np.array([NormalDist().inv_cdf((0.375 + 0.25) / 2), NormalDist().inv_cdf((0.875 + 0.75) / 2)])
     assert part.knots == [0, 5]
     np.testing.assert_allclose(part.z, z / np.std(z[[0, 0, 0, 1]]), atol=1e-6)
@@ -304,7 +304,7 @@ def levels(codes: list[int], known: int) -> CategoryEncoding:
     )
 
 
-def test_few_levels_are_one_hot_missing_is_a_level_and_unseen_is_zeros() -> None:
+def test_few_levels_are_one_hot_encoded_with_missing_as_a_level_and_unseen_as_zeros() -> None:
     part = levels([0, 1, 2, MISSING], 3)
     assert part.table[[0, 1, 2, MISSING, UNSEEN]].tolist() == [*np.eye(4).tolist(), [0] * 4]
 

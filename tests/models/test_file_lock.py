@@ -1,4 +1,4 @@
-"""Only one process at a time has a file lock."""
+"""Only one process at a time holds a file lock."""
 
 import errno
 import fcntl

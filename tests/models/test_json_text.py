@@ -1,4 +1,4 @@
-"""Exactly the JSON texts of the standard are parsed."""
+"""All valid JSON texts are parsed, and no others."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A hook reports which part a library no longer has, and what breaks without this part."""
+"""A hook reports which part a library no longer has, and what breaks without it."""
 
 from importlib.metadata import version
 

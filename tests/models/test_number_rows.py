@@ -61,7 +61,7 @@ def test_regular_texts_give_the_values_of_the_validators(seed: int) -> None:
 
 
 def test_texts_may_differ_in_format() -> None:
-    """The format of the last text is tried first."""
+    """The format of the previous text is tried first."""
     columns = features(NAMES[:3])
     reader, schema, generator = NumberRows(columns), schema_of(columns), random.Random(1)
     for _ in range(60):

@@ -1,6 +1,6 @@
 """Versions and `serving.json` in an object store. The tests use a store in memory, which has the same rules.
 
-`make store-check` tests a server with the protocol of S3.
+`make store-check` tests a server with the S3 protocol.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The score of a text: fixed hashes, the same number for the same characters, and the rules for a value."""
+"""The score of a text: fixed hashes, equal scores for equal characters, and the validation of values."""
 
 import base64
 import itertools

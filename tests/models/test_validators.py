@@ -1,4 +1,4 @@
-"""Compiled validators recognise only valid rows, and read them like the general rules."""
+"""Compiled validators recognise only valid rows, and read them as the general rules do."""
 
 import json
 from typing import Any

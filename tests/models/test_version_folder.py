@@ -58,7 +58,7 @@ def test_large_files_of_a_version_are_refused(stored: StoredVersion, monkeypatch
 
 
 def test_reader_of_unchecked_files_does_not_block_on_a_pipe(stored: StoredVersion) -> None:
-    """Pages about versions that are not loaded read their files without a check."""
+    """Pages about versions that are not loaded use files that have not been checked."""
     for name in ("metrics.json", "manifest.json"):
         (stored.path / name).unlink()
         os.mkfifo(stored.path / name)

@@ -1,4 +1,6 @@
-"""Compares two recorded responses. Predictions may differ within "Equal predictions" of docs/reference/models.md."""
+"""Compares two recorded responses. Predictions may differ as far as "Equal predictions" in docs/reference/models.md
+allows.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

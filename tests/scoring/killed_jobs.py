@@ -55,7 +55,7 @@ class KilledJobs:
         self._expected = tree(self._out)
         self._parts = len([*self._out.glob("part-*")])
         self.outcomes: Counter[str] = Counter()
-        """How many kills left an output without units, with some units, or with all units."""
+        """The number of kills after which the output had none, some or all of its units."""
 
     def kill(self, count: int) -> None:
         """Kill jobs this many times in total. Raises OutputDiffers."""

@@ -51,7 +51,7 @@ def column(table: pd.DataFrame, name: str, kind: Any = np.float32) -> Array:
 @dataclass
 class ImportableModel:
     """A Keras model that can be imported. model_input: converts a table to the input of the model's `predict`. options:
-    arguments of `store_keras_model`.
+    passed to `store_keras_model`.
     """
 
     model: Any

@@ -1,6 +1,6 @@
 """Properties of all requests to the application: routes, methods, content types, limits, request ids, draining.
 
-This file has more than 400 lines: the tests share two servers, one in this process and one in its own.
+This file has more than 400 lines: the tests share two servers, one in this process and one in a separate process.
 """
 
 import asyncio
@@ -120,7 +120,7 @@ def test_bodies_of_json_types_or_without_a_type_are_read_as_json(
         {"content-type": "application/json", "content-encoding": "br"},
     ],
 )
-def test_unsupported_content_types_are_refused_with_the_supported_ones(
+def test_unsupported_content_types_are_refused_with_a_list_of_supported_types(
     client: httpx.Client, home_row: Row, headers: dict[str, str]
 ) -> None:
     reply = client.post("/predict/homes", content=json.dumps({"rows": [home_row]}), headers=headers)

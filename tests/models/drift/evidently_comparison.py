@@ -209,7 +209,9 @@ def wasserstein(old: Vector, new: Vector) -> float:
 
 
 def permutation_p(old: Vector, new: Vector, permutations: int, rng: np.random.Generator) -> float:
-    """The fraction of divisions, the real one and random ones, whose distance is at least that of the real one."""
+    """The p-value of a permutation test: the fraction of divisions, including the actual one, whose distance is at
+    least the actual distance.
+    """
     ordered, marks = marked(old, new)
     gaps = np.diff(ordered)
     real = distance(marks, gaps, len(old))

@@ -78,7 +78,7 @@ def few_levels(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def many_levels(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Ranks of a Zipf law."""
+    """Ranks drawn from a Zipf distribution."""
     return np.minimum(rng.zipf(1.3, count), POPULATION) - 1
 
 
@@ -190,7 +190,7 @@ def with_numbers(frame: Frame, column: int, values: np.ndarray) -> Frame:
 
 
 class SimulatedChange(NamedTuple):
-    """A change of rows, the changed column, and the statuses with which the change counts as found."""
+    """A change of rows, the changed column, and the statuses for which the change counts as found."""
 
     name: str
     change: Change

@@ -93,7 +93,7 @@ def test_reference_of_a_category_lists_fifty_levels() -> None:
     assert found.other == 20 * 20
 
 
-def test_a_version_of_eight_columns_has_a_small_file() -> None:
+def test_reference_of_eight_columns_has_a_small_file() -> None:
     columns: list[NumberReference | CategoryReference] = [
         number_reference(f"column{i}", np.random.default_rng(i).lognormal(size=5000)) for i in range(8)
     ]

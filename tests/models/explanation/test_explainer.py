@@ -202,7 +202,7 @@ def test_announced_number_of_evaluations_is_the_actual_number(columns: int) -> N
 @pytest.mark.parametrize("same", [0, 1, 3, 4, 9])
 @pytest.mark.parametrize("columns", [3, 9, 11, 13, 70])
 def test_number_of_evaluations_of_a_row_is_bounded(columns: int, same: int) -> None:
-    """same: how many columns have the same value in the row and in all background rows."""
+    """same: the number of columns with the same value in the row and in all background rows."""
     same = min(same, columns)
     model, background, frame = number_model(columns, curved)
     constant = [[*[0.0] * same, *numbers[same:]] for numbers in background.numbers]

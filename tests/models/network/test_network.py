@@ -174,7 +174,7 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert network.evaluate(*noise(1), SquaredError()) == pytest.approx(best, rel=1e-6)
 
 
-def test_equal_seeds_give_equal_weights_and_different_seeds_different_ones() -> None:
+def test_equal_seeds_give_equal_weights_and_different_seeds_give_different_weights() -> None:
     architecture = Architecture(4, hidden=(8,), dropout=0.2)
     networks = [build(architecture, np.random.default_rng(0)) for _ in range(3)]
     for network, seed in zip(networks, (1, 1, 2), strict=True):
@@ -318,7 +318,7 @@ def test_members_are_trained_separately_and_validated_by_their_mean() -> None:
     assert epoch.validation_loss == pytest.approx(together)
 
 
-def test_periodic_features_fit_a_high_frequency_that_plain_inputs_do_not() -> None:
+def test_periodic_features_fit_a_high_frequency_that_plain_inputs_cannot_fit() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (1000, 1)).astype(np.float32)
     y = np.sign(np.sin(12 * x[:, 0])).astype(np.float32)

@@ -317,7 +317,7 @@ def test_a_connection_stays_open_between_direct_responses(apps: Apps, monkeypatc
     assert len(sent) > 2
 
 
-def test_only_known_headers_are_answered_directly() -> None:
+def test_only_the_listed_headers_are_known() -> None:
     """All known headers are listed in the decision record. A new header must have the same effect without the
     application.
     """

@@ -65,7 +65,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
-    """Start the tasks of a worker, except for the signal handlers, which need the main thread."""
+    """Install the HTTP protocol and start the tasks of a worker, without signal handlers, which need the main
+    thread.
+    """
     tls = TlsContext.of(server)
     http_protocol.install_http_protocol(server)
     tasks = (
@@ -77,7 +79,7 @@ def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
 
 
 class RunningServer:
-    """A uvicorn server with our protocol in a separate thread. options: options of uvicorn."""
+    """A uvicorn server with our protocol in a separate thread. options: passed to uvicorn."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options

@@ -187,7 +187,7 @@ def test_heads_with_invalid_ids_cookies_or_upgrades_and_long_heads_are_not_cache
 
 
 def id_field(rng: random.Random) -> bytes:
-    """A header with an id, most often a valid one, in one of many spellings."""
+    """A header with an id, usually a valid id, in one of many spellings."""
     name = rng.choice(["X-Request-ID"] * 8 + ["x-request-id", "X-Request-Id", "X-REQUEST-ID", "X-Request-IDs"])
     value = f"given{rng.choice('-/+=@._:')}{rng.randrange(10 ** rng.choice([1, 9, 90, 121, 122, 123]))}"
     if rng.random() < 0.06:  # most of these end the connection

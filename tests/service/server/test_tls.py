@@ -132,7 +132,7 @@ def test_connections_without_tls_get_no_response(running: RunningTls) -> None:
 
 def test_an_incomplete_handshake_is_ended(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "HANDSHAKE_S", 0.5)
-    wait_until(lambda: isinstance(running.server.servers[0], ConnectionBalancer))  # before, uvicorn accepts connections
+    wait_until(lambda: isinstance(running.server.servers[0], ConnectionBalancer))  # uvicorn accepts until then
     with running.connect_raw() as silent, contextlib.suppress(ConnectionResetError):
         assert read(silent) == (b"", True)
     wait_until(lambda: running.server.servers[0]._handshakes == set())
