@@ -74,10 +74,10 @@ def start_secured(start: Start, grpc_image: str, secret: MountedSecret) -> Start
     mount = ("--volume", f"{secret.folder}:{SECRET}:ro")
     served = ("--env", f"TABSERVE_GRPC_PORT={GRPC_PORT}", "--publish", f"127.0.0.1::{GRPC_PORT}")
 
-    def start_with(*options: str) -> Container:
+    def start_with_options(*options: str) -> Container:
         return start(grpc_image, *LOCKED_DOWN, *mount, *FILES, *served, "--env", "TABSERVE_WORKERS=2", *options)
 
-    return start_with
+    return start_with_options
 
 
 def published_address(container: Container, port: str) -> tuple[str, int]:

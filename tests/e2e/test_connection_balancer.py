@@ -45,7 +45,7 @@ def accepting_worker(connection: socket.socket) -> str:
     return request_id.removeprefix("x-request-id: ").rpartition("-")[0]
 
 
-def connection_shares(port: int, count: int = CONNECTIONS) -> list[int]:
+def connections_per_worker(port: int, count: int = CONNECTIONS) -> list[int]:
     with open_connections(port, count) as opened:
         return sorted(Counter(accepting_worker(each) for each in opened).values())
 
@@ -84,7 +84,7 @@ def test_two_workers_share_connections_opened_in_quick_succession(two_worker_ser
     balanced, tries = 0, list[list[int]]()
     while balanced < 5 and len(tries) < 30:
         time.sleep(0.3)
-        tries.append(connection_shares(two_worker_server.port))
+        tries.append(connections_per_worker(two_worker_server.port))
         balanced += len(tries[-1]) == 2 and tries[-1][0] >= CONNECTIONS // 4
     assert balanced == 5, tries
 

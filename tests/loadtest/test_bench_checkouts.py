@@ -52,7 +52,7 @@ def measured(cpu_us: float, errors: int = 0) -> ServerFigures:
     return ServerFigures(cpu_us, 2 * cpu_us, 1.5, 100, 110, 200, errors)
 
 
-def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
+def test_rounds_are_reported_as_a_table_with_ratios_and_intervals() -> None:
     rounds = [
         PairedRound(measured(50), measured(51)),
         PairedRound(measured(100, 1), measured(97)),
@@ -106,7 +106,7 @@ class PathStatusHandler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering_url() -> Iterator[str]:
+def large_response_url() -> Iterator[str]:
     """The URL of a server whose responses are large."""
     with ThreadingHTTPServer(("127.0.0.1", 0), PathStatusHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -116,15 +116,15 @@ def answering_url() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("path", "share"), [("/right", 0), ("/wrong", 1)])
+@pytest.mark.parametrize(("path", "error_rate"), [("/right", 0), ("/wrong", 1)])
 def test_the_client_sends_a_fixed_number_of_requests_and_counts_errors(
-    answering_url: str, path: str, share: int
+    large_response_url: str, path: str, error_rate: int
 ) -> None:
     with contextlib.closing(
-        fixed_count_client.FixedCountClient(answering_url + path, BODY, JSON, connections=3)
+        fixed_count_client.FixedCountClient(large_response_url + path, BODY, JSON, connections=3)
     ) as client:
         for requests in (1, 3, 7):
-            assert client.send(requests) == requests * share
+            assert client.send(requests) == requests * error_rate
 
 
 def test_idle_connections_that_the_server_closed_are_reopened() -> None:

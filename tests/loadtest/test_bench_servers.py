@@ -78,7 +78,7 @@ def test_the_ratio_of_a_goal_is_the_median_of_rounds() -> None:
     assert text == "a: 1.50 (1.00 to 3.00) times the cost of b (goal: at most 1.5)"
 
 
-def test_rounds_become_a_table_and_a_picture(tmp_path: Path) -> None:
+def test_rounds_are_reported_as_a_table_and_a_picture(tmp_path: Path) -> None:
     loads = [clients.LoadFigures(100, 1.0, 0.001, 0.002, 0), clients.LoadFigures(300, 1.0, 0.003, 0.004, 1)]
     server: Any = type("Stopped", (), {"contender": server_scenarios.BARE, "ready_s": 1.0})()
     seen = server_process.ServerMeasurements(server, loads, [40.0, 60.0], 99.0)

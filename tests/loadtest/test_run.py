@@ -162,7 +162,7 @@ def test_missed_goal_has_exit_code_1(url: str, tmp_path: Path) -> None:
         (["--models", "nosuch"], "the server has no model 'nosuch', only"),
     ],
 )
-def test_invalid_arguments_have_a_one_line_error_and_exit_code_2(
+def test_invalid_arguments_give_a_one_line_error_and_exit_code_2(
     arguments: list[str],
     message: str,
     url: str,
@@ -297,7 +297,7 @@ def test_run_time_of_locust_starts_after_the_responses_are_recorded(defective_ur
         (["--models", "nosuch"], 2, "the server has no model 'nosuch', only odd, small"),
     ],
 )
-def test_locust_without_requests_is_a_failure(arguments: list[str], code: int, message: str, url: str) -> None:
+def test_locust_run_without_requests_fails(arguments: list[str], code: int, message: str, url: str) -> None:
     done = run_locust("--host", url, "--run-time", "1s", *ONE_ROW, *arguments)
     assert done.returncode == code, done.stderr
     assert message in done.stderr

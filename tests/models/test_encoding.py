@@ -399,7 +399,7 @@ def test_schema_changed_after_the_encoder_was_fitted_is_refused(change: dict[str
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"numbers": [{"kind": "word", "name": "x"}], "categories": []}'])
-def test_invalid_encoder_json_is_a_schema_error(text: str) -> None:
+def test_invalid_encoder_json_raises_a_schema_error(text: str) -> None:
     with pytest.raises(SchemaError):
         Encoder.from_json(text)
 

@@ -166,6 +166,6 @@ def test_alias_without_requests_is_deleted_with_its_share() -> None:
     assert changes.delete_alias(dark, "challenger") == ModelState(champion=4)
 
 
-def test_deleted_version_leaves_the_history() -> None:
+def test_deleted_version_is_removed_from_the_history() -> None:
     model = ModelState(champion=4, history=(2, 3, 2))
     assert changes.forget_version(model, 2).history == (3,)

@@ -68,7 +68,7 @@ def test_version_that_the_stock_package_signed_is_trusted(
     store.load(stored, trusted_keys=[public])
 
 
-def test_key_of_the_largest_curve_signs_a_version(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
+def test_key_of_the_largest_curve_can_sign_a_version(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
     private, public = write_keys(tmp_path, ec.SECP521R1())
     store.load(store.save(make_trained(), signature.read_private_key(private)), trusted_keys=[public])
 

@@ -59,7 +59,7 @@ def test_unknown_columns_are_ignored_or_reported_for_every_row() -> None:
     assert ignored.equals(scored(numbers_table(7), 3))
 
 
-def test_columns_that_cannot_be_scored_are_errors() -> None:
+def test_columns_that_cannot_be_scored_are_reported_as_errors() -> None:
     with pytest.raises(UnreadableInput, match="no column 'id'"):
         scored(numbers_table(3).drop(["id"]), 3)
     nested = numbers_table(3).set_column(1, "a", pa.array([[1.0], [2.0], [3.0]]))

@@ -135,7 +135,7 @@ def test_body_with_too_many_rows_is_not_one_block() -> None:
         assert blocks.decode_whole(decoder(SCHEMA, 5, MAX_BYTES), body) is not None
 
 
-def test_blocks_of_long_lines_have_limited_bytes() -> None:
+def test_blocks_of_long_lines_have_a_limited_size() -> None:
     line = json.dumps({**ONE, "id": "x" * 1000}).encode() + b"\n"
     decoder = NdjsonDecoder(SCHEMA, 10_000, max_bytes=10 * len(line))
     assert [block.count for block in decoder.feed(line * 100)] == [100]

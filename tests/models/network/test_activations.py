@@ -97,7 +97,7 @@ def test_unknown_name_is_refused_with_the_known_names() -> None:
 
 
 @pytest.mark.parametrize(("name", "constants"), EVERY)
-def test_function_from_its_description_is_the_same(name: str, constants: dict[str, float]) -> None:
+def test_function_created_from_its_description_is_the_same(name: str, constants: dict[str, float]) -> None:
     function = activations.get(name, **constants)
     description = activations.describe(function)
     assert activations.get(description.pop("function"), **description) == function
