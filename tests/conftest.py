@@ -1,4 +1,4 @@
-"""Fixtures that several folders share: an empty BentoML store, small tables, and limits of Hypothesis."""
+"""Fixtures that several folders share: an empty BentoML store, small tables, and settings of Hypothesis."""
 
 # ruff: noqa: E402 - libraries read the number of threads when they are imported
 
@@ -118,7 +118,7 @@ def bentoml_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The arguments of time.sleep in the thread of the test, where the call returns at once. Other threads sleep."""
+    """The arguments of time.sleep calls in the thread of the test, which return at once. Other threads sleep."""
     made: list[float] = []
     sleep, here = time.sleep, threading.get_ident()
     monkeypatch.setattr(time, "sleep", lambda s: made.append(s) if threading.get_ident() == here else sleep(s))
@@ -127,7 +127,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def write_csv(tmp_path: Path) -> Callable[[str, Sequence[Sequence[object]]], Path]:
-    """write(name, lines): the path of a CSV file; the first line is the header."""
+    """write(name, lines) writes a CSV file, whose first line is the header, and returns its path."""
 
     def write(name: str, lines: Sequence[Sequence[object]]) -> Path:
         path = tmp_path / name

@@ -1,7 +1,8 @@
 """`python -m tests.language_check`: refuses words of the old private dialect in documentation and messages.
 
-docs/glossary.md has the terms to use instead. Pages of docs/ and the other Markdown files are read without code; with
-`--code` also texts in the source: messages (strings of several words), docstrings of public definitions, and names.
+docs/glossary.md has the terms to use instead. The check reads pages of docs/ and the other Markdown files without their
+code, and with `--code` also texts in the source: messages (strings of several words), docstrings of public definitions,
+and names.
 """
 
 import ast
@@ -57,7 +58,7 @@ DIALECT = {
 
 
 def main(arguments: list[str]) -> int:
-    """Print every refused phrase with its place; the exit code is 1 if a phrase was found."""
+    """Print every refused phrase with its location; the exit code is 1 if a phrase was found."""
     texts = list(pages())
     if "--code" in arguments:
         texts += source_texts()
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> int:
 
 
 def pages() -> Iterator[tuple[Path, int, str]]:
-    """The prose of Markdown files, line by line: no code blocks, no code in a line, no quotations."""
+    """The prose of Markdown files, line by line, without code blocks, inline code and quotations."""
     for path in [*(ROOT / name for name in PAGES), *sorted((ROOT / "docs").rglob("*.md"))]:
         text = re.sub(
             r"^```.*?^```$", lambda block: "\n" * block[0].count("\n"), path.read_text("utf-8"), flags=re.M | re.S

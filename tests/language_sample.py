@@ -1,4 +1,4 @@
-"""`python -m tests.language_sample OLD NEW`: a blind sample of sentences and names of two checkouts.
+"""`python -m tests.language_sample OLD NEW`: a blind sample of sentences and names from two checkouts.
 
 Writes build/language/sample.txt, numbered texts in random order, and build/language/key.txt, the checkout and place of
 each. Judge the sample first, then read the key: no text of the new checkout should need a second reading.

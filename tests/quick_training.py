@@ -1,5 +1,5 @@
-"""Training for tests of other parts. Importance, which takes longest for wide tables, is measured on few rows. The
-plots of the model card, which take most of a short training, are not rendered.
+"""Quick training for tests of other parts. Importance, which takes longest for wide tables, is measured on few rows.
+The plots of the model card, which take most of a short training, are not rendered.
 
 `python -m tests.quick_training …` is `python -m training …` with these limits.
 """
@@ -18,7 +18,7 @@ def placeholder_png(figure: object) -> bytes:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a training with these limits. Returns its exit code. The limits remain in effect in this process."""
+    """Run training with these limits. Returns its exit code. The limits remain in effect in this process."""
     for name, limit in LIMITS.items():
         setattr(importance, name, limit)
     plots._to_png = placeholder_png

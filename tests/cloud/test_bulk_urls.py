@@ -1,4 +1,6 @@
-"""Bulk scoring from and to S3 scores each row exactly once after kills, and writes the same bytes as to a disk."""
+"""Bulk scoring from and to S3 scores each row exactly once even if jobs are killed, and writes the same bytes as on a
+local disk.
+"""
 
 import json
 import os
@@ -63,7 +65,7 @@ def part_files(files: dict[str, Any]) -> dict[str, Any]:
     return {name: content for name, content in files.items() if "part-" in name}
 
 
-def test_output_at_a_url_equals_that_of_a_folder_after_kills_and_failures(
+def test_output_at_a_url_equals_output_in_a_folder_after_kills_and_failures(
     s3: S3Server, folder: str, tmp_path: Path
 ) -> None:
     began = time.monotonic()

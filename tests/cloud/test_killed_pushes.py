@@ -13,8 +13,8 @@ from tests.cloud.conftest import Command
 from tests.e2e.conftest import ROOT, environment
 
 KILLS = 6
-IMPORT_SHARE = 0.5
-"""The share of a command's time that its imports take. A kill during the imports would test nothing."""
+IMPORT_FRACTION = 0.5
+"""The fraction of a command's run time in which it imports modules. A kill during the imports would test nothing."""
 
 
 def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Popen[bytes]":
@@ -29,7 +29,7 @@ def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Pope
 
 def kill_at_random(process: "subprocess.Popen[bytes]", seconds: float, chance: random.Random) -> None:
     with ended(process):
-        time.sleep(seconds * chance.uniform(IMPORT_SHARE, 1.05))
+        time.sleep(seconds * chance.uniform(IMPORT_FRACTION, 1.05))
 
 
 def test_a_killed_push_or_promotion_leaves_the_old_or_the_new_state(
@@ -45,7 +45,7 @@ def test_a_killed_push_or_promotion_leaves_the_old_or_the_new_state(
             assert local_store.load(remote.find("small", stored.version)).version == str(stored.version)
     done = command("push", "small:2")
     assert done.returncode == 0, done.stderr
-    assert len(remote.versions("small")) == 2, "each content is stored as one version"
+    assert len(remote.versions("small")) == 2, "each content must be stored as exactly one version"
     first, second = sorted(stored.version for stored in remote.versions("small"))
 
     began = time.monotonic()

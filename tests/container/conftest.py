@@ -68,7 +68,7 @@ def image(home: Path) -> str:
 
 @pytest.fixture(scope="session")
 def tools() -> Path:
-    """A virtual environment with helm and the schemas of Kubernetes, recreated when its lock file changes."""
+    """A virtual environment with helm and the Kubernetes schemas, recreated when its lock file changes."""
     folder = WORK / "tools" / sha256(LOCK.read_bytes()).hexdigest()[:12]
     if not (folder / "done").is_file():
         shutil.rmtree(folder.parent, ignore_errors=True)

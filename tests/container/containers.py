@@ -20,7 +20,7 @@ LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--securit
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables of a command: those of this process without settings of the project, and the test's
+    """The environment variables of a command: those of this process without the project's settings, plus the test's
     store.
     """
     excluded = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "MAKE", "MFLAGS")
@@ -49,18 +49,18 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 
 def skip_or_fail(what: str) -> NoReturn:
-    """Skip the test because a program is missing; in CI, fail."""
+    """Skip the test because a program is missing; in CI, fail instead."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 def wait_until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> float:
-    """Wait until a condition holds. Returns the seconds that passed."""
+    """Wait until a condition holds. Returns the elapsed seconds."""
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         if what():
             return time.monotonic() - started
         time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {why()}")
+    raise AssertionError(f"the condition did not hold within {seconds} s: {why()}")
 
 
 def responds(url: str) -> bool:

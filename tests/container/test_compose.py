@@ -20,7 +20,7 @@ DEPLOY = ROOT / "deploy"
 
 
 def compose_command() -> tuple[str, ...]:
-    """The command of Compose version 2 if it is installed, else of version 1."""
+    """The command for Compose version 2 if it is installed, otherwise for version 1."""
     if "Compose" in docker("compose", "version", check=False):
         return ("docker", "compose")
     if not shutil.which("docker-compose"):
@@ -56,7 +56,7 @@ class Stack:
 
 
 def test_the_secure_compose_file_reads_keys_and_certificates_from_secrets() -> None:
-    """compose.secure.yaml uses every secret that it declares, and changes nothing else of the services."""
+    """compose.secure.yaml uses every secret that it declares, and changes nothing else in the services."""
     base, secure = (yaml.safe_load((DEPLOY / f"{name}.yaml").read_text()) for name in ("compose", "compose.secure"))
     declared = set(secure["secrets"])
     used = {secret for service in secure["services"].values() for secret in service.get("secrets", ())}

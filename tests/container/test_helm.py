@@ -32,7 +32,7 @@ OWN_RESOURCES = {
     "ScaledObject",
     "ServiceMonitor",
     "InferenceService",
-}  # kinds that operators define; Kubernetes has no schema of them
+}  # kinds that operators define; Kubernetes has no schemas for them
 DIGEST = "sha256:" + 32 * "ab"
 EVERYTHING: dict[str, Any] = {
     "image": {"repository": "registry.example.com/tabserve", "digest": DIGEST, "pullPolicy": "Always"},
@@ -208,7 +208,7 @@ def test_invalid_values_are_refused(helm: Helm, values: dict[str, Any], message:
 
 
 def test_the_pod_of_the_kserve_example_is_valid(tools: Path, tmp_path: Path) -> None:
-    """Kubernetes has no schema of an InferenceService, only of the pod inside."""
+    """Kubernetes has no schema for an InferenceService, only for the pod in it."""
     service = yaml.safe_load((ROOT / "deploy" / "kserve.yaml").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
     predictor = service["spec"]["predictor"]

@@ -1,4 +1,4 @@
-"""The image of `make image`: its contents, its predictions, and its behaviour at failures.
+"""The image of `make image`: its contents, its predictions, and its behaviour after failures.
 
 This file has more than 400 lines: tests of one image, which takes minutes to build, and their helpers.
 """
@@ -68,7 +68,9 @@ def test_the_image_is_small_and_has_no_packages_beyond_serving(image: str) -> No
 
 
 def test_the_sources_in_the_image_are_compiled(image: str) -> None:
-    """Workers cannot write bytecode to a read-only root file system and would compile each module at every start."""
+    """Workers cannot write bytecode to a read-only root file system, and would otherwise compile each module at every
+    start.
+    """
     src = "/home/bentoml/bento/src"
     listed = docker("run", "--rm", "--entrypoint", "find", image, src, "-path", "*/service/*", "-name", "*.py*").split()
     sources = {Path(path).stem for path in listed if path.endswith(".py")}
@@ -192,7 +194,7 @@ def test_one_worker_starts_with_little_cpu_time_and_memory(image: str, start: St
     for workers in (2, 4):
         more = start(image, *LOCKED_DOWN, "--env", f"TABSERVE_WORKERS={workers}")
         more.wait_ready()
-        wait_idle(more)
+        wait_until_idle(more)
         print(f"{workers} workers: {memory_mb(more):.0f} MB")
     assert cpu <= 5  # CPU time on an idle machine
     assert memory <= 160
@@ -204,8 +206,8 @@ def processor_seconds(container: Container) -> float:
     return int(nanoseconds) / 1e9 if nanoseconds else int(stat.split()[1]) / 1e6
 
 
-def wait_idle(container: Container) -> None:
-    """Wait until all workers have started: until the container uses almost no processor time for a second."""
+def wait_until_idle(container: Container) -> None:
+    """Wait until all workers have started: until the container uses almost no processor time during one second."""
 
     def idle() -> bool:
         before = processor_seconds(container)

@@ -1,4 +1,6 @@
-"""The image with certificates from a mounted secret: HTTPS, gRPC over TLS, client certificates, and a renewal."""
+"""The image with certificates from a mounted secret: HTTPS, gRPC over TLS, client certificates, and certificate
+renewal.
+"""
 
 import socket
 import ssl
@@ -72,10 +74,10 @@ def start_secured(start: Start, grpc_image: str, secret: MountedSecret) -> Start
     mount = ("--volume", f"{secret.folder}:{SECRET}:ro")
     served = ("--env", f"TABSERVE_GRPC_PORT={GRPC_PORT}", "--publish", f"127.0.0.1::{GRPC_PORT}")
 
-    def start_with(*options: str) -> Container:
+    def start_with_options(*options: str) -> Container:
         return start(grpc_image, *LOCKED_DOWN, *mount, *FILES, *served, "--env", "TABSERVE_WORKERS=2", *options)
 
-    return start_with
+    return start_with_options
 
 
 def published_address(container: Container, port: str) -> tuple[str, int]:
@@ -100,7 +102,7 @@ def wait_ready_over_tls(container: Container, context: ssl.SSLContext) -> None:
 
 
 def certificate_names(container: Container, port: str, context: ssl.SSLContext) -> set[str]:
-    """The names in the server certificates of several new connections, enough to reach both workers."""
+    """The names in the server certificates of several new connections, which are enough to reach both workers."""
     found = set()
     for _ in range(8):
         plain = socket.create_connection(published_address(container, port), 10)

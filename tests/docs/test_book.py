@@ -19,7 +19,7 @@ def test_every_block_of_the_book_runs_in_order(monkeypatch: pytest.MonkeyPatch) 
     assert len(blocks) > 20
     for block in blocks:
         lines_before = text[: block.start(1)].count("\n")
-        code = compile("\n" * lines_before + block[1], str(BOOK), "exec")  # an error then names the line of the book
+        code = compile("\n" * lines_before + block[1], str(BOOK), "exec")  # so that an error names the line of the book
         with threadpool_limits(1, "blas"):  # threads would slow down small matrix products; see training.fit_numpy
             exec(code, namespace)
 
@@ -30,7 +30,7 @@ def test_every_picture_of_the_book_exists() -> None:
     assert {BOOK.parent / picture for picture in pictures} <= set(BOOK.parent.glob("pictures/*.png"))
 
 
-def test_every_link_inside_the_book_has_its_heading() -> None:
+def test_every_link_inside_the_book_leads_to_a_heading() -> None:
     text = BOOK.read_text()
     headings = {
         re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^## (.*)$", text, re.M)

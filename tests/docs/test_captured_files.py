@@ -1,5 +1,6 @@
-"""The lines of the documentation that read captured files with pandas and pyarrow; other libraries are tested in
-tests/clients and tests/scoring."""
+"""The documented lines of code that read captured files with pandas and pyarrow; other libraries are tested in
+tests/clients and tests/scoring.
+"""
 
 import glob
 from pathlib import Path

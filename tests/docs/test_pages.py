@@ -1,5 +1,5 @@
-"""Documentation pages:
-their Python runs against a server, their commands exist, all others are listed with a reason.
+"""The documentation pages are correct: their Python runs against a server and their commands exist; untested commands
+are listed with a reason.
 """
 
 import os
@@ -25,7 +25,7 @@ NOT_RUN = {
     "docker": "tests/container runs these on a real engine",
     "helm": "needs a cluster; tests/container renders and validates the chart",
     "kubectl": "needs a cluster",
-    "openssl": "tests/signing_keys.py makes the same keys",
+    "openssl": "tests/signing_keys.py creates the same keys",
     "git": "needs the address of a repository, or another commit",
     "cd": "changes the folder",
     "systemctl": "needs systemd",

@@ -24,7 +24,7 @@ def test_python_examples_of_the_readme_run(server: str) -> None:
     assert len(promised) == 3
 
 
-def test_curl_commands_of_the_readme_are_answered(server: str) -> None:
+def test_curl_commands_of_the_readme_get_predictions(server: str) -> None:
     (command,) = [block for block in blocks("console") if block.startswith("curl")]
     done = subprocess.run(
         shlex.split(command.replace("http://127.0.0.1:3000", server)), capture_output=True, timeout=300
@@ -46,7 +46,7 @@ def test_readme_has_at_most_130_lines() -> None:
     assert len(README.splitlines()) <= 130
 
 
-def test_figures_of_the_readme_are_those_of_the_pages() -> None:
+def test_figures_of_the_readme_agree_with_the_pages() -> None:
     """Each figure of the README is the rounded value of a figure in a page."""
     pages = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("performance.md", "quality.md"))
     section = README.split("## Quality and speed")[1].split("## Further reading")[0]
@@ -65,8 +65,9 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 
 def test_every_link_of_the_documents_has_a_target() -> None:
-    """Links work in the checkout, too, as a code host renders it: no page links to a page that only the built site
-    has."""
+    """Links also work in the checkout, as a code host renders it: no page links to a page that exists only in the built
+    site.
+    """
     dead = [
         f"{page.relative_to(ROOT)}: {target}"
         for page in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -76,7 +77,7 @@ def test_every_link_of_the_documents_has_a_target() -> None:
     assert not dead
 
 
-def test_port_in_use_is_a_one_line_error_that_suggests_another() -> None:
+def test_port_in_use_gives_a_one_line_error_that_suggests_another_port() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

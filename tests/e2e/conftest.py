@@ -96,7 +96,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(trained_home: Path, tmp_path: Path) -> Path:
-    """A BENTOML_HOME with small:1, a copy that a test may change."""
+    """A copy of a BENTOML_HOME with small:1, which a test may change."""
     shutil.copytree(trained_home, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -142,7 +142,7 @@ def start_server(
     tls: ssl.SSLContext | None = None,
     **settings: str,
 ) -> Server:
-    """Start a server without waiting until it is ready. options: of `bentoml serve`. tls: the TLS context of its
+    """Start a server without waiting until it is ready. options: passed to `bentoml serve`. tls: the TLS context of its
     clients.
     """
     command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port), *options]
@@ -156,7 +156,7 @@ def start_server(
 
 @contextmanager
 def running_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """A context with a function that starts servers. At its end they are stopped."""
+    """A context manager that returns a function to start servers, and stops these servers at the end."""
     servers: list[Server] = []
 
     def start(home: Path, *, wait: bool = True, port: int = 0, **arguments: Any) -> Server:

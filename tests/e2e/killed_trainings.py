@@ -1,8 +1,8 @@
 """Kills training processes at random times and checks the store after each: `python -m tests.e2e.killed_trainings 20`.
 
-Each round starts one or three concurrent trainings of one model and kills one of them: at a random time, or shortly
+Each round starts one or three concurrent training runs of one model and kills one of them: at a random time, or shortly
 after its folder in the store appears. After each round, all versions in the store must load, and BentoML must list
-them. At the end another training must succeed and leave no unfinished folder.
+them. At the end another training run must succeed and leave no unfinished folder.
 """
 
 import argparse
@@ -25,43 +25,43 @@ from tests.child_processes import ended
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "victim"
 QUICK = ["--no-baselines", "--framework", "numpy", "--network", "plain", "--epochs", "3"]
-CONCURRENT_TRAININGS = 3
+CONCURRENT_RUNS = 3
 TIMEOUT_S = 600.0
 POLL_S = 0.002
 WRITING_S = 0.1  # the approximate time for writing a version
 
 
 class InconsistentStore(Exception):  # noqa: N818 - the name describes the error
-    """The store is inconsistent after a killed training."""
+    """The store is inconsistent after a killed training run."""
 
 
-class KilledTrainings:
-    """Runs trainings with a store in `home` and kills some of them at random times."""
+class KilledTrainingRuns:
+    """Runs training with a store in `home` and kills some of the runs at random times."""
 
     def __init__(self, home: Path, rng: random.Random) -> None:
         self.models = home / "models"
         self._home = home
         self._rng = rng
         self._table = home / "table.csv"
-        self._seconds = 10.0  # duration of one training, measured with the first
+        self._seconds = 10.0  # duration of a training run, updated by each complete run
         home.mkdir(parents=True, exist_ok=True)
         lines = [f"{a},{'xyz'[a % 3]},{a * 3 % 17}" for a in range(200)]
         self._table.write_text("a,b,y\n" + "\n".join(lines) + "\n")
 
     def run_to_end(self) -> str:
-        """Run one training to its end. Returns its output."""
+        """Complete one training run. Returns its output."""
         started = time.monotonic()
         with ended(self._start()) as process:
             output, _ = process.communicate(timeout=TIMEOUT_S)
         self._seconds = time.monotonic() - started
-        self._require(process.returncode == 0, f"a training failed: {output}")
+        self._require(process.returncode == 0, f"a training run failed: {output}")
         self.check()
         left = [folder.name for folder in self.models.glob(f"{PREFIX}*")]
         self._require(not left, f"not removed: {left}")
         return output
 
     def run_and_kill(self, *, at_once: int, while_writing: bool) -> str:
-        """Start trainings, kill the first one, and wait for the others. Returns a description."""
+        """Start training runs, kill the first one, and wait for the others. Returns a description."""
         before, leftovers = self._versions(), set(self._folders_being_written())
         with ExitStack() as stack:
             processes = [stack.enter_context(ended(self._start())) for _ in range(at_once)]
@@ -73,10 +73,10 @@ class KilledTrainings:
             processes[0].kill()
             outputs = [process.communicate(timeout=TIMEOUT_S)[0] for process in processes]
         for process, output in zip(processes[1:], outputs[1:], strict=True):
-            self._require(process.returncode == 0, f"a training concurrent with a killed training failed: {output}")
+            self._require(process.returncode == 0, f"a run concurrent with a killed run failed: {output}")
         self.check()
         new = self._versions() - before
-        self._require(at_once - 1 <= len(new) <= at_once, f"{at_once} concurrent trainings stored {sorted(new)}")
+        self._require(at_once - 1 <= len(new) <= at_once, f"{at_once} concurrent runs stored {sorted(new)}")
         left = len(list(self.models.glob(f"{PREFIX}*")))
         return f"{at_once} concurrent, killed {moment}: {len(new)} stored, {left} unfinished"
 
@@ -135,16 +135,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        trainings = KilledTrainings(Path(folder), random.Random(parsed.seed))
-        trainings.run_to_end()
+        runs = KilledTrainingRuns(Path(folder), random.Random(parsed.seed))
+        runs.run_to_end()
         for kill in range(parsed.kills):
-            outcome = trainings.run_and_kill(
-                at_once=CONCURRENT_TRAININGS if kill % 5 == 4 else 1, while_writing=kill % 2 == 0
-            )
+            outcome = runs.run_and_kill(at_once=CONCURRENT_RUNS if kill % 5 == 4 else 1, while_writing=kill % 2 == 0)
             print(f"{kill + 1:3}  {outcome}", flush=True)
-        output = trainings.run_to_end()
+        output = runs.run_to_end()
         print("\n".join(line for line in output.splitlines() if "unfinished" in line or "latest" in line))
-        print(f"{parsed.kills} trainings killed: every version loads, and no unfinished folder is left")
+        print(f"{parsed.kills} training runs killed: every version loads, and no unfinished folder is left")
     return 0
 
 

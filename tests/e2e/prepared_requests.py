@@ -52,7 +52,7 @@ def _random_request(model: TabularModel, rng: random.Random) -> PreparedRequest:
 
 
 class ConnectionEnded(ConnectionError):  # noqa: N818 - the name describes the error
-    """The connection ended before a response, or within it."""
+    """The connection ended before or during a response."""
 
 
 class PreparedClient(Client):

@@ -40,7 +40,7 @@ def processes_running(server: Any, module: str) -> list[psutil.Process]:
 
 
 def proportional_mib(pid: int) -> float:
-    """The memory of a process, including its share of shared memory; 0 if the process has ended."""
+    """The memory of a process, including its proportional part of shared memory; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

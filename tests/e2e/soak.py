@@ -1,8 +1,8 @@
 """Checks all responses of a server while its workers are killed: `python -m tests.e2e.soak --seconds 1200`.
 
 A kill may lose the requests in progress of the killed worker, one per connection. Any other lost request, error or
-wrong prediction sets the exit code to 1. With --hang some of the new workers hang while they start, and must be
-replaced, too.
+wrong prediction sets the exit code to 1. With --hang, some of the new workers hang while they start, and must also be
+replaced.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Soak:
     """Runs clients that check responses, and kills workers at random times."""
 
     def __init__(self, server: Server, home: Path, clients: int, seed: int, hang: float = 0.0) -> None:
-        """hang: the share of the kills after which the next worker hangs."""
+        """hang: the fraction of kills after which the next worker hangs."""
         model = load_small_model(home)
         requests = prepare_requests(model)
         self.group = ClientGroup([PreparedClient(server.port, model, number, requests) for number in range(clients)])
@@ -42,7 +42,7 @@ class Soak:
         self._random = random.Random(seed)
 
     def run(self, seconds: float, between_s: float, responses: float = math.inf) -> None:
-        """Kill a worker about every `between_s` seconds, until the time is over or this number of responses was
+        """Kill a worker about every `between_s` seconds, until the time is up or this number of responses has been
         checked.
         """
         deadline = time.monotonic() + seconds
@@ -89,17 +89,17 @@ class Soak:
         group: Any = self.group
         return (
             f"{group.correct} responses checked: {len(group.problems)} wrong; {self.kills} kills, {self.hangs} hangs, "
-            f"{group.lost} requests lost with them (at most {self.allowed}), {self.lost_elsewhere} elsewhere"
+            f"{group.lost} requests lost (at most {self.allowed} in killed workers), {self.lost_elsewhere} beyond that"
         )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--answers", type=float, default=math.inf, help="stop after this number of checked responses")
+    parser.add_argument("--answers", type=float, default=math.inf, help="stop after checking this number of responses")
     parser.add_argument("--between", type=float, default=15.0, help="average seconds between two kills")
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--hang", type=float, default=0.0, help="share of the kills after which the next worker hangs")
+    parser.add_argument("--hang", type=float, default=0.0, help="fraction of kills after which the next worker hangs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)

@@ -69,7 +69,7 @@ def test_expanding_bodies_do_not_exhaust_the_memory_of_a_worker(serve: Callable[
 
 
 def test_concurrent_large_bodies_stay_within_the_memory_limit(serve: Callable[..., Any], home: Path) -> None:
-    """This test sends fewer bodies than `python -m tests.e2e.large_bodies`, which sends 50 of 16 MiB."""
+    """This test sends fewer bodies than `python -m tests.e2e.large_bodies`, which sends 50 bodies of 16 MiB."""
     limit_mib, port = 512, free_port()  # without the limit, 12 concurrent bodies use 1,150 MiB
     memory = str(limit_mib * MIB)
     server = serve(home, TABSERVE_WORKERS="2", TABSERVE_MEMORY_BYTES=memory, TABSERVE_GRPC_PORT=str(port))

@@ -1,4 +1,4 @@
-"""A server with capture, whose workers are killed, captures each row once; any worker matches feedback by id."""
+"""A server captures each row once even if its workers are killed; any worker matches feedback by request id."""
 
 from collections.abc import Callable
 from pathlib import Path

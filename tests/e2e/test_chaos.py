@@ -107,7 +107,7 @@ class Client(threading.Thread):
         connection.close()
 
     def check_reply(self, rows: list[Row], reply: http.client.HTTPResponse) -> None:
-        """Check a response. After its head has arrived, the body must be complete."""
+        """Check a response. Once the head has arrived, the body must be complete."""
         self.closed = reply.getheader("connection") == "close"
         try:
             problem = reply_problem(self.model, rows, reply.status, reply.read())
@@ -167,7 +167,7 @@ def test_a_killed_worker_loses_only_its_own_requests_in_progress(serve: Serve, h
     victim.send_signal(signal.SIGSTOP)
     in_progress = client_connections(victim)
     victim.send_signal(signal.SIGKILL)
-    later_replies = []  # the responses to connections made after the kill, from the backlog that the workers share
+    later_replies = []  # responses on connections made after the kill; both workers accept from the same backlog
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and len({w.pid for w in workers(server)} - {victim.pid}) < 2:
         later_replies.append(send_request(server.port, [{"a": 1.0, "b": 2.0}]))

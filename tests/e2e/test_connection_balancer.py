@@ -45,7 +45,7 @@ def accepting_worker(connection: socket.socket) -> str:
     return request_id.removeprefix("x-request-id: ").rpartition("-")[0]
 
 
-def connection_shares(port: int, count: int = CONNECTIONS) -> list[int]:
+def connections_per_worker(port: int, count: int = CONNECTIONS) -> list[int]:
     with open_connections(port, count) as opened:
         return sorted(Counter(accepting_worker(each) for each in opened).values())
 
@@ -62,7 +62,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two_worker_server(trained_home: Path, serve_module: Serve, shared_folder: Path) -> Iterator[Any]:
-    """A server of two workers. After the tests it must stop without an error."""
+    """A server with two workers, which must stop without an error after the tests."""
     server = serve_module(trained_home, TABSERVE_WORKERS="2", TMPDIR=str(shared_folder))
     yield server
     assert server.stop() == 0
@@ -84,7 +84,7 @@ def test_two_workers_share_connections_opened_in_quick_succession(two_worker_ser
     balanced, tries = 0, list[list[int]]()
     while balanced < 5 and len(tries) < 30:
         time.sleep(0.3)
-        tries.append(connection_shares(two_worker_server.port))
+        tries.append(connections_per_worker(two_worker_server.port))
         balanced += len(tries[-1]) == 2 and tries[-1][0] >= CONNECTIONS // 4
     assert balanced == 5, tries
 
@@ -131,7 +131,7 @@ def test_a_worker_is_replaced_even_if_the_shared_folder_was_removed(home: Path, 
 
 
 def wait_for_open_files(worker: psutil.Process) -> None:
-    """Wait until a worker has opened all files of its start: until their number stays constant for a second."""
+    """Wait until a worker has opened its files at startup: until their number stays constant for a second."""
     counts, until = [worker.num_fds()], time.monotonic() + 300
     while len(counts) < 10 or len({*counts[-10:]}) > 1:
         assert time.monotonic() < until, counts

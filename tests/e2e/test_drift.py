@@ -29,7 +29,7 @@ def test_a_server_detects_drift_and_keeps_the_counts_of_a_killed_worker(
             httpx.post(f"{server.url}/predict/fares", json=body, timeout=60).raise_for_status()
 
     def has_counted(rows: int) -> Callable[[], bool]:
-        """Whether this number of rows is counted. Workers add their counts once a second."""
+        """Whether this number of rows has been counted. Workers add their counts once a second."""
         return lambda: bool(drift()["window"]["rows"] == rows)
 
     send(rows_like_training(400, seed=5))

@@ -59,7 +59,7 @@ def metric_value(server: Any, name: str) -> float:
 
 @pytest.fixture
 def clock_shift(tmp_path: Path) -> Path:
-    """A file with the seconds by which a server's clock is wrong. The server's PYTHONPATH must contain its folder."""
+    """A file with the error of a server's clock in seconds. The server's PYTHONPATH must contain its folder."""
     folder = tmp_path / "clock"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(SHIFTED_CLOCK)

@@ -6,7 +6,7 @@ from typing import Any
 
 Serve = Callable[..., Any]
 END_S = 240
-"""The time limit for the end of a server; three starts of a worker take about 12 s."""
+"""The time limit for a server to exit; three starts of a worker take about 12 s."""
 # Every process of the server runs one of these programs first, as its sitecustomize module.
 NO_SHARED_FOLDER = """
 import bentoml.serving
@@ -64,7 +64,7 @@ CHANGES = {
 }
 
 
-def test_a_missing_hook_stops_the_start_with_its_name(serve: Serve, trained_home: Path, tmp_path: Path) -> None:
+def test_a_missing_hook_stops_the_start_and_is_named(serve: Serve, trained_home: Path, tmp_path: Path) -> None:
     """The servers start concurrently, because they mostly wait before the next start of a worker."""
 
     def start(name: str, change: str) -> Any:

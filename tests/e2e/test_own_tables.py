@@ -54,7 +54,9 @@ def cancer_table(rng: np.random.Generator) -> Table:
 
 
 def wine_table(rng: np.random.Generator) -> Table:
-    """Three classes, 10, 20 and 40; a number column with a text in one cell, names with special meanings in Python."""
+    """Three classes, 10, 20 and 40; a number column with text in one cell, and column names with special meanings in
+    Python.
+    """
     frame = datasets.load_wine(as_frame=True).frame
     frame = frame.rename(columns={"alcohol": "class", "ash": "model_x", "hue": "_u", "target": "cultivar"})
     frame["cultivar"] = frame["cultivar"].map({0: 10, 1: 20, 2: 40})
@@ -78,7 +80,7 @@ from tests.quick_training import run
 
 sys.exit(max(run(arguments) for arguments in json.loads(sys.argv[1])))
 """
-"""Runs `python -m training` for each list of arguments, in one process to save the time of several starts."""
+"""Runs `python -m training` for each list of arguments, in one process, to save startup time."""
 
 
 def json_value(text: str, kind: str) -> Any:

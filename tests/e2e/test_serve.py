@@ -91,8 +91,8 @@ def test_a_version_that_fails_its_golden_rows_is_not_served(
 def test_a_server_keeps_its_version_after_a_kill_and_drains_without_failures(
     serve: Serve, home: Path, train: Callable[..., str]
 ) -> None:
-    """The server serves the newest version without TensorFlow. A worker replaced after a new training serves the same
-    version as before, also in a container. No request fails while the server drains, and the exit code is 0.
+    """The server serves the newest version without TensorFlow. A worker replaced after a new training run serves the
+    same version as before, even in a container. No request fails while the server drains, and the exit code is 0.
     """
     (home / "models/foreign/1").mkdir(parents=True)
     (home / "models/foreign/1/model.yaml").write_text("name: foreign\nversion: '1'\n")

@@ -16,11 +16,11 @@ from tests.service.watched_model import rows_like_training, write_store
 from tests.stalling_disk import MountError, StallingDisk, mounted
 
 Serve = Callable[..., Any]
-ROWS = 16  # the number of rows of a request that capture stores
+ROWS = 16  # rows per request, all of which are captured
 REQUESTS = 2 * MAX_WAITING_ROWS // ROWS
-STALL_S = 3.0  # longer than the second after which counters and captured rows are written
+STALL_S = 3.0  # counters and captured rows are written every second
 BODY = {"rows": rows_like_training(ROWS, seed=7)}
-LIMIT_S = 60.0  # for a response while the disk stalls
+LIMIT_S = 60.0  # maximum wait for a response while the disk stalls
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_no_request_waits_for_a_stalled_disk(serve: Serve, tmp_path: Path, disk:
                 predict(client)
                 sent += 1
             assert client.get("/readyz").status_code == 200
-            assert capture_results(client)["captured"] == ROWS  # the metrics are served, too
+            assert capture_results(client)["captured"] == ROWS  # metrics are also served
         wait_until(lambda: capture_results(client).total() == sent * ROWS)
         results = capture_results(client)
         assert results["queue_full"] > 0

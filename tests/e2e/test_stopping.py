@@ -110,7 +110,7 @@ def test_a_signal_during_the_replacement_of_a_worker_stops_the_server(serve: Ser
     (worker,) = descendants(server.process.pid)
     worker.kill()
     deadline = time.monotonic() + WAIT_S
-    # No sleep, because the successor is starting for a short time only
+    # No sleep, because the successor takes only a short time to start
     while not {*children.read_text().split()} - {str(worker.pid)}:
         assert time.monotonic() < deadline
     server.process.send_signal(signal.SIGTERM)

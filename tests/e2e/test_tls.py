@@ -44,7 +44,7 @@ class TlsServer:
         return ["--ssl-certfile", certificate, "--ssl-keyfile", key, "--ssl-ca-certs", str(self.authority.file)]
 
     def certificate_names(self) -> set[str]:
-        """The names in the server certificates of several new connections, enough to reach both workers."""
+        """The names in the server certificates of several new connections, which are enough to reach both workers."""
         found = set()
         for _ in range(8):
             with self.connect() as connection:
@@ -110,7 +110,7 @@ def test_size_limits_apply_over_tls(secured: TlsServer, client: httpx.Client) ->
     assert client.post("/predict/small", content=b" " * (17 * 2**20), headers=JSON).status_code == 413
 
 
-def test_admin_routes_accept_the_origin_of_the_server_only(secured: TlsServer, client: httpx.Client) -> None:
+def test_admin_routes_accept_only_the_origin_of_the_server(secured: TlsServer, client: httpx.Client) -> None:
     own = {**JSON, "origin": secured.server.url}
     assert client.post("/models/small/promote", content=b'{"version": 1}', headers=own).status_code == 200
     other = {**JSON, "origin": "https://example.com"}
@@ -164,7 +164,7 @@ def is_stopping(probe: httpx.Client) -> bool:
 
 
 def test_a_stopping_server_answers_a_request_in_progress_over_tls(secured: TlsServer) -> None:
-    """This test must be the last with this server, because it stops the server."""
+    """This test must be the last one that uses this server, because it stops the server."""
     head = b"POST /predict/small HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     with secured.connect() as connection:
         connection.sendall(head + b"content-length: %d\r\n\r\n" % len(BODY))
@@ -183,7 +183,7 @@ def test_a_stopping_server_answers_a_request_in_progress_over_tls(secured: TlsSe
     assert secured.server.process.wait(60) == 0
 
 
-def test_a_certificate_with_another_key_stops_the_start(
+def test_a_certificate_with_a_mismatched_key_stops_the_start(
     serve: Callable[..., Server], home: Path, tmp_path: Path
 ) -> None:
     certificate, _ = Authority(tmp_path).issue("one")

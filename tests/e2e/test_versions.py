@@ -275,7 +275,7 @@ def test_every_response_in_all_protocols_is_from_a_version_with_traffic(server: 
 
 
 def test_explanations_are_computed_with_the_answering_version(server: Server, home: Path) -> None:
-    """The explanation process uses the version that answers, also after the process was killed."""
+    """The explanation process uses the version that answers, even after the process was killed and replaced."""
     for version in (1, 2):
         assert promote(server, version).status_code == 200
         model = store.load(next(one for one in store.versions(home)[0]["small"] if one.version == version))

@@ -25,7 +25,7 @@ REPORT_S = 0.2
 TOLERANCE = 1e-5
 TIMEOUT_S = 60.0
 MAX_WRONG = 20
-SAME_CONNECTION_S = 0.1  # a request that is lost sooner, after a lost request, was sent on the same dead connection
+SAME_CONNECTION_S = 0.1  # two losses in a shorter time are on the same dead connection
 Expected = Mapping[str, Mapping[str, list[float]]]
 """The expected predictions, by version and by number of rows."""
 
@@ -77,8 +77,8 @@ async def http_client(port: int, requests: list[VersionRequest], records: Versio
     while not records.stopped:
         request, head = requests[number], heads[number]
         number = (number + 1) % len(requests)
-        await asyncio.sleep(0)  # reads the end of a connection that the server has closed
-        if streams is not None and streams[0].at_eof():  # while it was idle, as this process did not run for seconds
+        await asyncio.sleep(0)  # lets the reader notice a connection that the server has closed
+        if streams is not None and streams[0].at_eof():  # if this process was paused for seconds
             streams[1].close()
             streams = None
         sent = time.monotonic()
@@ -125,7 +125,7 @@ async def grpc_client(port: int, records: VersionRecords) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         number = 0
-        lost = False  # whether the request before was lost
+        lost = False  # whether the previous request was lost
         while not records.stopped:
             rows, request = requests[number % 2]
             number += 1

@@ -18,7 +18,7 @@ VERSION_HEADER = "x-model-version"
 
 
 class VersionRequest(NamedTuple):
-    """A request, and how its response is read."""
+    """A request and the functions that read its response."""
 
     name: str
     path: str

@@ -57,7 +57,7 @@ store.save(TrainedVersion(schema, encoder, rows, "needs TensorFlow", keras=keras
 """
 MODEL = "small"
 CLIENT_PROCESSES = 2
-GRPC_SHARE = 8  # one of this number of connections uses gRPC
+GRPC_SHARE = 8  # one in every 8 connections uses gRPC
 CHANGE_S = 300.0
 FIXED_VERSION = 1
 VERSIONS = 3
@@ -88,7 +88,7 @@ class ProofResult(NamedTuple):
         counts = ", ".join(f"{count:,} of version {version}" for version, count in sorted(self.versions.items()))
         return (
             f"{self.requests:,} responses ({counts}), {self.changes} changes: {len(self.wrong)} wrong; {self.kills} "
-            f"kills, {self.cut} connections with a request lost with them (at most {self.allowed_cuts})"
+            f"kills, {self.cut} connections lost with a request in progress (at most {self.allowed_cuts})"
         )
 
 

@@ -1,4 +1,4 @@
-"""A real server with two tiny models, one with every kind of column, and a proxy that misbehaves in front of it."""
+"""A real server with two tiny models, one with every kind of column, and a misbehaving proxy in front of the server."""
 
 import os
 import signal

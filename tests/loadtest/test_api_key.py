@@ -71,7 +71,7 @@ def test_the_key_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("content", [None, b"", b"a b", b"a\nb", b"\xff", "ä".encode()])
-def test_unusable_key_is_a_one_line_error_without_the_key(
+def test_unusable_key_gives_a_one_line_error_without_the_key(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if content is not None:

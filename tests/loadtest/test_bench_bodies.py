@@ -1,4 +1,6 @@
-"""Every format of `bench bodies` gets the predictions of native JSON, and the response to a large file is measured."""
+"""Every format of `bench bodies` gets the same predictions as native JSON, and the response to a large file is
+measured.
+"""
 
 import asyncio
 import io
@@ -50,11 +52,11 @@ def values(form: BodyEncoder, path: str, url: str) -> list[float]:
     ],
     ids=lambda given: getattr(given, "__name__", ""),
 )
-def test_every_format_has_the_predictions_of_native_json(form: BodyEncoder, path: str, url: str) -> None:
+def test_every_format_gets_the_predictions_of_native_json(form: BodyEncoder, path: str, url: str) -> None:
     assert values(form, path, url) == pytest.approx(values(as_json, "/predict/small", url), rel=1e-5)
 
 
-def test_lower_limit_of_tensors_is_the_forward_pass() -> None:
+def test_bare_tensors_application_returns_the_forward_pass() -> None:
     x = np.arange(24, dtype="<f4").reshape(3, 8)
     sent: list[Any] = []
 
@@ -116,7 +118,7 @@ def test_bundled_client_sends_the_headers(url: str) -> None:
     assert EncodedBody(content).headers == clients.JSON
 
 
-def test_zero_rows_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zero_rows_give_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["bench", "bodies", "--rows", "0"])
     assert "less than 1" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The servers of two checkouts are measured in turns, and the interval of their ratios is statistically correct."""
+"""The servers of two checkouts are measured alternately, and the interval of their ratios is statistically correct."""
 
 import contextlib
 import dataclasses
@@ -24,8 +24,8 @@ from models import text_tables
 BODY = b'{"rows": []}'
 
 
-def test_the_interval_of_a_median_is_that_of_the_binomial_distribution() -> None:
-    # By hand: C(15, 0) + C(15, 1) + C(15, 2) + C(15, 3) = 1 + 15 + 105 + 455 = 576; C(15, 4) = 1,365 makes it 1,941.
+def test_the_interval_of_a_median_follows_from_the_binomial_distribution() -> None:
+    # By hand: C(15, 0) + C(15, 1) + C(15, 2) + C(15, 3) = 1 + 15 + 105 + 455 = 576; plus C(15, 4) = 1,365 is 1,941.
     assert paired_ratios.coverage(15, 4) == 1 - 2 * 576 / 32768  # 96.5 %
     assert paired_ratios.coverage(15, 5) == 1 - 2 * 1941 / 32768  # 88.2 %
     assert paired_ratios.rank_of(15) == 4
@@ -52,7 +52,7 @@ def measured(cpu_us: float, errors: int = 0) -> ServerFigures:
     return ServerFigures(cpu_us, 2 * cpu_us, 1.5, 100, 110, 200, errors)
 
 
-def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
+def test_rounds_are_reported_as_a_table_with_ratios_and_intervals() -> None:
     rounds = [
         PairedRound(measured(50), measured(51)),
         PairedRound(measured(100, 1), measured(97)),
@@ -106,7 +106,7 @@ class PathStatusHandler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering_url() -> Iterator[str]:
+def large_response_url() -> Iterator[str]:
     """The URL of a server whose responses are large."""
     with ThreadingHTTPServer(("127.0.0.1", 0), PathStatusHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -116,15 +116,15 @@ def answering_url() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("path", "share"), [("/right", 0), ("/wrong", 1)])
+@pytest.mark.parametrize(("path", "error_rate"), [("/right", 0), ("/wrong", 1)])
 def test_the_client_sends_a_fixed_number_of_requests_and_counts_errors(
-    answering_url: str, path: str, share: int
+    large_response_url: str, path: str, error_rate: int
 ) -> None:
     with contextlib.closing(
-        fixed_count_client.FixedCountClient(answering_url + path, BODY, JSON, connections=3)
+        fixed_count_client.FixedCountClient(large_response_url + path, BODY, JSON, connections=3)
     ) as client:
         for requests in (1, 3, 7):
-            assert client.send(requests) == requests * share
+            assert client.send(requests) == requests * error_rate
 
 
 def test_idle_connections_that_the_server_closed_are_reopened() -> None:

@@ -30,7 +30,7 @@ def fastest_ratio(contenders: dict[str, forward_pass.Forward], x: Matrix) -> flo
 
 @pytest.mark.parametrize("activation", ["relu", "silu"])
 @pytest.mark.parametrize("rows", [1, 200])
-def test_onnx_file_has_the_outputs_of_the_network(activation: str, rows: int) -> None:
+def test_onnx_file_computes_the_outputs_of_the_network(activation: str, rows: int) -> None:
     network = build(Architecture(200, hidden=(130, 7), activation=activation, outputs=3), np.random.default_rng(0))
     file = onnx_file.chain(forward_pass.dense_weights(network), activation)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -38,7 +38,7 @@ def test_onnx_file_has_the_outputs_of_the_network(activation: str, rows: int) ->
     np.testing.assert_allclose(session.run(None, {"x": x})[0], network.forward(x), rtol=1e-4, atol=1e-5)
 
 
-def test_contender_with_other_results_is_reported() -> None:
+def test_contender_with_different_results_is_reported() -> None:
     x = np.ones((2, 8), np.float32)
     with pytest.raises(ArithmeticError, match="wrong differs from plain NumPy"):
         forward_pass.check({forward_pass.PLAIN: lambda x: x, "wrong": lambda x: x + 1}, x)

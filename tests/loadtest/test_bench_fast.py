@@ -1,4 +1,4 @@
-"""Each fast path has the result of the general code, and a fast path that saves too little is reported."""
+"""Each fast path returns the result of the general code, and a fast path that saves too little time is reported."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from loadtest.bench.fast_paths import FastPathResult
 from models import text_tables
 
 
-def test_each_fast_path_has_the_result_of_the_general_code() -> None:
+def test_each_fast_path_returns_the_result_of_the_general_code() -> None:
     for case in fast_paths.cases():
         check(case)
 
@@ -19,7 +19,7 @@ def test_different_results_of_a_fast_path_are_reported() -> None:
         check(Case("path", "given", lambda: 1, lambda: 2))
 
 
-def test_a_fast_path_must_save_enough_in_one_of_its_cases() -> None:
+def test_a_fast_path_must_save_enough_time_in_one_of_its_cases() -> None:
     def result(path: str, saving: float) -> FastPathResult:
         return FastPathResult(Case(path, "given", lambda: 1, lambda: 1), 1e-6, 2e-6, saving)
 
@@ -28,7 +28,7 @@ def test_a_fast_path_must_save_enough_in_one_of_its_cases() -> None:
     assert fast_paths.table_of(results)[1] == ["a", "given", "1.0", "2.0", "-10%"]
 
 
-def test_command_prints_a_table_and_the_paths_that_save_too_little(
+def test_command_prints_a_table_and_the_paths_that_save_too_little_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def quick() -> int:

@@ -54,7 +54,7 @@ def test_bundled_client_measures_the_bare_function(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("contender", "value"), [(server_scenarios.PROTOCOL, None), (server_scenarios.FIXED, 1.25)])
-def test_the_bare_protocol_answers_like_the_bare_function(
+def test_the_bare_protocol_returns_the_prediction_of_the_bare_function(
     tmp_path: Path, contender: server_scenarios.Contender, value: float | None
 ) -> None:
     expected = float(bare_asgi.forward(np.array([[1.5] * 8], "f4"))[0, 0]) if value is None else value
@@ -78,7 +78,7 @@ def test_the_ratio_of_a_goal_is_the_median_of_rounds() -> None:
     assert text == "a: 1.50 (1.00 to 3.00) times the cost of b (goal: at most 1.5)"
 
 
-def test_rounds_become_a_table_and_a_picture(tmp_path: Path) -> None:
+def test_rounds_are_reported_as_a_table_and_a_picture(tmp_path: Path) -> None:
     loads = [clients.LoadFigures(100, 1.0, 0.001, 0.002, 0), clients.LoadFigures(300, 1.0, 0.003, 0.004, 1)]
     server: Any = type("Stopped", (), {"contender": server_scenarios.BARE, "ready_s": 1.0})()
     seen = server_process.ServerMeasurements(server, loads, [40.0, 60.0], 99.0)
@@ -116,7 +116,7 @@ def test_goal_is_met_at_its_limit_and_missed_beyond_it(kind: Any, number: float,
     assert text.endswith("MISSED")
 
 
-def test_servers_of_tabserve_have_goals_for_start_and_memory() -> None:
+def test_servers_of_tabserve_have_goals_for_startup_time_and_memory() -> None:
     scenario = dataclasses.replace(server_scenarios.SCENARIOS["row"], goals=())
     fine = [
         measured_server(server_scenarios.NUMPY, 1, 1),
@@ -173,7 +173,7 @@ def test_bare_model_returns_the_predictions_of_the_model(tmp_path: Path, store_h
     assert content == {"predictions": expected}
 
 
-def test_unknown_scenario_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_scenario_gives_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["bench", "servers", "rows"]) == 2
     assert "expected row, mixed" in capsys.readouterr().err
 
@@ -194,7 +194,7 @@ def asgi_app() -> Application:
 
 
 def test_cost_of_one_row_is_at_most_4_times_that_of_the_bare_function() -> None:
-    """The cost is measured without the HTTP server, which costs both the same; the measured ratio was 1.6."""
+    """The cost is measured without the HTTP server, whose cost is the same for both; the measured ratio was 1.6."""
 
     async def send(message: Any) -> None:
         pass
@@ -212,11 +212,11 @@ def test_cost_of_one_row_is_at_most_4_times_that_of_the_bare_function() -> None:
     ours = asgi_app()
     both = [[asyncio.run(seconds(app)) for app in (ours, bare_asgi.app)] for _ in range(7)]
     mine, bare = (min(times) for times in zip(*both, strict=True))
-    assert mine < 4 * bare  # CPU time of the fastest of seven turns
+    assert mine < 4 * bare  # CPU time of the fastest of seven rounds
     ours.plane.close()
 
 
-def test_bench_starts_reads_the_decision_of_each_worker(tmp_path: Path) -> None:
+def test_read_log_returns_the_decisions_for_each_model(tmp_path: Path) -> None:
     log = tmp_path / "log"
     ready = [
         {"message": "model ready", "model": f"{name}:1", "inline_rows": rows}
@@ -227,7 +227,7 @@ def test_bench_starts_reads_the_decision_of_each_worker(tmp_path: Path) -> None:
     assert starts.read_log(log) == {"a": [7, 9], "b": [0]}
 
 
-def test_bench_starts_compares_decisions_with_those_of_a_quiet_start() -> None:
+def test_bench_starts_compares_decisions_with_a_quiet_start() -> None:
     def decisions(*rows: int) -> starts.Decisions:
         return {model: [*rows] for model in starts.MODELS}
 

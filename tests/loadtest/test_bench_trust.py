@@ -60,7 +60,7 @@ def test_the_bundled_client_sends_the_query() -> None:
     assert heads == [b"POST /predict/a?explain=true HTTP/1.1\r\n"]
 
 
-def test_table_of_explanations_has_ratios_to_the_run_without_them() -> None:
+def test_table_of_explanations_compares_with_the_run_without_explanations() -> None:
     alone, loaded, other = (
         LatencyFigures(1e-3, p99, 0.5, rate) for p99, rate in ((2e-3, 0.0), (3e-3, 40.0), (4e-3, 0.0))
     )
@@ -69,7 +69,7 @@ def test_table_of_explanations_has_ratios_to_the_run_without_them() -> None:
     assert explanation_load.table(found)[2][-1] == "40"
 
 
-def test_table_of_swaps_has_ratios_to_the_run_without_them() -> None:
+def test_table_of_swaps_compares_with_the_run_without_swaps() -> None:
     figures = {
         name: [SwapFigures(1e-3, p99, cpu, 4.0, 0.25, 1)] * 2
         for name, p99, cpu in zip(version_swaps.RUNS, (2e-3, 3e-3, 2e-3), (1e-4, 2e-4, 1e-4), strict=True)

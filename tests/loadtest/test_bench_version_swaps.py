@@ -10,7 +10,7 @@ from loadtest.request_plan import PlannedRequest, RequestPlan
 from loadtest.response_check import MIXED_UP, WRONG
 
 MIX = RequestMix(one=0, many=1, invalid=0, rows=2)
-VALUES = (1.25, 2.5)  # of the two requests; version 2 predicts twice these values
+VALUES = (1.25, 2.5)  # what version 1 predicts for the two requests; version 2 predicts twice these values
 
 
 def response(version: int, value: float) -> bytes:

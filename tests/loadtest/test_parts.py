@@ -187,7 +187,7 @@ def test_a_result_of_format_1_can_be_read(tmp_path: Any) -> None:
 
 
 class ServerWithLimit(RateSearch):
-    """A search without a server: probes pass up to a given rate."""
+    """A rate search without a server: probes succeed up to a given rate."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -200,7 +200,7 @@ class ServerWithLimit(RateSearch):
 
 
 @pytest.mark.parametrize("limit", [40, 130, 5000])
-def test_the_search_finds_the_highest_rate_to_5_percent(limit: float) -> None:
+def test_the_search_finds_the_highest_rate_within_5_percent(limit: float) -> None:
     search = ServerWithLimit(limit)
     found = search.repeats(2)
     assert all(limit / saturate.PRECISION <= rate <= limit for rate in found.rates)

@@ -33,7 +33,7 @@ from tests.ports import free_port
 
 STALL_S = 0.3
 WARM_UP_S = 0.5
-RECORDED = 402  # requests before the load: 200 and one with the examples for each of two models
+RECORDED = 402  # requests before the load: 200 per model and one with its example rows, for two models
 ONE_ROW = ["--mix", "one=1"]
 
 
@@ -53,7 +53,9 @@ def stall(pids: list[int]) -> None:
 def measure_waiting_user(
     url: str, plan: RequestPlan, seconds: float, halfway: Callable[[], None]
 ) -> npt.NDArray[np.float64]:
-    """The latencies of a user who waits for each response before the next request. halfway: called in the middle."""
+    """The latencies of a user who waits for each response before the next request. halfway: called after half of the
+    time.
+    """
     request = plan.requests[0]
     latencies = []
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -67,13 +69,13 @@ def measure_waiting_user(
     return np.array(latencies)
 
 
-def slow_share(latencies: npt.NDArray[np.float64]) -> float:
+def slow_fraction(latencies: npt.NDArray[np.float64]) -> float:
     return float(np.mean(latencies > STALL_S / 2))
 
 
-def slow_shares_during_a_stall(url: str, plan: RequestPlan) -> tuple[float, float, float]:
-    """The shares of slow requests during a stall: in an open loop, in the closed loop of its records, and for a waiting
-    user.
+def slow_fractions_during_a_stall(url: str, plan: RequestPlan) -> tuple[float, float, float]:
+    """The fractions of slow requests during a stall: in an open loop, in a closed loop computed from its records, and
+    for a waiting user.
     """
     pids = server_monitor.listeners(url)
     assert pids
@@ -91,14 +93,14 @@ def slow_shares_during_a_stall(url: str, plan: RequestPlan) -> tuple[float, floa
         assert results.errors_of(records) == {}
         closed = measure_waiting_user(url, plan, 2, stall_once)
         stalls.pop().result()
-    return slow_share(records.latency), slow_share(records.closed_loop()), slow_share(closed)
+    return slow_fraction(records.latency), slow_fraction(records.closed_loop()), slow_fraction(closed)
 
 
 def test_open_loop_measures_a_stall_that_a_closed_loop_hides(url: str, plan: RequestPlan) -> None:
     """About 30 of the 400 requests are due in the first half of the stall, but the stall delays a waiting user only
     once.
     """
-    open_share, of_records, of_user = slow_shares_during_a_stall(url, plan)
+    open_share, of_records, of_user = slow_fractions_during_a_stall(url, plan)
     assert open_share > 0.01
     assert of_records > 0
     assert open_share > 2 * of_records
@@ -160,7 +162,7 @@ def test_missed_goal_has_exit_code_1(url: str, tmp_path: Path) -> None:
         (["--models", "nosuch"], "the server has no model 'nosuch', only"),
     ],
 )
-def test_invalid_arguments_have_a_one_line_error_and_exit_code_2(
+def test_invalid_arguments_give_a_one_line_error_and_exit_code_2(
     arguments: list[str],
     message: str,
     url: str,
@@ -212,7 +214,7 @@ def test_saturate_starts_a_server_and_writes_a_comparable_result(
     assert capsys.readouterr().out.count("no difference") == 5
 
 
-def test_recorded_responses_have_the_statuses_of_the_contract(plan: RequestPlan) -> None:
+def test_recorded_responses_have_the_expected_statuses(plan: RequestPlan) -> None:
     statuses = {(request.kind == INVALID, request.status) for request in plan.requests}
     assert statuses == {(True, 422), (False, 200)}
     assert sum(plan.weights()) == pytest.approx(1)
@@ -295,7 +297,7 @@ def test_run_time_of_locust_starts_after_the_responses_are_recorded(defective_ur
         (["--models", "nosuch"], 2, "the server has no model 'nosuch', only odd, small"),
     ],
 )
-def test_locust_without_requests_is_a_failure(arguments: list[str], code: int, message: str, url: str) -> None:
+def test_locust_run_without_requests_fails(arguments: list[str], code: int, message: str, url: str) -> None:
     done = run_locust("--host", url, "--run-time", "1s", *ONE_ROW, *arguments)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
@@ -309,7 +311,7 @@ def run_locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("package", "command"), [("locust", ["run", "--users", "1"]), ("onnxruntime", ["bench", "engines"])]
 )
-def test_missing_package_is_a_one_line_error_with_the_install_command(
+def test_missing_package_gives_a_one_line_error_with_the_install_command(
     package: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -320,7 +322,7 @@ def test_missing_package_is_a_one_line_error_with_the_install_command(
 
 
 @pytest.mark.parametrize(("library", "extra"), [("locust", "loadtest"), ("onnxruntime", "development")])
-def test_missing_package_of_a_wheel_is_a_one_line_error_with_the_extra(
+def test_missing_package_of_a_wheel_gives_a_one_line_error_with_the_extra(
     library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command_line, "is_checkout", lambda: False)
@@ -328,13 +330,13 @@ def test_missing_package_of_a_wheel_is_a_one_line_error_with_the_extra(
     assert str(packages.MissingPackageError(library)) == expected
 
 
-def test_libraries_of_the_extra_loadtest_are_those_of_pyproject() -> None:
+def test_libraries_of_the_extra_loadtest_match_pyproject() -> None:
     project = tomllib.loads((server_under_test.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     requirements = project["optional-dependencies"]["loadtest"]
     assert {requirement.partition(">")[0] for requirement in requirements} == set(packages.LIBRARIES)
 
 
-def test_package_that_is_imported_later_is_a_one_line_error(
+def test_missing_package_that_is_imported_later_gives_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(commands, "run_compare", lambda arguments: importlib.import_module("nosuch.part"))

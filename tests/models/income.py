@@ -1,4 +1,4 @@
-"""A schema with a feature of every type, a valid row of it, and strategies for rows of any kind."""
+"""A schema with a feature of every type, a valid row, and Hypothesis strategies for valid and invalid rows."""
 
 from typing import Any
 

@@ -106,8 +106,8 @@ def test_archive_member_without_an_array_is_refused(tmp_path: Path, content: byt
 
 
 def test_archive_with_a_false_directory_size_is_refused(tmp_path: Path) -> None:
-    """Python's ZIP reader would load the whole directory. The size is in the last bytes, or in the ZIP64 record
-    before.
+    """Python's ZIP reader would load the whole directory. The size is in the last bytes, or in the preceding ZIP64
+    record.
     """
     np.savez(tmp_path / "a.npz", w=ARRAY)
     content = (tmp_path / "a.npz").read_bytes()

@@ -70,7 +70,7 @@ def test_missing_token_can_be_a_number() -> None:
 @given(
     st.lists(st.text("0123456789+-.eEinfINF_ naN?,\uff11\u0661\u0131\u0130\x1f", max_size=6), min_size=1, max_size=6)
 )
-@example(["\uff11\uff12"])  # digits of any script are numbers to both
+@example(["\uff11\uff12"])  # both accept digits of any script
 @example(["\u0131nf"])  # a dotless i
 @settings(max_examples=150, deadline=None)
 def test_numbers_are_parsed_as_in_training(cells: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Whole columns have the result of validating their rows: the same errors, warnings and matrices."""
+"""Validating whole columns gives the same result as validating their rows: the same errors, warnings and matrices."""
 
 import math
 from collections.abc import Sequence
@@ -113,7 +113,7 @@ def same_result(schema: FeatureSchema, columns: dict[str, Column], count: int, m
 
 @given(tables([name for name in NAMES if name != "day"]), st.sampled_from([0, 3, 100]))
 @settings(max_examples=150, deadline=None)
-def test_columns_have_the_result_of_rows(table: tuple[dict[str, Column], int], most: int) -> None:
+def test_columns_are_validated_like_rows(table: tuple[dict[str, Column], int], most: int) -> None:
     columns, count = table
     day = Column(objects(["01.02.2020"] * count))
     same_result(SCHEMA, {**columns, "day": day}, count, most)
@@ -121,7 +121,7 @@ def test_columns_have_the_result_of_rows(table: tuple[dict[str, Column], int], m
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_one_invalid_column_has_the_result_of_rows(data: st.DataObject) -> None:
+def test_one_invalid_column_is_validated_like_rows(data: st.DataObject) -> None:
     count = 9
     good: dict[str, Any] = {"age": 40, "member": True, "zip": 1, "day": "01.02.2020"}
     columns = {name: Column(objects([value] * count)) for name, value in good.items()}
@@ -131,7 +131,7 @@ def test_one_invalid_column_has_the_result_of_rows(data: st.DataObject) -> None:
 
 @given(st.lists(st.tuples(*[st.floats(-1, 2, width=32) | st.just(math.inf)] * 3), min_size=1, max_size=20))
 @settings(max_examples=100, deadline=None)
-def test_matrix_of_numbers_has_the_result_of_rows(rows: list[Any]) -> None:
+def test_matrix_of_numbers_is_validated_like_rows(rows: list[Any]) -> None:
     matrix = np.array(rows, dtype=np.float32)
     same_result(NUMBERS, {name: Column(matrix[:, place]) for place, name in enumerate("abc")}, len(rows))
 
@@ -153,7 +153,7 @@ def test_datetime64_outside_the_calendar_is_a_bad_date() -> None:
     assert moment_text(moments[1]) == "1970-01-01"
 
 
-def test_missing_and_unknown_columns_are_errors_of_every_row() -> None:
+def test_missing_and_unknown_columns_are_reported_for_every_row() -> None:
     count = 200_000
     columns = {name: Column(np.zeros(count)) for name in ("a", "b", "C")}
     validated = validate_columns(NUMBERS, columns, count)

@@ -21,19 +21,19 @@ Make = Callable[..., TrainedVersion]
     "name",
     ["features.json", "encoder.json", "network.json", "weights.npz", "golden.json", "metrics.json", "training.json"],
 )
-def test_damaged_file_is_a_one_line_error_with_the_version(stored: StoredVersion, name: str, how: str) -> None:
-    refused_after(stored, name, how)
+def test_damaged_file_gives_a_one_line_error_with_the_version(stored: StoredVersion, name: str, how: str) -> None:
+    assert_refused_after_damage(stored, name, how)
 
 
 @pytest.mark.parametrize("how", ["list", "flipped"])
 @pytest.mark.parametrize("name", ["encoder.json", "network.json", "weights.npz", "golden.json"])
-def test_file_with_other_content_is_a_one_line_error_with_the_version(
+def test_file_with_different_content_gives_a_one_line_error_with_the_version(
     stored: StoredVersion, name: str, how: str
 ) -> None:
-    refused_after(stored, name, how)
+    assert_refused_after_damage(stored, name, how)
 
 
-def refused_after(stored: StoredVersion, name: str, how: str) -> None:
+def assert_refused_after_damage(stored: StoredVersion, name: str, how: str) -> None:
     damage(stored.path / name, how)
     with pytest.raises(StoreError) as refused:
         store.load(stored)

@@ -1,6 +1,6 @@
 """Each part of the encoder compared with hand-calculated values; the network's inputs are finite for any values.
 
-This file has more than 400 lines: the properties at its end run over the parts that the tests before them build.
+This file has more than 400 lines: the property tests at its end use the encoders that the earlier tests build.
 """
 
 import math
@@ -129,7 +129,7 @@ def quantile_encoding(values: Any, most: int = 1024) -> QuantileEncoding:
 
 
 def test_rank_is_the_mean_of_row_rank_and_value_rank() -> None:
-    part = quantile_encoding([0, 0, 0, 5])  # among rows 1.5/4 and 3.5/4, among values .5/2 and 1.5/2
+    part = quantile_encoding([0, 0, 0, 5])  # the ranks among rows are 1.5/4 and 3.5/4, among values 0.5/2 and 1.5/2
     z = np.array([NormalDist().inv_cdf((0.375 + 0.25) / 2), NormalDist().inv_cdf((0.875 + 0.75) / 2)])
     assert part.knots == [0, 5]
     np.testing.assert_allclose(part.z, z / np.std(z[[0, 0, 0, 1]]), atol=1e-6)
@@ -209,7 +209,7 @@ ANY = st.one_of(st.sampled_from(EXTREME), st.floats(allow_nan=True, allow_infini
 
 @settings(max_examples=300, deadline=None)
 @example([-1.7e308, 1.5e308, 1.7e308], [1.7e308], 8)  # a bin wider than any float
-@example([1.7e308, 1.6e308], [math.nan], 0)  # a median between two values that is above both
+@example([1.7e308, 1.6e308], [math.nan], 0)  # a median of two values that is above both because of rounding
 @example([0.0, 1e-303, 2e-303, 3e-303], [0.0], 8)
 @given(st.lists(ANY, min_size=1, max_size=40), st.lists(ANY, min_size=1, max_size=5), st.sampled_from([0, 2, 8]))
 def test_matrix_is_finite_for_any_training_and_request_numbers(
@@ -304,7 +304,7 @@ def levels(codes: list[int], known: int) -> CategoryEncoding:
     )
 
 
-def test_few_levels_are_one_hot_missing_is_a_level_and_unseen_is_zeros() -> None:
+def test_few_levels_are_one_hot_encoded_with_missing_as_a_level_and_unseen_as_zeros() -> None:
     part = levels([0, 1, 2, MISSING], 3)
     assert part.table[[0, 1, 2, MISSING, UNSEEN]].tolist() == [*np.eye(4).tolist(), [0] * 4]
 
@@ -399,7 +399,7 @@ def test_schema_changed_after_the_encoder_was_fitted_is_refused(change: dict[str
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"numbers": [{"kind": "word", "name": "x"}], "categories": []}'])
-def test_invalid_encoder_json_is_a_schema_error(text: str) -> None:
+def test_invalid_encoder_json_raises_a_schema_error(text: str) -> None:
     with pytest.raises(SchemaError):
         Encoder.from_json(text)
 

@@ -1,4 +1,4 @@
-"""A feature: its codes and dates, and the problems of an edited feature."""
+"""A feature: its codes and dates, and the errors for an incorrectly edited feature."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Only one process at a time has a file lock."""
+"""Only one process at a time holds a file lock."""
 
 import errno
 import fcntl
@@ -43,7 +43,9 @@ def test_lock_is_held_within_a_block(descriptors: tuple[int, int]) -> None:
     assert try_lock(second)
 
 
-def test_file_system_without_locks(descriptors: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_fails_on_a_file_system_without_locks(
+    descriptors: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*arguments: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -1,4 +1,4 @@
-"""Translating a frame for another version gives the frame that this version makes of the same rows."""
+"""Translating a frame for another version gives the frame that the other version creates from the same rows."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ ROWS: list[dict[str, Any]] = [
     ],
     ids=["the same", "another order", "other levels", "fewer columns"],
 )
-def test_translated_frame_is_the_frame_of_the_same_rows(target: FeatureSchema) -> None:
+def test_translated_frame_equals_the_frame_of_the_same_rows(target: FeatureSchema) -> None:
     source = schema(AGE, FLAG, category("a", "b"))
     translated = FrameTranslation(source, target).translate(source.frames.from_rows(ROWS))
     expected = target.frames.from_rows(ROWS)

@@ -1,4 +1,4 @@
-"""HTML pages of one file: the model card contains all parts of its Markdown, and loads no other file."""
+"""Single-file HTML pages: the model card contains all parts of its Markdown, and loads no other file."""
 
 import base64
 import re
@@ -58,7 +58,7 @@ def test_page_of_a_card_has_all_parts_of_its_markdown() -> None:
     assert picture["src"] == "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 
-def test_a_page_of_one_file_loads_nothing() -> None:
+def test_a_single_file_page_loads_nothing() -> None:
     page = single_file_page("<title>", "<p>content</p>")
     assert "<title>&lt;title&gt;</title>" in page
     assert "default-src 'none'" in page

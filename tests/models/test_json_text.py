@@ -1,4 +1,4 @@
-"""Exactly the JSON texts of the standard are parsed."""
+"""All valid JSON texts are parsed, and no others."""
 
 import math
 
@@ -8,7 +8,7 @@ from models.json_text import MAX_DEPTH, JsonError, parse
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"NaN", b"[1,]", b'"\\ud800"', b"\xff", b"[" * 100_000, b"-Infinity"])
-def test_invalid_json_is_an_error_with_a_reason(text: bytes) -> None:
+def test_invalid_json_gives_an_error_with_a_reason(text: bytes) -> None:
     with pytest.raises(JsonError):
         parse(text)
 

@@ -99,7 +99,7 @@ def test_archives_with_invalid_members_are_refused(
 
 
 def test_objects_of_the_compile_config_are_not_checked(tmp_path: Path) -> None:
-    """Keras loads the model without its compile_config, so the names there do no harm."""
+    """Keras loads the model without its compile_config, so the names in it are harmless."""
     config = {**model_config({"units": 1}), "compile_config": {"loss": function("builtins", "own_loss")}}
     check_keras_archive(write_archive(tmp_path / "model.keras", config))
 

@@ -42,9 +42,7 @@ ensembles = st.builds(
 
 
 def with_random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Replace the weights by random values as after a training: running means are not 0, and running variances not
-    1.
-    """
+    """Replace the weights by random values, as after training: running means are not 0, and running variances not 1."""
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         if "seed" in variable.path:

@@ -77,7 +77,7 @@ def test_members_are_trained_by_one_compiled_function(adapters: bool) -> None:
     assert len(kernels) == len(members.get_weights())
 
 
-def test_training_model_of_a_network_without_members_is_itself() -> None:
+def test_network_without_members_is_its_own_training_model() -> None:
     model = keras_nets.build(Architecture(2))
     assert keras_nets.member_model(model) is model
 

@@ -1,4 +1,4 @@
-"""A hook reports which part a library no longer has, and what breaks without this part."""
+"""A hook reports which part a library no longer has, and what breaks without it."""
 
 from importlib.metadata import version
 
@@ -43,7 +43,7 @@ def test_unexpected_value_is_reported() -> None:
     assert equality_problem("the name", "b", "a") == "the name is 'b', expected 'a'"
 
 
-def test_exception_in_a_check_is_a_problem() -> None:
+def test_exception_in_a_check_is_reported_as_a_problem() -> None:
     hook = LibraryHook("a name", "numpy", "Nothing works.", lambda: Library.new_name)  # type: ignore[attr-defined]
     assert hook.problem() == "AttributeError: type object 'Library' has no attribute 'new_name'"
 

@@ -27,7 +27,7 @@ def schema_of(columns: Sequence[Feature]) -> FeatureSchema:
 
 
 def general(schema: FeatureSchema, text: bytes) -> FloatMatrix | None:
-    """The matrix that the validators read, or None if the text is not valid."""
+    """The matrix that the validators read from a text, or None if the text is not valid."""
     rows = schema.validators.parse_body(b'{"rows":[%b]}' % text)
     return None if rows is None else schema.frames.from_rows(rows).numbers
 
@@ -45,7 +45,7 @@ def random_rows(generator: random.Random, count: int, names: Sequence[str] = NAM
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_regular_texts_have_the_values_of_the_validators(seed: int) -> None:
+def test_regular_texts_give_the_values_of_the_validators(seed: int) -> None:
     generator = random.Random(seed)
     columns = features(NAMES[: generator.choice([1, 2, 5, 8])])
     schema, names = schema_of(columns), [feature.name for feature in columns]
@@ -60,8 +60,8 @@ def test_regular_texts_have_the_values_of_the_validators(seed: int) -> None:
     np.testing.assert_array_equal(lines, expected)
 
 
-def test_each_text_may_have_another_format() -> None:
-    """The format of the last text is tried first."""
+def test_texts_may_differ_in_format() -> None:
+    """The format of the previous text is tried first."""
     columns = features(NAMES[:3])
     reader, schema, generator = NumberRows(columns), schema_of(columns), random.Random(1)
     for _ in range(60):
@@ -86,7 +86,7 @@ def test_column_names_may_be_written_with_escapes() -> None:
 
 @pytest.mark.parametrize("separator", [b",", b"\n"])
 @pytest.mark.parametrize("seed", range(8))
-def test_changed_texts_have_the_result_of_the_validators(seed: int, separator: Separator) -> None:
+def test_changed_texts_give_the_result_of_the_validators(seed: int, separator: Separator) -> None:
     """200 texts, each with a few changed, added, removed or swapped characters."""
     generator = random.Random(seed)
     columns = features(NAMES[:3])

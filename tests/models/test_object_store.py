@@ -1,6 +1,6 @@
 """Versions and `serving.json` in an object store. The tests use a store in memory, which has the same rules.
 
-`make store-check` tests a server with the protocol of S3.
+`make store-check` tests a server with the S3 protocol.
 """
 
 import json
@@ -170,7 +170,7 @@ def test_version_that_fails_again_later_delays_serving_json_again(
     shutil.rmtree(versions[2].path)
     mirror.objects.put("homes/2/weights.npz", b"no archive")
     followed = []
-    for number in (2, 1, 3, 2):  # homes:2 is needed as the version before homes:1, but not with homes:3
+    for number in (2, 1, 3, 2):  # while homes:1 is served, homes:2 is needed for a rollback; with homes:3 it is not
         pushed.promote(versions[number], by_person=True)
         sync.look()
         followed.append(champion(mirror.folder))
@@ -239,7 +239,7 @@ def test_a_damaged_copy_is_replaced_at_the_start(pushed: VersionStore, mirror: S
     assert store.load(pushed.find("homes", 3)).version == "3"
 
 
-def test_other_upload_under_a_known_number_is_copied_again(
+def test_new_upload_under_a_known_number_is_copied(
     local: VersionStore, pushed: VersionStore, mirror: StoreMirror
 ) -> None:
     MirrorSync(mirror, ALL).fill()

@@ -1,4 +1,4 @@
-"""A name that occurs twice in a JSON object is found at any place, and no other text is reported."""
+"""A name that occurs twice in a JSON object is found anywhere in a text, and no other text is reported."""
 
 import json
 from typing import Any
@@ -55,7 +55,7 @@ def test_repeated_name_is_found_in_any_object_of_a_text(value: Any, colon: str) 
         (b'{"a":"\\":"}', 1, True),
     ],
 )
-def test_counting_names_and_colons_decides_most_texts(text: bytes, names: int, expected: bool) -> None:
+def test_most_texts_are_decided_by_counting_names_and_colons(text: bytes, names: int, expected: bool) -> None:
     assert may_repeat(text, names) == expected
     padding = b" " * repeated_names.LONG_BYTES  # the colons of long texts are counted by other code
     assert may_repeat(text + padding, names) == expected

@@ -63,7 +63,7 @@ def codes(**values: Any) -> list[tuple[str | None, str]]:
         ({"day": "01.01.2030"}, [("day", "above_maximum")]),
     ],
 )
-def test_rule_violation_is_an_error_of_its_field(values: Any, expected: Any) -> None:
+def test_rule_violation_is_reported_for_its_field(values: Any, expected: Any) -> None:
     assert codes(**values) == expected
 
 
@@ -138,7 +138,7 @@ def test_valid_rows_keep_their_order_and_their_positions() -> None:
     assert validate_rows(SCHEMA, rows[:1]).valid is None
 
 
-def test_undecodable_row_is_an_error_among_others() -> None:
+def test_undecodable_row_is_reported_among_other_errors() -> None:
     validated = validate_rows(SCHEMA, [GOOD, UndecodableRow("bad_json", "the line is not JSON")])
     assert validated.errors == [RowError(1, None, "bad_json", "row 1: the line is not JSON")]
     assert validated.valid == [0]
@@ -156,7 +156,7 @@ def test_concatenated_blocks_equal_rows_validated_together(rows: list[Any], size
 
 @settings(max_examples=300, deadline=None)
 @given(ROWS)
-def test_rows_have_the_same_result_whether_compiled_validators_recognise_them_or_not(rows: list[Any]) -> None:
+def test_rows_give_the_same_result_whether_compiled_validators_recognise_them_or_not(rows: list[Any]) -> None:
     assert_same(validate_rows(SCHEMA, rows), validate_each_value(SCHEMA, rows))
 
 

@@ -53,6 +53,6 @@ def test_inconsistent_schema_is_refused_in_one_line(edit: dict[str, Any], messag
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}'])
-def test_invalid_schema_json_is_a_schema_error(text: str) -> None:
+def test_invalid_schema_json_raises_a_schema_error(text: str) -> None:
     with pytest.raises(SchemaError):
         FeatureSchema.from_json(text)

@@ -33,7 +33,7 @@ def test_registration_is_read_back_unchanged(tmp_path: Path, server: ServerRegis
     assert server_registration.read(tmp_path) == []
 
 
-def test_server_that_does_not_renew_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
+def test_server_that_does_not_renew_its_registration_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
     server_registration.write(tmp_path, replace(server, host="elsewhere", renewed=time.time() - STALE_SECONDS - 1))
     server_registration.write(tmp_path, replace(server, id="other", host="elsewhere"))
     assert [found.id for found in server_registration.read(tmp_path)] == ["other"]
@@ -55,7 +55,7 @@ def test_invalid_file_is_ignored(tmp_path: Path, text: str) -> None:
     assert server_registration.read(tmp_path) == []
 
 
-def test_no_file_outside_of_the_folder_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
+def test_no_file_outside_the_folder_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
     server_registration.write(tmp_path, replace(server, renewed=0.0))
     other, file = tmp_path / "other.json", tmp_path / "servers" / "a-3000.json"
     other.touch()

@@ -123,7 +123,7 @@ def test_full_disk_leaves_the_old_state(tmp_path: Path, failing: str, monkeypatc
     assert file.verify() == audit.AuditReport(2)
 
 
-def test_incomplete_line_of_a_full_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_line_written_to_a_full_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = ServingFile(tmp_path)
     file.apply(promotion(1))
     written = (tmp_path / audit.AUDIT_FILE).read_bytes()
@@ -252,7 +252,7 @@ def test_altered_audit_is_found(tmp_path: Path, change: Any, problem: str) -> No
     assert file.read().model("housing").champion == 4, "a damaged audit does not prevent a change"
 
 
-def test_change_during_the_check_is_not_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_change_during_the_check_is_not_reported_as_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = ServingFile(tmp_path)
     file.apply(promotion(1))
     read = ServingFile.read_bytes

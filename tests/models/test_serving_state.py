@@ -156,7 +156,7 @@ def test_repeating_a_change_changes_nothing(change: Callable[[ModelState], Model
         (lambda: changes.forget_version(CANARY, 5), "version 5 is challenger and cannot be deleted"),
     ],
 )
-def test_contradicting_changes_are_refused(change: Callable[[], ModelState], message: str) -> None:
+def test_contradictory_changes_are_refused(change: Callable[[], ModelState], message: str) -> None:
     with pytest.raises(ChangeRefused, match=message):
         change()
 
@@ -166,6 +166,6 @@ def test_alias_without_requests_is_deleted_with_its_share() -> None:
     assert changes.delete_alias(dark, "challenger") == ModelState(champion=4)
 
 
-def test_deleted_version_leaves_the_history() -> None:
+def test_deleted_version_is_removed_from_the_history() -> None:
     model = ModelState(champion=4, history=(2, 3, 2))
     assert changes.forget_version(model, 2).history == (3,)

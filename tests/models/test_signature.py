@@ -41,7 +41,7 @@ def run_stock_command(*words: str | Path) -> str:
 
 
 def refusal_reason(stored: StoredVersion, public: Path) -> str:
-    """Why a version is refused with this trusted key."""
+    """The reason why a version is refused with this trusted key."""
     with pytest.raises(StoreError) as refused:
         store.load(stored, trusted_keys=[public])
     message = str(refused.value)
@@ -68,7 +68,7 @@ def test_version_that_the_stock_package_signed_is_trusted(
     store.load(stored, trusted_keys=[public])
 
 
-def test_key_of_the_largest_curve_signs_a_version(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
+def test_key_of_the_largest_curve_can_sign_a_version(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
     private, public = write_keys(tmp_path, ec.SECP521R1())
     store.load(store.save(make_trained(), signature.read_private_key(private)), trusted_keys=[public])
 
@@ -94,7 +94,7 @@ def test_changed_byte_of_the_signature_is_refused(signed: StoredVersion, keys: t
     content = path.read_bytes()
     envelope = content.index(b"dsseEnvelope") + 40
     outside = [*range(envelope), *range(content.rindex(b'"payloadType"'), len(content))]
-    for position in outside:  # all bytes except the payload, of which each bit is signed
+    for position in outside:  # all bytes except the payload, which is signed as a whole
         changed = bytearray(content)
         changed[position] ^= 1 << position % 8
         path.write_bytes(changed)
@@ -146,7 +146,7 @@ def test_signature_by_an_untrusted_key_is_refused(
     assert "has no public key" in refusal_reason(signed, tmp_path)
 
 
-def test_signed_statement_of_another_form_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
+def test_signed_statement_of_an_unexpected_form_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
     """The key is trusted, but the signed statement does not describe the files in the expected way."""
     key, trusted = signature.read_private_key(keys[0]), trusted_keys.read([keys[1]])
     path = signed.path / "model.sig"

@@ -232,7 +232,7 @@ def test_version_is_stored_although_latest_cannot_be_written(
 
 
 @pytest.mark.parametrize("content", ["", "7", "x"])
-def test_invalid_latest_file_does_not_prevent_a_training(bentoml_store: Path, make_trained: Make, content: str) -> None:
+def test_invalid_latest_file_does_not_prevent_training(bentoml_store: Path, make_trained: Make, content: str) -> None:
     store.save(make_trained())
     (bentoml_store / "homes" / "latest").write_text(content)
     assert store.save(make_trained()).tag == "homes:2"

@@ -1,4 +1,4 @@
-"""Leftovers of a killed training are removed and reported; folders in use are not touched."""
+"""Leftovers of a killed training run are removed and reported; folders in use are not touched."""
 
 import fcntl
 import os
@@ -54,7 +54,7 @@ def test_latest_names_the_newest_version(two_versions: Path, content: str, reaso
 
 
 def test_newest_version_is_the_last_created_version(two_versions: Path) -> None:
-    """BentoML's latest version, also if an older version was imported with a higher number."""
+    """BentoML's latest version, even if an older version was imported with a higher number."""
     description = two_versions / "2" / "model.yaml"
     lines = description.read_text().splitlines(keepends=True)
     created = ["creation_time: '2001-01-01T00:00:00+00:00'\n" if "creation_time" in line else line for line in lines]

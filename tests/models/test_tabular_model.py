@@ -48,7 +48,7 @@ def test_zero_rows_have_zero_predictions(model: TabularModel) -> None:
     assert model.present(model.predict_rows([])) == []
 
 
-def test_tag_name_and_tolerance_are_those_of_the_version(model: TabularModel) -> None:
+def test_model_has_the_tag_name_and_tolerance_of_the_version(model: TabularModel) -> None:
     assert (model.tag, model.name) == ("homes:3", "homes")
     expected = model.encoder.target.scale if model.schema.task == "regression" else 1.0
     assert model.tolerance() == expected
@@ -83,7 +83,7 @@ def test_regression_is_presented_as_one_value(make_trained: Callable[..., Traine
     assert model.present(Outputs(np.array([[4.131927], [-0.5]]))) == [{"value": 4.131927}, {"value": -0.5}]
 
 
-def test_single_logit_is_that_of_the_second_class() -> None:
+def test_single_logit_belongs_to_the_second_class() -> None:
     p = probabilities(np.array([[0.0], [1000.0], [-1000.0], [np.log(3)]], dtype=np.float32))
     np.testing.assert_allclose(p, np.array([[0.5, 0.5], [0, 1], [1, 0], [0.25, 0.75]]), atol=1e-7)
 

@@ -1,4 +1,4 @@
-"""The score of a text: fixed hashes, the same number for the same characters, and the rules for a value."""
+"""The score of a text: fixed hashes, equal scores for equal characters, and the validation of values."""
 
 import base64
 import itertools
@@ -29,7 +29,7 @@ def score(bits: int = BITS) -> TextScore:
     return TextScore.from_arrays(0.25, rng.normal(size=1 << bits), rng.uniform(1, 4, 1 << bits))
 
 
-def by_hand(words: list[str], bits: int) -> list[int]:
+def hand_calculated_buckets(words: list[str], bits: int) -> list[int]:
     """The buckets of words, computed with Python's integers."""
     hashes = [zlib.crc32(word.encode()) for word in words]
     salted = [value + STEP for value in hashes]
@@ -46,10 +46,12 @@ def by_hand(words: list[str], bits: int) -> list[int]:
 
 
 def test_buckets_of_words_equal_those_of_exact_arithmetic() -> None:
-    assert text_buckets("A red, red Rosé!", BITS).tolist() == by_hand(["a", "red", ",", "red", "rosé", "!"], BITS)
+    assert text_buckets("A red, red Rosé!", BITS).tolist() == hand_calculated_buckets(
+        ["a", "red", ",", "red", "rosé", "!"], BITS
+    )
 
 
-def test_buckets_of_words_are_those_of_earlier_versions() -> None:
+def test_buckets_of_words_equal_those_of_earlier_versions() -> None:
     """The weights of stored versions belong to these buckets."""
     assert text_buckets("Tee für 2", 14).tolist()[:8] == FIXED
 

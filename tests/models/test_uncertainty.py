@@ -37,7 +37,7 @@ def test_new_rows_are_covered_with_the_stated_probability(level: float) -> None:
     assert np.mean(covered) == pytest.approx(level, abs=0.005)
 
 
-def test_large_groups_have_separate_scores_and_others_the_common_ones() -> None:
+def test_large_groups_have_separate_scores_and_other_groups_use_the_common_scores() -> None:
     rng = np.random.default_rng(2)
     groups = rng.choice([0, 1, 2, -1], p=[0.45, 0.45, 0.02, 0.08], size=3000)
     scores = rng.exponential(np.where(groups == 1, 5.0, 1.0))
@@ -58,7 +58,7 @@ def test_classes_have_separate_scores_only_if_all_classes_are_large() -> None:
     assert sorted(fit(scores, np.where(np.arange(300) < 100, 0, 1), "class").groups) == [0, 1]
 
 
-def test_label_sets_contain_likely_labels_and_always_the_most_likely() -> None:
+def test_label_sets_contain_likely_labels_and_always_the_most_likely_label() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.34, 0.33, 0.33], [0.01, 0.98, 0.01]], dtype=np.float32)
     sets = label_sets(probabilities, np.array([0.5, 0.7, 0.7]))
     assert sets.tolist() == [[True, True, False], [True, True, True], [False, True, False]]

@@ -1,4 +1,4 @@
-"""Compiled validators recognise only valid rows, and read them like the general rules."""
+"""Compiled validators recognise only valid rows, and read them as the general rules do."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from models.schema import FeatureSchema
 from tests.models.income import GOOD, ROWS, SCHEMA, VALUES, assert_same
 
 
-def of_body(*rows: Any) -> bytes:
+def encode_body_of_rows(*rows: Any) -> bytes:
     return json.dumps({"rows": rows}).encode()
 
 
@@ -46,11 +46,11 @@ def test_malicious_bodies_are_not_recognised(body: bytes) -> None:
 
 def test_valid_rows_with_all_value_types_are_recognised() -> None:
     row = GOOD | {"capital gain": None, "job": "cook", "zip": 2.5, "room": 1, "hot": False, "since": "2020-01-01"}
-    assert SCHEMA.validators.parse_body(of_body(row, GOOD)) == [row, GOOD]
+    assert SCHEMA.validators.parse_body(encode_body_of_rows(row, GOOD)) == [row, GOOD]
 
 
 def test_integer_levels_above_float_precision_stay_distinct() -> None:
-    rows = SCHEMA.validators.parse_body(of_body(GOOD | {"zip": 2**60 + 1}, GOOD | {"zip": 2**60}))
+    rows = SCHEMA.validators.parse_body(encode_body_of_rows(GOOD | {"zip": 2**60 + 1}, GOOD | {"zip": 2**60}))
     assert rows is not None
     assert SCHEMA.frames.from_rows(rows).codes[:, 1].tolist() == [2, UNSEEN]
 
@@ -58,7 +58,7 @@ def test_integer_levels_above_float_precision_stay_distinct() -> None:
 @settings(max_examples=300, deadline=None)
 @given(ROWS)
 def test_recognised_rows_are_valid_in_every_format(rows: list[Any]) -> None:
-    body, validators = of_body(*rows), SCHEMA.validators
+    body, validators = encode_body_of_rows(*rows), SCHEMA.validators
     recognised = {
         "body": validators.parse_body(body),
         "block": validators.parse_block(json.dumps([rows]).encode()),
@@ -91,7 +91,7 @@ def numbers_schema(**limits: Any) -> FeatureSchema:
         '{"rows": [{"n": 1, "m": 2}], "more": %s}',
     ],
 )
-def test_rows_of_only_numbers_have_no_constants(body: str, constant: str) -> None:
+def test_rows_of_only_numbers_with_nan_or_infinity_are_not_recognised(body: str, constant: str) -> None:
     schema, text = numbers_schema(), body % constant
     assert schema.validators.parse_body(text.encode()) is None
     if body.endswith("]}"):
@@ -104,5 +104,5 @@ def test_rows_of_only_numbers_have_no_constants(body: str, constant: str) -> Non
 def test_rows_of_only_numbers_use_a_faster_validator_with_the_same_result(rows: list[Any]) -> None:
     free, limited = numbers_schema(), numbers_schema(minimum=-1e308)
     for schema in (free, limited):
-        if (valid := schema.validators.parse_body(of_body(*rows))) is not None:
+        if (valid := schema.validators.parse_body(encode_body_of_rows(*rows))) is not None:
             assert_same(from_valid_rows(schema, valid), validate_each_value(schema, rows))

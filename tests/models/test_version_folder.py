@@ -1,4 +1,4 @@
-"""A version is read only if all its files are regular files inside of its folder and not too large."""
+"""A version is read only if all its files are regular files inside its folder and not too large."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_a_link_out_of_the_folder_is_refused(stored: StoredVersion, tmp_path: Pa
         refused(stored, r"its file card.md (is a link to a place outside of its folder|cannot be read)")
 
 
-def test_a_link_inside_of_the_folder_is_followed(stored: StoredVersion) -> None:
+def test_a_link_inside_the_folder_is_followed(stored: StoredVersion) -> None:
     """Kubernetes mounts ConfigMaps with such links."""
     (stored.path / "..data").mkdir()
     (stored.path / "card.md").rename(stored.path / "..data/card.md")
@@ -58,7 +58,7 @@ def test_large_files_of_a_version_are_refused(stored: StoredVersion, monkeypatch
 
 
 def test_reader_of_unchecked_files_does_not_block_on_a_pipe(stored: StoredVersion) -> None:
-    """Pages about versions that are not loaded read their files without a check."""
+    """Pages about versions that are not loaded use files that have not been checked."""
     for name in ("metrics.json", "manifest.json"):
         (stored.path / name).unlink()
         os.mkfifo(stored.path / name)

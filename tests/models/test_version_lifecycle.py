@@ -67,7 +67,7 @@ def test_version_with_an_alias_is_not_deleted(versions: VersionStore) -> None:
     assert numbers(versions) == [4, 3, 2, 1]
 
 
-def test_deleted_version_leaves_store_and_history(versions: VersionStore) -> None:
+def test_deleted_version_is_removed_from_store_and_history(versions: VersionStore) -> None:
     for version in (2, 3):
         versions.promote(versions.find("homes", version), by_person=True)
     versions.delete(versions.find("homes", 2))
@@ -75,7 +75,7 @@ def test_deleted_version_leaves_store_and_history(versions: VersionStore) -> Non
     assert len(bentoml.models.list("homes")) == 3
 
 
-def test_deleted_model_leaves_nothing(versions: VersionStore) -> None:
+def test_deleted_model_is_removed_from_store_and_serving_file(versions: VersionStore) -> None:
     versions.promote(versions.find("homes", 2), by_person=True)
     assert len(versions.delete_model("homes")) == 4
     assert (store.versions(versions.folder), bentoml.models.list()) == (({}, []), [])
@@ -149,7 +149,7 @@ def test_two_serving_files_of_a_store_are_refused(versions: VersionStore, bentom
             one.promote(one.find("homes", 3), by_person=True)
 
 
-def test_folder_outside_of_a_bentoml_home_has_its_own_serving_file(tmp_path: Path) -> None:
+def test_folder_outside_a_bentoml_home_has_its_own_serving_file(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     assert store.serving_folder(tmp_path / "models") == tmp_path / "models"
     assert store.serving_folder(tmp_path) == tmp_path

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 BATCHING = "the metadata of a model contains the number of rows that are predicted at once"
 STREAM = "a streamed response starts when the request body is complete: small responses have a length, errors a status"
 NOT_READY = "a model that is not served is reported as not ready, without an error"
-QUOTED = "the message for a number in quotes calls it a text and says what to send instead"
+QUOTED = "the message for a number in quotes calls it text and explains what to send instead"
 VERSION = "the version of tabserve, which pyproject.toml sets"
 REPOSITORY = "models can be loaded and unloaded unless TABSERVE_ADMIN=off; the index lists all stored versions"
 CHANGES: Mapping[str, str] = {

@@ -1,4 +1,6 @@
-"""Compares two recorded responses. Predictions may differ within "Equal predictions" of docs/reference/models.md."""
+"""Compares two recorded responses. Predictions may differ as far as "Equal predictions" in docs/reference/models.md
+allows.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +60,7 @@ def compare_response_lists(expected: Sequence[Response], actual: Sequence[Respon
 
 
 def compare_headers(expected: Response, actual: Response) -> Differences:
-    """Compare headers in any order. A length may differ with the body, but must be the length of its own body."""
+    """Compare headers in any order. The content length may differ if the bodies differ, but must match its own body."""
     old, new = (
         sorted(tuple(pair) for pair in response["headers"] if pair[0] not in ADDED) for response in (expected, actual)
     )

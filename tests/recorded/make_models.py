@@ -28,7 +28,7 @@ Edit = Callable[[dict[str, Any]], None]
 
 
 class Recipe(NamedTuple):
-    """The definition of a model: its table, the changes of the inferred schema, and the options of its training."""
+    """The definition of a model: its table, changes to the inferred schema, and training options."""
 
     name: str
     target: str

@@ -246,7 +246,7 @@ def test_a_response_with_another_message_differs_in_wording_only(old: str, new: 
 
 
 @pytest.mark.parametrize(("old", "new"), [("400", "422"), ('"row":1', '"row":2'), ('"errors"', '"x"'), ("}]", "},{}]")])
-def test_a_response_with_another_content_differs_in_more_than_wording(old: str, new: str) -> None:
+def test_a_response_with_different_content_differs_in_more_than_wording(old: str, new: str) -> None:
     assert not rewording.differs_in_wording_only(response(PROBLEM), response(PROBLEM.replace(old, new)))
 
 

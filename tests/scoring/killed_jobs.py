@@ -1,6 +1,6 @@
 """Kills jobs at random moments and restarts them until they finish: the output must be that of an undisturbed job.
 
-`python -m tests.scoring.killed_jobs 50` kills jobs 50 times; a test does so less often. SIGKILL is sent to the job, to
+`python -m tests.scoring.killed_jobs 50` kills jobs 50 times; a test uses fewer kills. SIGKILL is sent to the job, to
 one of its workers, or to all processes at once. If only the job is killed, its workers may still write when it is
 started again.
 """
@@ -55,7 +55,7 @@ class KilledJobs:
         self._expected = tree(self._out)
         self._parts = len([*self._out.glob("part-*")])
         self.outcomes: Counter[str] = Counter()
-        """How many kills left an output without units, with some units, or with all units."""
+        """The number of kills after which the output had none, some or all of its units."""
 
     def kill(self, count: int) -> None:
         """Kill jobs this many times in total. Raises OutputDiffers."""
@@ -85,7 +85,9 @@ class KilledJobs:
         self.outcomes["none" if not outputs else "some" if outputs < self._parts else "all"] += 1
 
     def _wait_for_random_moment(self, process: "subprocess.Popen[bytes]") -> None:
-        """Wait for a random time, or until a random number of outputs exists: the start takes most of the time."""
+        """Wait for a random time or, because a job spends most of its time starting, until a random number of outputs
+        exists.
+        """
         if self._rng.random() < 0.3:
             time.sleep(self._seconds * self._rng.random())
             return

@@ -30,7 +30,7 @@ from tests.scoring.tables import STORE, numbers_table
 ROWS, FILES = 300_000, 6
 WAIT_S = 300.0
 NAMES = {"spark": "pyspark.daemon", "ray": "ScoringActor"}
-"""A part of the command lines of the processes that score."""
+"""A word in the command lines of the scoring processes."""
 
 
 def check(engine: str) -> None:

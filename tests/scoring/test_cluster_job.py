@@ -1,4 +1,4 @@
-"""The code for cluster engines, without an engine; `make cluster-check` runs jobs on real engines."""
+"""Tests the code for cluster engines without an engine; `make cluster-check` runs jobs on real engines."""
 
 import importlib.util
 from pathlib import Path

@@ -21,7 +21,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_full_disk_ends_the_job_and_the_same_command_continues_it(table: Path, out: Path) -> None:
-    """A limit of the file size has the effect of a full disk."""
+    """A limit on the file size has the same effect as a full disk."""
     words = ["numbers", str(table), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"]
 
     def limit() -> None:

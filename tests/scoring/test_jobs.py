@@ -75,10 +75,10 @@ def test_job_writes_a_row_for_each_input_row_and_lists_invalid_rows(
     assert printed.err == ""
 
 
-def test_too_many_invalid_rows_have_exit_code_1(
+def test_too_many_invalid_rows_give_exit_code_1(
     run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another limit only changes the exit code; the rows are scored once."""
+    """A different limit changes only the exit code; the rows are not scored again."""
     for limit, code in (("1.9%", 1), ("2%", 0), ("19", 1), ("20", 0), ("100%", 0)):
         assert run([table], "--max-bad", limit) == code
         assert (out / "_SUCCESS").exists() == (code == 0)

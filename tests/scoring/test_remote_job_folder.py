@@ -53,7 +53,7 @@ def test_unit_counts_if_it_is_listed_and_its_file_exists(url: str, tmp_path: Pat
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_other_job_and_folder_with_other_files_are_refused(url: str) -> None:
+def test_another_job_and_a_folder_with_other_files_are_refused(url: str) -> None:
     RemoteJobFolder(url).claim(IDENTITY)
     RemoteJobFolder(url).claim(IDENTITY)
     with pytest.raises(UnusableRequest, match='its model is "numbers:1", not "numbers:2"'):

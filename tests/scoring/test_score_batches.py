@@ -52,14 +52,14 @@ def test_kept_columns_have_their_types() -> None:
         assert kept.column(name).combine_chunks().equals(table.column(name).combine_chunks())
 
 
-def test_unknown_columns_are_ignored_or_errors_of_every_row() -> None:
+def test_unknown_columns_are_ignored_or_reported_for_every_row() -> None:
     table = numbers_table(7).append_column("unknown", pa.array(range(7)))
     assert scored(table, 3).column("error").null_count == 0
     ignored = scored(table, 3, ScoringOptions(keep=("id",), ignore_unknown=True))
     assert ignored.equals(scored(numbers_table(7), 3))
 
 
-def test_columns_that_cannot_be_scored_are_errors() -> None:
+def test_columns_that_cannot_be_scored_are_reported_as_errors() -> None:
     with pytest.raises(UnreadableInput, match="no column 'id'"):
         scored(numbers_table(3).drop(["id"]), 3)
     nested = numbers_table(3).set_column(1, "a", pa.array([[1.0], [2.0], [3.0]]))

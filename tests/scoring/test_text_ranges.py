@@ -1,4 +1,4 @@
-"""Ranges of a text file consist of whole rows, and have the rows of the decoder."""
+"""Ranges of a text file consist of whole rows, and contain the rows that the decoder reads."""
 
 import codecs
 import io
@@ -50,7 +50,7 @@ def assert_consecutive(ranges: list[TextRange], start: int, stop: int) -> None:
 
 
 @given(head=HEADS, lines=LINES, end=ENDS, size=st.integers(1, 60))
-def test_the_ranges_of_a_csv_have_the_rows_that_the_decoder_reads(
+def test_the_ranges_of_a_csv_contain_the_rows_that_the_decoder_reads(
     head: str, lines: list[tuple[str, str]], end: str, size: int
 ) -> None:
     content = (head + end.join(map(",".join, lines))).encode()
@@ -79,7 +79,7 @@ def read_in_ranges(content: bytes, size: int) -> int:
     lines=st.lists(st.sampled_from(['{"a": "x"}', "", "  ", '{"b": 1}\r', "no json", "\ufeff"]), max_size=30),
     size=st.integers(1, 60),
 )
-def test_the_ranges_of_ndjson_have_the_rows_that_the_decoder_reads(first: str, lines: list[str], size: int) -> None:
+def test_the_ranges_of_ndjson_contain_the_rows_that_the_decoder_reads(first: str, lines: list[str], size: int) -> None:
     content = "\n".join([first, *lines]).encode()
     ranges = [*ndjson_ranges(io.BytesIO(content), 0, size)]
     assert_consecutive(ranges, 3 * content.startswith(codecs.BOM_UTF8), len(content))

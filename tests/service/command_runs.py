@@ -10,8 +10,8 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def command_runner(capsys: pytest.CaptureFixture[str], *first: str) -> Command:
-    """A function that runs a command and returns exit code, output and errors. first: the first words of
-    every command.
+    """A function that runs a command and returns its exit code, output and errors. first: the first words of every
+    command.
     """
 
     def run(*words: str) -> tuple[int, str, str]:

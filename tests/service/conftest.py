@@ -1,6 +1,6 @@
 """Fixtures: tiny models, and the three levels that answer requests: data plane, ASGI application and server.
 
-This file has more than 400 lines: the fixtures of all tests of the service, which share their models and servers.
+This file has more than 400 lines: the fixtures of all service tests, which share their models and servers.
 """
 
 import asyncio
@@ -310,7 +310,7 @@ class Server:
         raise AssertionError(self.log.read_text())
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end of the server. Returns the exit code."""
+        """Send a signal and wait until the server has exited. Returns the exit code."""
         assert self.process
         if self.process.poll() is None:
             self.process.send_signal(number)

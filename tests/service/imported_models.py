@@ -51,7 +51,7 @@ def column(table: pd.DataFrame, name: str, kind: Any = np.float32) -> Array:
 @dataclass
 class ImportableModel:
     """A Keras model that can be imported. model_input: converts a table to the input of the model's `predict`. options:
-    of `store_keras_model`.
+    passed to `store_keras_model`.
     """
 
     model: Any
@@ -213,7 +213,7 @@ def logits_model() -> ImportableModel:
 
 
 def residual_model() -> ImportableModel:
-    """Residual connections by a layer and by an operator, which share one layer."""
+    """Two residual connections, one by a layer and one by an operator, that share a dense layer."""
     import keras
     from keras import layers
 
@@ -295,8 +295,8 @@ IMPORTABLE_MODELS: list[Callable[[], ImportableModel]] = [
 
 @dataclass(frozen=True)
 class RefusedImport:
-    """An import that must be refused. make: returns a model, or the path of a file that it writes. reason: a part of
-    the message.
+    """An import that must be refused. make: returns a model, or the path of a file that it writes. reason: part of the
+    error message.
     """
 
     make: Callable[[Path], Any]

@@ -71,7 +71,7 @@ def measured_times(check: Check, makers: Mapping[str, Callable[[], bytes]], trie
 
 
 def probability_above(first: np.ndarray, second: np.ndarray) -> float:
-    """The probability that a value of `first` exceeds a value of `second`; equal values count half."""
+    """The probability that a value of `first` exceeds a value of `second`; equal values count as half."""
     ordered = np.sort(second)
     below, not_above = np.searchsorted(ordered, first, "left"), np.searchsorted(ordered, first, "right")
     return float(np.mean(below + not_above) / 2 / len(second))

@@ -1,6 +1,6 @@
 """Kills `promote` at random times and checks after each kill that the store has exactly the old or the new state.
 
-`python -m tests.service.killed_commands 50` makes 50 kills; a test makes fewer.
+`python -m tests.service.killed_commands 50` kills 50 commands; a test kills fewer.
 """
 
 import os

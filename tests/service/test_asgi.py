@@ -1,6 +1,6 @@
 """Properties of all requests to the application: routes, methods, content types, limits, request ids, draining.
 
-This file has more than 400 lines: the tests share two servers, one in this process and one in its own.
+This file has more than 400 lines: the tests share two servers, one in this process and one in a separate process.
 """
 
 import asyncio
@@ -120,7 +120,7 @@ def test_bodies_of_json_types_or_without_a_type_are_read_as_json(
         {"content-type": "application/json", "content-encoding": "br"},
     ],
 )
-def test_unsupported_content_types_are_refused_with_the_supported_ones(
+def test_unsupported_content_types_are_refused_with_a_list_of_supported_types(
     client: httpx.Client, home_row: Row, headers: dict[str, str]
 ) -> None:
     reply = client.post("/predict/homes", content=json.dumps({"rows": [home_row]}), headers=headers)
@@ -238,7 +238,7 @@ def test_an_endless_head_gets_431(server: Any) -> None:
     assert response.startswith(b"HTTP/1.1 431")
 
 
-def test_invalid_http_is_a_problem_document(server: Any) -> None:
+def test_invalid_http_gets_a_problem_document(server: Any) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         connection.sendall(b"what is this\r\n\r\n")
         head, _, document = connection.recv(65536).partition(b"\r\n\r\n")
@@ -264,12 +264,12 @@ def test_an_invalid_timeout_is_refused(client: httpx.Client, home_row: Row, valu
     assert is_problem(reply, 422)
 
 
-def test_a_deadline_that_has_passed_is_504(client: httpx.Client, home_row: Row) -> None:
+def test_a_deadline_that_has_passed_gives_a_504(client: httpx.Client, home_row: Row) -> None:
     reply = client.post("/predict/homes", json={"rows": [home_row]}, headers={"x-request-timeout": "1e-9"})
     assert is_problem(reply, 504)
 
 
-def test_a_timeout_never_lengthens_the_setting(
+def test_a_requested_timeout_never_exceeds_the_setting(
     make_app: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
@@ -305,7 +305,7 @@ def test_slow_requests_are_logged(
     assert [(line.message, getattr(line, "request_id", None)) for line in logged.records] == [("request", "slow")]
 
 
-def test_the_setting_determines_the_share_of_logged_requests(
+def test_the_setting_determines_the_fraction_of_logged_requests(
     make_app: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
@@ -437,7 +437,7 @@ def test_readiness_fails_before_loading_and_while_draining(
     asyncio.run(scenario())
 
 
-def test_an_internal_error_is_a_500_without_details(
+def test_an_internal_error_gives_a_500_without_details(
     asgi_app: Application, asgi: Callable[..., Any], home_row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any) -> Any:

@@ -1,6 +1,6 @@
 """Prints which columns Evidently reports as drifted, as JSON. Run by the environment of requirements/evidently.lock.
 
-argv: OLD NEW CATEGORIES, two CSV files and the names of the columns of categories as JSON. All others are numbers.
+argv: OLD NEW CATEGORIES, two CSV files and the names of the category columns as JSON. All other columns are numbers.
 """
 
 import json
@@ -17,7 +17,7 @@ METHODS = {"default": None, "psi": "psi"}
 
 
 def main(old: str, new: str, categories: list[str]) -> dict[str, Any]:
-    """For each method and column the name of the test, its value, its threshold and whether the column drifts."""
+    """For each method and column: the name of the test, its value, its threshold and whether the column drifts."""
     found: dict[str, Any] = {}
     for name, method in METHODS.items():
         start = time.process_time()

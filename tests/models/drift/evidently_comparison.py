@@ -1,6 +1,7 @@
-"""Compares our statistics with Evidently on pairs of real files: which columns each reports as drifted, and its time.
+"""Compares our statistics with Evidently on pairs of real files: which columns each reports as drifted, and how long
+each takes.
 
-`make drift-comparison` creates the environment of Evidently and runs this program. A pair consists of two sets of rows
+`make drift-comparison` creates an environment with Evidently and runs this program. A pair consists of two sets of rows
 of a bundled table that differ in one column; the comparison leaves this column out. Times are processor time for
 reading both files and comparing all columns.
 """
@@ -74,8 +75,8 @@ PERMUTATIONS = 20_000
 def pairs() -> list[Pair]:
     """A pair for each text column of SPLIT_TABLES: the rows with its two most frequent values.
 
-    The other large tables have one pair each, by region or by the order of the rows. The pair of penguins is small, and
-    divided by year.
+    The other large tables have one pair each, by region or by the order of the rows. The penguins table, which is
+    small, is split by year.
     """
     found = []
     for file in SPLIT_TABLES:
@@ -93,7 +94,7 @@ def has_value(column: str, value: str) -> Callable[[pd.DataFrame], Any]:
 
 
 class Comparison(NamedTuple):
-    """The reports about a pair: ours by column; those of Evidently by method, then by column."""
+    """The reports about a pair: ours by column, Evidently's by method and then by column."""
 
     pair: Pair
     rows: tuple[int, int]
@@ -107,7 +108,7 @@ class Comparison(NamedTuple):
 
     @property
     def contradictions(self) -> list[str]:
-        """Columns with an alarm that Evidently does not report, or without a warning although it does."""
+        """Columns for which only we raise an alarm, or only Evidently reports drift."""
         drifts = self.drifting_columns("default")
         return [
             name
@@ -158,7 +159,7 @@ def summary(comparisons: list[Comparison]) -> str:
 
 
 def differences(comparisons: list[Comparison]) -> str:
-    """A table of the columns about which our report and the two methods of Evidently disagree."""
+    """A table of the columns on which our report and the two methods of Evidently disagree."""
     head = ["pair", "column", "ours", "Evidently, PSI", "Evidently, default"]
     lines = []
     for one in comparisons:
@@ -185,7 +186,7 @@ def agreement(comparisons: list[Comparison]) -> str:
 
 
 def permutation_tests(comparisons: list[Comparison]) -> str:
-    """Permutation tests of the number columns about which our report and that of Evidently contradict each other."""
+    """Permutation tests of the number columns on which our report and Evidently's contradict each other."""
     head = ["pair", "column", "Wasserstein distance", "p by permutation", "without the highest 1 %"]
     lines = []
     for one in comparisons:
@@ -208,7 +209,9 @@ def wasserstein(old: Vector, new: Vector) -> float:
 
 
 def permutation_p(old: Vector, new: Vector, permutations: int, rng: np.random.Generator) -> float:
-    """The share of random divisions of all rows with at least the distance of the samples, which are counted, too."""
+    """The p-value of a permutation test: the fraction of divisions, including the actual one, whose distance is at
+    least the actual distance.
+    """
     ordered, marks = marked(old, new)
     gaps = np.diff(ordered)
     real = distance(marks, gaps, len(old))
@@ -218,14 +221,14 @@ def permutation_p(old: Vector, new: Vector, permutations: int, rng: np.random.Ge
 
 
 def marked(old: Vector, new: Vector) -> tuple[Vector, Vector]:
-    """(n,) all values in order, and 1 for those of the old sample."""
+    """(n,) the values of both samples in order, and (n,) 1 for each value of the old sample, else 0."""
     values = np.concatenate([old, new])
     order = np.argsort(values, kind="stable")
     return values[order], np.repeat([1.0, 0.0], [len(old), len(new)])[order]
 
 
 def distance(marks: Vector, gaps: Vector, old: int) -> float:
-    """The area between both distribution functions. gaps: (n - 1,) between values in order."""
+    """The area between the two distribution functions. gaps: (n - 1,) differences of consecutive sorted values."""
     below = np.cumsum(marks)[:-1]
     others = np.arange(1, len(marks)) - below
     return float(np.abs(below / old - others / (len(marks) - old)) @ gaps)
@@ -233,7 +236,7 @@ def distance(marks: Vector, gaps: Vector, old: int) -> float:
 
 def main() -> None:
     if not EVIDENTLY.exists():
-        sys.exit("error: there is no environment of Evidently: make drift-comparison")
+        sys.exit("error: the environment of Evidently does not exist; create it with: make drift-comparison")
     comparisons = []
     with tempfile.TemporaryDirectory() as folder:
         for pair in pairs():
@@ -241,9 +244,9 @@ def main() -> None:
             comparisons.append(compare_pair(pair, Path(folder)))
     print(summary(comparisons))
     print(f"\n{agreement(comparisons)}")
-    print("\nColumns about which the methods disagree:\n")
+    print("\nColumns on which the methods disagree:\n")
     print(differences(comparisons))
-    print("\nColumns with an alarm that Evidently does not report, or without a warning although it does:\n")
+    print("\nColumns for which only we raise an alarm, or only Evidently reports drift:\n")
     print(permutation_tests(comparisons))
 
 

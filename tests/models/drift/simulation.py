@@ -78,7 +78,7 @@ def few_levels(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def many_levels(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Ranks of a Zipf law."""
+    """Ranks drawn from a Zipf distribution."""
     return np.minimum(rng.zipf(1.3, count), POPULATION) - 1
 
 
@@ -190,7 +190,7 @@ def with_numbers(frame: Frame, column: int, values: np.ndarray) -> Frame:
 
 
 class SimulatedChange(NamedTuple):
-    """A change of rows, the changed column, and the statuses with which the change counts as found."""
+    """A change of rows, the changed column, and the statuses for which the change counts as found."""
 
     name: str
     change: Change
@@ -218,7 +218,7 @@ def false_alarms(population: Population, windows: int) -> Iterator[list[str]]:
 
 
 def power(population: Population, change: SimulatedChange, windows: int) -> float:
-    """The share of windows in which a change is found in its column."""
+    """The fraction of windows in which a change is found in its column."""
     found = 0
     for _ in range(windows):
         report = population.report(change.change(population.rows(WINDOW)))
@@ -240,9 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"windows with a false alarm: {len(alarms)} {alarms or ''}")
     missed = len(alarms) > parsed.windows / 1000
     for change in CHANGES:
-        share = power(population, change, parsed.windows)
-        print(f"{change.name}: found in {100 * share:.1f} % of the windows")
-        missed |= share < 0.99
+        fraction = power(population, change, parsed.windows)
+        print(f"{change.name}: found in {100 * fraction:.1f} % of the windows")
+        missed |= fraction < 0.99
     return int(missed)
 
 

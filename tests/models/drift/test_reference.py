@@ -93,7 +93,7 @@ def test_reference_of_a_category_lists_fifty_levels() -> None:
     assert found.other == 20 * 20
 
 
-def test_a_version_of_eight_columns_has_a_small_file() -> None:
+def test_reference_of_eight_columns_has_a_small_file() -> None:
     columns: list[NumberReference | CategoryReference] = [
         number_reference(f"column{i}", np.random.default_rng(i).lognormal(size=5000)) for i in range(8)
     ]
@@ -165,7 +165,7 @@ def test_invalid_drift_reference_is_refused(text: str) -> None:
         DriftReference.from_json(text)
 
 
-def test_values_with_separate_bins_limit_the_bins_beside_them() -> None:
+def test_values_with_separate_bins_bound_the_neighbouring_bins() -> None:
     values = np.array([0.0] * 50 + [float(value) for value in range(-50, 51)])
     column = number_reference("x", values)
     assert 0.0 in column.own

@@ -1,4 +1,4 @@
-"""The statistics of drift agree with scipy's and with cases worked by hand."""
+"""The statistics of drift agree with scipy's and with hand calculations."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_an_empty_cell_counts_as_half_a_row() -> None:
     assert psi(counts(100, 0), counts(30, 0)) == 0, "a cell that is empty in both samples is left out"
 
 
-def test_empty_counts_are_no_drift() -> None:
+def test_empty_counts_indicate_no_drift() -> None:
     for pair in ((counts(0, 0), counts(5, 5)), (counts(5, 5), counts(0, 0))):
         assert psi(*pair) == 0
         assert p_value(*pair) == 1
@@ -66,7 +66,7 @@ def test_exact_test_is_two_sided() -> None:
 
 @pytest.mark.parametrize("shares", [[0.1] * 10, [0.9, 0.05, 0.02, *[0.001] * 30]])
 def test_small_values_of_p_are_rare_without_drift(shares: list[float]) -> None:
-    """Small values of p are not more frequent than p states, also for cells with few rows."""
+    """Without drift, small values of p are about as rare as they should be, even for cells with few rows."""
     rng = np.random.default_rng(5)
     p = np.array(shares) / sum(shares)
     found = [p_value(rng.multinomial(5000, p), rng.multinomial(300, p)) for _ in range(2000)]

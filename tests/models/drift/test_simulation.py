@@ -10,7 +10,7 @@ def population() -> Population:
     return Population(seed=0)
 
 
-def test_new_rows_of_the_same_population_are_no_drift(population: Population) -> None:
+def test_new_rows_of_the_same_population_show_no_drift(population: Population) -> None:
     assert [*false_alarms(population, windows=60)] == []
 
 

@@ -37,7 +37,7 @@ class FunctionEngine:
 
 
 def number_model(columns: int, function: Function) -> tuple[TabularModel, Background, Frame]:
-    """A regression over standard normal numbers; the function sees the scaled numbers."""
+    """A regression over standard normal numbers; the function receives the scaled numbers."""
     features = [
         Feature(name=f"c{i}", kind="number", nullable=False, seen=TrainingRange(min=-9, max=9)) for i in range(columns)
     ]
@@ -202,7 +202,7 @@ def test_announced_number_of_evaluations_is_the_actual_number(columns: int) -> N
 @pytest.mark.parametrize("same", [0, 1, 3, 4, 9])
 @pytest.mark.parametrize("columns", [3, 9, 11, 13, 70])
 def test_number_of_evaluations_of_a_row_is_bounded(columns: int, same: int) -> None:
-    """same: how many columns have the same value in the row and in all background rows."""
+    """same: the number of columns with the same value in the row and in all background rows."""
     same = min(same, columns)
     model, background, frame = number_model(columns, curved)
     constant = [[*[0.0] * same, *numbers[same:]] for numbers in background.numbers]
@@ -234,7 +234,7 @@ class OpaqueEngine:
 @pytest.mark.parametrize("members", [0, 4])
 @pytest.mark.parametrize("columns", [4, 14])
 @pytest.mark.parametrize("hidden", [(), (8, 8)])
-def test_sums_of_the_first_layer_have_the_result_of_whole_rows(
+def test_sums_of_the_first_layer_give_the_contributions_of_whole_rows(
     members: int, columns: int, hidden: tuple[int, ...]
 ) -> None:
     """The network has periodic features of numbers, and embeddings of categories."""

@@ -66,7 +66,7 @@ def result(decode: Callable[[], Block | None]) -> Any:
 
 
 def read_as_views(body: bytes) -> tuple[bool, Any]:
-    """Whether a body is read as views, and its result; asserts that the views have the result of pyarrow."""
+    """Whether a body is read as views, and its result; asserts that the views give the result of pyarrow."""
     expected = result(lambda: blocks.decode_whole(ArrowDecoder(SCHEMA, MAX_ROWS, MAX_BYTES), body))
     views = common_block(SCHEMA, body, MAX_ROWS)
     if views is not None:
@@ -103,7 +103,7 @@ def test_bodies_that_are_not_one_batch_of_numbers_are_not_recognised() -> None:
     assert not read_as_views(head + to_message(without_columns) + arrow_messages.END)[0]
 
 
-def test_reordered_additional_and_absent_columns_have_the_general_result() -> None:
+def test_reordered_additional_and_absent_columns_give_the_result_of_pyarrow() -> None:
     a, b, c = columns_of().values()
     for columns in ({"c": c, "a": a, "b": b}, {"x": a, **columns_of()}, {"a": a, "c": c}, {"a": a, "b": b}, {"x": a}):
         assert read_as_views(body_of(columns))[0]
@@ -111,7 +111,7 @@ def test_reordered_additional_and_absent_columns_have_the_general_result() -> No
 
 @given(st.lists(st.tuples(*[st.floats(width=32)] * 3), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_arbitrary_numbers_have_the_general_result(rows: list[tuple[float, ...]]) -> None:
+def test_arbitrary_numbers_give_the_result_of_pyarrow(rows: list[tuple[float, ...]]) -> None:
     """The numbers include missing and infinite ones, and numbers outside the range seen."""
     columns = dict(zip(NAMES, np.array(rows, np.float32).T, strict=True))
     assert read_as_views(body_of(columns))[0]
@@ -126,8 +126,8 @@ def heads(body: bytes) -> int:
 HOSTILE = [0, 1, 4, 8, 63, 64, 2**16, 2**31 - 1, 2**32, 2**62, 2**63 - 1, -1, -8, -(2**63)]
 
 
-def test_malicious_headers_have_the_general_result() -> None:
-    """Changed offsets, lengths and counts cause no read outside of the body and no other result."""
+def test_malicious_headers_give_the_result_of_pyarrow() -> None:
+    """With changed offsets, lengths and counts, nothing outside the body is read and the result is that of pyarrow."""
     body, as_views = body_of(columns_of()), 0
     for place in range(0, heads(body) - 8, 8):
         for word in HOSTILE:
@@ -139,7 +139,7 @@ def test_malicious_headers_have_the_general_result() -> None:
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_changed_bytes_have_the_general_result(data: st.DataObject) -> None:
+def test_changed_bytes_give_the_result_of_pyarrow(data: st.DataObject) -> None:
     body = bytearray(body_of(columns_of()))
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(body) - 1))

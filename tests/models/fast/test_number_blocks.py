@@ -1,4 +1,4 @@
-"""Fast reading of whole bodies of numbers has the rows of the decoders, also for damaged bodies."""
+"""The fast path for whole bodies of numbers reads the same rows as the decoders, even from damaged bodies."""
 
 import random
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def numbers(block: Block | None) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [NAMES, NAMES[::-1]])
 @pytest.mark.parametrize("end", [b"\n", b""])
-def test_bodies_of_numbers_have_the_rows_of_the_decoders(order: tuple[str, ...], end: bytes) -> None:
+def test_bodies_of_numbers_give_the_rows_of_the_decoders(order: tuple[str, ...], end: bytes) -> None:
     generator = random.Random(0)
     for common, body in ((common_ndjson, lines_of(generator, order)), (common_csv, csv_of(generator, order))):
         body = body.removesuffix(b"\n") + end
@@ -69,7 +69,7 @@ def test_bodies_of_numbers_have_the_rows_of_the_decoders(order: tuple[str, ...],
 
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("common", [common_ndjson, common_csv])
-def test_damaged_bodies_have_the_result_of_the_decoders(common: Common, seed: int) -> None:
+def test_damaged_bodies_give_the_rows_of_the_decoders(common: Common, seed: int) -> None:
     generator = random.Random(seed)
     body = bytearray((lines_of if common is common_ndjson else csv_of)(generator))
     for _ in range(generator.choice([1, 2])):
@@ -119,7 +119,7 @@ def test_other_bodies_are_left_to_the_decoders() -> None:
     lines, table = lines_of(generator), csv_of(generator)
     assert common_ndjson(SCHEMA, lines, ROWS - 1) is None
     assert common_csv(SCHEMA, table, 2 * ROWS - 1) is None
-    assert common_ndjson(SCHEMA, lines[:200], ROWS) is None  # a short body is not read faster
+    assert common_ndjson(SCHEMA, lines[:200], ROWS) is None  # a short body would not be read faster
     for body in (
         table.replace(b",", b";"),
         table + b"1,2\n",

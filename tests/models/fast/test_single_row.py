@@ -52,7 +52,7 @@ VALUES = st.one_of(st.floats(-5, 5), st.floats(0, 100), st.floats(5e5, 1.5e6), s
 
 @settings(max_examples=500, deadline=None)
 @given(st.tuples(VALUES, VALUES, VALUES), st.integers(0, 299))
-def test_fast_path_has_the_model_s_outputs_or_the_row_gets_a_warning(
+def test_fast_path_returns_the_outputs_of_the_model_or_the_row_has_a_warning(
     cells: tuple[float, float, float], known: int
 ) -> None:
     predict_row = single_row_predictor(MODEL)
@@ -124,7 +124,7 @@ MIXED_ROWS = st.fixed_dictionaries(
 
 @settings(max_examples=200, deadline=None)
 @given(MIXED_ROWS, st.sampled_from(TASKS), st.sampled_from(["scaled", "quantile"]), st.booleans())
-def test_all_kinds_of_rows_have_the_model_s_outputs(row: Any, task: str, numbers: str, missing: bool) -> None:
+def test_all_kinds_of_rows_get_the_outputs_of_the_model(row: Any, task: str, numbers: str, missing: bool) -> None:
     model = mixed(task, numbers, missing)
     predict_row = single_row_predictor(model)
     assert predict_row is not None
@@ -188,7 +188,9 @@ ROWS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "c", "d", "y"]), CELLS
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=3), st.booleans())
-def test_common_numbers_are_accepted_by_the_same_rules(rows: list[list[tuple[str, Any]]], complete: bool) -> None:
+def test_compiled_validators_accept_rows_by_the_general_rules(
+    rows: list[list[tuple[str, Any]]], complete: bool
+) -> None:
     """Rows are written as text, because a name may occur twice; such rows are not accepted."""
     known = [("a", 1.0), ("b", 2.0), ("c", 3)] if complete else []
     texts = [", ".join(f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in [*known, *row]) for row in rows]

@@ -73,7 +73,7 @@ def test_lines_that_are_not_rows_are_skipped_as_in_training(
         assert without_extra_lines(content, schema).splitlines()[-1] in (b"3;4", b"3,4", b"")
 
 
-def test_csv_blocks_have_limited_bytes() -> None:
+def test_csv_blocks_have_a_limited_size() -> None:
     """The blocks of a body need little memory, whatever the length of its lines."""
     schema = FeatureSchema(
         name="a", task="regression", target="y", features=[Feature(name="class", kind="number", nullable=True)]

@@ -9,7 +9,7 @@ from models.formats.csv_lines import LineEnds
 
 
 def last_end(content: bytes) -> int:
-    """The position after the last line end outside of quotes, found byte by byte with the states of `csv`."""
+    """The position after the last line end outside of quotes, found byte by byte with the parser states of `csv`."""
     state, end = "start", 0
     for position, byte in enumerate(content):
         if state == "quoted":

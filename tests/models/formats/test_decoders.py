@@ -1,4 +1,4 @@
-"""Every format: the same rows have the same result, and bytes that cannot be decoded are a FormatError."""
+"""In every format, the same rows give the same result, and bytes that cannot be decoded raise a FormatError."""
 
 import csv
 import io
@@ -88,7 +88,7 @@ def validated(decoder: TableDecoder, body: bytes, chunk: int) -> ValidatedRows:
 @pytest.mark.parametrize("form", DECODERS)
 @given(rows=st.lists(ROW, min_size=1, max_size=12), block_rows=st.integers(1, 13), chunk=st.sampled_from([1, 7, 1000]))
 @settings(max_examples=40, deadline=None)
-def test_rows_have_the_same_result_in_every_format(form: str, rows: list[Row], block_rows: int, chunk: int) -> None:
+def test_rows_give_the_same_result_in_every_format(form: str, rows: list[Row], block_rows: int, chunk: int) -> None:
     decoder = DECODERS[form](SCHEMA, block_rows, MAX_BYTES)
     assert_same(validated(decoder, encoded(form, rows), chunk), validate_each_value(SCHEMA, rows))
 
@@ -113,13 +113,13 @@ ONE: Row = {"age": 40, "member": True}
         ("parquet", encoded("parquet", [ONE] * (MAX_BYTES // 8 + 1)), TooLarge, "larger than 1000000 bytes"),
     ],
 )
-def test_undecodable_body_is_a_format_error(form: str, body: bytes, error: type[FormatError], message: str) -> None:
+def test_undecodable_body_raises_a_format_error(form: str, body: bytes, error: type[FormatError], message: str) -> None:
     with pytest.raises(FormatError, match=message) as refused:
         blocks.decode_whole(DECODERS[form](SCHEMA, 100, MAX_BYTES), body)
     assert type(refused.value) is error
 
 
-def test_line_that_is_not_json_is_an_error_of_its_row() -> None:
+def test_line_that_is_not_json_is_reported_for_its_row() -> None:
     block = blocks.decode_whole(NdjsonDecoder(SCHEMA, 9, MAX_BYTES), b'\xef\xbb\xbf{"age":40,"member":true}\n{"age":\n')
     assert block is not None
     found = block.validate(SCHEMA)
@@ -135,7 +135,7 @@ def test_body_with_too_many_rows_is_not_one_block() -> None:
         assert blocks.decode_whole(decoder(SCHEMA, 5, MAX_BYTES), body) is not None
 
 
-def test_blocks_of_long_lines_have_limited_bytes() -> None:
+def test_blocks_of_long_lines_have_a_limited_size() -> None:
     line = json.dumps({**ONE, "id": "x" * 1000}).encode() + b"\n"
     decoder = NdjsonDecoder(SCHEMA, 10_000, max_bytes=10 * len(line))
     assert [block.count for block in decoder.feed(line * 100)] == [100]

@@ -58,7 +58,7 @@ def test_a_large_page_is_refused_before_it_is_decompressed() -> None:
         pages_of(table, use_dictionary=False, compression="zstd", data_page_size=10**9)
 
 
-def test_a_column_of_fewer_values_than_rows_is_refused() -> None:
+def test_a_column_with_fewer_values_than_rows_is_refused() -> None:
     file = file_of(pa.table({"job": [["a"], ["b", "c"]]}))
     metadata = pq.ParquetFile(file).metadata
     name = metadata.row_group(0).column(0).path_in_schema

@@ -1,4 +1,4 @@
-"""The file of a training is a valid body in its own encoding, and UTF-8 is always read as UTF-8."""
+"""A training file is a valid body in its own encoding, and UTF-8 is always read as UTF-8."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_training_file_is_decoded_in_its_encoding(encoding: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 @pytest.mark.parametrize("encoding", TEXTS)
-def test_utf8_body_is_read_as_utf8_for_any_encoding_of_the_training(encoding: str, size: int) -> None:
+def test_utf8_body_is_read_as_utf8_for_any_encoding_of_the_training_file(encoding: str, size: int) -> None:
     assert in_chunks(encoding, TEXTS[encoding].encode(), size) == TEXTS[encoding]
 
 

@@ -52,7 +52,7 @@ def numeric(f: Callable[[], float], at: Array, step: float) -> Array:
 
 
 def check_layer(layer: Layer, x: Array, training: bool = False, inputs: bool = True) -> None:
-    """Check all gradients of a layer for the loss Σ c·y with random, fixed c; every pass uses one dropout mask."""
+    """Check all gradients of a layer for the loss Σ c·y with random, fixed c; all passes use the same dropout mask."""
     rng = np.random.default_rng(1)
     c = rng.normal(size=layer.forward(x, training, np.random.default_rng(7)).shape)
 

@@ -32,7 +32,7 @@ def test_values_equal_those_of_keras(name: str) -> None:
     theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x)).numpy()
     np.testing.assert_allclose(
         activations.get(name).forward(x), theirs, rtol=1e-6, atol=1e-12
-    )  # Keras holds 0.2 and √2 in float32
+    )  # Keras stores 0.2 and √2 as float32
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -97,7 +97,7 @@ def test_unknown_name_is_refused_with_the_known_names() -> None:
 
 
 @pytest.mark.parametrize(("name", "constants"), EVERY)
-def test_function_from_its_description_is_the_same(name: str, constants: dict[str, float]) -> None:
+def test_function_created_from_its_description_is_the_same(name: str, constants: dict[str, float]) -> None:
     function = activations.get(name, **constants)
     description = activations.describe(function)
     assert activations.get(description.pop("function"), **description) == function

@@ -1,4 +1,4 @@
-"""A graph of layers has the values of its formula, in the network of training and in the inference network."""
+"""A graph of layers computes the values of its formula, both in the training network and in the inference network."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def normal(*shape: int) -> Any:
 
 
 def computed(layers: list[Layer], x: Any = X) -> Any:
-    """The outputs; asserts that a saved network and the inference network have the same, and do not change their
+    """The outputs; asserts that a saved network and the inference network have the same outputs and do not change their
     input.
     """
     network = Network(layers)

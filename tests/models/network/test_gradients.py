@@ -1,4 +1,4 @@
-"""The gradient check accepts correct gradients and rejects wrong gradients, also small ones."""
+"""The gradient check accepts correct gradients and rejects wrong gradients, even if they are small."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ X = np.array([0.5, -1.25, 2.0])
 
 
 def scaled_squares(scale: float, at: Array) -> float:
-    """A function with the gradient 2 · scale · x; a small one is close to the rounding of f, because of the constant
-    term."""
+    """A function f with the gradient 2 · scale · x. Because of the constant term, a small gradient is close to the
+    rounding error of f.
+    """
     return 1.3 + scale * float((at**2).sum())
 
 

@@ -24,7 +24,7 @@ from tests.models.network.test_network import architectures, ensembles, rows_for
 
 
 def with_random_weights(network: Network, rng: np.random.Generator) -> Network:
-    """Replace the weights by random values as after a training: only the last row of the tables is zero."""
+    """Replace the weights by random values, as after training: only the last row of the tables is zero."""
     for name, array in network.weights().items():
         array[...] = np.abs(rng.normal(size=array.shape)) + 0.5 if "variance" in name else rng.normal(size=array.shape)
         if "table" in name:

@@ -134,7 +134,7 @@ def test_tabular_layer_embeds_the_category_columns() -> None:
     np.testing.assert_array_equal(y[1], [-1.0, *layer.tables[0][1], *layer.tables[1][2]])
     check_layer(layer, CATEGORIES.copy(), inputs=False)
     d_x = layer.backward(np.ones((4, 6)))
-    np.testing.assert_array_equal(d_x, [[1, 0, 0]] * 4)  # only numbers have a gradient, level numbers do not
+    np.testing.assert_array_equal(d_x, [[1, 0, 0]] * 4)  # level numbers have no gradient
 
 
 def test_unseen_level_stays_zero_during_training() -> None:

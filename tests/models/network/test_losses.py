@@ -89,7 +89,7 @@ def test_loss_of_equal_probabilities_is_log_2() -> None:
         ),
     ],
 )
-def test_errors_of_invalid_targets_and_class_weights_name_the_expectation(
+def test_errors_for_invalid_targets_and_class_weights_name_the_expected_value(
     loss: Loss, z: tuple[int, int], targets: Targets, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -95,7 +95,7 @@ def test_network_gradients_equal_finite_differences(architecture: Architecture, 
 
 def test_network_equals_a_hand_calculation() -> None:
     network = Network([Dense([[1.0, -1.0], [0.5, 2.0]], [0.0, 1.0]), Activation("relu"), Dense([[2.0], [-1.0]], [0.5])])
-    # [1, 2]·W₁ + b₁ = [1 + 1, -1 + 4 + 1] = [2, 4], relu leaves it, [2, 4]·W₂ + b₂ = 4 - 4 + 0.5 = 0.5
+    # [1, 2]·W₁ + b₁ = [1 + 1, -1 + 4 + 1] = [2, 4], relu keeps both, [2, 4]·W₂ + b₂ = 4 - 4 + 0.5 = 0.5
     # [3, 0]·W₁ + b₁ = [3, -3 + 1] = [3, -2], relu: [3, 0], 6 + 0.5 = 6.5
     outputs = network.forward([[1.0, 2.0], [3.0, 0.0]])
     np.testing.assert_array_equal(outputs, [[0.5], [6.5]])
@@ -103,7 +103,7 @@ def test_network_equals_a_hand_calculation() -> None:
     loss, d_outputs = SquaredError()(outputs, np.array([1.5, 5.5]))
     assert loss == 1
     d_x = network.backward(d_outputs)
-    # d_h = d·W₂ᵀ = [[-2, 1], [2, -1]], and relu blocks it where it was off: [[-2, 1], [2, 0]]
+    # d_h = d·W₂ᵀ = [[-2, 1], [2, -1]], and its entry is 0 where relu was off: [[-2, 1], [2, 0]]
     np.testing.assert_array_equal(network.gradients["2.dense.W"], [[1.0], [-4.0]])  # 2·-1 + 3·1, 4·-1 + 0·1
     np.testing.assert_array_equal(network.gradients["2.dense.b"], [0.0])
     np.testing.assert_array_equal(network.gradients["0.dense.W"], [[4.0, 1.0], [-4.0, 2.0]])  # xᵀ·d_h
@@ -174,7 +174,7 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert network.evaluate(*noise(1), SquaredError()) == pytest.approx(best, rel=1e-6)
 
 
-def test_equal_seeds_give_equal_weights_and_different_seeds_different_ones() -> None:
+def test_equal_seeds_give_equal_weights_and_different_seeds_give_different_weights() -> None:
     architecture = Architecture(4, hidden=(8,), dropout=0.2)
     networks = [build(architecture, np.random.default_rng(0)) for _ in range(3)]
     for network, seed in zip(networks, (1, 1, 2), strict=True):
@@ -294,7 +294,7 @@ ENSEMBLE = Architecture(3, ((300, 20), (9, 4)), (64, 64), "relu", 0.1, outputs=2
         dataclasses.replace(ENSEMBLE, adapters=True, hidden=()),
     ],
 )
-def test_build_has_the_layers_and_weight_sizes_of_keras_nets(architecture: Architecture) -> None:
+def test_build_creates_the_layers_and_weight_sizes_of_keras_nets(architecture: Architecture) -> None:
     ours, theirs = build(architecture, np.random.default_rng(0)), keras_nets.build(architecture)
     sizes = [sorted((a.shape, float(np.std(a))) for a in w) for w in (ours.weights().values(), theirs.get_weights())]
     for (shape, our_size), (their_shape, their_size) in zip(*sizes, strict=True):
@@ -318,7 +318,7 @@ def test_members_are_trained_separately_and_validated_by_their_mean() -> None:
     assert epoch.validation_loss == pytest.approx(together)
 
 
-def test_periodic_features_fit_a_high_frequency_that_plain_inputs_do_not() -> None:
+def test_periodic_features_fit_a_high_frequency_that_plain_inputs_cannot_fit() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (1000, 1)).astype(np.float32)
     y = np.sign(np.sin(12 * x[:, 0])).astype(np.float32)

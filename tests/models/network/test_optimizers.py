@@ -29,7 +29,7 @@ def test_five_updates_equal_those_of_keras(ours: Callable[[], Optimizer], theirs
         their_optimizer.apply_gradients(pairs)  # type: ignore[attr-defined]
         our_optimizer.step(parameters, gradients)
     for parameter, variable in zip(parameters.values(), variables, strict=True):
-        np.testing.assert_allclose(parameter, variable.numpy(), rtol=0, atol=1e-5)  # Keras has 1 - β₂ in float32
+        np.testing.assert_allclose(parameter, variable.numpy(), rtol=0, atol=1e-5)  # Keras computes 1 - β₂ in float32
 
 
 def test_weight_decay_does_not_change_vectors() -> None:

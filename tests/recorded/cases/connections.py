@@ -1,4 +1,6 @@
-"""Bytes sent over a connection: invalid HTTP, too large heads, several requests, and older versions of HTTP."""
+"""Bytes sent over a connection: invalid HTTP, heads that are too large, several requests, and older versions of
+HTTP.
+"""
 
 from tests.recorded.case import Case, SocketCase, encode_body
 from tests.recorded.cases.samples import SINGLE

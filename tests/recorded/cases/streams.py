@@ -32,7 +32,7 @@ def cases() -> list[Case]:
 
 
 def small_limit_cases(builder: CaseBuilder) -> None:
-    """Requests with more rows than the row limit and fewer than a block."""
+    """Requests with more rows than the row limit and fewer rows than a block."""
     rows = samples.home_rows(45)
     wrong = [*rows]
     wrong[30], wrong[40] = changed(HOME, zone=4), changed(HOME, street="new street")

@@ -21,7 +21,7 @@ from service.settings import Settings
 async def listening(app: Any, **options: Any) -> "AsyncIterator[tuple[str, int]]":
     """Serve an application with our HTTP protocol in the running event loop. Yields the address.
 
-    options: of uvicorn.
+    options: passed to uvicorn.
     """
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, **options))
     server.config.load()

@@ -107,7 +107,7 @@ LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 def plain_request(body: bytes, path: str = "", other_body: bytes = b"") -> bytes:
-    """A valid request with common headers. path, other_body: a request of another protocol."""
+    """A valid request with common headers. path, other_body: the path and body for another protocol."""
     body = other_body or body
     head = f"POST {path or '/predict/homes'} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
     return f"{head}{len(body)}\r\n\r\n".encode() + body
@@ -155,8 +155,8 @@ def random_pieces(rng: random.Random, content: bytes) -> Iterator[bytes]:
 async def responses(address: tuple[str, int], pieces: list[bytes], pause: int = 1) -> bytes:
     """The bytes that the server sends until it closes the connection, without parts that differ between two servers.
 
-    Empty after a connection reset, which discards an arbitrary part of the responses: the server closes the connection
-    before it has read everything. pause: iterations of the event loop after each piece.
+    Returns no bytes after a connection reset, which discards an arbitrary part of the responses, because the server has
+    closed the connection before reading everything. pause: iterations of the event loop after each piece.
     """
     reader, writer = await asyncio.open_connection(*address)
     received = asyncio.ensure_future(reader.read())
@@ -317,7 +317,7 @@ def test_a_connection_stays_open_between_direct_responses(apps: Apps, monkeypatc
     assert len(sent) > 2
 
 
-def test_only_known_headers_are_answered_directly() -> None:
+def test_only_the_listed_headers_are_known() -> None:
     """All known headers are listed in the decision record. A new header must have the same effect without the
     application.
     """

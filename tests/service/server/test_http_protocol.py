@@ -37,8 +37,8 @@ RELEASED = threading.Event()
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """An application that returns the request. /slow responds in two parts with a pause between them, /stream likewise
-    without a length, /held after RELEASED is set.
+    """An application that returns the request. /slow responds in two parts with a pause between them, /stream does the
+    same without a content length, and /held responds after RELEASED is set.
     """
     body, more = b"", scope["path"] != "/unread"
     while more:
@@ -65,7 +65,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
-    """Start what a worker installs, except for the signal handlers, which need the main thread."""
+    """Install the HTTP protocol and start the tasks of a worker, without signal handlers, which need the main
+    thread.
+    """
     tls = TlsContext.of(server)
     http_protocol.install_http_protocol(server)
     tasks = (
@@ -77,7 +79,7 @@ def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
 
 
 class RunningServer:
-    """A uvicorn server with our protocol in a separate thread. options: of uvicorn."""
+    """A uvicorn server with our protocol in a separate thread. options: passed to uvicorn."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
@@ -207,7 +209,7 @@ def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: RunningServ
         assert "upgrade" not in ",".join(connection).lower()
 
 
-def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: RunningServer) -> None:
+def test_upgrades_are_ignored_with_chunks_without_a_body_and_with_connection_close(running: RunningServer) -> None:
     send_request = b" HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
     chunked = b"PUT /chunks" + send_request + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     bare = b"GET /bare" + send_request + b"\r\n"
@@ -484,7 +486,7 @@ def test_a_head_may_take_almost_as_long_as_the_limit(monkeypatch: pytest.MonkeyP
 
 def test_head_and_body_of_a_response_are_sent_together() -> None:
     """Head and body are sent by one call, so that a killed worker has sent both or neither. An interim response is sent
-    before.
+    first.
     """
     written: list[bytes] = []
 

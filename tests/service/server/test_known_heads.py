@@ -122,7 +122,7 @@ async def send_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 @pytest.mark.parametrize("case", ["draining", "forbidden", "failing", "exporting", "replaced"])
-def test_a_known_head_is_answered_directly_only_if_a_new_head_is(
+def test_known_heads_get_direct_responses_under_the_same_conditions_as_new_heads(
     apps: Apps, found_heads: list[bytes], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     app, _, sent = apps
@@ -187,7 +187,7 @@ def test_heads_with_invalid_ids_cookies_or_upgrades_and_long_heads_are_not_cache
 
 
 def id_field(rng: random.Random) -> bytes:
-    """A header with an id, most often a valid one, in one of many spellings."""
+    """A header with an id, usually a valid id, in one of many spellings."""
     name = rng.choice(["X-Request-ID"] * 8 + ["x-request-id", "X-Request-Id", "X-REQUEST-ID", "X-Request-IDs"])
     value = f"given{rng.choice('-/+=@._:')}{rng.randrange(10 ** rng.choice([1, 9, 90, 121, 122, 123]))}"
     if rng.random() < 0.06:  # most of these end the connection
@@ -200,14 +200,14 @@ def id_field(rng: random.Random) -> bytes:
 
 
 def with_ids(rng: random.Random, request: bytes) -> bytes:
-    """The request with an `X-Request-ID` field inserted among its header fields; in 1 of 16 cases with two fields."""
+    """The request with an `X-Request-ID` field inserted among its header fields; in one of 16 cases, two fields."""
     first, *lines = request.partition(b"\r\n\r\n")[0].split(b"\r\n")
     for _ in range(rng.choice([1] * 15 + [2])):
         lines.insert(rng.choice([0, 1, len(lines)]), id_field(rng))
     return b"\r\n".join([first, *lines, b"", request.partition(b"\r\n\r\n")[2]])
 
 
-def test_requests_with_their_own_ids_are_answered_as_if_parsed(apps: Apps, found_heads: list[bytes]) -> None:
+def test_known_heads_with_client_ids_get_the_responses_of_parsed_heads(apps: Apps, found_heads: list[bytes]) -> None:
     with_direct, without, sent = apps
     rng = random.Random(11)
 
@@ -244,8 +244,8 @@ def test_a_known_head_is_found_with_any_other_valid_id(apps: Apps) -> None:
     assert head.fields == fields
     for other in (b" ", b"a b", b"x" * 129, b"a\r\nX-Request-ID: b", b"\0", b"a\r\n b", b"a\n"):
         assert direct.split(b"POST\r\nX-Request-ID: %b\r\nHost: x\r\n\r\n{}" % other) is None
-    assert direct.split(b"POST\r\nX-Request-ID: \0\r\nHost: x\r\n\r\n{}") is None  # how it is kept
-    direct.keep(b"POST\r\nX-Request-ID: b\r\nHost: x\r\n\r\n{}", head)  # not the id that was parsed
+    assert direct.split(b"POST\r\nX-Request-ID: \0\r\nHost: x\r\n\r\n{}") is None  # the cached form of the head
+    direct.keep(b"POST\r\nX-Request-ID: b\r\nHost: x\r\n\r\n{}", head)  # not the id of the parsed head
     assert len(direct._heads_with_id) == 1
     assert not direct._heads
 

@@ -18,7 +18,7 @@ KEEP_ALIVE_S = 0.2
 
 
 def receive_responses(client: socket.socket, count: int) -> bytes:
-    """Receive data until this number of responses arrived, or until the server closes the connection."""
+    """Receive data until this number of responses has arrived, or until the server closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while received.count(b"hello") < count and (part := client.recv(1000)):

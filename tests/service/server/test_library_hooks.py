@@ -54,7 +54,7 @@ def with_renamed_name(code: CodeType, name: str) -> CodeType:
 
 
 def rename_in_function(owner: Any, function: str, name: str) -> Callable[[Patch], None]:
-    """A change of a library: its function uses another name."""
+    """Returns a change to a library: the function uses another name afterwards."""
 
     def change_library(patch: Patch) -> None:
         old = inspect.unwrap(getattr(owner, function))
@@ -68,7 +68,7 @@ def rename_in_function(owner: Any, function: str, name: str) -> Callable[[Patch]
 
 
 def remove_name(owner: Any, name: str) -> Callable[[Patch], None]:
-    """A change of a library: a name is removed."""
+    """Returns a change to a library that removes a name."""
     return lambda patch: patch.delattr(owner, name)
 
 

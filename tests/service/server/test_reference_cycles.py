@@ -34,7 +34,7 @@ REQUESTS_BY_KIND = {
 }
 
 
-async def unreachable_per_request(app: Any, request: bytes) -> float:
+async def unreachable_objects_per_request(app: Any, request: bytes) -> float:
     async with listening(app) as address:
         reader, writer = await asyncio.open_connection(*address)
 
@@ -59,7 +59,7 @@ async def unreachable_per_request(app: Any, request: bytes) -> float:
 
 @pytest.mark.parametrize("kind", REQUESTS_BY_KIND)
 def test_requests_leave_no_reference_cycles(asgi_app: Application, kind: str) -> None:
-    assert asyncio.run(unreachable_per_request(asgi_app, REQUESTS_BY_KIND[kind])) < 0.5
+    assert asyncio.run(unreachable_objects_per_request(asgi_app, REQUESTS_BY_KIND[kind])) < 0.5
 
 
 def test_a_reference_cycle_is_detected() -> None:
@@ -70,4 +70,4 @@ def test_a_reference_cycle_is_detected() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    assert asyncio.run(unreachable_per_request(app, REQUESTS_BY_KIND["page"])) >= 1
+    assert asyncio.run(unreachable_objects_per_request(app, REQUESTS_BY_KIND["page"])) >= 1

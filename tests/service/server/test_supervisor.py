@@ -41,7 +41,7 @@ class Watcher:
 
 
 class SignalHandler:
-    """A substitute for circus' signal handler. ignored: the number of attempts to stop that have no effect."""
+    """A substitute for circus' signal handler. ignored: the number of stop attempts that have no effect."""
 
     def __init__(self, arbiter: "Arbiter") -> None:
         self.arbiter = arbiter
@@ -100,7 +100,7 @@ def watcher_in(folder: Path) -> Watcher:
     return Watcher(env={worker.SHARED_FOLDER_VARIABLE: str(folder)})
 
 
-def test_workers_are_checked_every_second_and_replaced_in_containers_too(tmp_path: Path) -> None:
+def test_workers_are_checked_every_second_and_also_replaced_in_containers(tmp_path: Path) -> None:
     watcher = watcher_in(tmp_path)
     arbiter = supervisor.supervised(Arbiter, 0.0, 60.0)(watchers=[watcher], sockets=[])
     assert arbiter.options == {"check_delay": 1, "sockets": []}

@@ -26,14 +26,14 @@ from tests.service.server.test_http_protocol import (
     test_a_request_has_exactly_one_host,
     test_a_stopping_server_answers_a_request_in_transit,
     test_an_invalid_body_is_refused_before_its_response_has_begun,
-    test_upgrades_with_chunks_without_a_body_and_with_a_close,
+    test_upgrades_are_ignored_with_chunks_without_a_body_and_with_connection_close,
 )
 
 __all__ = [
     "test_a_request_has_exactly_one_host",
     "test_a_stopping_server_answers_a_request_in_transit",
     "test_an_invalid_body_is_refused_before_its_response_has_begun",
-    "test_upgrades_with_chunks_without_a_body_and_with_a_close",
+    "test_upgrades_are_ignored_with_chunks_without_a_body_and_with_connection_close",
 ]
 WAIT_S = 60
 
@@ -132,7 +132,7 @@ def test_connections_without_tls_get_no_response(running: RunningTls) -> None:
 
 def test_an_incomplete_handshake_is_ended(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "HANDSHAKE_S", 0.5)
-    wait_until(lambda: isinstance(running.server.servers[0], ConnectionBalancer))  # before, uvicorn accepts connections
+    wait_until(lambda: isinstance(running.server.servers[0], ConnectionBalancer))  # uvicorn accepts until then
     with running.connect_raw() as silent, contextlib.suppress(ConnectionResetError):
         assert read(silent) == (b"", True)
     wait_until(lambda: running.server.servers[0]._handshakes == set())

@@ -119,7 +119,7 @@ def test_a_worker_that_does_not_end_is_killed(watched: WatchedWorkers, monkeypat
     watched.register(stopping, monkeypatch, WorkerState.STOPPING)
     watched.check_after(GRACE_S + STOP_S - 1)
     assert is_running_child(stopping)
-    watched.arbiter._stopping = True  # also if the whole server stops
+    watched.arbiter._stopping = True  # even if the whole server is stopping
     watched.check_after(2)
     watched.reap(stopping)
     assert watched.pids == [ready]
@@ -151,7 +151,7 @@ def test_dead_workers_of_a_stopping_server_are_not_replaced(watched: WatchedWork
     assert watched.pids == before
 
 
-def test_a_worker_that_circus_does_not_know_is_killed(watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_unknown_to_circus_is_killed(watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     with ended(subprocess.Popen(["sleep", "600"])) as unknown:
         watched.register(unknown.pid, monkeypatch, WorkerState.READY)
         watched.check_after(UNKNOWN_S - 1)
@@ -163,7 +163,7 @@ def test_a_worker_that_circus_does_not_know_is_killed(watched: WatchedWorkers, m
 
 def test_a_failed_spawn_does_not_stop_the_other_workers(watched: WatchedWorkers, tmp_path: Path) -> None:
     watched.watcher.working_dir = str(tmp_path / "missing")
-    assert watched.watcher.spawn_process() is True  # circus stops all workers at False
+    assert watched.watcher.spawn_process() is True  # circus stops all workers if this is False
     assert len(watched.pids) == 2
 
 
