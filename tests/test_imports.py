@@ -1,5 +1,5 @@
 """Imports have one direction: training, service, scoring and loadtest import models. Modules import no higher layer of
-their package, there are no import circles, and heavy libraries are imported only where they are needed.
+their package, there are no import cycles, and heavy libraries are imported only where they are needed.
 
 This file has more than 400 lines: the layers of all modules are one table.
 """
@@ -406,8 +406,8 @@ def test_prediction_modules_import_no_protocol(name: str) -> None:
     assert not {found for found in GRAPH[name] if found.startswith("service.protocols")}
 
 
-def modules_in_circles(graph: dict[str, set[str]]) -> list[str]:
-    """The modules in import circles, which remain when modules without imports or importers are removed."""
+def modules_in_cycles(graph: dict[str, set[str]]) -> list[str]:
+    """The modules in import cycles, which remain when modules without imports or importers are removed."""
     left = {name: found - {name} for name, found in graph.items()}
     while True:
         imported = set().union(*left.values())
@@ -417,9 +417,9 @@ def modules_in_circles(graph: dict[str, set[str]]) -> list[str]:
         left = kept
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports in functions count, too, because they hide a circle and do not remove it."""
-    assert modules_in_circles(GRAPH) == []
+def test_no_modules_import_each_other_in_a_cycle() -> None:
+    """Imports in functions count, too, because they only hide a cycle."""
+    assert modules_in_cycles(GRAPH) == []
 
 
 @pytest.mark.parametrize(
@@ -430,8 +430,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}, ["b", "c"]),
     ],
 )
-def test_search_for_import_circles_finds_circles(graph: dict[str, set[str]], expected: list[str]) -> None:
-    assert modules_in_circles(graph) == expected
+def test_search_for_import_cycles_finds_cycles(graph: dict[str, set[str]], expected: list[str]) -> None:
+    assert modules_in_cycles(graph) == expected
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "loadtest"], ids=str)

@@ -210,7 +210,7 @@ def test_a_killed_shadow_process_is_replaced_and_ends_with_the_last_shadow(
 def test_a_shadow_process_that_does_not_start_drops_only_the_comparison(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker then does not predict for the shadow itself, because it may lack the time, too."""
+    """The worker then does not predict for the shadow itself, because it may not have the time either."""
     monkeypatch.setattr("sys.executable", "/bin/false")
     start_shadow(worker, change, 2)
     assert {predict(number).status for number in range(3)} == {200}
@@ -303,7 +303,7 @@ def test_the_canary_watch_sums_the_counts_of_all_workers(
             body = json.dumps({"rows": [{**HOME, "class": number / 1000}]}).encode()
             reply = worker.runner.run(asgi(worker.application, "POST", "/predict/homes", body))
             failed, number = failed + (reply.status == 500), number + 1
-    for _ in range(2):  # the first worker leads; the second worker publishes its counts after its first look
+    for _ in range(2):  # the first worker is the leader; the second publishes its counts in its first check
         for worker, watch in zip(workers, watches, strict=True):
             look(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic is None

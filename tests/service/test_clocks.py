@@ -24,7 +24,7 @@ ALLOWED_USES = {
 
 
 def wall_clock_uses(path: Path) -> set[str]:
-    """The wall clocks that a module uses."""
+    """The wall clock functions that a module uses."""
     attributes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute))
     return {ast.unparse(attribute) for attribute in attributes} & WALL_CLOCK
 
@@ -37,7 +37,7 @@ def test_the_wall_clock_is_used_for_time_stamps_only() -> None:
 
 
 def test_clocks_are_imported_as_modules() -> None:
-    """The check of wall clocks finds clocks only as attributes of a module."""
+    """The check for wall clocks finds clocks only as attributes of a module."""
     for path in SERVICE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "time"), path

@@ -31,7 +31,7 @@ def test_the_cost_of_numpy_excludes_waiting_for_a_core(tabular_model: TabularMod
     assert engine_cost.measure(with_waiting_engine(tabular_model, "numpy"), pause_s=0).one_s < 0.02
 
 
-def test_the_cost_of_an_engine_with_own_threads_includes_waiting(tabular_model: TabularModel) -> None:
+def test_the_cost_of_an_engine_with_its_own_threads_includes_waiting(tabular_model: TabularModel) -> None:
     assert engine_cost.measure(with_waiting_engine(tabular_model, "tensorflow"), pause_s=0).one_s >= 0.02
 
 

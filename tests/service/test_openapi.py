@@ -188,7 +188,7 @@ def test_the_status_of_an_invalid_request_is_documented(
 def test_every_documented_status_of_a_prediction_can_occur(
     operations: list[Operation], send_asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
-    """Excepted are statuses that need a slow client, a full queue, an internal error or another state of the server."""
+    """Statuses that need a slow client, a full queue, an internal error or another server state are excluded."""
     elsewhere = {"200", "408", "429", "431", "500", "503"}
     for operation in operations:
         if not operation.predicts:
@@ -269,7 +269,7 @@ def test_the_example_of_tables_works(server: Any) -> None:
     assert len(reply.text.splitlines()) == len(content["example"].splitlines())
 
 
-def test_class_labels_are_no_property_names(document: Any) -> None:
+def test_class_labels_are_not_property_names(document: Any) -> None:
     """In generated clients `<=50K` and `>50K` would become the same identifier, and one value would be lost."""
     probabilities = document["components"]["schemas"]["IncomePrediction"]["properties"]["probabilities"]
     assert probabilities["additionalProperties"] == {"type": "number"}

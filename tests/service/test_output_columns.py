@@ -183,7 +183,7 @@ def test_responses_in_blocks_have_the_additional_columns(
     send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
 ) -> None:
     body = encode_ndjson(rows * 20)
-    assert len(body) > 20_000  # exceeds the limit of one request, so that it is answered in blocks
+    assert len(body) > 20_000  # exceeds the limit of one request, so the response is sent in blocks
     headers = {"content_type": NDJSON, "accept": JSON}
     predictions = send_request(f"/predict/{model.name}", body, **headers).body["predictions"]
     assert len(predictions) == 20 * len(rows)
@@ -343,7 +343,7 @@ def test_the_openapi_document_describes_the_additional_columns(model: ExtendedMo
 # Writers with the columns of one request
 
 
-def test_a_writer_with_other_columns_than_the_model_writes_its_own_columns(
+def test_a_writer_whose_columns_differ_from_the_model_writes_its_own_columns(
     tabular_model: TabularModel, random_rows: Callable[..., list[Row]]
 ) -> None:
     outputs = tabular_model.predict_rows(random_rows(tabular_model.schema, 5, np.random.default_rng(2)))

@@ -205,7 +205,7 @@ def test_schema_of_the_first_format_requires_no_flag(write: Write, tmp_path: Pat
     assert load_dataset(DataOptions(data=path, schema=str(schema))).columns["a"][0] == 10.1
 
 
-def test_other_column_decides_the_meaning_of_a_point(write: Write) -> None:
+def test_another_column_decides_the_meaning_of_a_point(write: Write) -> None:
     commas = write(semicolons(a=UNCLEAR, b=cycle("1,5", "22,75"), y=range(ROWS)))
     assert load_dataset(DataOptions(data=commas, target="y")).columns["a"][0] == 10100
     points = write(semicolons(a=UNCLEAR, b=cycle("1.5", "22.75"), y=range(ROWS)))
@@ -326,6 +326,6 @@ def test_levels_ignore_blanks_and_unicode_normal_forms(infer: Infer) -> None:
     assert [codes[text] for text in ("Ko\u0308ln", "K\u00f6ln", "Bonn", "Bonn ")] == [1, 1, 0, 0]
 
 
-def test_contradicting_mark_flags_are_refused(infer: Infer) -> None:
+def test_conflicting_mark_flags_are_refused(infer: Infer) -> None:
     with pytest.raises(UsageError, match="--decimal and --thousands are both ','"):
         infer(a=cycle("1", "2"), decimal=",", thousands=",")

@@ -61,7 +61,7 @@ def test_a_cell_after_the_last_delimiter_is_read(write: Write) -> None:
         ("% made by a tool\n% in 2024\n", "use --comment '%'"),
     ],
 )
-def test_lines_above_the_header_get_a_hint_at_a_flag(write: Write, above: str, message: str) -> None:
+def test_lines_above_the_header_are_reported_with_a_flag(write: Write, above: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(write(above + "x;z;y\n" + ROWS))
 

@@ -74,7 +74,7 @@ TEXTS = {
     "units, decimal commas, dates and words": ODD.encode(),
     "another encoding": ODD.replace("€", "").encode("cp1252"),
     "a byte order mark": ODD.encode("utf-8-sig"),
-    "two bytes a character": ODD.encode("utf-16"),
+    "two bytes per character": ODD.encode("utf-16"),
     "a few bytes of another encoding": ODD.encode().replace(b"Paris", b"M\xe2con", 3),
     "a footer": ODD.encode() + b"Summe;;\n",
     "a delimiter at the end of each line": ODD.replace("\n", ";\n").encode().replace(b"city;\n", b"city\n", 1),
@@ -89,14 +89,14 @@ TEXTS = {
         + b"\n"
         for row in range(900)
     ),
-    "NDJSON of several types": b"".join(
+    "NDJSON with several types in a column": b"".join(
         json.dumps({"a": row if row % 2 else f"n{row % 4}", "b": row % 5, "y": row % 77 / 2}).encode() + b"\n"
         for row in range(900)
     ),
-    "NDJSON of lists of several types": b"".join(
+    "NDJSON with lists of several types": b"".join(
         json.dumps({"a": [row % 4, "x"], "b": row % 5, "y": row % 77 / 2}).encode() + b"\n" for row in range(900)
     ),
-    "NDJSON of two bytes a character, some with the byte of a line feed": "".join(
+    "NDJSON with two bytes per character, some containing the byte of a line feed": "".join(
         json.dumps({"a": "ĊXY"[row % 3], "b": row % 5, "y": row % 77 / 2}, ensure_ascii=False) + "\n"
         for row in range(900)
     ).encode("utf-16"),

@@ -35,7 +35,7 @@ def trained(path: Path) -> TrainingResult:
 
 
 def described(result: TrainingResult) -> list[object]:
-    """The stored results of a training, and a baseline."""
+    """The stored results of a training run, and a baseline."""
     schema, split, frame = result.dataset.schema, result.split, result.frame
     sets = split.train, split.validation, split.test
     return [

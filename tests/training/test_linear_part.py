@@ -53,7 +53,7 @@ def architecture_of(categories: int, outputs: int, link: Link) -> Architecture:
 
 
 def trained(architecture: Architecture) -> Network:
-    """A network with initial weights whose member factors are changed, as in a training."""
+    """A network with initial weights whose member factors are changed, as by training."""
     rng = np.random.default_rng(1)
     net = network.build(architecture, rng)
     for name, array in net.parameters.items():
@@ -113,7 +113,7 @@ def test_shares_of_network_and_linear_part_minimise_the_loss() -> None:
     network_outputs = (y + rng.normal(size=500))[:, np.newaxis, np.newaxis].astype(np.float32)
     linear_outputs = (y + 0.5 * rng.normal(size=500))[:, np.newaxis]
     shares = linear_part.fit_shares("regression", network_outputs, linear_outputs, y, None)
-    # The shares are inverse to the variances of the errors, 1 and 0.25.
+    # The shares are inversely proportional to the variances of the errors, 1 and 0.25.
     assert shares.network == pytest.approx(0.2, abs=0.05)
     assert shares.network + shares.linear == pytest.approx(1)
     labels = (rng.random(2000) < 1 / (1 + np.exp(-2 * np.linspace(-2, 2, 2000)))).astype(int)

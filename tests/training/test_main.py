@@ -1,6 +1,6 @@
 """The command line has one-line errors and exit codes, and stores only complete versions.
 
-This file has more than 400 lines: the exit codes and messages of one command line are read together.
+This file has more than 400 lines: the exit codes and messages of one command are tested together.
 """
 
 import io
@@ -41,7 +41,7 @@ def only_error_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def exit_code(arguments: Sequence[str]) -> int:
-    """Returns the exit code of main, also if the command-line parser raises SystemExit."""
+    """Returns the exit code of main, even if the command-line parser raises SystemExit."""
     try:
         return main([*arguments])
     except SystemExit as stopped:

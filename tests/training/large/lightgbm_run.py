@@ -1,7 +1,7 @@
 """LightGBM on a table of `random_table`: `python -m tests.training.large.lightgbm_run FILE SECONDS`.
 
-Prints JSON: the seconds and the error of its early-stopped training, its error after SECONDS, and its peak of memory.
-A training that has not stopped early after LONGEST times SECONDS is ended.
+Prints JSON: the seconds and the error of the training run with early stopping, the error after SECONDS, and the peak
+memory. A run that has not stopped early after LONGEST times SECONDS is ended.
 """
 
 import json
