@@ -19,7 +19,7 @@ from service.routes.browser_page import ALIVE
 from service.settings import Settings
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-MAX_BYTES = 200_000  # of everything, compressed
+MAX_BYTES = 200_000  # all files in total, compressed
 SECURITY = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
 Send = Callable[..., Any]
 

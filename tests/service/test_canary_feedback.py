@@ -46,7 +46,7 @@ class Canary:
     def split(self, *, feedback: bool) -> None:
         traffic = Traffic(shares=SHARES, rollback=AutomaticRollback(after_rows=10, feedback=feedback))
         self._change(serving_changes.set_traffic, traffic)
-        self.worker.look()
+        self.worker.poll()
         for number in range(60):
             self.send("POST", "/predict/homes", {"rows": [HOME | {"class": number / 1000}]})
 

@@ -104,7 +104,7 @@ def test_the_bucket_of_the_99th_percentile() -> None:
 
 
 CHECKS, RESPONSES = 60, 400  # the checks of a simulated canary, and the responses before each check
-SLOWER = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # latencies of both versions, by bucket from 1 ms up
+LATENCIES = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # fraction of responses per bucket from 1 ms
 
 
 def simulated_canary(rng: np.random.Generator) -> str | None:
@@ -117,7 +117,7 @@ def simulated_canary(rng: np.random.Generator) -> str | None:
     failed = np.array([rng.binomial(count, rate, CHECKS) for count in responses]).cumsum(axis=1).tolist()
     seconds = np.zeros((2, CHECKS, len(SECONDS) + 1), dtype=int)
     for version, count in enumerate(responses):
-        seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, CHECKS).cumsum(axis=0)
+        seconds[version, :, first : first + len(LATENCIES)] = rng.multinomial(count, LATENCIES, CHECKS).cumsum(axis=0)
     for check in range(CHECKS):
         champion, challenger = (
             ResponseCounts(

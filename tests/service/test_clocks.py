@@ -1,4 +1,4 @@
-"""Durations and deadlines use the monotonic clock. The wall clock is only used for time stamps."""
+"""Durations and deadlines use the monotonic clock. The wall clock is used only for timestamps."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 SERVICE = Path(__file__).resolve().parents[2] / "service"
 WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow"}
 ALLOWED_USES = {
-    ("server/supervisor.py", "time.time"),  # the age of a folder; the lock of the folder is checked, too
+    ("server/supervisor.py", "time.time"),  # the age of a folder, whose lock is checked, too
     ("exchange.py", "time.time_ns"),  # the start of a span
     ("access/keys_file.py", "datetime.now"),  # when a key was created or revoked
     ("access/key_ring.py", "time.time"),  # whether a key has expired
@@ -29,7 +29,7 @@ def wall_clock_uses(path: Path) -> set[str]:
     return {ast.unparse(attribute) for attribute in attributes} & WALL_CLOCK
 
 
-def test_the_wall_clock_is_used_for_time_stamps_only() -> None:
+def test_the_wall_clock_is_used_only_for_timestamps() -> None:
     found = {
         (str(path.relative_to(SERVICE)), clock) for path in SERVICE.rglob("*.py") for clock in wall_clock_uses(path)
     }

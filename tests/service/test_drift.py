@@ -219,7 +219,7 @@ def test_an_empty_version_or_window_counts_as_absent(client: Client, query: str)
     """Clients generated from the OpenAPI document send the default value, which is ''."""
     send_rows(client, rows_like_training(600, seed=1))
     found, expected = client.drift(query), client.drift()
-    for report in (found, expected):  # of two moments
+    for report in (found, expected):  # the reports were created at different times
         del report["window"]["from"], report["window"]["to"]
     assert found == expected
     assert (found["version"], found["window"]["sampled"]) == ("1", 600)

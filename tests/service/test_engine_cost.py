@@ -1,4 +1,4 @@
-"""The measured cost of an engine does not depend on other load of the machine."""
+"""The measured cost of an engine does not depend on other load on the machine."""
 
 import dataclasses
 import time

@@ -276,7 +276,7 @@ def test_the_process_starts_at_the_first_request_and_ends_when_idle(
         started = one.process_after_explaining(model, frame.take(slice(0, 1)))
         monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
         one.explain(model, frame.take(slice(0, 1)))
-        one.runner.run(asyncio.sleep(0.01))  # time for the idle timer
+        one.runner.run(asyncio.sleep(0.01))  # lets the idle timer expire
         wait_until(lambda: one.process is None)
         wait_until(lambda: not started.is_running())
 

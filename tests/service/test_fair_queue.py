@@ -315,7 +315,7 @@ def test_the_lock_works_after_tasks_are_cancelled() -> None:
         entered: list[int] = []
         tasks = [asyncio.ensure_future(hold_lock(entered, number)) for number in range(4)]
         await asyncio.sleep(0)
-        tasks[1].cancel()  # while it waits
+        tasks[1].cancel()  # the task is waiting
         await asyncio.sleep(0)
         tasks[2].cancel()  # the task has just acquired the lock
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -398,7 +398,7 @@ def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(folder: Pat
     try:
         change(serving_changes.promote, 4, by_person=True)
         change(serving_changes.set_alias, "challenger", 2)
-        worker.look()
+        worker.poll()
         entry = worker.plane.snapshot.entry("homes")
         rows = [HOME | {"class": number / 1000} for number in range(3000)]
         truths = predicted_values(entry.find("2").model, rows)  # the challenger has no errors

@@ -124,7 +124,7 @@ def test_routes_accept_the_served_version_and_ignore_case(client: Client, home_r
         assert client.send_request(path, body).status_code == 200
 
 
-NOWHERE = {
+UNKNOWN_PATHS = {
     "/v1/models/homes/versions/2:predict": "Servable not found for request: Specific(homes, 2)",
     "/v1/models/homes/labels/stable:predict": "Unrecognized servable version label: stable",
     "/v1/models/home:predict": "Servable not found for request: Latest(home), did you mean homes?",
@@ -132,7 +132,7 @@ NOWHERE = {
 }
 
 
-@pytest.mark.parametrize(("path", "text"), NOWHERE.items(), ids=lambda text: text[-30:])
+@pytest.mark.parametrize(("path", "text"), UNKNOWN_PATHS.items(), ids=lambda text: text[-30:])
 def test_unknown_versions_labels_and_models_return_404(client: Client, home_row: Row, path: str, text: str) -> None:
     assert text in error_text(client.send_request(path, {"instances": [home_row]}), 404)
     assert text in error_text(client.get_path(path.removesuffix(":predict")), 404)

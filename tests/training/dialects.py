@@ -76,7 +76,7 @@ class Dialect:
     quoting: Any
     line_end: str
     compression: str
-    word: str  # of a missing cell
+    word: str  # for a missing cell
     unit: str
     negative: str
     date_format: str
@@ -198,7 +198,7 @@ def _numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[lis
 
 
 def _large_numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
-    """Large numbers in groups of three digits, where only the mark shows that they are thousands."""
+    """Large numbers in groups of three digits, where only the mark shows that it separates thousands."""
     low = int(rng.integers(1, 6))
     numbers = np.round(10.0 ** rng.uniform(low, low + 2, rows)).astype(int).astype(float)
     return numbers.tolist(), [number_text(number, 0, dialect) for number in numbers.tolist()]

@@ -86,7 +86,7 @@ def check(table: RealTable) -> Reading:
             post(table.options, dataset)
     except (UsageError, StoreError, AssertionError) as error:
         reading.failure = " ".join(str(error).split())
-    except Exception as error:  # the program looks for errors that would be a traceback for a user
+    except Exception as error:  # users would see a traceback for these errors
         reading.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
     reading.seconds = time.monotonic() - started
     return reading

@@ -1,4 +1,4 @@
-"""Lines of a CSV file around its table are left out if only one reading is possible; else the error names a flag."""
+"""Lines around a CSV table are left out if only one reading is possible; otherwise the error names a flag."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -44,7 +44,7 @@ READ = [
     ("cp1252", ("España", "Ávila", "¿qué?", "5 €", "m²", "20 °C")),
     ("cp1252", ("Göteborg", "Åre", "Öland", "å")),
 ]
-UNCLEAR = [
+AMBIGUOUS = [
     ("cp1251", ("да", "нет")),
     ("koi8-r", ("да", "нет")),
     ("cp932", ("はい", "いいえ")),
@@ -74,7 +74,7 @@ def test_the_encoding_is_detected_from_words_and_the_file_can_be_posted(
     assert_frame(decoded(CsvDecoder, schema, content), dataset, "CSV")
 
 
-@pytest.mark.parametrize(("encoding", "words"), UNCLEAR)
+@pytest.mark.parametrize(("encoding", "words"), AMBIGUOUS)
 def test_words_with_several_readings_require_a_flag(write: Write, encoding: str, words: tuple[str, ...]) -> None:
     path = write(table_of(words).encode(encoding))
     with pytest.raises(UsageError, match=r"its encoding is not clear: use --encoding \w.* reads '"):

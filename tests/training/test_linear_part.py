@@ -130,7 +130,7 @@ def test_a_linear_part_is_added_if_the_validation_loss_falls(task: Task) -> None
     encoder, run, messages = training(task)
     x, y = np.asarray(run.pooled.x), run.pooled.y
     signal = 0.9 * x[:, :1] if task == "regression" else 2 * x[:, :1]
-    fitted = of_network(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=0.9)
+    fitted = network_result(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=0.9)
     result = linear_part.add_linear_part(run, encoder, fitted)
     assert result.recipe.linear_part is not None
     assert result.validation_loss == result.trial_losses[linear_part.NAME] < 0.9
@@ -138,7 +138,7 @@ def test_a_linear_part_is_added_if_the_validation_loss_falls(task: Task) -> None
     assert fitted.network is not None
     assert result.network.predict(x).shape == fitted.network.predict(x).shape
     assert "a linear part is added" in messages[0]
-    perfect = of_network(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=1e-9)
+    perfect = network_result(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=1e-9)
     assert linear_part.add_linear_part(run, encoder, perfect) is perfect
     one_set = replace(run, recipe=replace(run.recipe, folds=1))
     assert linear_part.add_linear_part(one_set, encoder, fitted) is fitted
@@ -159,7 +159,7 @@ def training(task: Task) -> tuple[Encoder, TrainingRun, list[str]]:
     return encoder, run, messages
 
 
-def of_network(run: TrainingRun, outputs: Any, loss: float) -> FitResult:
+def network_result(run: TrainingRun, outputs: Any, loss: float) -> FitResult:
     """The result of a fit. outputs: those of the ensemble members, in the order of the pooled rows."""
     from training.folds import draw_folds
 
