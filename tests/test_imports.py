@@ -25,11 +25,7 @@ UNNEEDED_IN_WORKER = (
     | KERAS_LIBRARIES
     | {"grpc", "numpy.random", "numpy.ma", "models.network.losses", "models.network.optimizers"}
     | {"models.drift.reference", "models.drift.counter", "models.drift.drift_report"}
-    | {
-        "models.uncertainty",
-        "models.explanation.explainer",
-        "models.explanation.background",
-    }  # needed only by some versions
+    | {"models.uncertainty", "models.explanation.explainer", "models.explanation.background"}  # for some versions
     | {"service.openapi.document"}
     | {"sqlite3", "service.capture.capture", "service.capture.recorder", "service.feedback.feedback_desk"}
 )

@@ -120,9 +120,8 @@ def train(options: DataOptions) -> None:
 
 def post(options: DataOptions, dataset: Dataset) -> None:
     """Post the CSV file. Raises AssertionError if the server reads it differently than training."""
-    if (
-        dataset.origin["format"] != "CSV" or options.delimiter == " "
-    ):  # the service does not accept blanks as delimiters
+    # The service does not accept blanks as delimiters.
+    if dataset.origin["format"] != "CSV" or options.delimiter == " ":
         return
     content, _ = file_content.decompress(Path(options.data).read_bytes(), options.data)
     assert_frame(decoded(CsvDecoder, dataset.schema, content), dataset, "posted")

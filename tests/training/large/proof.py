@@ -72,7 +72,7 @@ def report(name: str, run: Run, small: Run, bound: int, trees: dict[str, Any] | 
         print(
             f"  LightGBM: {ended} after {trees['rounds']} rounds and {trees['seconds']:.0f} s with RMSE "
             f"{trees['rmse']:.4f}, peak {trees['peak_mb']:.0f} MB; after {run.seconds:.0f} s "
-            f"{trees['rmse_at_equal_time']:.4f}; relative time {run.seconds / trees['seconds']:.1f}"
+            f"{trees['rmse_at_equal_time']:.4f}; time relative to LightGBM {run.seconds / trees['seconds']:.1f}"
         )
     return beyond <= bound
 
