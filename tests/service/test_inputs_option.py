@@ -232,14 +232,16 @@ def test_the_cells_of_few_rows_are_written_in_a_thread(
 @pytest.mark.parametrize(
     ("query", "accept"), [("inputs=true", PARQUET), ("inputs=true", "application/json"), ("inputs=yes", CSV)]
 )
-def test_inputs_with_other_formats_or_values_is_refused(post: Post, homes: pa.Table, query: str, accept: str) -> None:
+def test_the_inputs_option_with_unsupported_formats_or_values_is_refused(
+    post: Post, homes: pa.Table, query: str, accept: str
+) -> None:
     reply = post(homes, query, accept=accept)
     assert reply.status == 422
     assert b"unknown_option" in reply.content
     assert b"inputs" in reply.content
 
 
-def test_inputs_with_a_json_body_is_refused(
+def test_the_inputs_option_with_a_json_body_is_refused(
     apps: dict[str, Application], asgi: Callable[..., Any], home_row: Any
 ) -> None:
     for accept in ("application/json", CSV):

@@ -87,7 +87,7 @@ def test_version_is_promoted_if_it_is_not_worse(train: Train, table: Path) -> No
     assert printed.startswith("fares:5 is the challenger: it was not compared with fares:4: the split was by a hash")
 
 
-def test_version_that_is_not_promoted_does_not_replace_the_newest(train: Train) -> None:
+def test_version_that_is_not_promoted_does_not_replace_the_served_version(train: Train) -> None:
     """Without a recorded champion the newest version would be served, so the earlier one must be recorded first."""
     train()
     (VersionStore().serving.path).unlink()
