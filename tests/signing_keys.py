@@ -1,4 +1,4 @@
-"""Key pairs for tests of signatures."""
+"""Key pairs for signature tests."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ COMMAND_S = 60.0
 
 
 class MountError(Exception):
-    """The user may not mount a file system, or a program is missing."""
+    """The user is not allowed to mount a file system, or a program is missing."""
 
 
 class StallingDisk:

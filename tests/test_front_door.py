@@ -36,7 +36,7 @@ def test_make_targets_that_a_file_names_exist(page: str) -> None:
     assert named <= TARGETS
 
 
-def test_proxy_of_compose_forwards_the_address_of_the_client() -> None:
+def test_compose_proxy_forwards_the_client_address() -> None:
     replica = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))["x-replica"]
     assert ipaddress.ip_address("172.30.117.11") in ipaddress.ip_network(replica["environment"]["FORWARDED_ALLOW_IPS"])
     configuration = (ROOT / "deploy/compose/nginx.conf").read_text("utf-8")
@@ -88,7 +88,7 @@ def test_pre_commit_runs_the_steps_of_make_lint() -> None:
     assert hooks == steps
 
 
-def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+def test_the_changelog_has_the_format_of_keep_a_changelog() -> None:
     lines = (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines()
     versions = [line for line in lines if line.startswith("## ")]
     assert versions[0].startswith("## [Unreleased]")

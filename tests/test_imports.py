@@ -1,5 +1,5 @@
 """Imports have one direction: training, service, scoring and loadtest import models. Modules import no higher layer of
-their package, there are no import circles, and heavy libraries are imported only where they are needed.
+their package, there are no import cycles, and heavy libraries are imported only where they are needed.
 
 This file has more than 400 lines: the layers of all modules are one table.
 """
@@ -18,24 +18,24 @@ MAY_IMPORT = {"models": {"models"}, "training": {"training", "models"}, "service
 MAY_IMPORT["loadtest"] = {"loadtest", "models"}
 MAY_IMPORT["scoring"] = {"scoring", "models"}
 MAY_IMPORT["tabserve"] = {"tabserve", "models", "service"}  # the packages of its commands are imported by name
-OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
-OF_KERAS = {"keras", "tensorflow"}
+TRAINING_LIBRARIES = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
+KERAS_LIBRARIES = {"keras", "tensorflow"}
 UNNEEDED_IN_WORKER = (
-    OF_TRAINING
-    | OF_KERAS
+    TRAINING_LIBRARIES
+    | KERAS_LIBRARIES
     | {"grpc", "numpy.random", "numpy.ma", "models.network.losses", "models.network.optimizers"}
     | {"models.drift.reference", "models.drift.counter", "models.drift.drift_report"}
-    | {"models.uncertainty", "models.explanation.explainer", "models.explanation.background"}  # of some versions
+    | {"models.uncertainty", "models.explanation.explainer", "models.explanation.background"}  # for some versions
     | {"service.openapi.document"}
     | {"sqlite3", "service.capture.capture", "service.capture.recorder", "service.feedback.feedback_desk"}
 )
-IN_SUPERVISOR = "service.typed_endpoints, service.follower, service.version_admin, service.server.supervisor"
+SUPERVISOR_MODULES = "service.typed_endpoints, service.follower, service.version_admin, service.server.supervisor"
 UNNEEDED_IN_SUPERVISOR = {"service.http.asgi", "service.routes.router", "models.formats.csv_decoder"}
 UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # they take 26 MB and 0.2 s at the start of a server
-OF_GRPC = {"grpc", "grpc_health", "google"}
-SPEAKS_GRPC = {f"service/grpc_{name}.py" for name in ("health_calls", "messages", "server", "tls")}
-SPEAKS_GRPC |= {"service/protocols/oip_messages.py"}
-MEASURES_SERVICE = {
+GRPC_LIBRARIES = {"grpc", "grpc_health", "google"}
+GRPC_MODULES = {f"service/grpc_{name}.py" for name in ("health_calls", "messages", "server", "tls")}
+GRPC_MODULES |= {"service/protocols/oip_messages.py"}
+SERVICE_BENCHMARKS = {
     "loadtest/bench/capture_cost.py",
     "loadtest/bench/fast_service_cases.py",
     "loadtest/bench/start_decision.py",
@@ -47,14 +47,14 @@ ARROW_FORMATS = (
     "models/formats/record_batches.py",
     "service/capture/",
 )
-A_ROW = {"models.date_parsing", "models.feature", "models.schema", "models.text_tables"}
-BUILDS_KERAS = {
+ROW_MODULES = {"models.date_parsing", "models.feature", "models.schema", "models.text_tables"}
+KERAS_MODULES = {
     "models/keras_nets.py",
     "models/keras_export.py",
     "training/importing/numpy_graph.py",
     "training/importing/rebuild.py",
 }
-MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a separate server, which the benchmark compares with ours
+KERAS_BENCHMARKS = {"loadtest/bench/keras_app.py"}  # a separate server, which the benchmark compares with ours
 
 LAYERS: dict[str, list[set[str]]] = {
     "models": [
@@ -319,7 +319,7 @@ LAYERS: dict[str, list[set[str]]] = {
 """The layers from the lowest up: a module or package imports nothing above its own layer. A module without a layer is
 above all layers.
 """
-WITHOUT_PROTOCOL = ["service.batcher", "service.served_model", "service.registry", "service.data_plane"]
+PROTOCOL_FREE_MODULES = ["service.batcher", "service.served_model", "service.registry", "service.data_plane"]
 """Modules that must not depend on a protocol."""
 
 FILES = sorted(path.relative_to(ROOT) for package in OURS for path in (ROOT / package).rglob("*.py"))
@@ -375,7 +375,7 @@ def test_import_checks_find_files_of_every_package() -> None:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_between_packages_have_one_direction(path: Path) -> None:
     found = top_packages(imports(parse_file(path)))
-    allowed = MAY_IMPORT[path.parts[0]] | ({"service"} if path.as_posix() in MEASURES_SERVICE else set())
+    allowed = MAY_IMPORT[path.parts[0]] | ({"service"} if path.as_posix() in SERVICE_BENCHMARKS else set())
     assert found & {*OURS, "tests"} <= allowed
 
 
@@ -401,13 +401,13 @@ def test_every_layer_has_modules() -> None:
             assert name in GRAPH, f"{package} has no {name}"
 
 
-@pytest.mark.parametrize("name", WITHOUT_PROTOCOL)
+@pytest.mark.parametrize("name", PROTOCOL_FREE_MODULES)
 def test_prediction_modules_import_no_protocol(name: str) -> None:
     assert not {found for found in GRAPH[name] if found.startswith("service.protocols")}
 
 
-def modules_in_circles(graph: dict[str, set[str]]) -> list[str]:
-    """The modules in import circles, which remain when modules without imports or importers are removed."""
+def modules_in_cycles(graph: dict[str, set[str]]) -> list[str]:
+    """The modules in import cycles, which remain when modules without imports or importers are removed."""
     left = {name: found - {name} for name, found in graph.items()}
     while True:
         imported = set().union(*left.values())
@@ -417,9 +417,9 @@ def modules_in_circles(graph: dict[str, set[str]]) -> list[str]:
         left = kept
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports in functions count, too, because they hide a circle and do not remove it."""
-    assert modules_in_circles(GRAPH) == []
+def test_no_modules_import_each_other_in_a_cycle() -> None:
+    """Imports in functions count, too, because they only hide a cycle."""
+    assert modules_in_cycles(GRAPH) == []
 
 
 @pytest.mark.parametrize(
@@ -430,15 +430,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}, ["b", "c"]),
     ],
 )
-def test_search_for_import_circles_finds_circles(graph: dict[str, set[str]], expected: list[str]) -> None:
-    assert modules_in_circles(graph) == expected
+def test_search_for_import_cycles_finds_cycles(graph: dict[str, set[str]], expected: list[str]) -> None:
+    assert modules_in_cycles(graph) == expected
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "loadtest"], ids=str)
 def test_load_tests_except_benchmarks_import_only_row_descriptions(path: Path) -> None:
     ours = {name for name in imports(parse_file(path)) if name.startswith("models.")}
     assert path.parts[1] == "bench" or all(
-        ".".join(name.split(".")[:2]) in A_ROW | {"models.command_line", "models.html_page"} for name in ours
+        ".".join(name.split(".")[:2]) in ROW_MODULES | {"models.command_line", "models.html_page"} for name in ours
     )
 
 
@@ -452,23 +452,23 @@ def test_training_libraries_are_imported_only_in_training(path: Path) -> None:
     if path.as_posix().startswith(ARROW_FORMATS):  # pyarrow is an optional library, imported only when it is used
         assert "pyarrow" not in top_packages(imported_at_load(parse_file(path)))
         allowed = {"pyarrow"}
-    assert not top_packages(imports(parse_file(path))) & (OF_TRAINING - allowed)
+    assert not top_packages(imports(parse_file(path))) & (TRAINING_LIBRARIES - allowed)
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] != "training"], ids=str)
 def test_keras_is_imported_only_when_a_model_needs_it(path: Path) -> None:
-    if path.as_posix() not in BUILDS_KERAS | MEASURED_KERAS:
-        assert not top_packages(imported_at_load(parse_file(path))) & OF_KERAS
-        heavy = {name.removesuffix(".py").replace("/", ".") for name in BUILDS_KERAS}
+    if path.as_posix() not in KERAS_MODULES | KERAS_BENCHMARKS:
+        assert not top_packages(imported_at_load(parse_file(path))) & KERAS_LIBRARIES
+        heavy = {name.removesuffix(".py").replace("/", ".") for name in KERAS_MODULES}
         assert not set(imported_at_load(parse_file(path))) & heavy
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_grpc_is_imported_only_when_its_port_is_set(path: Path) -> None:
-    if path.as_posix() not in SPEAKS_GRPC:
+    if path.as_posix() not in GRPC_MODULES:
         found = set(imported_at_load(parse_file(path)))
-        assert not top_packages(iter(found)) & OF_GRPC
-        assert not found & {name.removesuffix(".py").replace("/", ".") for name in SPEAKS_GRPC}
+        assert not top_packages(iter(found)) & GRPC_LIBRARIES
+        assert not found & {name.removesuffix(".py").replace("/", ".") for name in GRPC_MODULES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
@@ -496,7 +496,7 @@ def test_import_reader_finds_imports_at_any_place(source: str, anywhere: set[str
     ("program", "unneeded"),
     [
         ("models.store, service.data_plane, service.http.asgi", UNNEEDED_IN_WORKER),
-        (IN_SUPERVISOR, UNNEEDED_IN_SUPERVISOR),
+        (SUPERVISOR_MODULES, UNNEEDED_IN_SUPERVISOR),
         ("service.__main__", UNNEEDED_IN_LAUNCHER),
         ("tabserve.__main__", UNNEEDED_IN_LAUNCHER),
     ],

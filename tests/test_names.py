@@ -49,11 +49,11 @@ def files() -> list[tuple[str, str]]:
     return [(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in found]
 
 
-def test_class_names_are_unique_except_for_declared_ones() -> None:
+def test_undeclared_class_names_are_unique() -> None:
     assert repeated(classes(files())).keys() == SHARED_CLASSES.keys()
 
 
-def test_module_names_are_unique_except_for_declared_ones() -> None:
+def test_undeclared_module_names_are_unique() -> None:
     assert repeated(modules(path for path, _ in files())).keys() == SHARED_MODULES.keys()
 
 

@@ -20,7 +20,7 @@ from service.metrics import ModelCounters
 
 
 class SlowEngine:
-    """A slow wrapper of an engine. Calls wait while `released` is not set."""
+    """A slow wrapper around an engine. Calls wait until `released` is set."""
 
     name = "numpy"
     reason = "slowed"
@@ -148,7 +148,7 @@ def test_tensorflow_predicts_in_batches_even_if_measured_on_a_quiet_machine() ->
         (EngineCost(one_s=0.00015, many_s=0.001), True),  # on a quiet machine one row may take less than 0.1 ms
     ],
 )
-def test_a_cost_is_doubtful_if_another_measurement_may_change_the_plan(cost: EngineCost, expected: bool) -> None:
+def test_a_cost_is_uncertain_if_another_measurement_may_change_the_plan(cost: EngineCost, expected: bool) -> None:
     assert batcher.is_doubtful(cost) is expected
 
 
@@ -237,7 +237,7 @@ def test_a_full_queue_refuses_requests_with_retry_after(slow_model: TabularModel
 
     results = asyncio.run(scenario())
     refused = [result for result in results if isinstance(result, QueueFull)]
-    assert len(refused) == 3  # one request is being predicted, four wait
+    assert len(refused) == 3  # one request is being predicted, and four are waiting
     assert dict(refused[0].headers)[b"retry-after"] == b"1"
     assert tally.rejected == {"queue_full": 3}
 

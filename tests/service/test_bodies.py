@@ -1,7 +1,7 @@
 """Bodies in all table formats: the same rows get the same predictions, errors and warnings.
 
-This file has more than 400 lines: every test runs over all formats, by the writers and readers of each at the top of
-this file.
+This file has more than 400 lines: every test covers all formats, using the writers and readers of each format
+at the top of this file.
 """
 
 import asyncio
@@ -268,7 +268,7 @@ def test_a_body_over_the_row_limit_is_answered_in_blocks(
 @pytest.mark.parametrize("file_format", KINDS)
 @pytest.mark.parametrize("query", ["", "on_invalid=skip"])
 @pytest.mark.parametrize("started", [False, True])
-def test_an_invalid_row_of_a_stream_is_an_error_status_or_a_last_entry(
+def test_an_invalid_row_of_a_stream_causes_an_error_status_or_a_final_error_entry(
     make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
@@ -306,7 +306,7 @@ def test_an_invalid_row_of_a_stream_is_an_error_status_or_a_last_entry(
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 def test_compressed_tables_are_accepted(post: Post, rows: Callable[[str, int], list[Row]], coding: str) -> None:
     pack = gzip.compress if coding == "gzip" else zstd.compress
-    sent = rows("homes", 3000)  # exceeds the limit of one request
+    sent = rows("homes", 3000)  # exceeds the row limit of one request
     for file_format in TABLES:
         reply = post("homes", file_format, pack(encode_rows(file_format, sent)), content_encoding=coding)
         assert reply.status == 200
@@ -414,7 +414,7 @@ def test_a_csv_of_the_training_table_is_accepted_unchanged(post: Post, home_row:
     assert predictions_are_close(parse_response("csv", reply.content).values, [[expected]], 50_000)
 
 
-def test_the_missing_texts_of_a_csv_are_read_as_missing(post: Post) -> None:
+def test_texts_for_missing_values_in_a_csv_are_read_as_missing(post: Post) -> None:
     text = f"{HEAD}\n12,NA,?,true,2013-04-01,2\nNA,,,true,2013-04-01,2\n"
     reply = post("homes", "csv", text.encode())
     assert [(error["row"], error["field"], error["code"]) for error in reply.body["errors"]] == [
@@ -422,7 +422,7 @@ def test_the_missing_texts_of_a_csv_are_read_as_missing(post: Post) -> None:
     ]
 
 
-def test_a_csv_line_with_another_number_of_cells_is_one_invalid_row(post: Post) -> None:
+def test_a_csv_line_with_a_wrong_number_of_cells_is_one_invalid_row(post: Post) -> None:
     good = "12,Adoption,1.5,true,2013-04-01,2"
     reply = post("homes", "csv", f"{HEAD}\n{good}\n{good},3\n12\n{good}\n".encode(), "on_invalid=skip")
     found = parse_response("csv", reply.content)

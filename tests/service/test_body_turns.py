@@ -44,7 +44,7 @@ async def send_together(
 ) -> list[str]:
     """Start the requests of both keys. Returns the keys in the order of their responses.
 
-    All heads arrive first, then all bodies of both keys at the same time.
+    All request heads arrive first, then all bodies of both keys arrive at the same time.
     """
     arrived, answered = {name: asyncio.Event() for name in keys}, list[str]()
 

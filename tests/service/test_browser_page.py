@@ -19,7 +19,7 @@ from service.routes.browser_page import ALIVE
 from service.settings import Settings
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-MAX_BYTES = 200_000  # of everything, compressed
+MAX_BYTES = 200_000  # all files in total, compressed
 SECURITY = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
 Send = Callable[..., Any]
 
@@ -50,7 +50,7 @@ def bento_page() -> bytes:
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json", "", "text/*", "text/html;q=0.5,application/json", "text/html;q=0"]
 )
-def test_the_root_returns_the_liveness_if_accept_does_not_list_html(get: Send, accept: str) -> None:
+def test_the_root_returns_the_liveness_response_if_accept_does_not_list_html(get: Send, accept: str) -> None:
     reply = get("/", {"accept": accept})
     assert (reply.status, reply.content, reply.headers["content-type"]) == (200, ALIVE, "application/json")
 
@@ -110,7 +110,7 @@ def test_head_has_the_headers_of_get(get: Send) -> None:
         "/page/{}/index.html",
     ],
 )
-def test_unknown_addresses_of_the_page_return_404(get: Send, path: str) -> None:
+def test_unknown_paths_of_the_page_return_404(get: Send, path: str) -> None:
     reply = get(path.format(browser_files().digest))
     assert (reply.status, reply.headers["content-type"]) == (404, "application/problem+json")
     assert "cache-control" not in reply.headers
@@ -118,7 +118,7 @@ def test_unknown_addresses_of_the_page_return_404(get: Send, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("path", ["/", "/page/0/router.js", "/bentoml/"])
-def test_the_page_allows_reading_methods_only(get: Send, path: str, method: str) -> None:
+def test_the_page_allows_only_read_methods(get: Send, path: str, method: str) -> None:
     reply = get(path, method=method)
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 

@@ -115,7 +115,7 @@ def assert_equal(actual: pa.Table, expected: pa.Table, model: TabularModel) -> N
 
 @pytest.fixture
 def mixed_rows(random_rows: Callable[..., list[Row]]) -> MixedRows:
-    """mixed_rows(schema, count) returns rows of which some cause warnings or errors in each column."""
+    """mixed_rows(schema, count) returns rows, some of which cause warnings or errors in each column."""
 
     def mixed_rows(schema: FeatureSchema, count: int) -> list[Row]:
         rows: list[Row] = random_rows(schema, count, np.random.default_rng(3))

@@ -28,7 +28,7 @@ from tests.service.test_follower import Worker, change, folder, versions_folder
 __all__ = ["change", "folder", "versions_folder"]
 CANARY = Traffic(shares={"champion": 50, "challenger": 50}, rollback=AutomaticRollback(after_rows=10))
 WAIT_S = 300.0
-NO_PROCESS = 99_999_999  # exceeds all process ids
+NO_PROCESS = 99_999_999  # larger than any process id
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def start_canary(worker: Worker, change: Any, files: WorkerFiles) -> CanaryWatch
     change(serving_changes.promote, 4, by_person=True)
     change(serving_changes.set_alias, "challenger", 2)
     change(serving_changes.set_traffic, CANARY)
-    worker.look()
+    worker.poll()
     assert worker.plane.snapshot.entry("homes").canary
     return watch
 
 
-def look(worker: Worker, watch: CanaryWatch) -> None:
+def check_canary(worker: Worker, watch: CanaryWatch) -> None:
     worker.plane.metrics.flush()
     worker.runner.run(watch.poll())
 
@@ -85,7 +85,7 @@ def test_a_failing_challenger_is_rolled_back_immediately(
     break_challenger(worker, monkeypatch)
     statuses = [predict(number).status for number in range(40)]
     assert {200, 500} == set(statuses)
-    look(worker, watch)
+    check_canary(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic is None
     assert {predict(number).body["version"] for number in range(40)} == {"4"}
     last = list(audit.read(folder))[-1]
@@ -105,14 +105,14 @@ def test_a_rollback_takes_effect_in_memory_if_the_store_is_read_only(
     for number in range(40):
         predict(number)
     monkeypatch.setattr(VersionStore, "change", fail_to_write)
-    look(worker, watch)
+    check_canary(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic == CANARY
     assert {predict(number).body["version"] for number in range(40)} == {"4"}
     monkeypatch.undo()
     change(serving_changes.set_traffic, None)
-    worker.look()
+    worker.poll()
     change(serving_changes.set_traffic, CANARY)
-    worker.look()
+    worker.poll()
     assert {predict(number).body["version"] for number in range(40)} == {"2", "4"}, "a new canary begins"
 
 
@@ -120,7 +120,7 @@ def test_a_good_challenger_keeps_its_traffic(worker: Worker, change: Any, predic
     watch = start_canary(worker, change, WorkerFiles(None))
     for _ in range(4):
         assert {predict(number).body["version"] for number in range(30)} == {"2", "4"}
-        look(worker, watch)
+        check_canary(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic == CANARY
 
 
@@ -131,14 +131,14 @@ def test_counts_of_ended_workers_are_deleted_when_a_canary_restarts(
     shared.mkdir()
     watch = start_canary(worker, change, WorkerFiles(shared))
     key, failed = key_of(worker.plane.snapshot.entry("homes")), {"2": ResponseCounts(9, failed=5, engine_errors=5)}
-    look(worker, watch)
+    check_canary(worker, watch)
     change(serving_changes.set_traffic, None)
-    worker.look()
+    worker.poll()
     WorkerFiles(shared, pid=NO_PROCESS).publish_counts({key: failed, "another model": failed})
-    look(worker, watch)
+    check_canary(worker, watch)
     change(serving_changes.set_traffic, CANARY)
-    worker.look()
-    look(worker, watch)
+    worker.poll()
+    check_canary(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic == CANARY
     (kept,) = WorkerFiles(shared).counts("another model", {})
     assert kept[0] == "2"
@@ -148,7 +148,7 @@ def start_shadow(worker: Worker, change: Any, version: int) -> None:
     change(serving_changes.promote, 4, by_person=True)
     change(serving_changes.set_alias, "challenger", version)
     change(serving_changes.set_shadow, Shadow(alias="challenger", share=1))
-    worker.look()
+    worker.poll()
 
 
 def shadow_metrics(worker: Worker) -> dict[str, float]:
@@ -175,7 +175,7 @@ def test_shadow_predictions_are_compared_and_not_returned(worker: Worker, change
     assert found[COUNT] == 20
     assert found['tabserve_shadow_difference_bucket{le="0.001",model="homes",version="2"}'] < 20
     change(serving_changes.set_shadow, None)
-    worker.look()
+    worker.poll()
     assert not worker.plane.shadows.active
     predict(1)
     assert shadow_metrics(worker)[COUNT] == 20
@@ -203,14 +203,14 @@ def test_a_killed_shadow_process_is_replaced_and_ends_with_the_last_shadow(
     replaced = shadow_process(worker)
     assert replaced.pid != killed.pid
     change(serving_changes.set_shadow, None)
-    worker.look()
+    worker.poll()
     replaced.wait(WAIT_S)
 
 
 def test_a_shadow_process_that_does_not_start_drops_only_the_comparison(
     worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker then does not predict for the shadow itself, because it may lack the time, too."""
+    """The worker then does not predict for the shadow itself, because it may not have the time either."""
     monkeypatch.setattr("sys.executable", "/bin/false")
     start_shadow(worker, change, 2)
     assert {predict(number).status for number in range(3)} == {200}
@@ -303,9 +303,9 @@ def test_the_canary_watch_sums_the_counts_of_all_workers(
             body = json.dumps({"rows": [{**HOME, "class": number / 1000}]}).encode()
             reply = worker.runner.run(asgi(worker.application, "POST", "/predict/homes", body))
             failed, number = failed + (reply.status == 500), number + 1
-    for _ in range(2):  # the first worker leads; the second worker publishes its counts after its first look
+    for _ in range(2):  # the first worker is the leader; the second publishes its counts in its first check
         for worker, watch in zip(workers, watches, strict=True):
-            look(worker, watch)
+            check_canary(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic is None
     for worker in workers:
         assert not worker.plane.snapshot.entry("homes").split

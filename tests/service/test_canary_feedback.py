@@ -32,7 +32,7 @@ Kind = Callable[[np.random.Generator, int], np.ndarray]
 
 
 class Canary:
-    """A worker with a canary whose challenger has answered enough rows."""
+    """A worker with a canary whose challenger has predicted enough rows."""
 
     def __init__(self, folder: Path, change: Any) -> None:
         self.folder, self._change = folder, change
@@ -46,7 +46,7 @@ class Canary:
     def split(self, *, feedback: bool) -> None:
         traffic = Traffic(shares=SHARES, rollback=AutomaticRollback(after_rows=10, feedback=feedback))
         self._change(serving_changes.set_traffic, traffic)
-        self.worker.look()
+        self.worker.poll()
         for number in range(60):
             self.send("POST", "/predict/homes", {"rows": [HOME | {"class": number / 1000}]})
 
@@ -128,7 +128,7 @@ def test_a_failure_to_delete_earlier_feedback_ends_no_canary(canary: Canary, mon
 def test_another_worker_continues_with_the_feedback_since_the_start(canary: Canary) -> None:
     assert canary.check_continues
     canary.report_truth(right=CHAMPION)
-    canary.watch = CanaryWatch(canary.worker.follower, WorkerFiles(None))  # the watch of another worker that now leads
+    canary.watch = CanaryWatch(canary.worker.follower, WorkerFiles(None))  # the watch of a new leader
     canary.split(feedback=True)
     assert not canary.check_continues
 
@@ -185,7 +185,7 @@ def test_the_server_registration_contains_both_live_metrics(canary: Canary, tmp_
 
 
 def accuracy_differences(share: float, worse: float = 0.0) -> Kind:
-    """A generator of differences of wrong labels. Each version is wrong in a share of the hard rows."""
+    """A generator of differences in label errors. Each version is wrong in a fraction of the hard rows."""
 
     def draw(rng: np.random.Generator, count: int) -> np.ndarray:
         hard = rng.random(count) < 2 * share
@@ -196,7 +196,7 @@ def accuracy_differences(share: float, worse: float = 0.0) -> Kind:
 
 
 def error_differences(worse: float = 0.0) -> Kind:
-    """A generator of differences of absolute errors, as shares of the bound on errors."""
+    """A generator of differences in absolute errors, as fractions of the bound on errors."""
 
     def draw(rng: np.random.Generator, count: int) -> np.ndarray:
         found: np.ndarray = rng.normal(0, 0.02, count) + worse
@@ -215,7 +215,7 @@ def is_rolled_back(entry: ModelEntry, rng: np.random.Generator, generate: Kind, 
     return False
 
 
-def test_of_a_thousand_canaries_with_equal_versions_at_most_five_are_rolled_back(canary: Canary) -> None:
+def test_at_most_five_of_a_thousand_canaries_with_equal_versions_are_rolled_back(canary: Canary) -> None:
     rng, kinds = np.random.default_rng(19), [accuracy_differences(0.02), accuracy_differences(0.2), error_differences()]
     ended = sum(is_rolled_back(canary.entry, rng, kinds[number % 3], CHECKS) for number in range(CANARIES))
     assert ended <= 5

@@ -13,7 +13,7 @@ CANARIES, BLOCKS = 1000, 120
 def simulation_rejects(
     rng: np.random.Generator, rates: tuple[float, float], share: float = 0.05, blocks: int = BLOCKS
 ) -> bool:
-    """Whether a sequential test rejects in a simulated canary with these rates of events."""
+    """Whether a sequential test rejects the challenger of a simulated canary with these event rates."""
     test = SequentialTest(0.0005)
     for _ in range(blocks):
         second = int(rng.binomial(400, share))
@@ -58,7 +58,7 @@ def counts(responses: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -
 
 
 def first_reason(test: CanaryTest, champion: ResponseCounts, challenger: ResponseCounts, times: int) -> str | None:
-    """The first reason to roll back in a number of checks. Before each check the counts are added again."""
+    """Returns the first reason for a rollback in a number of checks. The counts are added again before each check."""
     first, second = ResponseCounts(), ResponseCounts()
     for _ in range(times):
         first.add(champion)
@@ -104,12 +104,12 @@ def test_the_bucket_of_the_99th_percentile() -> None:
 
 
 CHECKS, RESPONSES = 60, 400  # the checks of a simulated canary, and the responses before each check
-SLOWER = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # latencies of both versions, by bucket from 1 ms up
+LATENCIES = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # fraction of responses per bucket from 1 ms
 
 
 def simulated_canary(rng: np.random.Generator) -> str | None:
-    """The reason for which a challenger that equals the champion is rolled back, if any. Both fail in the same share of
-    responses.
+    """Returns the reason for the rollback of a challenger that equals the champion, or None. Both versions fail at
+    the same rate.
     """
     rate, share = rng.choice([0.0, 0.001, 0.02]), rng.choice([0.01, 0.05, 0.5])
     test, first = CanaryTest("x", 500), SECONDS.index(1e-3)
@@ -117,7 +117,7 @@ def simulated_canary(rng: np.random.Generator) -> str | None:
     failed = np.array([rng.binomial(count, rate, CHECKS) for count in responses]).cumsum(axis=1).tolist()
     seconds = np.zeros((2, CHECKS, len(SECONDS) + 1), dtype=int)
     for version, count in enumerate(responses):
-        seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, CHECKS).cumsum(axis=0)
+        seconds[version, :, first : first + len(LATENCIES)] = rng.multinomial(count, LATENCIES, CHECKS).cumsum(axis=0)
     for check in range(CHECKS):
         champion, challenger = (
             ResponseCounts(
@@ -130,7 +130,7 @@ def simulated_canary(rng: np.random.Generator) -> str | None:
     return None
 
 
-def test_of_a_thousand_canaries_with_equal_versions_at_most_five_are_rolled_back() -> None:
+def test_at_most_five_of_a_thousand_canaries_with_equal_versions_are_rolled_back() -> None:
     rng = np.random.default_rng(11)
     reasons = [reason for _ in range(1000) if (reason := simulated_canary(rng)) is not None]
     assert len(reasons) <= 5, reasons

@@ -173,7 +173,7 @@ def test_redacted_columns_are_not_written(make_service: Any, folder: Path) -> No
         assert not any(word in file.read_bytes() for word in (b"Adoption", b"Jane"))
 
 
-def test_a_share_of_the_requests_is_captured(make_service: Any, folder: Path) -> None:
+def test_a_fraction_of_the_requests_is_captured(make_service: Any, folder: Path) -> None:
     service = make_service(capture_share=0.25)
     for _ in range(400):
         service.post("/predict/income", {"rows": [{"age": 40, "job": "Private"}]})

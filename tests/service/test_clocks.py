@@ -1,4 +1,4 @@
-"""Durations and deadlines use the monotonic clock. The wall clock is only used for time stamps."""
+"""Durations and deadlines use the monotonic clock. The wall clock is used only for timestamps."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 SERVICE = Path(__file__).resolve().parents[2] / "service"
 WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow"}
 ALLOWED_USES = {
-    ("server/supervisor.py", "time.time"),  # the age of a folder; the lock of the folder is checked, too
+    ("server/supervisor.py", "time.time"),  # the age of a folder, whose lock is checked, too
     ("exchange.py", "time.time_ns"),  # the start of a span
     ("access/keys_file.py", "datetime.now"),  # when a key was created or revoked
     ("access/key_ring.py", "time.time"),  # whether a key has expired
@@ -24,12 +24,12 @@ ALLOWED_USES = {
 
 
 def wall_clock_uses(path: Path) -> set[str]:
-    """The wall clocks that a module uses."""
+    """The wall clock functions that a module uses."""
     attributes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute))
     return {ast.unparse(attribute) for attribute in attributes} & WALL_CLOCK
 
 
-def test_the_wall_clock_is_used_for_time_stamps_only() -> None:
+def test_the_wall_clock_is_used_only_for_timestamps() -> None:
     found = {
         (str(path.relative_to(SERVICE)), clock) for path in SERVICE.rglob("*.py") for clock in wall_clock_uses(path)
     }
@@ -37,7 +37,7 @@ def test_the_wall_clock_is_used_for_time_stamps_only() -> None:
 
 
 def test_clocks_are_imported_as_modules() -> None:
-    """The check of wall clocks finds clocks only as attributes of a module."""
+    """The check for wall clocks finds clocks only as attributes of a module."""
     for path in SERVICE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "time"), path

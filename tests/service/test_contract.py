@@ -158,9 +158,7 @@ BODIES: dict[str, tuple[Any, int, list[str]]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "codes"), BODIES.values(), ids=BODIES.keys())
-def test_bodies_of_another_form_are_refused(
-    send_request: SendRequest, body: Any, status: int, codes: list[str]
-) -> None:
+def test_malformed_bodies_are_refused(send_request: SendRequest, body: Any, status: int, codes: list[str]) -> None:
     reply = send_request("homes", body)
     assert (reply.status, reply.codes) == (status, codes)
     assert all(error["row"] is None or error["row"] == 0 for error in reply.body["errors"])

@@ -88,7 +88,7 @@ def send_rows(client: Client, rows: list[Row]) -> None:
             client.runner.run(client.application.plane.drift.flush())
 
 
-def test_rows_like_the_training_rows_are_no_drift(client: Client) -> None:
+def test_rows_like_the_training_rows_show_no_drift(client: Client) -> None:
     send_rows(client, rows_like_training(1000, seed=7))
     found = client.drift()
     assert (found["model"], found["version"], found["status"]) == ("fares", "1", "ok")
@@ -152,8 +152,8 @@ def test_the_report_without_rows_has_no_status(client: Client) -> None:
 
 
 def test_rows_of_every_path_are_counted(client: Client) -> None:
-    """Rows in single requests, batches, tables and other protocols, with and without warnings; at most 16 rows per
-    request.
+    """Rows in single requests, batches, tables and other protocols are counted, with and without warnings; at most
+    16 rows per request are sampled.
     """
     row = rows_like_training(1, seed=1)[0]
     line = json.dumps(row).encode()
@@ -219,7 +219,7 @@ def test_an_empty_version_or_window_counts_as_absent(client: Client, query: str)
     """Clients generated from the OpenAPI document send the default value, which is ''."""
     send_rows(client, rows_like_training(600, seed=1))
     found, expected = client.drift(query), client.drift()
-    for report in (found, expected):  # of two moments
+    for report in (found, expected):  # the reports were created at different times
         del report["window"]["from"], report["window"]["to"]
     assert found == expected
     assert (found["version"], found["window"]["sampled"]) == ("1", 600)

@@ -1,4 +1,4 @@
-"""The measured cost of an engine does not depend on other load of the machine."""
+"""The measured cost of an engine does not depend on other load on the machine."""
 
 import dataclasses
 import time
@@ -31,7 +31,7 @@ def test_the_cost_of_numpy_excludes_waiting_for_a_core(tabular_model: TabularMod
     assert engine_cost.measure(with_waiting_engine(tabular_model, "numpy"), pause_s=0).one_s < 0.02
 
 
-def test_the_cost_of_an_engine_with_own_threads_includes_waiting(tabular_model: TabularModel) -> None:
+def test_the_cost_of_an_engine_with_its_own_threads_includes_waiting(tabular_model: TabularModel) -> None:
     assert engine_cost.measure(with_waiting_engine(tabular_model, "tensorflow"), pause_s=0).one_s >= 0.02
 
 
@@ -92,6 +92,6 @@ def test_merging_measurements_keeps_the_lowest_cost_and_is_steady_if_they_agree(
     assert first.merged(EngineCost(1.0, 30.0)) == EngineCost(1.0, 20.0, steady=False)
 
 
-def test_the_cost_of_a_row_is_computed_from_the_costs_of_many_rows_and_of_one() -> None:
+def test_the_cost_of_a_row_is_computed_from_the_costs_of_one_row_and_of_many_rows() -> None:
     assert EngineCost(1.0, 1.0 + (MANY_ROWS - 1) * 2.0).row_s == pytest.approx(2.0)
     assert EngineCost(2.0, 1.0).row_s > 0

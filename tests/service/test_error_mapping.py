@@ -1,4 +1,4 @@
-"""Errors of the package `models` are translated to errors of a request."""
+"""Errors of the package `models` are translated into request errors."""
 
 import json
 

@@ -82,7 +82,7 @@ class RunningQueue:
         return running and psutil.Process(running.process.pid)
 
     def process_after_explaining(self, model: ExtendedModel, frame: Frame) -> psutil.Process:
-        """Explain rows. Returns the process that has explained them."""
+        """Explain rows. Returns the process that explained them."""
         self.explain(model, frame)
         found = self.process
         assert found is not None
@@ -147,7 +147,7 @@ def test_the_process_computes_the_same_explanations_as_the_worker(
     assert shared_queue.process.pid == first
 
 
-def test_evaluations_are_counted_first_only_near_the_limit(
+def test_evaluations_are_counted_before_the_explanation_only_near_the_limit(
     shared_queue: RunningQueue, model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, row, two = shared_queue.queue._client, frame.take(slice(0, 1)), frame.take(slice(0, 2))
@@ -227,20 +227,20 @@ def test_a_process_that_ends_at_every_attempt_causes_a_503(
     shared_queue.explain(model, one)
     exchange = shared_queue.queue._client._exchange
 
-    def end_first(fields: dict[str, object], *arrays: object) -> object:
+    def kill_before_exchange(fields: dict[str, object], *arrays: object) -> object:
         if fields["work"] != "load" and (process := shared_queue.process) is not None:
             process.kill()
             process.wait()
         return exchange(fields, *arrays)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(shared_queue.queue._client, "_exchange", end_first)
+        patched.setattr(shared_queue.queue._client, "_exchange", kill_before_exchange)
         with pytest.raises(NotReady):
             shared_queue.explain(model, one)
     assert_equal(shared_queue.explain(model, one), expected_outputs(model, one))
 
 
-def test_the_deadline_applies_while_the_process_does_not_answer(
+def test_the_deadline_applies_while_the_process_does_not_respond(
     shared_queue: RunningQueue, model: ExtendedModel, frame: Frame
 ) -> None:
     one = frame.take(slice(0, 1))
@@ -276,7 +276,7 @@ def test_the_process_starts_at_the_first_request_and_ends_when_idle(
         started = one.process_after_explaining(model, frame.take(slice(0, 1)))
         monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
         one.explain(model, frame.take(slice(0, 1)))
-        one.runner.run(asyncio.sleep(0.01))  # time for the idle timer
+        one.runner.run(asyncio.sleep(0.01))  # lets the idle timer expire
         wait_until(lambda: one.process is None)
         wait_until(lambda: not started.is_running())
 

@@ -121,7 +121,7 @@ def test_each_of_three_clients_gets_its_share_of_an_overloaded_engine(tabular_mo
                 await waiting.predict(frame, time.monotonic() + 600, "", client=name)
                 counts[name] += 1
             except QueueFull:
-                await asyncio.sleep(0.001)  # gives the event loop time for other clients
+                await asyncio.sleep(0.001)  # lets the event loop serve other clients
             if sum(counts.values()) >= 450:
                 end.set()
 
@@ -239,7 +239,7 @@ def test_a_client_without_requests_for_a_short_time_keeps_its_credit() -> None:
     drain(queue, 8)
     for number in range(100):
         queue.push("b", ("b", number))
-    assert Counter(client for client, _ in drain(queue, 6)) == {"b": 6}, "the turns of the time without a request"
+    assert Counter(client for client, _ in drain(queue, 6)) == {"b": 6}, "the turns of the period without a request"
     assert Counter(client for client, _ in drain(queue, 20)) == {"a": 10, "b": 10}
 
 
@@ -315,7 +315,7 @@ def test_the_lock_works_after_tasks_are_cancelled() -> None:
         entered: list[int] = []
         tasks = [asyncio.ensure_future(hold_lock(entered, number)) for number in range(4)]
         await asyncio.sleep(0)
-        tasks[1].cancel()  # while it waits
+        tasks[1].cancel()  # the task is waiting
         await asyncio.sleep(0)
         tasks[2].cancel()  # the task has just acquired the lock
         await asyncio.gather(*tasks, return_exceptions=True)

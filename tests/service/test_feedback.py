@@ -114,7 +114,7 @@ def test_rows_with_true_values_give_the_error_and_its_interval(make_service: Any
     assert service.send("GET", "/feedback/homes").body["versions"] == reply.body["versions"]
 
 
-def test_the_coverage_is_the_share_of_true_values_in_the_intervals(make_service: Any, models: Any) -> None:
+def test_the_coverage_is_the_fraction_of_true_values_in_the_intervals(make_service: Any, models: Any) -> None:
     service = make_service()
     rows = [HOME | {"class": number / 100} for number in range(100)]
     predictions = service.send("POST", "/predict/homes", {"rows": rows}, "interval=0.9").body["predictions"]
@@ -202,7 +202,7 @@ def test_invalid_feedback_is_refused_with_row_and_field(make_service: Any, body:
     assert service.send("GET", "/feedback/homes").body["versions"][0]["rows"] == 0
 
 
-def test_an_unknown_class_is_refused_with_the_nearest_one(make_service: Any) -> None:
+def test_an_unknown_class_is_refused_with_the_nearest_class(make_service: Any) -> None:
     row = {"age": 40, "job": "Private"}
     reply = make_service().feedback("income", {"rows": [row | {"income": "<=50k"}, row | {"income": "<=50K"}]})
     (error,) = reply.body["errors"]
@@ -398,7 +398,7 @@ def test_a_challenger_is_compared_with_the_champion_on_the_same_rows(folder: Pat
     try:
         change(serving_changes.promote, 4, by_person=True)
         change(serving_changes.set_alias, "challenger", 2)
-        worker.look()
+        worker.poll()
         entry = worker.plane.snapshot.entry("homes")
         rows = [HOME | {"class": number / 1000} for number in range(3000)]
         truths = predicted_values(entry.find("2").model, rows)  # the challenger has no errors

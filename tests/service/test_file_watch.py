@@ -93,7 +93,7 @@ def test_the_signature_changes_with_content_and_permissions(tmp_path: Path) -> N
     assert file_signature(file) is None
     file.write_bytes(b"1")
     found = [file_signature(file)]
-    time.sleep(0.02)  # the clock of the file system
+    time.sleep(0.02)  # longer than the clock resolution of the file system
     file.chmod(0o600)
     found.append(file_signature(file))
     replace_file(file, b"2")

@@ -63,9 +63,9 @@ class Worker:
             settings, at_start={model.name: int(model.version) for model in models}
         )
         self.follower = Follower(self.plane, selection, self.loader, WorkerFiles(None), self.application.prepare)
-        self.look()
+        self.poll()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         self.runner.run(self.follower.poll())
 
     @property
@@ -124,20 +124,20 @@ def test_a_worker_follows_promotions_aliases_and_rollbacks(start_worker: Any, ch
     assert worker.aliases == {CHAMPION: "4"}
     change(serving_changes.promote, 2, by_person=True, before=4)
     change(serving_changes.set_alias, "challenger", 3)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "2", "challenger": "3"}
     assert worker.loaded == ["homes:2", "homes:3"]
     kept = worker.plane.snapshot.find("homes", "2")
     generation = change(serving_changes.rollback)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "4", "challenger": "3"}
     assert (worker.plane.following.wanted_generation, worker.plane.following.serving_generation) == (generation,) * 2
     change(serving_changes.set_alias, "previous", 2)
-    worker.look()
+    worker.poll()
     assert worker.plane.snapshot.find("homes", "2") is not kept, "a version without an alias must be unloaded"
     change(serving_changes.delete_alias, "previous")
     before = worker.plane.snapshot.find("homes", "3")
-    worker.look()
+    worker.poll()
     assert worker.loaded == ["homes:3", "homes:4"]
     assert worker.plane.snapshot.find("homes", "3") is before, "a version that is still served must not be loaded again"
 
@@ -146,7 +146,7 @@ def test_without_an_entry_the_champion_changes_only_at_a_restart(start_worker: A
     worker = start_worker()
     shutil.copytree(folder / "homes/1", folder / "homes/5")
     change(serving_changes.set_alias, "other", 1)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "4", "other": "1"}
     assert start_worker().aliases[CHAMPION] == "5"
 
@@ -156,13 +156,13 @@ def test_a_damaged_version_is_reported_and_the_previous_version_stays(
 ) -> None:
     worker = start_worker()
     change(serving_changes.set_alias, "challenger", 3)
-    worker.look()
+    worker.poll()
     damage(folder, 2)
     damage(folder, 1)
     change(serving_changes.set_alias, "challenger", 1)
     change(serving_changes.set_alias, "other", 3)
     generation = change(serving_changes.promote, 2, by_person=True)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "4", "challenger": "3", "other": "3"}
     assert worker.problems.keys() == {"homes:1", "homes:2"}
     assert "must not be served" in worker.problems["homes:2"]
@@ -170,7 +170,7 @@ def test_a_damaged_version_is_reported_and_the_previous_version_stays(
     assert (status.wanted_generation, status.serving_generation) == (generation, 1)
     change(serving_changes.promote, 3, by_person=True)
     change(serving_changes.set_alias, "challenger", 4)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "3", "challenger": "4", "other": "3"}
     assert not worker.problems
 
@@ -186,7 +186,7 @@ def test_an_engine_error_during_loading_is_reported(
     reason = "homes:2 cannot be loaded: MemoryError: no memory for the engine"
     assert worker.runner.run(worker.follower.prepare(PrepareRequest("1", "homes", [2]))) == reason
     change(serving_changes.promote, 2, by_person=True)
-    worker.look()
+    worker.poll()
     assert worker.problems == {"homes:2": reason}
     assert worker.aliases == {CHAMPION: "4"}
 
@@ -198,7 +198,7 @@ def test_the_store_is_read_in_a_thread(start_worker: Any, monkeypatch: pytest.Mo
         threads.append(threading.current_thread())
 
     monkeypatch.setattr("service.follower.file_signature", record_thread)
-    worker.look()
+    worker.poll()
     assert threads
     assert threading.main_thread() not in threads
 
@@ -219,7 +219,7 @@ def test_the_previous_champion_is_served_if_the_champion_cannot_be_loaded_at_the
 def test_a_version_that_is_not_stored_is_reported(start_worker: Any, change: Any) -> None:
     worker = start_worker()
     change(serving_changes.promote, 9, by_person=True)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "4"}
     assert worker.problems.keys() == {"homes:9"}
 
@@ -230,9 +230,9 @@ def test_an_invalid_serving_json_is_reported_and_changes_nothing(
 ) -> None:
     worker = start_worker()
     change(serving_changes.promote, 2, by_person=True)
-    worker.look()
+    worker.poll()
     (folder / "serving.json").write_text(content)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "2"}
     assert "serving.json is not valid" in worker.problems["serving.json"]
 
@@ -245,7 +245,7 @@ def test_the_version_list_has_states_aliases_and_traffic(
     change(serving_changes.set_alias, "challenger", 3)
     change(serving_changes.set_alias, "broken", 1)
     generation = change(serving_changes.set_traffic, Traffic(shares={CHAMPION: 90, "challenger": 10}))
-    worker.look()
+    worker.poll()
     page = worker.runner.run(asgi(worker.application, "GET", "/models/homes/versions")).body
     assert page["model"] == "homes"
     assert generation == 3
@@ -264,14 +264,14 @@ def test_the_version_list_has_states_aliases_and_traffic(
 def test_a_missing_store_is_reported_and_changes_nothing(start_worker: Any, change: Any, folder: Path) -> None:
     worker = start_worker()
     change(serving_changes.promote, 2, by_person=True)
-    worker.look()
+    worker.poll()
     folder.rename(folder.with_name("gone"))
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "2"}
     assert "is missing" in worker.problems["serving.json"]
     folder.with_name("gone").rename(folder)
     change(serving_changes.promote, 3, by_person=True)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "3"}
     assert not worker.problems
 
@@ -296,11 +296,11 @@ def test_a_server_that_cannot_load_a_version_does_not_delay_other_servers(
     failing, other = start_worker(), start_worker()
     change(serving_changes.promote, 1, by_person=True)
     for worker in (failing, other):
-        worker.look()
+        worker.poll()
     monkeypatch.setattr(failing.loader, "_load", fail)
     generation = change(serving_changes.promote, 2, by_person=True)
     for worker in (failing, other):
-        worker.look()
+        worker.poll()
     assert (failing.aliases, failing.problems) == ({CHAMPION: "1"}, {"homes:2": "homes:2 cannot be loaded: here"})
     assert (other.aliases, other.problems) == ({CHAMPION: "2"}, {})
     status = failing.plane.following
@@ -313,7 +313,7 @@ def test_a_pinned_model_does_not_follow_changes(start_worker: Any, change: Any) 
     worker = start_worker(models=("homes:3",))
     change(serving_changes.set_alias, "challenger", 1)
     change(serving_changes.set_served, False)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "3"}
 
 
@@ -323,13 +323,13 @@ def test_models_are_added_and_removed_while_the_worker_serves(start_worker: Any,
     income.mkdir(parents=True)
     version_files.write(income, random_version(schemas()[1]))
     change(serving_changes.promote, 1, by_person=False, model="income")
-    worker.look()
+    worker.poll()
     assert worker.plane.snapshot.names == ["homes", "income"]
     change(serving_changes.set_served, False, model="income")
-    worker.look()
+    worker.poll()
     assert worker.plane.snapshot.names == ["homes"]
     change(serving_changes.set_served, True, model="income")
-    worker.look()
+    worker.poll()
     assert worker.plane.snapshot.names == ["homes", "income"]
 
 
@@ -339,7 +339,7 @@ def test_a_prepared_version_is_not_loaded_again(start_worker: Any, change: Any, 
     assert worker.runner.run(prepare(PrepareRequest("1", "homes", [2, 4]))) is None
     shutil.rmtree(folder / "homes/2")
     change(serving_changes.promote, 2, by_person=True)
-    worker.look()
+    worker.poll()
     assert worker.aliases == {CHAMPION: "2"}
     damage(folder, 3)
     assert "must not be served" in worker.runner.run(prepare(PrepareRequest("2", "homes", [3])))
@@ -360,7 +360,7 @@ def test_unloaded_versions_are_freed(start_worker: Any, change: Any) -> None:
     references: list[weakref.ref[Any]] = []
     for number in range(SWAPS):
         change(serving_changes.promote, 1 + number % 4, by_person=True)
-        worker.look()
+        worker.poll()
         references.append(weakref.ref(worker.plane.snapshot.find("homes").model))
         for _ in range(2):
             worker.plane.metrics.flush()

@@ -82,7 +82,7 @@ def test_the_response_contains_the_columns_of_the_body_and_the_predictions(
     assert lines == [[*row, *prediction] for row, prediction in zip(inputs, predictions, strict=True)]
 
 
-def test_a_row_that_is_not_valid_keeps_its_columns(post: Post, homes: pa.Table) -> None:
+def test_an_invalid_row_keeps_its_columns(post: Post, homes: pa.Table) -> None:
     ages, jobs = [20.5, None, 1e9], ["Private", "a, b", None]
     table = pa.table({"age": ages, "job": jobs, "more": [1, 2, 3]}).drop(["more"])
     header, *lines = csv_lines(post(table, "inputs=true&on_invalid=skip", model="income"))
@@ -103,7 +103,7 @@ def test_an_unknown_column_is_an_error_and_part_of_the_response(post: Post) -> N
 
 
 def test_values_of_all_feature_types_are_written(post: Post, homes: pa.Table) -> None:
-    """Columns of other types than those of features are omitted."""
+    """Columns whose type no feature can have are omitted."""
     day, moment = datetime.date(2020, 2, 29), datetime.datetime(2020, 2, 29, 12, 30)
     columns = {
         "id": pa.array(["Ärger\r\n", None]),
@@ -142,7 +142,7 @@ def test_repeated_texts_of_a_small_file_count_for_each_row(post: Post, homes: pa
     long = pa.array(["x" * 10_000] * ROWS)
     table = homes.set_column(0, "id", long)
     assert post(table, "", "blocks").status == 200
-    refused = post(table, "inputs=true", "blocks")  # a file of some kB that contains 3 MB of text
+    refused = post(table, "inputs=true", "blocks")  # a file of a few kB that contains 3 MB of text
     assert refused.status == 413
 
 
@@ -232,14 +232,16 @@ def test_the_cells_of_few_rows_are_written_in_a_thread(
 @pytest.mark.parametrize(
     ("query", "accept"), [("inputs=true", PARQUET), ("inputs=true", "application/json"), ("inputs=yes", CSV)]
 )
-def test_inputs_with_other_formats_or_values_is_refused(post: Post, homes: pa.Table, query: str, accept: str) -> None:
+def test_the_inputs_option_with_unsupported_formats_or_values_is_refused(
+    post: Post, homes: pa.Table, query: str, accept: str
+) -> None:
     reply = post(homes, query, accept=accept)
     assert reply.status == 422
     assert b"unknown_option" in reply.content
     assert b"inputs" in reply.content
 
 
-def test_inputs_with_a_json_body_is_refused(
+def test_the_inputs_option_with_a_json_body_is_refused(
     apps: dict[str, Application], asgi: Callable[..., Any], home_row: Any
 ) -> None:
     for accept in ("application/json", CSV):

@@ -140,7 +140,7 @@ def test_a_body_without_a_table_is_a_bad_request(send_asgi: SendRequest, body: A
     assert text in error_message(send_asgi("POST", "/invocations", body, **selecting_attributes("homes")), 400)
 
 
-def test_content_types_methods_and_limits(send_asgi: SendRequest, home_row: Row) -> None:
+def test_content_types_methods_and_limits_are_checked(send_asgi: SendRequest, home_row: Row) -> None:
     for kind in ("text/plain", "application/json; charset=latin-1", "text/csv; charset=utf-7"):
         text = error_message(
             send_asgi("POST", "/invocations", b"{}", content_type=kind, **selecting_attributes("homes")), 415
@@ -155,7 +155,7 @@ def test_content_types_methods_and_limits(send_asgi: SendRequest, home_row: Row)
     error_message(late, 504, "DEADLINE_EXCEEDED")
 
 
-def test_probes_and_the_version(session: requests.Session, server: Any) -> None:
+def test_probes_succeed_and_the_version_is_returned(session: requests.Session, server: Any) -> None:
     for path in ("/ping", "/health"):
         reply = session.get(server.url + path, timeout=60)
         assert (reply.status_code, reply.content) == (200, b"")
@@ -184,7 +184,7 @@ def test_with_several_models_a_request_must_select_one(send_asgi: SendRequest, h
     assert "did you mean 'homes'?" in error_message(unknown, 404, "RESOURCE_DOES_NOT_EXIST")
 
 
-def test_a_request_may_select_another_model_than_the_default(
+def test_a_request_may_select_a_model_other_than_the_default(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], asgi: SendRequest, home_row: Row
 ) -> None:
     asgi_app = make_app(tabular_models, Settings(default_model="homes", predict_route="/score"))

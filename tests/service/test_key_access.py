@@ -90,7 +90,7 @@ REQUIRED: dict[str, Access] = {
 """The access that each route requires. A change is a design decision: see docs/access.md."""
 REQUIRED_OPEN = re.compile(r"/livez|/readyz|/ping|/health|/alive|/v2/health/(live|ready)")
 BASES = {"ConstantRoute", "MLflowRoute", "OipRoute", "Page", "StatusPage", "TFServingRoute", "VersionChangeRoute"}
-UNLISTED = (
+UNLISTED_PATHS = (
     *(
         "/predict/homes/versions/1",
         "/predict/homes/aliases/champion",
@@ -161,7 +161,7 @@ def routes_by_path(context: ServerContext) -> dict[str, Route]:
     """The route of each path: all listed paths, and paths of routes that are not listed."""
     plane = context.plane
     router = Router(plane, plane.snapshot)
-    paths = [*router.common_routes, *UNLISTED]
+    paths = [*router.common_routes, *UNLISTED_PATHS]
     return {
         path: router.common_routes.get(path) or router.find(path) or router.passthrough(bentoml_page, path)
         for path in paths

@@ -80,7 +80,7 @@ def test_without_disk_space_each_worker_counts_separately(tmp_path: Path, caplog
     assert "separately" in caplog.text
 
 
-def test_the_shared_number_is_locked_after_half_of_the_burst(
+def test_the_shared_rate_is_locked_after_half_of_the_burst(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locked: list[tuple[int, int]] = []
@@ -96,7 +96,7 @@ def test_the_shared_number_is_locked_after_half_of_the_burst(
     assert found == [(True, False), (True, False), (True, True), (True, True), (False, False)]
     for burst in (1, 2):
         rates.rate(rates.indices(["b"])["b"], 8, burst).take()
-        assert len(locked) == 2, "with a small burst every number is near the limit"
+        assert len(locked) == 2, "with a small burst every count is near the limit"
         locked.clear()
         clock.now += 100
 

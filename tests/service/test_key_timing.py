@@ -18,7 +18,7 @@ def test_the_time_of_a_refusal_does_not_depend_on_the_key(tmp_path: Path) -> Non
 
 
 def test_a_comparison_that_stops_early_is_detected(tmp_path: Path) -> None:
-    """The measurement detects a comparison in which each equal character costs time."""
+    """The measurement detects a comparison in which each equal character takes additional time."""
     _, texts = access_with_keys(tmp_path)
     by_id = {text[4:16].encode(): text.encode() for text in texts}
 

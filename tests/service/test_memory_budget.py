@@ -124,7 +124,7 @@ def test_memory_cannot_be_reserved_for_a_request_that_has_ended() -> None:
     assert budget.reserved == 0
 
 
-def test_memory_is_trimmed_when_it_has_grown_much_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_trimmed_when_it_has_grown_considerably_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     held, budget = [100 * 1024**2], MemoryBudget()
     monkeypatch.setattr(memory_budget, "resident_bytes", lambda: held[0])
     trimmer = MemoryTrimmer()

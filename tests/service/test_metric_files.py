@@ -89,7 +89,7 @@ def test_a_time_series_without_space_is_counted_in_memory_until_space_is_free(
     disk.limit = 2**40
     values.write_value("key 0999", 1001.0, 0.0)
     lost_series.retry()
-    assert records.lost_series == lost  # too early
+    assert records.lost_series == lost  # too early for another attempt
     disk.now = RETRY_S
     lost_series.retry()
     assert records.lost_series == 0

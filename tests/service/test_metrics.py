@@ -42,7 +42,7 @@ NAMES = [
 ]
 
 
-def test_a_merged_histogram_equals_an_observed_one() -> None:
+def test_a_merged_histogram_equals_an_observed_histogram() -> None:
     poured, observed = CollectorRegistry(), CollectorRegistry()
     buckets = HistogramBuckets(SECONDS)
     one = Histogram("x", "x", ["a"], registry=observed, buckets=SECONDS).labels("1")
@@ -212,7 +212,7 @@ sys.stdin.read()
 """
 
 
-def test_counts_of_a_killed_worker_stay_except_for_its_waiting_rows(
+def test_counts_of_a_killed_worker_are_kept_except_for_its_waiting_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path))

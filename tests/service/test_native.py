@@ -102,11 +102,11 @@ ROW = st.one_of(
 )
 ROWS = st.lists(st.one_of(ROW, ROW, ROW, CELLS), max_size=12) | st.lists(st.lists(CELLS | ROW, max_size=2), max_size=9)
 STYLES = st.sampled_from([{"separators": (",", ":")}, {}, {"indent": 1}, {"ensure_ascii": False}])
-HOW = (st.sampled_from(["fail", "skip", "other"]), st.integers(0, 60), st.sampled_from([3, 100]))
+READ_OPTIONS = (st.sampled_from(["fail", "skip", "other"]), st.integers(0, 60), st.sampled_from([3, 100]))
 
 
 @examples(max_examples=600, deadline=None)
-@given(ROWS, STYLES, *HOW)
+@given(ROWS, STYLES, *READ_OPTIONS)
 def test_random_rows_are_read_in_blocks_with_the_same_result(
     rows: list[Any], style: Any, on_invalid: str, size: int, most: int
 ) -> None:
@@ -114,7 +114,7 @@ def test_random_rows_are_read_in_blocks_with_the_same_result(
 
 
 @examples(max_examples=200, deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from("nmx"), CELLS), min_size=1, max_size=9), STYLES, *HOW)
+@given(st.lists(st.dictionaries(st.sampled_from("nmx"), CELLS), min_size=1, max_size=9), STYLES, *READ_OPTIONS)
 def test_random_number_rows_are_read_in_blocks_with_the_same_result(
     rows: list[Any], style: Any, on_invalid: str, size: int, most: int
 ) -> None:
@@ -144,7 +144,7 @@ TOKENS += ["]}", '{"n":1,"id":[{"a":1},{"b":2}]}', '"id":"},{"', "NaN", "\x00", 
 
 
 @examples(max_examples=1500, deadline=None)
-@given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join), st.booleans(), *HOW)
+@given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join), st.booleans(), *READ_OPTIONS)
 @example('{"n":1}],"rows":[{"n":2}', True, "fail", 0, 100)
 @example('{"n":1}],[{"n":2}', True, "fail", 0, 100)
 @example('{"n":1},,{"n":2}', True, "fail", 0, 100)

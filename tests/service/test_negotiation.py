@@ -99,13 +99,13 @@ def test_the_size_of_json_is_checked_for_content_types_in_any_case(header: str, 
 
 
 ACCEPTED: dict[str, tuple[str, float, float]] = {
-    # Accept: the quality of CSV, that of JSON
-    "nothing of both": ("image/png", 0, 0),
+    # Accept, quality of CSV, quality of JSON
+    "neither format": ("image/png", 0, 0),
     "by name": ("text/csv, application/json;q=0.5", 1, 0.5),
     "in any case": ("TEXT/CSV;Q=0.3", 0.3, 0),
     "by range": ("text/*;q=0.4", 0.4, 0),
     "an exact type has precedence over its range": ("text/csv;q=0.1, text/*", 0.1, 0),
-    "a range before all": ("text/*;q=0.2, */*;q=0.9", 0.2, 0.9),
+    "a range has precedence over */*": ("text/*;q=0.2, */*;q=0.9", 0.2, 0.9),
     "all": ("*/*", 1, 1),
     "refused by 0": ("text/csv;q=0, */*", 0, 1),
     "out of range": ("text/csv;q=7, application/json;q=-1", 1, 0),

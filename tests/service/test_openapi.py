@@ -139,19 +139,19 @@ def test_the_operation_of_a_model_has_a_single_format(document: Any) -> None:
 
 JSON = {"content-type": "application/json"}
 LONG_BODY = str(10**12)
-PROVOCATIONS: dict[str, tuple[str | None, bytes, dict[str, str]]] = {
-    # method (None: that of the operation), body, headers
+INVALID_REQUESTS: dict[str, tuple[str | None, bytes, dict[str, str]]] = {
+    # method (None: the method of the operation), body, headers
     "another method": ("PATCH", b"", {}),
-    "no JSON": (None, b"{", JSON),
-    "no request": (None, b"{}", JSON),
+    "invalid JSON": (None, b"{", JSON),
+    "an empty object": (None, b"{}", JSON),
     "an empty body": (None, b"", JSON),
     "an unknown coding": (None, b"{}", {**JSON, "content-encoding": "br"}),
-    "no gzip": (None, b"{}", {**JSON, "content-encoding": "gzip"}),
+    "invalid gzip": (None, b"{}", {**JSON, "content-encoding": "gzip"}),
     "an unknown content type": (None, b"{}", {"content-type": "text/html"}),
     "another charset": (None, b"{}", {"content-type": "application/json; charset=latin-1"}),
     "a long body": (None, b"{}", {**JSON, "content-length": LONG_BODY}),
     "not a number of seconds": (None, b"{}", {**JSON, "x-request-timeout": "soon"}),
-    "no seconds left": (None, b"", {**JSON, "x-request-timeout": "1e-9"}),
+    "an expired deadline": (None, b"", {**JSON, "x-request-timeout": "1e-9"}),
     "an unknown Accept": (None, b"{}", {**JSON, "accept": "image/png"}),
     "an unknown model": (None, b"{}", {**JSON, "x-amzn-sagemaker-custom-attributes": "model=nothing"}),
 }
@@ -169,11 +169,11 @@ def check_documented(document: Any, operation: Operation, reply: Any) -> None:
     assert ("allow" in reply.headers) == ("Allow" in response.get("headers", ()))
 
 
-@pytest.mark.parametrize("name", PROVOCATIONS)
+@pytest.mark.parametrize("name", INVALID_REQUESTS)
 def test_the_status_of_an_invalid_request_is_documented(
     document: Any, operations: list[Operation], send_asgi: Callable[..., Any], name: str
 ) -> None:
-    method, body, headers = PROVOCATIONS[name]
+    method, body, headers = INVALID_REQUESTS[name]
     for operation in operations:
         if operation.path == "/schema.json":  # a route of BentoML, which this application does not have
             continue
@@ -188,7 +188,7 @@ def test_the_status_of_an_invalid_request_is_documented(
 def test_every_documented_status_of_a_prediction_can_occur(
     operations: list[Operation], send_asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
-    """Excepted are statuses that need a slow client, a full queue, an internal error or another state of the server."""
+    """Statuses that need a slow client, a full queue, an internal error or another server state are excluded."""
     elsewhere = {"200", "408", "429", "431", "500", "503"}
     for operation in operations:
         if not operation.predicts:
@@ -197,8 +197,8 @@ def test_every_documented_status_of_a_prediction_can_occur(
         if operation.path == "/predict/{model}":  # the operation of tables, which the invalid requests do not use
             continue
         example = json.dumps(operation.description["requestBody"]["content"]["application/json"]["example"]).encode()
-        for name, (method, body, headers) in PROVOCATIONS.items():
-            sent = example if name in ("no seconds left", "an unknown Accept") else body
+        for name, (method, body, headers) in INVALID_REQUESTS.items():
+            sent = example if name in ("an expired deadline", "an unknown Accept") else body
             reply = send_asgi(method or "POST", operation.path, sent, **{**MODEL, **headers})
             seen.add(str(reply.status))
         unknown = {"404"} if operation.path != "/invocations" else set()  # only after its model is deleted
@@ -269,7 +269,7 @@ def test_the_example_of_tables_works(server: Any) -> None:
     assert len(reply.text.splitlines()) == len(content["example"].splitlines())
 
 
-def test_class_labels_are_no_property_names(document: Any) -> None:
+def test_class_labels_are_not_property_names(document: Any) -> None:
     """In generated clients `<=50K` and `>50K` would become the same identifier, and one value would be lost."""
     probabilities = document["components"]["schemas"]["IncomePrediction"]["properties"]["probabilities"]
     assert probabilities["additionalProperties"] == {"type": "number"}

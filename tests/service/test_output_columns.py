@@ -112,7 +112,7 @@ class Expected:
         return {"spread": self.spread[row], "shares": self.shares[row], "above": names}
 
 
-FLAT = ["spread", "shares_0", "shares_1", "shares_2", *NAMES]
+FLAT_NAMES = ["spread", "shares_0", "shares_1", "shares_2", *NAMES]
 
 
 def with_extra_columns(model: TabularModel) -> ExtendedModel:
@@ -183,7 +183,7 @@ def test_responses_in_blocks_have_the_additional_columns(
     send_request: SendRequest, model: ExtendedModel, rows: list[Row], expected: Expected
 ) -> None:
     body = encode_ndjson(rows * 20)
-    assert len(body) > 20_000  # exceeds the limit of one request, so that it is answered in blocks
+    assert len(body) > 20_000  # exceeds the body limit of the settings, so the response is sent in blocks
     headers = {"content_type": NDJSON, "accept": JSON}
     predictions = send_request(f"/predict/{model.name}", body, **headers).body["predictions"]
     assert len(predictions) == 20 * len(rows)
@@ -205,7 +205,7 @@ def test_csv_responses_have_the_additional_columns(
     body = encode_ndjson([{}, *rows])
     reply = send_request(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=CSV)
     head, invalid, *lines = csv.reader(io.StringIO(reply.content.decode()))
-    assert head[-9:] == [*FLAT, "warnings", "error"]
+    assert head[-9:] == [*FLAT_NAMES, "warnings", "error"]
     assert invalid[:-1] == [""] * (len(head) - 1)
     assert [[*map(json.loads, line[-9:-2])] for line in lines] == expected.flat
 
@@ -217,10 +217,10 @@ def test_arrow_and_parquet_responses_have_the_additional_columns(
     body = encode_ndjson([{}, *rows])
     content = send_request(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=form).content
     table = pa.ipc.open_stream(content).read_all() if form == ARROW else pq.read_table(io.BytesIO(content))
-    assert table.column_names[-9:] == [*FLAT, "warnings", "error"]
+    assert table.column_names[-9:] == [*FLAT_NAMES, "warnings", "error"]
     assert [*map(str, table.schema.types[-9:-2])] == ["double", *["float"] * 3, *["bool"] * 3]
-    found = [[row[name] for name in FLAT] for row in table.to_pylist()]
-    assert found[0] == [None] * len(FLAT)
+    found = [[row[name] for name in FLAT_NAMES] for row in table.to_pylist()]
+    assert found[0] == [None] * len(FLAT_NAMES)
     assert np.array(found[1:], float) == pytest.approx(np.array(expected.flat, float))
 
 
@@ -343,7 +343,7 @@ def test_the_openapi_document_describes_the_additional_columns(model: ExtendedMo
 # Writers with the columns of one request
 
 
-def test_a_writer_with_other_columns_than_the_model_writes_its_own_columns(
+def test_a_writer_whose_columns_differ_from_the_model_writes_its_own_columns(
     tabular_model: TabularModel, random_rows: Callable[..., list[Row]]
 ) -> None:
     outputs = tabular_model.predict_rows(random_rows(tabular_model.schema, 5, np.random.default_rng(2)))

@@ -53,7 +53,7 @@ def rows_for(models: dict[str, TabularModel], random_rows: Callable[..., list[Ro
     return lambda name, count: random_rows(models[name].schema, count, np.random.default_rng(6))
 
 
-def test_the_ends_of_an_interval_are_the_score_times_the_scale_from_the_prediction(
+def test_the_bounds_of_an_interval_differ_from_the_prediction_by_the_score_times_the_scale(
     send_request: SendRequest, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
 ) -> None:
     model, rows = models["homes"], rows_for("homes", 30)

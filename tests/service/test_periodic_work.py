@@ -8,7 +8,7 @@ import pytest
 from service.periodic_work import repeat
 
 
-def test_an_error_is_logged_and_ends_one_call_only(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_is_logged_and_ends_only_one_call(caplog: pytest.LogCaptureFixture) -> None:
     calls: list[int] = []
 
     async def work() -> None:

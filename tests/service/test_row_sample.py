@@ -1,4 +1,4 @@
-"""The sample of predicted rows: all rows up to a limit, an even share of more rows, and few rows of each request."""
+"""The sample of predicted rows: all rows up to a limit, an even selection beyond it, and few rows of each request."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def outputs(count: int) -> Outputs:
     return Outputs(np.arange(count, dtype=np.float64).reshape(-1, 1))
 
 
-def number_of(rows: Frame | Sequence[Row]) -> int:
+def first_number(rows: Frame | Sequence[Row]) -> int:
     """The number of the first row."""
     assert not isinstance(rows, Frame)
     return int(rows[0]["km"])
@@ -28,7 +28,7 @@ def test_all_rows_of_a_quiet_second_are_sampled() -> None:
     for number in range(MAX_WAITING_ROWS):
         sample.add_rows([row(number)], 0.5)
     taken, answered = sample.take()
-    assert ([number_of(rows) for rows, _ in taken], answered) == ([*range(MAX_WAITING_ROWS)], MAX_WAITING_ROWS)
+    assert ([first_number(rows) for rows, _ in taken], answered) == ([*range(MAX_WAITING_ROWS)], MAX_WAITING_ROWS)
     assert sample.take() == ([], 0)
 
 
@@ -62,7 +62,7 @@ def test_a_busy_second_is_sampled_evenly_and_bounded() -> None:
         assert len(taken) <= MAX_WAITING_ROWS
         if second:
             assert len(taken) > MAX_WAITING_ROWS // 8
-            kept += [number_of(rows) for rows, _ in taken]
+            kept += [first_number(rows) for rows, _ in taken]
     halves = np.histogram(kept, bins=4, range=(0, 20_000))[0]
     assert halves.min() > halves.max() / 2, "all parts of a second must be sampled evenly"
 
@@ -72,7 +72,7 @@ def test_alternating_requests_are_sampled_evenly() -> None:
     for _ in range(20):
         for number in range(8000):
             sample.add_rows([row(number % 2)], 0.5)
-        kept += [number_of(rows) for rows, _ in sample.take()[0]]
+        kept += [first_number(rows) for rows, _ in sample.take()[0]]
     assert 0.3 < np.mean(kept) < 0.7
 
 

@@ -108,6 +108,6 @@ def test_an_exceeded_deadline_of_the_server_is_a_failure(
     source = VersionCounters("homes", "1", "numpy", counters_of(asgi_app))
     source.counters.request("json", 504, 1.0)
     assert counts_since_flush(source).failed == 1
-    source.counters.request("json", 503, 1.0)  # not a failure of the version
+    source.counters.request("json", 503, 1.0)  # does not count as a failure of the version
     assert counts_since_flush(source).failed == 1
     asgi_app.plane.close()

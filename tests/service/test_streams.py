@@ -236,7 +236,7 @@ def test_a_parquet_file_without_disk_space_gets_503_and_leaves_no_file(
     client, again = Client([sink.getvalue()]), Client([sink.getvalue()])
 
     async def scenario() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # the size limit of all files
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # limits the size of every file
         try:
             await send_request(asgi_app, client, **headers)
         finally:
@@ -279,7 +279,7 @@ def test_a_response_to_http_1_0_has_a_content_length(asgi_app: Application) -> N
 
 
 def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
-    """A copy of `receive` that returns no message after the first `after` messages."""
+    """A wrapper around `receive` that returns no message after the first `after` messages."""
     left = after
 
     async def slow() -> Any:

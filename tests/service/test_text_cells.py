@@ -196,7 +196,7 @@ def test_the_openapi_document_allows_text_for_numbers(model: TabularModel) -> No
 
 
 def trip_columns() -> FeatureSchema:
-    """The columns of a table of trips whose rows pandas wrote."""
+    """The columns of a table of trips that was written by pandas."""
     rows = json.loads((CASES / "trips_df_to_json_records_epoch.json").read_text())["rows"]
     kinds: dict[type, Kind] = {bool: "boolean", str: "category", int: "number", float: "number"}
     features = [

@@ -47,7 +47,7 @@ def error_text(reply: requests.Response, status: int) -> str:
 # Predicting
 
 
-def test_row_form_returns_predictions_and_column_form_outputs(client: Client, home_row: Row) -> None:
+def test_row_form_returns_predictions_and_column_form_returns_outputs(client: Client, home_row: Row) -> None:
     rows = client.send_request(
         "/v1/models/homes:predict", {"signature_name": "serving_default", "instances": [home_row] * 3}
     )
@@ -124,7 +124,7 @@ def test_routes_accept_the_served_version_and_ignore_case(client: Client, home_r
         assert client.send_request(path, body).status_code == 200
 
 
-NOWHERE = {
+UNKNOWN_PATHS = {
     "/v1/models/homes/versions/2:predict": "Servable not found for request: Specific(homes, 2)",
     "/v1/models/homes/labels/stable:predict": "Unrecognized servable version label: stable",
     "/v1/models/home:predict": "Servable not found for request: Latest(home), did you mean homes?",
@@ -132,7 +132,7 @@ NOWHERE = {
 }
 
 
-@pytest.mark.parametrize(("path", "text"), NOWHERE.items(), ids=lambda text: text[-30:])
+@pytest.mark.parametrize(("path", "text"), UNKNOWN_PATHS.items(), ids=lambda text: text[-30:])
 def test_unknown_versions_labels_and_models_return_404(client: Client, home_row: Row, path: str, text: str) -> None:
     assert text in error_text(client.send_request(path, {"instances": [home_row]}), 404)
     assert text in error_text(client.get_path(path.removesuffix(":predict")), 404)
@@ -169,7 +169,7 @@ def test_an_invalid_request_returns_an_invalid_argument_error(
     assert text in error_text(client.send_request(f"/v1/models/homes{method}", body), 400)
 
 
-def test_wrong_methods_and_malformed_addresses_are_refused(client: Client) -> None:
+def test_wrong_methods_and_malformed_paths_are_refused(client: Client) -> None:
     reply = client.get_path("/v1/models/homes:predict")
     assert "POST" in error_text(reply, 405)
     assert reply.headers["allow"] == "POST"
@@ -179,7 +179,7 @@ def test_wrong_methods_and_malformed_addresses_are_refused(client: Client) -> No
     assert "Malformed request" in error_text(client.get_path("/v1/"), 400)
 
 
-def test_too_many_rows_get_413_and_a_passed_deadline_504(client: Client, home_row: Row) -> None:
+def test_too_many_rows_get_413_and_an_exceeded_deadline_gets_504(client: Client, home_row: Row) -> None:
     assert "2001 rows" in error_text(
         client.send_request("/v1/models/homes:predict", {"instances": [home_row] * 2001}), 413
     )

@@ -89,7 +89,7 @@ def test_the_trace_context_is_returned_and_logged_and_sampled_requests_become_sp
 
 
 @pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/homes/infer", "/v1/models/homes:predict"])
-def test_other_protocols_return_the_trace_context_in_errors_too(send_asgi: Callable[..., Any], path: str) -> None:
+def test_other_protocols_also_return_the_trace_context_in_errors(send_asgi: Callable[..., Any], path: str) -> None:
     response = send_asgi("GET", path, traceparent=SENT, tracestate="vendor=1")
     assert response.status == (200 if path.endswith("ready") else 405)
     assert (response.headers["traceparent"], response.headers["tracestate"]) == (SENT, "vendor=1")

@@ -110,7 +110,7 @@ def test_a_running_server_does_not_switch_to_an_altered_version(root: Path, admi
         "homes", "promote", lambda state: serving_changes.promote(state, 1, by_person=True), "a test"
     )
     ServingFile(root).apply(change)
-    admin.worker.look()
+    admin.worker.poll()
     assert admin.aliases == {CHAMPION: "2"}
     assert "its file weights.npz was altered after it was signed" in admin.worker.problems["homes:1"]
 

@@ -103,7 +103,7 @@ def test_repeating_a_change_changes_nothing(admin: Admin) -> None:
     assert admin("POST", "/models/homes/rollback").body["generation"] == 2
 
 
-def test_a_change_of_another_generation_than_expected_is_refused(admin: Admin) -> None:
+def test_a_change_with_an_outdated_generation_is_refused(admin: Admin) -> None:
     assert admin("POST", "/models/homes/promote", {"version": 2}, if_match='"0"').status == 200
     reply = admin("POST", "/models/homes/promote", {"version": 3}, if_match='"0"')
     assert reply.status == 412

@@ -98,7 +98,7 @@ def test_a_share_of_zero_ends_a_canary_or_shadow(root: Path, command: Command) -
     traffic = serving_state(root).traffic
     assert traffic is not None
     assert (traffic.shares, traffic.rollback) == ({"champion": 99.5, "challenger": 0.5}, None)
-    assert serving_state(root).champion == 3, "a canary also fixes the champion"
+    assert serving_state(root).champion == 3, "a canary also records the champion"
     command("shadow", "homes:2", "--share", "0.5")
     command("shadow", "homes:2", "--share", "0")
     command("canary", "homes:2", "--percent", "0", "--no-rollback")

@@ -1,4 +1,4 @@
-"""Counters by time windows: they are summed over workers, outlive workers, and drop windows that have passed."""
+"""Counters per time window are summed over workers, outlive workers, and drop windows that have passed."""
 
 import os
 import shutil

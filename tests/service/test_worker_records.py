@@ -24,7 +24,7 @@ def test_failed_starts_are_counted_until_a_worker_has_started(tmp_path: Path) ->
     assert second.given_up
 
 
-def test_an_ended_worker_counts_neither_as_running_nor_its_lost_series(tmp_path: Path) -> None:
+def test_an_ended_worker_and_its_lost_series_are_not_counted(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib; from service.worker_records import WorkerRecords;"
         "records = WorkerRecords(pathlib.Path(sys.argv[1])); records.register(); records.started();"

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of training."""
+"""Fixtures for the training tests."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def unrendered_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def short_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boosted trees stop early, and are those of scikit-learn, also if CatBoost is installed."""
+    """Boosted trees stop early and are those of scikit-learn, even if CatBoost is installed."""
     from training import baselines, catboost_baseline
 
     monkeypatch.setattr(catboost_baseline, "is_installed", lambda: False)

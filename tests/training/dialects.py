@@ -54,7 +54,7 @@ UNITS = ("{}%", "{} %", "€{}", "{} EUR", "{} kg", "${}", "{}km", "{} °C", "US
 NEGATIVES = ("-{}", "({})", "{}-", "\u2212{}")
 WORDS = ("", "NA", "N/A", "-", "?", "n/a", "#N/A", "null", "NaN", "--", "None")
 LEVELS = ("Köln", "São Paulo", "plain", 'a "quoted" one', "semi;colon", "comma, blank", "naïve")
-LEVELS_OF = {  # of encodings that have no Western European letters
+LEVELS_OF = {  # for encodings that have no Western European letters
     "cp1251": ("Москва", "Казань", "Новосибирск", "Уфа", "Самара, город", "plain"),
     "koi8_r": ("Москва", "Казань", "Новосибирск", "Уфа", "Самара; город", "plain"),
     "cp932": ("東京", "大阪", "名古屋", "札幌", "福岡", "カード", "はい"),
@@ -76,11 +76,11 @@ class Dialect:
     quoting: Any
     line_end: str
     compression: str
-    word: str  # of a missing cell
+    word: str  # for a missing cell
     unit: str
     negative: str
     date_format: str
-    escaped: bool  # whether quotes in cells have a backslash before them
+    escaped: bool  # whether quotes in cells are escaped by backslashes
     footer: tuple[str, ...]
     end: str
     invisible: str  # in some names and levels
@@ -92,7 +92,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Table:
-    """The values of a table, and the cells in which they are written."""
+    """The values of a table, and the cells as which they are written."""
 
     dialect: Dialect
     kinds: dict[str, str]
@@ -135,7 +135,7 @@ def pick(rng: np.random.Generator, choices: Any) -> Any:
 def random_dialect(rng: np.random.Generator) -> Dialect:
     decimal = pick(rng, [".", ".", ","])
     encoding = pick(rng, [*UNICODE, *UNICODE, "cp1252", "cp1252", *LEVELS_OF])
-    legacy = encoding in LEVELS_OF  # an encoding is known by the levels, not by single signs
+    legacy = encoding in LEVELS_OF  # the encoding is recognised by the levels, not by single characters
     return Dialect(
         delimiter=pick(rng, [",", ";", "\t", "|"]),
         decimal=decimal,
@@ -198,7 +198,7 @@ def _numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[lis
 
 
 def _large_numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
-    """Large numbers in groups of three digits, where only the mark shows that they are thousands."""
+    """Large numbers in groups of three digits, where only the mark shows that it separates thousands."""
     low = int(rng.integers(1, 6))
     numbers = np.round(10.0 ** rng.uniform(low, low + 2, rows)).astype(int).astype(float)
     return numbers.tolist(), [number_text(number, 0, dialect) for number in numbers.tolist()]
@@ -223,7 +223,7 @@ def _dates(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[
 
 def _levels(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
     levels = [pick(rng, dialect.levels) for _ in range(rows)]
-    places = rng.integers(0, 4, rows)  # beyond the end of short levels: at their end
+    places = rng.integers(0, 4, rows)  # a position beyond the end of a short level means its end
     inserted = np.where(rng.random(rows) < 0.1, dialect.invisible, "").tolist()
     return levels, [
         level[:place] + sign + level[place:]
@@ -238,7 +238,7 @@ def _flags(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[
 
 
 def check(table: Table, folder: Path) -> str:
-    """Returns "read" or "refused". Raises AssertionError if the table is read as another one or no flag is named."""
+    """Returns "read" or "refused". Raises AssertionError if the values differ or no flag is named."""
     try:
         dataset = load_dataset(DataOptions(data=str(table.write(folder)), target="y", task="regression"))
     except UsageError as error:
@@ -284,7 +284,7 @@ def check_posted(schema: FeatureSchema, dataset: Dataset, table: Table) -> None:
 
 
 def main(count: int, first: int = 0) -> Counter[str]:
-    """Check this number of tables. Raises AssertionError for the first table that is read differently."""
+    """Check `count` random tables. Raises AssertionError for the first table that is read differently."""
     results: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(first, first + count):

@@ -1,4 +1,4 @@
-"""`python -m tests.training.on_ray`: compares trials on a real one-node Ray with those in this process.
+"""`python -m tests.training.on_ray`: compares trials on a real one-node Ray cluster with trials in this process.
 
 `make cluster-check` runs this program in the environment of Ray, which has no pytest.
 """

@@ -1,4 +1,4 @@
-"""Posts the table of a training in each format, to compare the frames of a server with the frame of the training."""
+"""Posts a training table in each format, to compare the frames of the server with the frame of the training run."""
 
 import io
 import json
@@ -104,7 +104,7 @@ def training_frame(dataset: Dataset) -> Frame:
 
 
 def assert_frame(found: ValidatedRows, dataset: Dataset, form: str) -> None:
-    """Assert that the rows with a target equal those of the training."""
+    """Assert that the rows with a target equal those of the training run."""
     expected = training_frame(dataset)
     assert not found.errors, f"{form}: {found.errors[0].message}"
     rows = dataset.row_numbers

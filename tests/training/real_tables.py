@@ -1,4 +1,4 @@
-"""`make tables-check` (minutes): reads small real tables of other packages, and trains models of them.
+"""`make tables-check` (minutes): reads small real tables from other packages, and trains models on them.
 
 Each table of `real_tables.csv` is inspected, trained for a few epochs, and its file is posted to the model. The program
 prints how the columns were read. The reports of `inspect` are written to `build/tables/readings`; the file names begin
@@ -86,7 +86,7 @@ def check(table: RealTable) -> Reading:
             post(table.options, dataset)
     except (UsageError, StoreError, AssertionError) as error:
         reading.failure = " ".join(str(error).split())
-    except Exception as error:  # the program looks for errors that would be a traceback for a user
+    except Exception as error:  # users would see a traceback for these errors
         reading.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
     reading.seconds = time.monotonic() - started
     return reading
@@ -120,7 +120,8 @@ def train(options: DataOptions) -> None:
 
 def post(options: DataOptions, dataset: Dataset) -> None:
     """Post the CSV file. Raises AssertionError if the server reads it differently than training."""
-    if dataset.origin["format"] != "CSV" or options.delimiter == " ":  # the service accepts no blanks as delimiters
+    # The service does not accept blanks as delimiters.
+    if dataset.origin["format"] != "CSV" or options.delimiter == " ":
         return
     content, _ = file_content.decompress(Path(options.data).read_bytes(), options.data)
     assert_frame(decoded(CsvDecoder, dataset.schema, content), dataset, "posted")
@@ -128,7 +129,7 @@ def post(options: DataOptions, dataset: Dataset) -> None:
 
 @contextlib.contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError in the block after these seconds."""
+    """Raise TimeoutError in the block after this number of seconds."""
 
     def expire(number: int, frame: Any) -> None:
         raise TimeoutError(f"not done after {seconds} s")
@@ -154,7 +155,7 @@ def write_reports(readings: Sequence[Reading]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandParser("python -m tests.training.real_tables", description=__doc__)
-    parser.add_argument("part", nargs="?", default="", help="only the tables with this text in their file's name")
+    parser.add_argument("part", nargs="?", default="", help="only the tables with this text in their file name")
     part = parser.parse_args(arguments).part
     readings = []
     with tempfile.TemporaryDirectory() as home:

@@ -1,4 +1,4 @@
-"""Small tables for the tests of inference."""
+"""Small tables for the tests of type inference."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def cycle(*values: Any, rows: int = ROWS) -> list[Any]:
 
 
 def reason(dataset: Dataset, name: str) -> str:
-    """The reason for which a column is ignored."""
+    """The reason why a column is ignored."""
     return next(column.reason for column in dataset.schema.ignored if column.name == name)
 
 

@@ -83,7 +83,7 @@ def test_slow_baselines_are_fitted_on_fewer_rows_with_a_notice(monkeypatch: pyte
     notices: list[str] = []
     found = make_baselines("multiclass", y, ["a", "b", "c"]).run(notices.append)
     assert len(notices) == 2
-    assert "the linear model learned from 10" in notices[0]  # 100 rows, and one of each class
+    assert "the linear model learned from 10" in notices[0]  # of 100 rows, including one of each class
     assert "boosted trees learned from 10" in notices[1]
     assert len(found) == 3
 

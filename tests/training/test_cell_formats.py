@@ -168,7 +168,7 @@ def test_epoch_numbers_are_dates_if_a_flag_declares_them() -> None:
     assert_posted(dataset, CASES / "F16_epoch_ms.csv")
 
 
-UNCLEAR = [f"{row % 90 + 10}.{row * 37 % 900 + 100}" for row in range(ROWS)]
+AMBIGUOUS_CELLS = [f"{row % 90 + 10}.{row * 37 % 900 + 100}" for row in range(ROWS)]
 
 
 def semicolons(**columns: Sequence[Any]) -> str:
@@ -177,7 +177,7 @@ def semicolons(**columns: Sequence[Any]) -> str:
 
 
 def test_ambiguous_cells_require_a_flag_and_each_flag_decides(write: Write) -> None:
-    path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
+    path = write(semicolons(a=AMBIGUOUS_CELLS, y=range(ROWS)))
     with pytest.raises(UsageError, match=r"'10\.100' may be 10100 or 10\.1: use --thousands \. or --decimal \."):
         load_dataset(DataOptions(data=path, target="y"))
     grouped = load_dataset(DataOptions(data=path, target="y", thousands="."))
@@ -187,7 +187,7 @@ def test_ambiguous_cells_require_a_flag_and_each_flag_decides(write: Write) -> N
 
 @pytest.mark.parametrize("flags", [{"thousands": "."}, {"decimal": "."}])
 def test_schema_keeps_the_reading_that_a_flag_chose(write: Write, tmp_path: Path, flags: dict[str, Any]) -> None:
-    path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
+    path = write(semicolons(a=AMBIGUOUS_CELLS, y=range(ROWS)))
     first = load_dataset(DataOptions(data=path, target="y", **flags))
     schema = tmp_path / "features.json"
     schema.write_text(first.schema.to_json())
@@ -196,7 +196,7 @@ def test_schema_keeps_the_reading_that_a_flag_chose(write: Write, tmp_path: Path
 
 
 def test_schema_of_the_first_format_requires_no_flag(write: Write, tmp_path: Path) -> None:
-    path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
+    path = write(semicolons(a=AMBIGUOUS_CELLS, y=range(ROWS)))
     first = load_dataset(DataOptions(data=path, target="y", decimal="."))
     schema = tmp_path / "features.json"
     document = json.loads(first.schema.to_json())
@@ -205,10 +205,10 @@ def test_schema_of_the_first_format_requires_no_flag(write: Write, tmp_path: Pat
     assert load_dataset(DataOptions(data=path, schema=str(schema))).columns["a"][0] == 10.1
 
 
-def test_other_column_decides_the_meaning_of_a_point(write: Write) -> None:
-    commas = write(semicolons(a=UNCLEAR, b=cycle("1,5", "22,75"), y=range(ROWS)))
+def test_another_column_decides_the_meaning_of_a_point(write: Write) -> None:
+    commas = write(semicolons(a=AMBIGUOUS_CELLS, b=cycle("1,5", "22,75"), y=range(ROWS)))
     assert load_dataset(DataOptions(data=commas, target="y")).columns["a"][0] == 10100
-    points = write(semicolons(a=UNCLEAR, b=cycle("1.5", "22.75"), y=range(ROWS)))
+    points = write(semicolons(a=AMBIGUOUS_CELLS, b=cycle("1.5", "22.75"), y=range(ROWS)))
     assert load_dataset(DataOptions(data=points, target="y")).columns["a"][0] == 10.1
 
 
@@ -288,13 +288,13 @@ def test_three_decimals_in_every_cell_require_a_flag(write: Write, infer: Infer)
     def table(cells: list[str]) -> str:
         return write(semicolons(a=cells, y=range(ROWS)).replace(";", ","))
 
-    for cells in (UNCLEAR, [*UNCLEAR[:-1], "7"]):
+    for cells in (AMBIGUOUS_CELLS, [*AMBIGUOUS_CELLS[:-1], "7"]):
         with pytest.raises(UsageError, match="use --thousands"):
             load_dataset(DataOptions(data=table(cells), target="y"))
     for other in ("0.125", "10.5"):
-        mixed = [*UNCLEAR[:-5], *[other] * 5]
+        mixed = [*AMBIGUOUS_CELLS[:-5], *[other] * 5]
         assert load_dataset(DataOptions(data=table(mixed), target="y")).columns["a"][0] == 10.1
-    assert infer(a=[*UNCLEAR[:-1], "7"]).columns["a"][0] == 10.1  # x and y have points before decimals
+    assert infer(a=[*AMBIGUOUS_CELLS[:-1], "7"]).columns["a"][0] == 10.1  # x and y have points before decimals
 
 
 @pytest.mark.parametrize("words", [("-",), ("#N/A", "n/a"), ("None", "--", "#DIV/0!")])
@@ -326,6 +326,6 @@ def test_levels_ignore_blanks_and_unicode_normal_forms(infer: Infer) -> None:
     assert [codes[text] for text in ("Ko\u0308ln", "K\u00f6ln", "Bonn", "Bonn ")] == [1, 1, 0, 0]
 
 
-def test_contradicting_mark_flags_are_refused(infer: Infer) -> None:
+def test_conflicting_mark_flags_are_refused(infer: Infer) -> None:
     with pytest.raises(UsageError, match="--decimal and --thousands are both ','"):
         infer(a=cycle("1", "2"), decimal=",", thousands=",")

@@ -90,7 +90,7 @@ def test_numbers_with_leading_zeros_are_a_category(infer: Infer) -> None:
     assert infer(a=cycle("02134", "10001", "90210")).schema.by_name["a"].seen.levels == ["02134", "10001", "90210"]
 
 
-def test_decimal_commas_are_read_with_the_flag_and_without(tmp_path: Path) -> None:
+def test_decimal_commas_are_read_with_and_without_the_flag(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a;b;y\n" + "".join(f"{row % 7},5;x{row % 3};{row % 11},25\n" for row in range(100)))
     dataset = load_dataset(DataOptions(data=str(path), target="y", decimal=","))

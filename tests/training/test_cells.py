@@ -29,7 +29,7 @@ def test_default_missing_tokens_are_missing(infer: Infer, token: str) -> None:
     assert np.isnan(dataset.columns["b"][2])
 
 
-def test_other_missing_tokens_replace_the_default_ones_except_the_empty_cell(infer: Infer) -> None:
+def test_other_missing_tokens_replace_the_defaults_except_the_empty_cell(infer: Infer) -> None:
     dataset = infer(a=cycle("NA", "-", "", "x"), na=("-",))
     assert dataset.schema.by_name["a"].seen.levels == ["NA", "x"]
     assert dataset.schema.missing == ["", "-"]

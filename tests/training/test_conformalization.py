@@ -28,12 +28,12 @@ NOISE = {
 }
 
 
-def regression_rows(noise: str, seed: int, count: int = 2000, *, follows: bool = True) -> HeldOutRows:
-    """Held-out rows with this noise. follows: whether the scale is that of the noise or constant."""
+def regression_rows(noise: str, seed: int, count: int = 2000, *, matched: bool = True) -> HeldOutRows:
+    """Held-out rows with this noise. matched: whether the scale is that of the noise or constant."""
     rng = np.random.default_rng(seed)
     x = rng.random(count)
     codes = rng.integers(0, 2, (count, 1))
-    scale = 0.1 + 3 * x**2 if noise == "grows" and follows else np.ones(count)
+    scale = 0.1 + 3 * x**2 if noise == "grows" and matched else np.ones(count)
     target = 10 * x + NOISE[noise](x, rng)
     return HeldOutRows(Frame(x[:, None], codes), target, Outputs(10 * x[:, None], {SCALE: scale}), REGRESSION)
 
@@ -52,7 +52,7 @@ def test_every_fifth_is_covered_only_if_the_scale_follows_the_noise() -> None:
     found = report(rows, fitted)
     assert min(found["coverage_by_fifth"]) >= 0.85
     assert found["interval_score"] < 0.85 * found["constant_interval_score"]
-    constant = regression_rows("grows", 0, 8000, follows=False)
+    constant = regression_rows("grows", 0, 8000, matched=False)
     fitted = fit_uncertainty(constant)
     assert fitted is not None
     assert min(report(constant, fitted)["coverage_by_fifth"]) < 0.8

@@ -66,7 +66,7 @@ def test_report_names_the_missed_targets() -> None:
     trust.measure("growing", regression_rows("grows", 0, 3000), report)
     assert report.missed == []
     assert "all targets are met" in report.text()
-    trust.measure("growing", regression_rows("grows", 0, 3000, follows=False), report)
+    trust.measure("growing", regression_rows("grows", 0, 3000, matched=False), report)
     assert "missed: growing noise: a fifth is covered by" in report.text()
     sets = Report()
     trust.measure("letter", class_rows(), sets)

@@ -29,7 +29,7 @@ def load(path: str) -> tuple[Dataset, FeatureSchema]:
 
 
 def check_posted(schema: FeatureSchema, dataset: Dataset, body: bytes) -> None:
-    """The same body, in chunks and blocks of several sizes."""
+    """Assert that the body is read correctly in chunks and blocks of several sizes."""
     for size, block_rows in (
         (len(body), 1_000_000),
         (1, 1_000_000),
@@ -54,14 +54,14 @@ def test_the_end_mark_of_dos_is_neither_a_row_nor_part_of_a_cell(write: Write, e
     check_posted(schema, dataset, body.decode(encoding).rstrip("\x1a\r\n").encode())
 
 
-def test_an_end_mark_inside_of_a_file_is_not_a_row(write: Write) -> None:
+def test_an_end_mark_within_a_file_is_not_a_row(write: Write) -> None:
     body = ("x,colour,y\n" + rows_of() + "\x1a\n" + rows_of()).encode()
     _, schema = load(write(("x,colour,y\n" + rows_of()).encode()))
     assert decoded(CsvDecoder, schema, body).count == 180
 
 
 @pytest.mark.parametrize("footer", ["Total,1200\n", "Source: a register", "\nTotal,3\nSource: a register\n"])
-def test_a_file_with_a_footer_can_be_posted_and_one_without_it_too(write: Write, footer: str) -> None:
+def test_files_with_and_without_a_footer_can_be_posted(write: Write, footer: str) -> None:
     body = ("x,colour,y\n" + rows_of() + footer).encode()
     dataset, schema = load(write(body))
     assert any("fewer cells" in notice for notice in dataset.notices)
@@ -69,7 +69,7 @@ def test_a_file_with_a_footer_can_be_posted_and_one_without_it_too(write: Write,
     check_posted(schema, dataset, ("x,colour,y\n" + rows_of()).encode())
 
 
-def test_more_short_lines_than_the_footer_of_training_are_errors(write: Write) -> None:
+def test_short_lines_beyond_the_footer_length_of_training_are_errors(write: Write) -> None:
     _, schema = load(write(("x,colour,y\n" + rows_of() + "Total,3\n").encode()))
     body = b"x,colour\n1,red\n2\nTotal\n"
     found = decoded(CsvDecoder, schema, body)
@@ -89,7 +89,7 @@ def escaped(cell: str) -> str:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("blank", ["", " "])
-def test_quotes_with_a_backslash_before_them_are_read(write: Write, delimiter: str, blank: str) -> None:
+def test_quotes_escaped_by_backslashes_are_read(write: Write, delimiter: str, blank: str) -> None:
     lines = [["x", '"word"', "y"]] + [
         [str(row * 7 % 31), blank + escaped(WORDS[row % 4]), str(row * 3 % 17)] for row in range(90)
     ]
@@ -103,7 +103,7 @@ def test_quotes_with_a_backslash_before_them_are_read(write: Write, delimiter: s
         assert_frame(found, dataset, form)
 
 
-def test_backslashes_that_escape_nothing_stay(write: Write) -> None:
+def test_backslashes_that_escape_nothing_are_kept(write: Write) -> None:
     words = ("C:\\dir\\", "D:\\", 'a "quoted" one')
     cells = ['"' + word.replace('"', '""') + '"' for word in words]
     body = ("x,word,y\n" + rows_of(tuple(cells))).encode()
@@ -113,13 +113,13 @@ def test_backslashes_that_escape_nothing_stay(write: Write) -> None:
     check_posted(schema, dataset, body)
 
 
-def test_quotes_that_fit_in_no_way_are_not_taken_for_escaped_ones(write: Write) -> None:
+def test_inconsistent_quotes_are_not_read_as_escaped(write: Write) -> None:
     _, schema = load(write(("x,word,y\n" + rows_of(('"a \\" b"', '"c" d"'))).encode()))
     assert schema.escape is None
 
 
 @pytest.mark.parametrize("sign", ["\u200b", "\ufeff", "\u00ad", "\u00a0", "\u200e", "\u202a", "\u2060"])
-def test_invisible_characters_in_names_and_levels_do_not_count(write: Write, sign: str) -> None:
+def test_invisible_characters_in_names_and_levels_are_ignored(write: Write, sign: str) -> None:
     dirty = ("red", f"{sign}red", f"red{sign}", "blue", f" blue {sign}", "green")
     body = (f"{sign}x,colour{sign},y\n" + rows_of(dirty)).encode("utf-8-sig")
     dataset, schema = load(write(body))
@@ -131,7 +131,7 @@ def test_invisible_characters_in_names_and_levels_do_not_count(write: Write, sig
         assert_frame(found, dataset, form)
 
 
-def test_joiners_of_letters_and_emoji_are_parts_of_words(write: Write) -> None:
+def test_joiners_between_letters_and_emoji_are_kept(write: Write) -> None:
     words = ("\u0645\u06cc\u200c\u062e\u0648", "\u0645\u06cc\u062e\u0648", "\U0001f469\u200d\U0001f680", "plain")
     dataset, _ = load(write(("x,word,y\n" + rows_of(words)).encode()))
     assert set(dataset.columns["word"].tolist()) == set(words)

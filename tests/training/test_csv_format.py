@@ -27,7 +27,7 @@ def test_the_delimiter_is_recognised(write: Callable[..., str], delimiter: str) 
     assert read_table(DataOptions(data=path)).names == ["x", "y", "colour"]
 
 
-def test_a_semicolon_table_with_decimal_commas_is_not_taken_for_a_comma_table(write: Callable[..., str]) -> None:
+def test_a_semicolon_table_with_decimal_commas_is_not_read_as_a_comma_table(write: Callable[..., str]) -> None:
     assert read_table(DataOptions(data=write("a;b\n1,5;2,5\n3,5;4,5\n"))).names == ["a", "b"]
 
 
@@ -53,7 +53,7 @@ def test_a_quoted_line_end_in_the_header_belongs_to_the_name(write: Callable[...
         ("a sentence\nthen another of five words\nx\n", "another delimiter?"),
     ],
 )
-def test_blanks_between_cells_are_named(write: Write, content: str, hint: str) -> None:
+def test_blanks_between_cells_are_reported_with_a_hint(write: Write, content: str, hint: str) -> None:
     with pytest.raises(UsageError, match=hint):
         read_table(DataOptions(data=write(content)))
 
@@ -85,13 +85,13 @@ def test_blanks_before_cells_in_quotes_are_removed(write: Write, delimiter: str)
     assert_frame(decoded(CsvDecoder, dataset.schema, content.encode()), dataset, "CSV")
 
 
-def test_quotes_inside_of_a_cell_are_not_cells_in_quotes(write: Write) -> None:
+def test_quotes_within_a_cell_do_not_delimit_cells(write: Write) -> None:
     content = "name,y\n" + "".join(f'"Smith, ""Bob"" {row}",3\n' for row in range(60))
     table = read_table(DataOptions(data=write(content)))
     assert table.notices == []
     assert table.columns[0][0].as_py() == 'Smith, "Bob" 0'
 
 
-def test_quotes_that_backslashes_escape_are_read(write: Write) -> None:
+def test_quotes_escaped_by_backslashes_are_read(write: Write) -> None:
     content = '"name", "y"\n' + '"H. \\"Barney\\" Ewell", 3\n' * 60
     assert set(read_column(write(content), "name")) == {'H. "Barney" Ewell'}

@@ -1,4 +1,4 @@
-"""Lines of a CSV file around its table are left out if only one reading is possible; else the error names a flag."""
+"""Lines around a CSV table are left out if only one reading is possible; otherwise the error names a flag."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_a_cell_after_the_last_delimiter_is_read(write: Write) -> None:
         ("% made by a tool\n% in 2024\n", "use --comment '%'"),
     ],
 )
-def test_lines_above_the_header_get_a_hint_at_a_flag(write: Write, above: str, message: str) -> None:
+def test_lines_above_the_header_are_reported_with_a_flag(write: Write, above: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(write(above + "x;z;y\n" + ROWS))
 

@@ -26,7 +26,7 @@ NETWORK = FitOptions(framework="numpy", network="ensemble", hidden=(16,), epochs
 
 
 def write(path: Path, *, jumps: bool) -> DataOptions:
-    """Write a table whose target has one level in each of ten periods of 30 days, or a straight trend."""
+    """Write a table whose target has one level in each of ten periods of 30 days, or a linear trend."""
     rng = np.random.default_rng(0)
     day = rng.integers(0, 300, ROWS)
     levels = np.array([3, -3, 2, 3, -2, -3, 3, -3, 1, 3])[day // 30] if jumps else day / 50
@@ -68,7 +68,7 @@ def test_single_days_are_not_tried_for_a_trend_or_a_split_by_time(tmp_path: Path
     assert fit_with_days(late, fail_if_trained, lambda text: None) is late
 
 
-def test_single_days_that_do_not_help_leave_the_network(tmp_path: Path) -> None:
+def test_single_days_that_do_not_help_are_not_used(tmp_path: Path) -> None:
     plain, _ = train(write(tmp_path / "t.csv", jumps=True))
     kept = fit_with_days(plain, lambda recipe: plain, lambda text: None)  # the same losses
     assert kept.fit.network is plain.fit.network

@@ -24,7 +24,7 @@ def cities(table: RawTable) -> set[str]:
     return set(table.columns[table.names.index("city")].to_pylist())
 
 
-def test_one_invalid_byte_leaves_a_file_utf_8_and_is_named() -> None:
+def test_a_file_with_one_invalid_byte_is_read_as_utf_8_with_a_notice() -> None:
     table = read(str(CASES / "f11_one_bad_byte.csv"))
     assert cities(table) == {"Köln", "München"}
     assert table.origin["encoding"] == "utf-8"
@@ -78,12 +78,12 @@ def test_an_unknown_encoding_is_rejected(write: Write, encoding: str) -> None:
         read(write(CITIES), encoding)
 
 
-def test_a_declared_encoding_that_does_not_fit_names_the_line(write: Write) -> None:
+def test_a_wrong_declared_encoding_is_reported_with_the_line(write: Write) -> None:
     with pytest.raises(UsageError, match=r"is not utf-8 \(--encoding\): line 2 has the byte 0xf6"):
         read(write("x,city\n1,Köln\n".encode("cp1252")), "utf-8")
 
 
-def test_the_encoding_of_a_schema_that_does_not_fit_names_the_schema(write: Write) -> None:
+def test_a_wrong_encoding_in_a_schema_is_reported_with_the_schema(write: Write) -> None:
     with pytest.raises(UsageError, match=r"is not shift_jis \(--schema\): line 2 has the byte 0xf6"):
         read_table(DataOptions(data=write("x,city\n1,K\xf6ln\n".encode("latin-1"))), "shift_jis")
 

@@ -101,7 +101,7 @@ def test_only_equal_seeds_give_equal_ensembles(framework: Framework) -> None:
 def test_the_confidence_of_classes_is_calibrated_on_the_validation_set(
     framework: Framework, task: Task, outputs: int, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quarter of the labels is wrong, and a network without dropout memorises them."""
+    """A quarter of the labels are random, and a network without dropout memorises them."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(400, 3)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64) * (outputs > 1) + (x[:, 1] > 0)
@@ -173,7 +173,7 @@ def test_final_fit_also_learns_from_the_validation_rows(framework: Framework) ->
     assert errors["validation"] < 0.3 * errors["train"]
 
 
-def test_a_final_fit_that_diverges_leaves_the_trial_s_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_of_the_trial_is_kept_if_the_final_fit_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*arguments: Any) -> None:
         raise DivergenceError(2, float("nan"))
 
@@ -198,7 +198,7 @@ def test_each_trial_has_its_own_weight_decay(framework: Framework) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_folds_compare_the_trials_of_a_small_table(framework: Framework) -> None:
-    """The loss of a trial is computed on all rows, each predicted by a network that did not learn from it."""
+    """The loss of a trial is computed on all rows, each predicted by a network that was not trained on it."""
     chosen = replace(small_recipe(framework, dropout=0.0, epochs=4, final="validation"), folds=5)
     network = Architecture(3, hidden=(8,), scales=(1.0,) * 3, members=2, adapters=True)
     epochs, messages = list[Epoch](), list[str]()

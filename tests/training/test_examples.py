@@ -36,8 +36,8 @@ COLUMNS: dict[str, Any] = {
 HELD_OUT = np.arange(10, 40)
 
 
-def rows(made_for: FeatureSchema | None = None, held_out: Any = HELD_OUT, **options: Any) -> list[dict[str, Any]]:
-    return examples.draw_rows(made_for or schema(), COLUMNS, held_out, np.random.default_rng(0), **options)
+def rows(for_schema: FeatureSchema | None = None, held_out: Any = HELD_OUT, **options: Any) -> list[dict[str, Any]]:
+    return examples.draw_rows(for_schema or schema(), COLUMNS, held_out, np.random.default_rng(0), **options)
 
 
 def test_every_example_row_is_valid_and_contains_every_column() -> None:
@@ -61,7 +61,7 @@ def test_values_of_examples_are_held_out_and_have_json_types() -> None:
 
 def test_example_rows_are_not_rows_of_the_table() -> None:
     real = {(row["n"], row["day"]) for row in rows(real=True)}
-    assert len([row for row in rows() if (row["n"], row["day"]) in real]) < 5  # a few of 32 can be equal by chance
+    assert len([row for row in rows() if (row["n"], row["day"]) in real]) < 5  # a few of 32 rows can be equal by chance
 
 
 def test_first_example_rows_are_complete() -> None:

@@ -19,14 +19,14 @@ FRAMEWORKS: list[Framework] = ["numpy", "keras"]
 TUTORIAL = FitOptions(hidden=(32,), activation="relu", epochs=10, batch_size=32, optimizer="adam", loss="mse")
 
 
-def straight_rows(rows: int = 256) -> EncodedRows:
+def linear_rows(rows: int = 256) -> EncodedRows:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(rows, 4)).astype(np.float32)
     return EncodedRows(x, (x @ np.array([1.0, -2.0, 0.5, 0.0])).astype(np.float64))
 
 
 def classes(count: int, rows: int = 256) -> EncodedRows:
-    part = straight_rows(rows)
+    part = linear_rows(rows)
     edges = np.quantile(part.y, np.linspace(0, 1, count + 1)[1:-1])
     return EncodedRows(part.x, np.searchsorted(edges, part.y))
 
@@ -67,7 +67,7 @@ def test_network_of_the_tutorial_is_the_same_in_keras(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(keras.Sequential, "compile", compile_)
     monkeypatch.setattr(keras.Sequential, "fit", fit_)
-    fitted = run(decide_recipe(TUTORIAL, "regression", 256), "regression", straight_rows())
+    fitted = run(decide_recipe(TUTORIAL, "regression", 256), "regression", linear_rows())
     assert type(fitted.keras) is keras.Sequential
     described = [(type(layer).__name__, layer.units, layer.activation.__name__) for layer in fitted.keras.layers]
     assert described == [("Dense", 32, "relu"), ("Dense", 1, "linear")]
@@ -87,7 +87,7 @@ def test_the_loss_falls_and_each_epoch_is_reported(framework: Framework) -> None
     fitted = run(
         replace(small_recipe(framework), epochs=15, learning_rate=0.01),
         "regression",
-        straight_rows(),
+        linear_rows(),
         reported=reported,
     )
     assert reported == fitted.history
@@ -103,7 +103,7 @@ def test_the_loss_falls_and_each_epoch_is_reported(framework: Framework) -> None
 def test_only_equal_seeds_give_equal_models(framework: Framework) -> None:
     recipe = replace(small_recipe(framework), dropout=0.2)
     one, same, other = (
-        weights(run(replace(recipe, fit_seed=seed), "regression", straight_rows(64))) for seed in (1, 1, 2)
+        weights(run(replace(recipe, fit_seed=seed), "regression", linear_rows(64))) for seed in (1, 1, 2)
     )
     assert all((a == b).all() for a, b in zip(one, same, strict=True))
     assert not all((a == b).all() for a, b in zip(one, other, strict=True))
@@ -112,13 +112,13 @@ def test_only_equal_seeds_give_equal_models(framework: Framework) -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_diverged_loss_ends_the_run(framework: Framework) -> None:
     with pytest.raises(DivergenceError, match="learning rate ten times smaller"):
-        run(replace(small_recipe(framework, optimizer="sgd"), learning_rate=1e12), "regression", straight_rows())
+        run(replace(small_recipe(framework, optimizer="sgd"), learning_rate=1e12), "regression", linear_rows())
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_early_stopping_of_both_frameworks_restores_the_best_weights(framework: Framework) -> None:
     recipe = replace(small_recipe(framework, optimizer="sgd"), learning_rate=0.02, epochs=200, patience=2)
-    train, rng = straight_rows(16), np.random.default_rng(5)
+    train, rng = linear_rows(16), np.random.default_rng(5)
     validation = EncodedRows(train.x, rng.permutation(train.y))  # random targets, so the validation loss soon rises
     fitted = fit.fit(recipe, Architecture(4, hidden=(8,)), "regression", train, validation, lambda epoch: None)
     losses = [epoch.validation_loss or 0 for epoch in fitted.history]
@@ -162,18 +162,18 @@ def test_label_smoothing_keeps_logits_small(framework: Framework, task: Task, ou
 
 
 def test_the_resulting_keras_model_has_no_optimizer() -> None:
-    fitted = run(small_recipe("keras"), "regression", straight_rows())
+    fitted = run(small_recipe("keras"), "regression", linear_rows())
     assert not fitted.keras.compiled
     assert getattr(fitted.keras, "optimizer", None) is None
     assert fitted.network is not None
-    x = straight_rows().x
+    x = linear_rows().x
     np.testing.assert_allclose(fitted.network.predict(x), fitted.keras.predict_on_batch(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum", "rmsprop"])
 def test_every_optimizer_of_keras_learns(optimizer: Any) -> None:
     recipe = replace(small_recipe("keras", optimizer=optimizer, clip_norm=1.0), schedule="cosine", learning_rate=0.02)
-    losses = [epoch.loss for epoch in run(recipe, "regression", straight_rows()).history]
+    losses = [epoch.loss for epoch in run(recipe, "regression", linear_rows()).history]
     assert losses[-1] < losses[0]
 
 

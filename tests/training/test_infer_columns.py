@@ -51,7 +51,7 @@ def test_time_per_row_does_not_grow_with_the_number_of_levels(tmp_path: Path) ->
         start = time.process_time()
         return load_dataset(DataOptions(data=str(path), target="y")), time.process_time() - start
 
-    many = 400_000  # some 260,000 distinct
+    many = 400_000  # about 260,000 distinct levels
     dataset, seconds = load(many)
     feature = dataset.schema.by_name["who"]
     assert feature.seen.hashed == HASH_BUCKETS

@@ -65,38 +65,38 @@ def test_bundled_table_is_read_from_disk_as_in_memory(name: str, monkeypatch: py
     assert_same(*read_both_ways(bundled_options(name), monkeypatch))
 
 
-ODD = "id;when;amount;share;flag;city\n" + "".join(
+VARIED_TABLE = "id;when;amount;share;flag;city\n" + "".join(
     f"{row};{1 + row % 28:02d}.03.2024;{row % 7}.{row % 1000:03d},{row % 100:02d} €;{row % 90} %;"
     f"{['ja', 'nein'][row % 2]};{['Köln', 'Paris', '-', 'n/a'][row % 4]}\n"
     for row in range(1500)
 )
 TEXTS = {
-    "units, decimal commas, dates and words": ODD.encode(),
-    "another encoding": ODD.replace("€", "").encode("cp1252"),
-    "a byte order mark": ODD.encode("utf-8-sig"),
-    "two bytes a character": ODD.encode("utf-16"),
-    "a few bytes of another encoding": ODD.encode().replace(b"Paris", b"M\xe2con", 3),
-    "a footer": ODD.encode() + b"Summe;;\n",
-    "a delimiter at the end of each line": ODD.replace("\n", ";\n").encode().replace(b"city;\n", b"city\n", 1),
-    "a declared delimiter": b"sep=;\n" + ODD.encode(),
+    "units, decimal commas, dates and words": VARIED_TABLE.encode(),
+    "another encoding": VARIED_TABLE.replace("€", "").encode("cp1252"),
+    "a byte order mark": VARIED_TABLE.encode("utf-8-sig"),
+    "two bytes per character": VARIED_TABLE.encode("utf-16"),
+    "a few bytes of another encoding": VARIED_TABLE.encode().replace(b"Paris", b"M\xe2con", 3),
+    "a footer": VARIED_TABLE.encode() + b"Summe;;\n",
+    "a delimiter at the end of each line": VARIED_TABLE.replace("\n", ";\n").encode().replace(b"city;\n", b"city\n", 1),
+    "a declared delimiter": b"sep=;\n" + VARIED_TABLE.encode(),
     "blanks before quotes": b'a, "b", y\n'
     + b"".join(b'%d, "x, %d", %d\n' % (row, row % 5, row % 91) for row in range(900)),
-    "gzip": gzip.compress(ODD.encode(), mtime=0),
-    "zstd": zstd.compress(ODD.encode()),
-    "isolated cells": (ODD + "1500;01.03.2024;9.999.999.999,00 €;5 %;ja;Köln\n").encode(),
+    "gzip": gzip.compress(VARIED_TABLE.encode(), mtime=0),
+    "zstd": zstd.compress(VARIED_TABLE.encode()),
+    "isolated cells": (VARIED_TABLE + "1500;01.03.2024;9.999.999.999,00 €;5 %;ja;Köln\n").encode(),
     "NDJSON": b"".join(
         json.dumps({"a": row % 50, "b": None if row % 9 else row / 3, "c": "xy"[row % 2], "y": row % 77}).encode()
         + b"\n"
         for row in range(900)
     ),
-    "NDJSON of several types": b"".join(
+    "NDJSON with several types in a column": b"".join(
         json.dumps({"a": row if row % 2 else f"n{row % 4}", "b": row % 5, "y": row % 77 / 2}).encode() + b"\n"
         for row in range(900)
     ),
-    "NDJSON of lists of several types": b"".join(
+    "NDJSON with lists of several types": b"".join(
         json.dumps({"a": [row % 4, "x"], "b": row % 5, "y": row % 77 / 2}).encode() + b"\n" for row in range(900)
     ),
-    "NDJSON of two bytes a character, some with the byte of a line feed": "".join(
+    "NDJSON with two bytes per character, some containing the byte of a line feed": "".join(
         json.dumps({"a": "ĊXY"[row % 3], "b": row % 5, "y": row % 77 / 2}, ensure_ascii=False) + "\n"
         for row in range(900)
     ).encode("utf-16"),
@@ -141,7 +141,7 @@ def test_invalid_ndjson_line_and_truncated_archive_are_named(write: Write) -> No
     with pytest.raises(UsageError, match=r"line 1999, is not valid JSON"):
         load_dataset(DataOptions(data=write("\n".join(lines), "t.ndjson"), target="y"))
     with pytest.raises(UsageError, match="gzip file that is cut off"):
-        load_dataset(DataOptions(data=write(gzip.compress(ODD.encode())[:-20], "t.csv.gz"), target="flag"))
+        load_dataset(DataOptions(data=write(gzip.compress(VARIED_TABLE.encode())[:-20], "t.csv.gz"), target="flag"))
 
 
 def test_pipe_is_read_only_once() -> None:

@@ -35,7 +35,7 @@ def trained(path: Path) -> TrainingResult:
 
 
 def described(result: TrainingResult) -> list[object]:
-    """The stored results of a training, and a baseline."""
+    """The stored results of a training run, and a baseline."""
     schema, split, frame = result.dataset.schema, result.split, result.frame
     sets = split.train, split.validation, split.test
     return [
@@ -48,7 +48,7 @@ def described(result: TrainingResult) -> list[object]:
     ]
 
 
-def test_table_on_disk_gives_the_model_of_a_table_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_on_disk_gives_the_same_model_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(tmp_path / "t.parquet", ROWS)
     in_memory = trained(tmp_path / "t.parquet")
     monkeypatch.setattr(reading, "LARGE_BYTES", 0)
@@ -96,7 +96,7 @@ def test_a_stored_matrix_is_mapped_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(sizes) == 7
 
 
-def test_epoch_in_segments_trains_the_weights_of_a_whole_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epoch_in_segments_gives_the_same_weights_as_a_whole_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 4)).astype(np.float32)
     y = np.sin(x[:, 0]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A text that is not UTF-8 is read in the encoding that its words show, or the command asks."""
+"""A text that is not UTF-8 is read in the encoding that its words indicate, or an error names the flag."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ RUSSIAN = ("Москва", "Казань", "Новосибирск", "Самар
 JAPANESE = ("東京", "大阪", "名古屋", "札幌", "福岡", "カード", "はい")
 KOREAN = ("서울", "부산", "대구", "인천", "광주")
 CHINESE = ("北京", "上海", "广州", "深圳", "成都")
-FEW_WORDS = [  # each of which a detector reads in another encoding
+FEW_WORDS = [  # words that a detector reads in a wrong encoding
     ("gb18030", ("北京", "上海", "广州", "深圳", "成都", "是")),
     ("cp1255", ("חיפה", "ירוק", "נקבה")),
     ("cp932", ("東京", "はい", "女性", "いいえ", "大阪", "札幌", "福岡")),
@@ -44,7 +44,7 @@ READ = [
     ("cp1252", ("España", "Ávila", "¿qué?", "5 €", "m²", "20 °C")),
     ("cp1252", ("Göteborg", "Åre", "Öland", "å")),
 ]
-UNCLEAR = [
+AMBIGUOUS = [
     ("cp1251", ("да", "нет")),
     ("koi8-r", ("да", "нет")),
     ("cp932", ("はい", "いいえ")),
@@ -62,7 +62,7 @@ def table_of(words: tuple[str, ...], rows: int = 120) -> str:
 
 
 @pytest.mark.parametrize(("encoding", "words"), READ)
-def test_words_show_the_encoding_of_a_file_and_the_file_can_be_posted(
+def test_the_encoding_is_detected_from_words_and_the_file_can_be_posted(
     write: Write, encoding: str, words: tuple[str, ...]
 ) -> None:
     content = table_of(words).encode(encoding)
@@ -74,21 +74,19 @@ def test_words_show_the_encoding_of_a_file_and_the_file_can_be_posted(
     assert_frame(decoded(CsvDecoder, schema, content), dataset, "CSV")
 
 
-@pytest.mark.parametrize(("encoding", "words"), UNCLEAR)
-def test_words_with_several_readings_are_a_question_that_shows_them(
-    write: Write, encoding: str, words: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize(("encoding", "words"), AMBIGUOUS)
+def test_words_with_several_readings_require_a_flag(write: Write, encoding: str, words: tuple[str, ...]) -> None:
     path = write(table_of(words).encode(encoding))
     with pytest.raises(UsageError, match=r"its encoding is not clear: use --encoding \w.* reads '"):
         read_table(DataOptions(data=path))
     table = read_table(DataOptions(data=path, encoding=encoding))
     assert set(table.columns[0].to_pylist()) == set(words)
-    assert read_table(DataOptions(data=path), encoding).columns[0].equals(table.columns[0])  # as a schema says it
+    assert read_table(DataOptions(data=path), encoding).columns[0].equals(table.columns[0])  # an encoding from a schema
 
 
 @pytest.mark.parametrize(("encoding", "words"), FEW_WORDS)
 @pytest.mark.parametrize("template", ["{x}|{flag}|{word}|09/03/2018", "{word},{x},{flag}", "{x};{word}"])
-def test_few_words_are_read_in_their_encoding_or_are_a_question_that_names_it(
+def test_few_words_are_read_in_their_encoding_or_it_is_a_candidate(
     encoding: str, words: tuple[str, ...], template: str
 ) -> None:
     rng = np.random.default_rng(0)
@@ -112,13 +110,13 @@ def test_characters_of_utf_8_that_occur_by_chance_do_not_decide(write: Write) ->
     assert set(read_table(DataOptions(data=write(content))).columns[0].to_pylist()) == set(words)
 
 
-def test_a_word_at_the_end_of_a_large_file_counts() -> None:
+def test_words_at_the_end_of_a_large_file_are_used() -> None:
     rows = [b"plain,1\n" * 1000] * 200
     rows += [f"{word},{number}\n".encode("cp1251") for word in RUSSIAN for number in range(20)]
     assert likely_encodings(iter(rows)).names[0] == "cp1251"
 
 
 @pytest.mark.parametrize("content", [bytes(range(128, 256)), b"\x81\x8d\x8f\x90\x9d", b"\xff" * 100])
-def test_any_bytes_have_a_reading(content: bytes) -> None:
+def test_any_bytes_have_a_likely_encoding(content: bytes) -> None:
     found: Any = likely_encodings([content + b"\n"])
     assert found.names

@@ -29,13 +29,13 @@ CITIES = [f"city {number}" for number in range(12)]
 ROWS = 300
 
 
-def linear_rows(noise: float = 0.1, of_time: float = 0.0) -> list[list[object]]:
+def linear_rows(noise: float = 0.1, time_slope: float = 0.0) -> list[list[object]]:
     """Rows with a number, a date, a category with many levels, and a target that is linear in these columns."""
     rng = np.random.default_rng(3)
     lines: list[list[object]] = [["size", "day", "city", "y"]]
     for row in range(ROWS):
         size, city = rng.normal(), int(rng.integers(12))
-        y = 2 * size + city / 4 + of_time * row + noise * rng.normal()
+        y = 2 * size + city / 4 + time_slope * row + noise * rng.normal()
         day = f"20{10 + row // 100}-{1 + row // 10 % 10:02}-{1 + 2 * (row % 10):02}"
         lines.append([round(size, 4), day, CITIES[city], round(y, 4)])
     return lines
@@ -89,7 +89,7 @@ def test_linear_model_predicts_empty_classes_and_class_shares() -> None:
 def test_model_with_the_smaller_validation_loss_is_chosen(write_csv: WriteCsv) -> None:
     messages: list[str] = []
     run, encoder = run_of(write_csv, messages.append)
-    chosen = compare(run, encoder, of_network(run.recipe, 0.5))
+    chosen = compare(run, encoder, network_result(run.recipe, 0.5))
     assert chosen.recipe.network == "linear"
     assert chosen.trial_losses["dropout 0.1"] == 0.5
     assert 0 < chosen.trial_losses["linear"] < 0.1
@@ -97,7 +97,7 @@ def test_model_with_the_smaller_validation_loss_is_chosen(write_csv: WriteCsv) -
     assert chosen.held_out is not None
     assert len(chosen.held_out.rows) == 250
     assert "a linear model is served: its validation loss is 0.0" in messages[0]
-    network = compare(run, encoder, of_network(run.recipe, 1e-6))
+    network = compare(run, encoder, network_result(run.recipe, 1e-6))
     assert (network.recipe.network, len(messages)) == ("ensemble", 1)
     assert network.trial_losses["linear"] == pytest.approx(chosen.trial_losses["linear"])
 
@@ -131,7 +131,7 @@ def load(write_csv: WriteCsv) -> Any:
     return load_dataset(DataOptions(data=str(write_csv("t.csv", linear_rows())), target="y")).schema
 
 
-def of_network(recipe: Any, loss: float) -> FitResult:
+def network_result(recipe: Any, loss: float) -> FitResult:
     return FitResult(None, None, "", [Epoch(1, 1, loss, loss, 0.0, 0.0)], 1.0, 0, recipe, {"dropout 0.1": loss})
 
 
@@ -148,7 +148,7 @@ def test_linear_model_extrapolates_a_trend_with_a_split_by_time(
 ) -> None:
     """The target rises by 0.05 per row, so that the test targets, and the predictions, exceed all training targets."""
     monkeypatch.setattr("training.recipe.EXAMPLES", 100)
-    path = write_csv("t.csv", linear_rows(of_time=0.05))
+    path = write_csv("t.csv", linear_rows(time_slope=0.05))
     messages: list[str] = []
     stored, result = pipeline.run(
         DataOptions(data=str(path), target="y", split="time:day"),
@@ -176,7 +176,7 @@ def test_random_target_is_predicted_by_a_constant(write_csv: WriteCsv) -> None:
     architecture = Architecture(encoder.width, link="sigmoid")
     train, validation = (EncodedRows(x[part], labels[part]) for part in (slice(0, 240), slice(240, 300)))
     run = training_run(recipe, architecture, "binary", train, validation)
-    chosen = compare(run, encoder, of_network(recipe, 1.0))
+    chosen = compare(run, encoder, network_result(recipe, 1.0))
     assert (chosen.recipe.network, chosen.recipe.penalty) == ("constant", None)
     assert chosen.network is not None
     p = 1 / (1 + np.exp(-chosen.network.predict(x)))
@@ -186,7 +186,7 @@ def test_random_target_is_predicted_by_a_constant(write_csv: WriteCsv) -> None:
 def test_further_rows_affect_only_the_served_linear_model(write_csv: WriteCsv) -> None:
     run, encoder = run_of(write_csv)
     further = replace(run, further=run.train.take(np.arange(50)))
-    plain, more = (compare(one, encoder, of_network(run.recipe, 0.5)) for one in (run, further))
+    plain, more = (compare(one, encoder, network_result(run.recipe, 0.5)) for one in (run, further))
     assert plain.trial_losses == more.trial_losses
     assert plain.network
     assert more.network

@@ -53,7 +53,7 @@ def architecture_of(categories: int, outputs: int, link: Link) -> Architecture:
 
 
 def trained(architecture: Architecture) -> Network:
-    """A network with initial weights whose member factors are changed, as in a training."""
+    """A network with initial weights whose member factors are changed, as by training."""
     rng = np.random.default_rng(1)
     net = network.build(architecture, rng)
     for name, array in net.parameters.items():
@@ -113,7 +113,7 @@ def test_shares_of_network_and_linear_part_minimise_the_loss() -> None:
     network_outputs = (y + rng.normal(size=500))[:, np.newaxis, np.newaxis].astype(np.float32)
     linear_outputs = (y + 0.5 * rng.normal(size=500))[:, np.newaxis]
     shares = linear_part.fit_shares("regression", network_outputs, linear_outputs, y, None)
-    # The shares are inverse to the variances of the errors, 1 and 0.25.
+    # The shares are inversely proportional to the variances of the errors, 1 and 0.25.
     assert shares.network == pytest.approx(0.2, abs=0.05)
     assert shares.network + shares.linear == pytest.approx(1)
     labels = (rng.random(2000) < 1 / (1 + np.exp(-2 * np.linspace(-2, 2, 2000)))).astype(int)
@@ -130,7 +130,7 @@ def test_a_linear_part_is_added_if_the_validation_loss_falls(task: Task) -> None
     encoder, run, messages = training(task)
     x, y = np.asarray(run.pooled.x), run.pooled.y
     signal = 0.9 * x[:, :1] if task == "regression" else 2 * x[:, :1]
-    fitted = of_network(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=0.9)
+    fitted = network_result(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=0.9)
     result = linear_part.add_linear_part(run, encoder, fitted)
     assert result.recipe.linear_part is not None
     assert result.validation_loss == result.trial_losses[linear_part.NAME] < 0.9
@@ -138,7 +138,7 @@ def test_a_linear_part_is_added_if_the_validation_loss_falls(task: Task) -> None
     assert fitted.network is not None
     assert result.network.predict(x).shape == fitted.network.predict(x).shape
     assert "a linear part is added" in messages[0]
-    perfect = of_network(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=1e-9)
+    perfect = network_result(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=1e-9)
     assert linear_part.add_linear_part(run, encoder, perfect) is perfect
     one_set = replace(run, recipe=replace(run.recipe, folds=1))
     assert linear_part.add_linear_part(one_set, encoder, fitted) is fitted
@@ -159,7 +159,7 @@ def training(task: Task) -> tuple[Encoder, TrainingRun, list[str]]:
     return encoder, run, messages
 
 
-def of_network(run: TrainingRun, outputs: Any, loss: float) -> FitResult:
+def network_result(run: TrainingRun, outputs: Any, loss: float) -> FitResult:
     """The result of a fit. outputs: those of the ensemble members, in the order of the pooled rows."""
     from training.folds import draw_folds
 

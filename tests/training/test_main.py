@@ -1,6 +1,6 @@
 """The command line has one-line errors and exit codes, and stores only complete versions.
 
-This file has more than 400 lines: the exit codes and messages of one command line are read together.
+This file has more than 400 lines: the exit codes and messages of one command are tested together.
 """
 
 import io
@@ -41,7 +41,7 @@ def only_error_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def exit_code(arguments: Sequence[str]) -> int:
-    """Returns the exit code of main, also if the command-line parser raises SystemExit."""
+    """Returns the exit code of main, even if the command-line parser raises SystemExit."""
     try:
         return main([*arguments])
     except SystemExit as stopped:
@@ -122,15 +122,15 @@ def number(row: int) -> float:
 
 BAD = {
     "an empty file": (b"", "is empty"),
-    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not a table"),
-    "a page": (b"<html><body>no</body></html>", "not a table"),
+    "an image": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not a table"),
+    "an HTML page": (b"<html><body>no</body></html>", "not a table"),
     "a header only": (b"x,y\n", "no rows"),
     "ragged lines": (rows(number, number).encode() + b"1,2,3\n", "3 cells"),
     "an unknown target": (rows(number, number, header="x,yy").encode(), "did you mean 'yy'"),
     "no target in any row": (rows(number, lambda row: "").encode(), "missing in every row"),
     "an infinite target": (rows(number, lambda row: "inf" if row == 3 else row / 3).encode(), "infinite"),
     "one class only": (rows(number, lambda row: "yes").encode(), "one class only"),
-    "classes of one row": (rows(number, lambda row: f"c{row}").encode(), "none of its 80 classes has 3 rows"),
+    "classes with one row each": (rows(number, lambda row: f"c{row}").encode(), "none of its 80 classes has 3 rows"),
     "too many classes": (rows(number, lambda row: f"c{row}", count=1100).encode(), "at most 1,000"),
     "duplicate names": (b"x,x,y\n" + b"1,2,3\n" * 80, "2 columns with the name 'x'"),
     "no usable feature": (rows(lambda row: 7, number).encode(), "no usable feature"),

@@ -59,7 +59,7 @@ def test_stored_version_predicts_the_rows_of_its_table(
     assert all(feature.example is not None for feature in model.schema.features)
 
 
-def test_complete_record_of_a_training_is_stored(bentoml_store: Path, mixed_table: Path) -> None:
+def test_complete_record_of_a_training_run_is_stored(bentoml_store: Path, mixed_table: Path) -> None:
     stored = train(mixed_table, "sold", baselines=True)
     metrics, training = contents(stored, "metrics.json"), contents(stored, "training.json")
     assert metrics["metric"] == {"name": "accuracy", "value": metrics["network"]["accuracy"]}

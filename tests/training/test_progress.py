@@ -39,7 +39,7 @@ def test_a_terminal_has_one_live_line_with_rate_and_time_left() -> None:
     progress.line.refresh()
     shown = terminal.getvalue().rpartition("\r")[2]
     assert shown.startswith("fares:  50% 2/4 [")
-    assert "<" in shown  # time passed < time left
+    assert "<" in shown  # elapsed time < remaining time
     assert "epoch" in shown
     assert "loss 0.5000  validation 1.0000" in shown
     assert "\n" not in terminal.getvalue()

@@ -1,4 +1,4 @@
-"""A training promotes its version, unless a person chose the served version or the new version is worse."""
+"""A training run promotes its version unless a person chose the served version or the new version is worse."""
 
 import shutil
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def table(tmp_path: Path) -> Path:
 def train(
     table: Path, bentoml_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Train:
-    """train(*flags): the lines of a training about the served versions. Plots are left out, because they take long."""
+    """train(*flags) returns what a training run prints about the served versions. Plots are left out to save time."""
     monkeypatch.setattr(plots, "draw_plots", lambda *arguments: {})
 
     def run(*flags: str, epochs: int = 6) -> str:
@@ -87,7 +87,7 @@ def test_version_is_promoted_if_it_is_not_worse(train: Train, table: Path) -> No
     assert printed.startswith("fares:5 is the challenger: it was not compared with fares:4: the split was by a hash")
 
 
-def test_version_that_is_not_promoted_does_not_replace_the_newest(train: Train) -> None:
+def test_version_that_is_not_promoted_does_not_replace_the_served_version(train: Train) -> None:
     """Without a recorded champion the newest version would be served, so the earlier one must be recorded first."""
     train()
     (VersionStore().serving.path).unlink()
@@ -110,12 +110,12 @@ def test_challenger_of_a_new_canary_is_not_replaced(train: Train, monkeypatch: p
     shutil.copytree(VersionStore().find("fares", 1).path, VersionStore().find("fares", 1).path.with_name("2"))
     change = VersionStore.change
 
-    def after_a_canary(versions: VersionStore, action: str, *arguments: Any, **options: Any) -> Any:
+    def start_canary_before_change(versions: VersionStore, action: str, *arguments: Any, **options: Any) -> Any:
         if action == "alias":
             change(versions, "canary", "fares", lambda state: serving_changes.start_canary(state, 2, 10, None))
         return change(versions, action, *arguments, **options)
 
-    monkeypatch.setattr(VersionStore, "change", after_a_canary)
+    monkeypatch.setattr(VersionStore, "change", start_canary_before_change)
     printed = train("--promote-if-better", epochs=1)
     assert printed.endswith("The challenger receives requests and was not changed")
     assert state().aliases == {"challenger": 2}
@@ -129,7 +129,7 @@ def test_challenger_of_a_new_canary_is_not_replaced(train: Train, monkeypatch: p
         (["--promote-if-better", "--judge-on", "x.csv"], "--judge-on is for one model"),
     ],
 )
-def test_contradicting_promotion_flags_are_refused(
+def test_conflicting_promotion_flags_are_refused(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:

@@ -1,4 +1,4 @@
-"""`python -m tests.training.large.bad_row`: in a CSV of 300 MB, a bad row in the last block is named with its line."""
+"""`python -m tests.training.large.bad_row`: in a CSV file of 300 MB, an error in the last block names its line."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
 """LightGBM on a table of `random_table`: `python -m tests.training.large.lightgbm_run FILE SECONDS`.
 
-Prints JSON: the seconds and the error of its early-stopped training, its error after SECONDS, and its peak of memory.
-A training that has not stopped early after LONGEST times SECONDS is ended.
+Prints JSON: the seconds and the error of the training run with early stopping, the error after SECONDS, and the peak
+memory. A run that has not stopped early after MAX_TIME_FACTOR times SECONDS is ended.
 """
 
 import json
@@ -17,7 +17,7 @@ import pyarrow.parquet as arrow_parquet
 from tests.training.large.random_table import TARGET
 
 ROUNDS, PATIENCE = 3000, 50
-LONGEST = 2.0
+MAX_TIME_FACTOR = 2.0
 
 
 def main() -> None:
@@ -36,16 +36,16 @@ def main() -> None:
     train, validation, test = part < 0.64, (part >= 0.64) & (part < 0.8), part >= 0.8
     moments: list[float] = []
 
-    def note(environment: Any) -> None:
+    def record_time(environment: Any) -> None:
         moments.append(time.perf_counter() - started)
-        if moments[-1] > LONGEST * budget:
+        if moments[-1] > MAX_TIME_FACTOR * budget:
             raise lightgbm.callback.EarlyStopException(len(moments) - 1, environment.evaluation_result_list)
 
     model = lightgbm.LGBMRegressor(
         n_estimators=ROUNDS, learning_rate=0.1, num_leaves=100, random_state=0, n_jobs=2, verbose=-1
     )
     stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-    model.fit(frame[train], y[train], eval_set=[(frame[validation], y[validation])], callbacks=[stop, note])
+    model.fit(frame[train], y[train], eval_set=[(frame[validation], y[validation])], callbacks=[stop, record_time])
     seconds = time.perf_counter() - started
     at_time = int(np.searchsorted(moments, budget))
 
@@ -56,7 +56,7 @@ def main() -> None:
         json.dumps(
             {
                 "seconds": seconds,
-                "stopped": moments[-1] <= LONGEST * budget,
+                "stopped": moments[-1] <= MAX_TIME_FACTOR * budget,
                 "rmse": error(model.best_iteration_),
                 "rounds": model.best_iteration_,
                 "rmse_at_equal_time": error(min(max(at_time, 1), model.best_iteration_)),

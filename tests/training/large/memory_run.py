@@ -1,7 +1,7 @@
-"""`python -m tests.training.large.memory_run ARGUMENT...`: a training with few steps, to measure memory alone.
+"""`python -m tests.training.large.memory_run ARGUMENT...`: a training run with few steps, to measure only memory.
 
 The arguments are those of `python -m training`. The program reads, encodes, shuffles and fetches all rows as in a
-training, but computes only a few steps. Prints the memory peaks of the process by step.
+training run, but computes only a few steps. Prints the peak memory of the process in each step.
 """
 
 import sys

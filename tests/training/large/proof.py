@@ -1,4 +1,4 @@
-"""Trains large random tables and compares their peaks of memory with that of 1,000 rows (`make large-tables`).
+"""Trains on large random tables and compares the peak memory with that of 1,000 rows (`make large-tables`).
 
 `python -m tests.training.large.proof [--csv-rows N] [--parquet-rows N] [--memory SIZE] [--memory-alone]`. LightGBM is
 trained, too, if it is installed in build/large/packages. The exit code is 1 if a bound is exceeded.
@@ -27,7 +27,7 @@ SMALL_ROWS = 1000
 
 
 class Run(NamedTuple):
-    """The figures of a training in a separate process. peak: bytes of resident memory. cpu: seconds of all threads."""
+    """Figures of a training run in a separate process. peak: bytes of resident memory. cpu: seconds of all threads."""
 
     seconds: float
     cpu: float
@@ -72,7 +72,7 @@ def report(name: str, run: Run, small: Run, bound: int, trees: dict[str, Any] | 
         print(
             f"  LightGBM: {ended} after {trees['rounds']} rounds and {trees['seconds']:.0f} s with RMSE "
             f"{trees['rmse']:.4f}, peak {trees['peak_mb']:.0f} MB; after {run.seconds:.0f} s "
-            f"{trees['rmse_at_equal_time']:.4f}; time relative to it {run.seconds / trees['seconds']:.1f}"
+            f"{trees['rmse_at_equal_time']:.4f}; time relative to LightGBM {run.seconds / trees['seconds']:.1f}"
         )
     return beyond <= bound
 
@@ -83,7 +83,9 @@ def main() -> None:
     parser.add_argument("--parquet-rows", type=int, default=10_000_000)
     parser.add_argument("--memory", default="2GB")
     parser.add_argument("--folder", type=Path, default=None)
-    parser.add_argument("--memory-alone", action="store_true", help="compute a few steps only, and no LightGBM")
+    parser.add_argument(
+        "--memory-alone", action="store_true", help="compute only a few steps and do not train LightGBM"
+    )
     options = parser.parse_args()
     within = []
     module = "tests.training.large.memory_run" if options.memory_alone else "training"

@@ -49,7 +49,7 @@ def _block(rng: Rng, effects: Any, start: int, rows: int) -> Any:
 
 
 def write_table(path: Path, rows: int, seed: int = 7) -> None:
-    """Write the table as CSV or Parquet, depending on the ending of the path."""
+    """Write the table as CSV or Parquet, depending on the suffix of the path."""
     parts = blocks(rows, seed)
     first = next(parts)
     parquet = path.suffix == ".parquet"
