@@ -32,7 +32,7 @@ NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models uses the NumPy net
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run a command line and return its exit code. Help texts and errors name the command as `program`."""
+    """Run a command line and return its exit code. Help texts and errors call the command `program`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {
         "inspect": inspect_table,
@@ -123,7 +123,7 @@ def train(arguments: list[str], program: str) -> int:
 
 
 def with_captured_target(options: DataOptions) -> DataOptions:
-    """The options, completed with the model and the target that files of captured rows name."""
+    """Return the options with the model and the target that captured files declare."""
     if not options.data or (options.target and options.name):
         return options
     from training import captured_data
@@ -297,7 +297,7 @@ PARSERS = {
     "prune": store_commands.prune_parser,
     "report": report_parser,
 }
-"""The parser of each subcommand; tabserve/ uses them for shell completion."""
+"""The parser of each subcommand; tabserve/ uses these parsers for shell completion."""
 
 
 def quiet_tensorflow() -> None:

@@ -56,8 +56,8 @@ class FactorizedColumn:
     def missing(self) -> int:
         return len(self.codes) - self.present
 
-    def share(self, mask: Mask) -> float:
-        """The share of the present cells whose value is in the mask."""
+    def fraction(self, mask: Mask) -> float:
+        """The fraction of the cells with a value whose value is in the mask."""
         return float(self.counts[mask].sum() / max(self.present, 1))
 
     def broadcast(self, values: Sequence[Any] | npt.NDArray[Any], missing: Any, dtype: Any) -> npt.NDArray[Any]:
@@ -74,7 +74,7 @@ class FactorizedColumn:
         return ", ".join(render(self.values[index]) for index in where)
 
     def without(self, mask: Mask) -> "FactorizedColumn":
-        """The column in which the values in the mask count as missing."""
+        """Return the column with the values in the mask counted as missing."""
         codes, values = _drop_values(self.codes, self.values, mask)
         return replace(self, codes=codes, values=values, counts=self.counts[~mask])
 
@@ -123,8 +123,8 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
 
 
 def _normalized(codes: npt.NDArray[Any], values: list[str]) -> tuple[npt.NDArray[Any], list[str], bool]:
-    """Codes and texts without invisible characters in Unicode's normal form C, in which an accented letter is one
-    character; and whether there were invisible characters.
+    """Convert texts to Unicode's normal form C, in which an accented letter is one character, and remove invisible
+    characters. Returns codes, texts, and whether there were invisible characters.
     """
     normal = [normal_form("NFC", text) for text in values]
     visible = [*map(visible_text, normal)]

@@ -1,4 +1,4 @@
-"""Computes hashes of values that are the same in every training and on every machine."""
+"""Computes hashes of values that are the same in every training run and on every machine."""
 
 import hashlib
 from collections.abc import Iterable

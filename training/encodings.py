@@ -15,7 +15,7 @@ from training.errors import UsageError
 from training.legacy_encodings import WESTERN_EUROPEAN, likely_encodings
 
 HEAD_BYTES = 1 << 22  # searched for signs of binary content
-END_OF_FILE = b"\x1a"  # programs for DOS write it once or up to the end of a block
+END_OF_FILE = b"\x1a"  # DOS programs write it once or up to the end of a block
 BYTE_ORDER_MARKS = (  # the byte order mark of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -118,7 +118,7 @@ def _check_decodes(chunks: Chunks, where: str, requested: str, flag: str = "--en
 
 
 def _check_is_encoding_of_text(name: str) -> None:
-    """Raises LookupError for a codec of bytes or of other objects."""
+    """Raises LookupError for a codec that does not encode text."""
     with contextlib.suppress(UnicodeDecodeError):  # the chunk ends inside a character
         b" ".decode(name)
 

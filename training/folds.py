@@ -101,7 +101,8 @@ def _ignore_epoch(epoch: Epoch) -> None:
 
 
 def _evaluate(run: TrainingRun, fold: Fold, outputs: list[Array], keep_all: bool) -> Evaluate:
-    """A function that returns the loss of a fold's validation rows, and stores outputs of all or the best epochs."""
+    """Return a function that computes the loss of a fold's validation rows and stores the outputs of all or the best
+    epochs."""
     loss, losses = validation_loss(run, run.pooled.y[fold.validation]), list[float]()
 
     def evaluate(after_epoch: Array) -> float:

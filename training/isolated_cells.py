@@ -9,7 +9,7 @@ from models.text import render
 from training.cells import Mask
 from training.dataset import Dataset
 
-MAX_ISOLATED_TARGETS = 0.001  # maximum share of rows at each end (at least one row); more rows are not isolated
+MAX_ISOLATED_TARGETS = 0.001  # maximum fraction of rows at each end (at least one row); more rows are not isolated
 MIN_FEW = 5  # number of rows that may be excluded from any table
 MAX_NAMED = 3  # number of cells of a column that a notice names
 TOTAL_WORDS = {
@@ -101,8 +101,8 @@ def _render(value: float, kind: Kind) -> str:
 
 
 def _total_row_notices(dataset: Dataset, isolated: Mask) -> list[str]:
-    """A notice if the last row looks like a row of totals: a level that no other row has, and a number that is far
-    outside, or a word for totals."""
+    """A notice if the last row looks like a row of totals: its level occurs in no other row, and it has a number far
+    outside of the others or a word for totals."""
     last = len(dataset.target) - 1
     for feature in dataset.schema.categorical:
         levels = dataset.columns[feature.name]

@@ -70,7 +70,7 @@ class NetworkFit:
 
 
 def recipe_for(dataset: Dataset, split: Split, fit_options: FitOptions) -> Recipe:
-    """The settings of the training. Raises UsageError."""
+    """Return the settings of the training run. Raises UsageError."""
     schema = dataset.schema
     pooled = len(split.train) + len(split.validation)
     fold_rows = pooled if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0

@@ -102,17 +102,17 @@ def keep_current(versions: VersionStore, current: StoredVersion | None) -> None:
             current.name,
             lambda state: state if state.champion else serving_changes.promote(state, number, by_person=False),
             stored=current,
-            reason="served before a training, remains the champion",
+            reason="served before a training run, remains the champion",
         )
 
 
 def is_chosen_by_person(state: ModelState) -> bool:
-    """Whether a person chose the served version, so that a training does not change it."""
+    """Whether a person chose the served version, so that a training run does not change it."""
     return state.chosen_by_person or state.traffic is not None or state.shadow is not None
 
 
 def current_champion(versions: VersionStore, state: ModelState, stored: StoredVersion) -> StoredVersion | None:
-    """The champion before this training, by default the newest version."""
+    """The champion before this training run, by default the newest version."""
     others = [found for found in versions.versions(stored.name) if found.version != stored.version]
     if state.champion is None:
         return next(iter(others), None)
@@ -146,7 +146,7 @@ def promote_if_better(
 
 
 def make_challenger(versions: VersionStore, stored: StoredVersion, reason: str) -> bool:
-    """Make a version the challenger. False if another challenger receives requests: it stays."""
+    """Make a version the challenger. Returns False, and keeps the current challenger, if that receives requests."""
 
     def apply(state: ModelState) -> ModelState:
         return state if receives_requests(state) else serving_changes.set_alias(state, CHALLENGER, stored.version)
@@ -190,7 +190,7 @@ def rows_of_test_set(record: dict[str, Any] | None, result: TrainingResult) -> I
 
 
 def rows_of_file(dataset: Dataset, result: TrainingResult) -> Indices:
-    """The rows of a file that are not among those that the new version was trained on."""
+    """The rows of a file that the new version was not trained on."""
     learned = np.concatenate([result.split.train, result.split.validation])
     return np.flatnonzero(~np.isin(row_hashes(dataset), row_hashes(result.dataset)[learned]))
 

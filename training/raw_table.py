@@ -38,7 +38,7 @@ class RawTable:
 
 
 class BatchSink(Protocol):
-    """Receives the rows of a table in batches of equal columns."""
+    """Receives the rows of a table in batches with the same columns."""
 
     def add(self, batch: Any) -> None: ...
     def columns(self) -> Sequence[Any]:

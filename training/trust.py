@@ -20,10 +20,10 @@ from training.conformalization import HeldOutRows
 from training.coverage import LEVELS, coverage_by_fifth, level_coverage
 from training.synthetic_noise import NOISE, write_table
 
-TABLES = ("housing", "diamonds", "income", "letter")  # those with at least 3,000 test rows
+TABLES = ("housing", "diamonds", "income", "letter")  # tables with at least 3,000 test rows
 SPLITS, SYNTHETIC_SPLITS = 20, 200
 SET_LEVELS = (0.9, 0.95, 0.99)
-MAX_SCORE_SHARE = 0.85  # maximum interval score, as a share of the score of constant-width intervals
+MAX_SCORE_RATIO = 0.85  # maximum interval score, as a fraction of the score of constant-width intervals
 MAX_SIZES = {("letter", 0.95): 1.05, ("letter", 0.99): 1.3}  # mean sizes of label sets
 MIN_FIFTH, MAX_CONSTANT_FIFTH = 0.85, 0.8  # coverage of the worst fifth with growing noise, at the level 0.9
 SYNTHETIC_FIT = FitOptions(framework="numpy", hidden=(32, 32), epochs=20, learning_rate=0.003)
@@ -61,7 +61,7 @@ class Report:
         widths = [f"{found[key]:.4g}" for key in ("mean_width", "constant_width")]
         self.widths.append([name, *widths, f"{score:.4g}", f"{constant:.4g}", f"{1 - score / constant:.1%}"])
         if name in BUNDLED:
-            self.check(score <= MAX_SCORE_SHARE * constant, f"{name}: an interval score of {score / constant:.1%}")
+            self.check(score <= MAX_SCORE_RATIO * constant, f"{name}: an interval score of {score / constant:.1%}")
 
     def add_sets(self, name: str, rows: HeldOutRows, fitted: Uncertainty) -> None:
         for level in SET_LEVELS:

@@ -50,7 +50,8 @@ class Search:
         self.train_several = train_several
 
     def run(self, seconds: float) -> tuple[Recipe, dict[str, Any]]:
-        """Search for about `seconds`, minus the time of one training. Returns the best recipe, and all trials as JSON.
+        """Search for about `seconds`, minus the time of one training run. Returns the best recipe, and all trials as
+        JSON.
 
         At least one trial is completed. On KeyboardInterrupt it prints how to continue, and raises it again.
         """

@@ -34,7 +34,7 @@ from training.training_run import Report
 if TYPE_CHECKING:  # the module imports Keras
     from training.importing.rebuild import RebuiltModel
 
-MAX_COMPARED_ROWS = 2000  # limit of the rows whose outputs are compared with those of the original model
+MAX_COMPARED_ROWS = 2000  # maximum number of rows on which the outputs are compared with the original model
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def output_width(model: Any, name: str, names: list[str]) -> int:
 
 
 def _check_fit_width(graph: LayerGraph, columns: ColumnMatch, dataset: Dataset) -> None:
-    """Raises UsageError if --preprocessing fit makes another number of columns than the input has."""
+    """Raises UsageError if the number of columns made by --preprocessing fit differs from the width of the input."""
     if columns.preprocessing != "fit":
         return
     schema = dataset.schema

@@ -26,7 +26,7 @@ class ModelInput(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The number of columns of the input. Raises UsageError if its shape is not that of columns of a row."""
+        """The number of columns of the input. Raises UsageError if its shape is not one list of columns."""
         if len(self.shape) > 1 or None in self.shape:
             wanted = " by ".join("any" if size is None else str(size) for size in self.shape)
             raise UsageError(

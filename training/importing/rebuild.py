@@ -33,7 +33,8 @@ class RebuiltModel:
 
 @dataclass(frozen=True)
 class ModelEnd:
-    """The end of the rebuilt model. form: of the original outputs. scaling: of a regression's target."""
+    """The end of the rebuilt model. form: the form of the original outputs. scaling: the scaling of a regression
+    target."""
 
     output: ModelOutput
     form: OutputForm
@@ -47,8 +48,8 @@ def rebuild(
     tables: Callable[[Call], CodedColumn],
     end: ModelEnd,
 ) -> RebuiltModel:
-    """Rebuild a model. width: of the matrix. parts: those of the matrix for each input. tables: returns the table
-    of a lookup. Raises UsageError."""
+    """Rebuild a model. width: the width of the matrix. parts: the parts of the matrix for each input. tables: returns
+    the table of a lookup. Raises UsageError."""
     builder = _Builder(graph, width, parts, tables)
     try:
         value = builder.end_with(end)

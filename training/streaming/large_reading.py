@@ -70,7 +70,8 @@ class OneFileSink:
 def read_large(
     files: list[TableFile], options: DataOptions, encoding: str | None, read_whole: ReadWhole, on_read: "OnRead"
 ) -> RawTable:
-    """Read files as one table. encoding: that of `--schema`. on_read: receives the bytes read. Raises UsageError."""
+    """Read files as one table. encoding: the encoding in `--schema`. on_read: receives the bytes read. Raises
+    UsageError."""
     copies = [local_copy(file, on_read(file)) for file in files]
     sources = [
         ByteSource(copy.name, copy.size, copy.open, on_read(file)) for copy, file in zip(copies, files, strict=True)
