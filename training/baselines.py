@@ -203,7 +203,7 @@ class Baselines:
         return np.concatenate([x[:, :plain], *levels], axis=1)
 
     def _tree_matrix(self) -> tuple[Array, list[int]]:
-        """Numbers (NaN if missing) and codes; and the positions of the codes with at most MAX_TREE_LEVELS levels."""
+        """Return a matrix of numbers (NaN if missing) and codes, and the positions of codes with few levels."""
         codes = self.frame.codes.astype(float)
         few = [j for j in range(codes.shape[1]) if codes[:, j].max(initial=0) < MAX_TREE_LEVELS]
         codes[codes < 0] = np.nan

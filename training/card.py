@@ -146,8 +146,8 @@ def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
         text = (
             f"Intervals at level {level:g} contain the true value for {covered}. Mean width "
             f"{coverage['mean_width']:.4g}, with constant width {coverage['constant_width']:.4g}. "
-            f"Interval score {coverage['interval_score']:.4g}, {better:.0%} better than with constant width. Share "
-            f"covered by fifth of the prediction, from the smallest: {fifths}."
+            f"Interval score {coverage['interval_score']:.4g}, {better:.0%} better than with constant width. Coverage "
+            f"by fifth of the predictions, from the smallest: {fifths}."
         )
         levels = {f"`{name}`": shares for name, shares in coverage["coverage_by_level"].items()}
     else:

@@ -237,7 +237,7 @@ def _may_be_numbers(
 
 
 def _distinct_fits(cores: list[str], fits: list[Marks]) -> list[Marks]:
-    """The fitting marks without those whose thousands mark does not occur; if none remain, the best fit."""
+    """Drop the marks whose thousands mark does not occur in the cells; if none remain, keep the best fit."""
     joined = "".join(cores)
     used = [marks for marks in fits if marks.thousands is None or marks.thousands in joined]
     return used or fits[:1]
@@ -294,7 +294,7 @@ def _marks_by_delimiter(candidate: Candidate, evidence: set[str | None], delimit
 
 
 def _count_cells_without_mark(cores: list[str]) -> tuple[int, int]:
-    """Count the cells without a mark that are below 1,000, and the other cells without a mark."""
+    """Return two counts of cells without a mark: numbers below 1,000, and larger numbers."""
     whole = [core for core in cores if core.isdecimal()]
     small = sum(len(core) <= 3 for core in whole)
     return small, len(whole) - small

@@ -174,7 +174,8 @@ def _typed_column(column: Any) -> tuple[CellType, Any]:
 
 
 def _iso_texts(moments: Any) -> list[str]:
-    """ISO 8601 texts of an Arrow array, without the time if no value has one. Converts TEXT_ROWS values at a time."""
+    """ISO 8601 texts of an Arrow array, without the time if no value has a time. Converts TEXT_ROWS values at a
+    time."""
     parts = [moments.slice(start, TEXT_ROWS) for start in range(0, len(moments), TEXT_ROWS)]
     dates_only = all(_is_date(moment) for part in parts for moment in part.to_pylist())
     return [

@@ -137,12 +137,12 @@ class FitOptions:
         None, "the weight decay of adamw (default: 0.01, or 0.1 in the trial with dropout 0.3; with --hidden: 0.004)"
     )
     batch_size: int | None = option(
-        None, "number of rows in a batch (default: 16 to 256 by the number of rows; with --hidden: 32)"
+        None, "number of rows in a batch (default: 16 to 256, depending on the number of rows; with --hidden: 32)"
     )
     epochs: int | None = option(
         None,
-        "number of epochs (default: 12 to 60 by the size of the table, half of it in the trial with dropout 0.2, a "
-        "fifth in the trial with 0.3, fewer for more than 250,000 rows; with --hidden: 10)",
+        "number of epochs (default: 12 to 60, depending on the size of the table; half as many in the trial with "
+        "dropout 0.2, a fifth in the trial with dropout 0.3; fewer for more than 250,000 rows; with --hidden: 10)",
     )
     patience: int | None = option(
         None,

@@ -1,4 +1,5 @@
-"""Detects the encoding of a text file, by its whole content or by `--encoding`, and converts the content to UTF-8.
+"""Detects the encoding of a text file from its whole content, or reads it from `--encoding`, and converts the content
+to UTF-8.
 
 A large file is read in chunks, see `training.streaming`.
 """
@@ -74,7 +75,7 @@ def decode(content: bytes, where: str, requested: str | None = None, expected: s
 def detect_encoding(
     head: bytes, chunks: Chunks, where: str, requested: str | None = None, expected: str | None = None
 ) -> TextEncoding:
-    """Detect the encoding of a text by all of its bytes. head: its first bytes. Raises UsageError."""
+    """Detect the encoding of a text from all of its bytes. head: its first bytes. Raises UsageError."""
     if requested is not None:
         return _check_decodes(chunks, where, requested)
     for mark, name in BYTE_ORDER_MARKS:

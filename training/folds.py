@@ -1,7 +1,7 @@
 """The folds that evaluate a trial: one validation set or, for small tables, five folds.
 
-With few rows the best trial and the best epoch depend on which rows are in the validation set. Five folds evaluate
-each train and validation row, with a network that was not trained on it.
+With few rows the best trial and the best epoch depend on which rows are in the validation set. With five folds, each
+train and validation row is evaluated by a network that was not trained on it.
 """
 
 import math

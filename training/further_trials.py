@@ -24,7 +24,7 @@ NEIGHBOURHOOD = 0.2  # standard deviation of a varied setting, as a fraction of 
 
 class TimeBudget:
     """The seconds for all trials and the final fit; the duration of the next trial is estimated from the previous
-    ones."""
+    trials."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.trial_started = time.monotonic()

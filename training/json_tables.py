@@ -64,7 +64,7 @@ def _columns(content: Any, where: str) -> Columns:
 
 
 def _from_records(rows: Sequence[Any], where: str) -> Columns:
-    """Read orient="records"; the value of a key that a row does not have is missing."""
+    """Read orient="records"; a key that a row lacks is a missing value."""
     names: dict[str, None] = {}
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):

@@ -71,7 +71,7 @@ def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
 
 
 def is_affordable(encoder: Encoder, rows: int, outputs: int) -> bool:
-    """Whether a linear model is fitted within seconds."""
+    """Whether a linear model can be fitted within seconds."""
     columns = linear_model.column_count(encoder)
     return columns <= MAX_COLUMNS and rows * columns * outputs <= MAX_CELLS
 

@@ -55,7 +55,7 @@ from training.test_set import without_test_set
 from training.text_trial import fit_with_texts
 from training.training_run import FitResult, Report
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from training.ray_trainer import RayTrainer

@@ -51,7 +51,7 @@ def draw_plots(
 
 
 def plot_style() -> Any:
-    """Settings of Matplotlib with the colours of all pages."""
+    """Settings of Matplotlib, with the colours used on all pages."""
     colours = light_colours()
     text = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["text"])
     lines = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["quiet"])

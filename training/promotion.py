@@ -28,7 +28,7 @@ from training.splitting import Indices
 from training.test_set import NotComparable, column_types, unseen_rows
 from training.training_run import Report
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PromotionMode = Literal["auto", "always", "never", "if-better"]
@@ -178,7 +178,7 @@ def compare(current: StoredVersion, result: TrainingResult, data: DataOptions, j
     if dataset.schema.task == "regression":
         return compare_regressions(target, outputs[0][:, 0], outputs[1][:, 0])
     classes = [[str(name) for name in schema.classes or ()] for schema in (dataset.schema, new.schema, champion.schema)]
-    names = list(dict.fromkeys([*classes[0], *classes[1], *classes[2]]))  # those of the target first
+    names = list(dict.fromkeys([*classes[0], *classes[1], *classes[2]]))  # the classes of the target come first
     new_p, current_p = (with_all_classes(p, own, names) for p, own in zip(outputs, classes[1:], strict=True))
     return compare_classifications(target, new_p, current_p)
 

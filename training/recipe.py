@@ -1,4 +1,4 @@
-"""Decides the recipe of a training run by the options and the size of the data."""
+"""Decides the recipe of a training run from the options and the size of the data."""
 
 import math
 from dataclasses import dataclass, replace
@@ -187,7 +187,7 @@ def _has_default_network(options: FitOptions) -> bool:
 
 
 def _trials(options: FitOptions, epochs: int, max_frequencies: int) -> tuple[dict[str, Any], ...]:
-    """The settings of each trial of the ensemble, without those that the options supply."""
+    """Return the settings of each trial of the ensemble, without settings that the options supply."""
     supplied = {name for name, value in vars(options).items() if value is not None}
     trials = []
     for trial in TRIALS:

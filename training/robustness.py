@@ -104,7 +104,7 @@ class KnownErrors:
         self._errors: dict[str, float] = json.loads(path.read_text()) if path and path.exists() else {}
 
     def error(self, key: str, measure: Callable[[], float]) -> float:
-        """The error with this key, measured if it is not known. Raises TimeIsUp."""
+        """Return the error with this key; it is measured if it is not stored. Raises TimeIsUp."""
         if key not in self._errors:
             if time.monotonic() > self._deadline:
                 raise TimeIsUp
@@ -186,7 +186,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=list(EPOCHS))
     parser.add_argument("--networks", nargs="+", default=["ensemble", "plain"], choices=["ensemble", "plain"])
     parser.add_argument(
-        "--epochs", type=int, help="number of epochs of each training run (default: by the number of rows)"
+        "--epochs", type=int, help="number of epochs of each training run (default: depends on the number of rows)"
     )
     parser.add_argument("--fits", type=int, default=10, help="number of fit seeds for each table")
     parser.add_argument("--cells", nargs="+", default=list(ISOLATED_CELLS), choices=list(ISOLATED_CELLS))

@@ -59,7 +59,7 @@ def parse_rows(text: str | None) -> int | None:
 
 
 def affordable_rows(table: RawTable, memory: int) -> int:
-    """The number of rows for which training needs this memory in addition to that for a small table."""
+    """The number of rows for which training needs this memory, in addition to the memory for a small table."""
     row_bytes = (TYPED_ROW_BYTES if table.typed else TEXT_ROW_BYTES) + COLUMN_BYTES * len(table.names)
     return max(memory // row_bytes, 1)
 

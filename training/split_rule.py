@@ -64,10 +64,10 @@ def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> No
 
 
 def read_split_key(column: FactorizedColumn, method: SplitMethod, date_format: str | None = None) -> npt.NDArray[Any]:
-    """(rows,): the key of the split, from its column, whose cells have their format. Raises UsageError.
+    """(rows,): the key of the split, from its column, read in the format of its cells. Raises UsageError.
 
     float64 times (NaN where missing), uint64 hashes of groups, or the objects "train", "validation" and "test".
-    date_format: of the flag or of an edited schema.
+    date_format: from the flag or an edited schema.
     """
     if method == "time":
         return _times(column, date_format)

@@ -50,8 +50,8 @@ class _Holdout(NamedTuple):
 def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     """Split the rows of a data set by `--split`; the same seed gives the same split. Raises UsageError.
 
-    The test set gets 20 % of all rows, the validation set 20 % of the others. Rows with isolated cells stay in the test
-    set and are excluded from the other two sets.
+    The test set gets 20 % of all rows, the validation set 20 % of the remaining rows. Rows with isolated cells stay in
+    the test set and are excluded from the other two sets.
     """
     rule = _choose_rule(dataset, options)
     _check_classes(dataset)

@@ -185,7 +185,7 @@ def _read_classes(column: FactorizedColumn, numbers: Vector | None, schema: Feat
 
 
 def _labels(column: FactorizedColumn, numbers: Vector | None) -> list[Scalar | None]:
-    """(distinct,): the classes, None if a value is not a number although the others are."""
+    """(distinct,): the classes; None for a value that is not a number in a column of numbers."""
     if numbers is None or column.cell_type != "untyped":
         return [*parse_levels(column)[0]]
     return [

@@ -1,8 +1,8 @@
 """Temperature scaling: an ensemble's logits are divided by one number, fitted on the validation set.
 
-Smoothed labels and dropout make a network less confident than it is accurate, long training makes it more confident
-(Guo et al. 2017, arXiv 1706.04599). The weights of the members' last layers are divided by the number, so that it costs
-nothing in prediction.
+Smoothed labels and dropout make a network less confident than it is accurate; long training makes it more confident
+(Guo et al. 2017, arXiv 1706.04599). The weights of the members' last layers are divided by the number, so that scaling
+costs nothing at prediction time.
 """
 
 import math

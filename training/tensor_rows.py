@@ -1,4 +1,4 @@
-"""Encoded rows as tensors for the compiled training: all of them at once, or those of each part of an epoch."""
+"""Encoded rows as tensors for the compiled training: all at once, or separately for each part of an epoch."""
 
 from typing import Any
 

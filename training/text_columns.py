@@ -1,6 +1,6 @@
 """Fits the scores of text columns to the target; afterwards the columns are numbers.
 
-The rows that a score is fitted to receive out-of-fold scores. With a random split these are the train and validation
+The rows to which a score is fitted receive out-of-fold scores. With a random split these are the train and validation
 rows, otherwise only the train rows, so that the validation rows show how well a score predicts for other rows.
 """
 
@@ -83,7 +83,7 @@ def fit_scores(dataset: Dataset, split: Split, seed: int, groups: npt.NDArray[An
 def _score_all(
     feature: Feature, values: npt.NDArray[Any], fit_rows: npt.NDArray[np.intp], out_of_fold_scores: Vector
 ) -> Vector:
-    """(n,): the scores of all rows, NaN if missing; those of `fit_rows` are out of fold."""
+    """(n,): the scores of all rows, NaN if missing; the scores of `fit_rows` are out of fold."""
     scores = np.full(len(values), np.nan)
     scores[fit_rows] = out_of_fold_scores
     others = np.setdiff1d(np.arange(len(values)), fit_rows)

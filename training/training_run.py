@@ -72,8 +72,8 @@ class HeldOutOutputs(NamedTuple):
 class TrialResult(NamedTuple):
     """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's format.
 
-    With several folds the losses are means over folds, the validation loss is that of all rows, and the weights are
-    those of the first fold. outputs (rows, members, outputs): the outputs of the best epoch for the validation rows.
+    With several folds the losses are means over folds, the validation loss is computed on all rows, and the weights
+    come from the first fold. outputs (rows, members, outputs): the outputs of the best epoch for the validation rows.
     rows: the numbers of these rows.
     """
 
@@ -131,5 +131,5 @@ class FitResult:
 
 
 def best_epoch(history: list[Epoch]) -> Epoch:
-    """The epoch with the smallest validation loss, the first of several equal ones."""
+    """Return the first epoch with the smallest validation loss."""
     return min(history, key=lambda epoch: math.inf if epoch.validation_loss is None else epoch.validation_loss)

@@ -138,7 +138,7 @@ class Search:
                     study.tell(trial, state=states[index])
 
     def _suggest(self, trial: Any) -> dict[str, Any]:
-        """Settings for a trial, for all that the options do not supply."""
+        """Suggest the settings of a trial that the options do not supply."""
         space: dict[str, Callable[[str], Any]] = {
             "learning_rate": lambda name: trial.suggest_float(name, 1e-3, 4e-2, log=True),
             "dropout": lambda name: trial.suggest_float(name, 0.0, 0.4),

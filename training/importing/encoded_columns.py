@@ -77,7 +77,7 @@ def input_parts(schema: FeatureSchema, columns: ColumnMatch) -> dict[str, InputP
 
 
 def one_hot(levels: int) -> Array:
-    """(levels + 1, levels): a row for each level, zeros for an unseen one. Raises UsageError for too many levels."""
+    """(levels + 1, levels): a row for each level, zeros for an unseen level. Raises UsageError for too many levels."""
     check_table_size("a column for each level", levels + 1, levels)
     return np.eye(levels + 1, levels, dtype=np.float32)
 

@@ -39,7 +39,7 @@ MAX_COMPARED_ROWS = 2000  # maximum number of rows on which the outputs are comp
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A model with the outputs of the original one, the rows of the sample, and the metrics on held-out rows."""
+    """A model with the outputs of the original model, the rows of the sample, and the metrics on held-out rows."""
 
     file: ModelFile
     dataset: Dataset
@@ -137,7 +137,7 @@ def _dataset(
 
 
 def _form_by_target(dataset: Dataset, output: ModelOutput, task: str | None) -> OutputForm:
-    """The form of a single output without an activation, by the target."""
+    """Determine the form of a single output without an activation from the target."""
     if dataset.schema.task == "binary" and task is None:
         raise UsageError(
             f"{output.layer} has one output without an activation, and the target has two values: use --output logits "

@@ -21,7 +21,7 @@ from training.promotion import PromotionMode
 from training.steps import step
 from training.training_run import Report
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 

@@ -77,7 +77,7 @@ class _Builder:
         self._number = 0
 
     def value(self, original: Value) -> Value:
-        """The rebuilt value of an original value. Adds all calls that it needs."""
+        """Return the rebuilt value of an original value, after adding all calls that it needs."""
         needed = [original]
         while needed:
             current = needed[-1]
@@ -209,7 +209,7 @@ def _dense_weights(layer: Any) -> tuple[Array, Array]:
 
 
 def _runs(places: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Consecutive places as ranges, in their order."""
+    """Group consecutive places into ranges, in their order."""
     runs: list[tuple[int, int]] = []
     for place in places:
         if runs and runs[-1][1] == place:
