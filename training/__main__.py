@@ -219,8 +219,8 @@ def import_keras_model(arguments: list[str], program: str) -> int:
 def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
-        description="Train on bundled data sets by name (default: housing, income, penguins), or on a table of your
-        own.", epilog="also: python -m training inspect|import|list|delete|prune|report --help",
+        description="Train on bundled data sets by name (default: housing, income, penguins), or on your own table.",
+        epilog="also: python -m training inspect|import|list|delete|prune|report --help",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="bundled data sets: see `python -m training list`")
     add_options(parser.add_argument_group("the table"), DataOptions)

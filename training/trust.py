@@ -63,8 +63,8 @@ class Report:
         widths = [f"{found[key]:.4g}" for key in ("mean_width", "constant_width")]
         self.widths.append([name, *widths, f"{score:.4g}", f"{constant:.4g}", f"{1 - score / constant:.1%}"])
         if name in BUNDLED:
-            self.check(score <= MAX_SCORE_RATIO * constant, f"{name}: interval score {score / constant:.1%} of that with
-            constant width")
+            ratio = score / constant
+            self.check(ratio <= MAX_SCORE_RATIO, f"{name}: interval score {ratio:.1%} of that with constant width")
 
     def add_sets(self, name: str, rows: HeldOutRows, fitted: Uncertainty) -> None:
         for level in SET_LEVELS:
@@ -72,7 +72,7 @@ class Report:
             coverage, size = found["coverage"], found["mean_size"]
             self.sets.append([name, f"{level:g}", f"{coverage:.4f}", f"{size:.3f}", f"{found['single_labels']:.1%}"])
             largest = MAX_SIZES.get((name, level))
-            self.check(largest is None or size <= largest, f"{name}: mean set size {size:.3f} at level {level:g}")
+            self.check(largest is None or size <= largest, f"{name}: sets of {size:.3f} labels at level {level:g}")
 
     def add_fifths(self, rows: HeldOutRows, fitted: Uncertainty) -> None:
         own, constant = coverage_by_fifth(rows, fitted, 0.9)
