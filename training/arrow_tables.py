@@ -20,7 +20,7 @@ STARTS = {
 
 
 def format_of(content: bytes) -> str | None:
-    """The name of a format recognised by its first bytes, or None."""
+    """Return the name of the format with these first bytes, or None."""
     return next((name for start, name in STARTS.items() if content.startswith(start)), None)
 
 

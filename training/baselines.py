@@ -102,7 +102,7 @@ class Baselines:
         return np.concatenate([predict(part) for part in parts])
 
     def _limit_train_rows(self, limit: int, model: str, report: Report) -> Array:
-        """The train rows, or a random sample of about `limit` of them with at least one row of each class."""
+        """Return the train rows, or a random sample of about `limit` train rows that contains every class."""
         if len(self.train) <= limit:
             return self.train
         shuffled = np.random.default_rng(0).permutation(self.train)

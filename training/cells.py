@@ -144,7 +144,7 @@ def _drop_values(codes: npt.NDArray[Any], values: list[Any], mask: Mask) -> tupl
 
 
 def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any, bool]:
-    """The type of a column's cells, the column cast to a type that JSON has, and whether blanks were removed."""
+    """Return a column's cell type, the column cast to a type that JSON has, and whether blanks were removed."""
     kind, is_a = column.type, pa.types
     if not typed and (is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)):
         column = column.cast(pa.large_string())
@@ -154,7 +154,7 @@ def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any, bool]:
 
 
 def _typed_column(column: Any) -> tuple[CellType, Any]:
-    """The type of the cells of a column of a typed table, and the column cast to a type that JSON has."""
+    """Return the cell type of a column in a typed table, and the column cast to a type that JSON has."""
     kind, is_a = column.type, pa.types
     if is_a.is_null(kind):
         return "text", column.cast(pa.string())

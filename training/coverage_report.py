@@ -1,6 +1,7 @@
 """Reports the coverage of a trained model's intervals and label sets, for its card and `metrics.json`.
 
-Each half of the test rows is tested with the scores of the other half; the stored scores are those of all test rows.
+Each half of the test rows is tested with the scores of the other half; the stored scores are computed from all test
+rows.
 """
 
 from typing import Any, NamedTuple, Self

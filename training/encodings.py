@@ -138,7 +138,7 @@ def _check_marked(chunks: Chunks, where: str, name: str) -> TextEncoding:
 
 
 def _utf16_without_mark(head: bytes) -> str | None:
-    """UTF-16 of Latin text: one of the two bytes of each character is zero."""
+    """Detect UTF-16 in Latin text, in which one byte of each character is zero."""
     zeros = [half.count(0) / max(len(half), 1) for half in (head[::2], head[1::2])]
     if max(zeros) > 0.5 and min(zeros) < 0.1:
         return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"

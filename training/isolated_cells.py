@@ -54,7 +54,7 @@ def _isolated_values(values: Vector) -> Mask:
 
 
 def isolated_cell_notices(dataset: Dataset) -> list[str]:
-    """Notices that name the isolated cells of each numeric column and of the target, and a last row of totals."""
+    """Return notices about isolated cells in numeric columns and the target, and about a last row of totals."""
     left_out = isolated_rows(dataset)
     notices = []
     for feature in numeric_features(dataset):

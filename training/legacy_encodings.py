@@ -128,7 +128,7 @@ def _undetected(sample: bytes, matches: "Sequence[CharsetMatch]") -> list[str]:
 
 
 def _common_character_fraction(sample: bytes, encoding: str) -> float:
-    """The fraction of the characters of all different words that are frequent in the languages of the encoding."""
+    """Return the fraction of characters, in distinct words, that are frequent in the languages of the encoding."""
     text = sample.decode(encoding)
     if encoding not in COMMON_FIRST_BYTES:
         return min(_common_letter_fraction(text) / MIN_COMMON, 1.0)
@@ -144,7 +144,7 @@ def _is_common_character(character: bytes, encoding: str) -> bool:
 
 
 def _common_letter_fraction(text: str) -> float:
-    """The fraction of the letters of all different words that are among the most frequent letters of their alphabet."""
+    """Return the fraction of letters, in distinct words, that are among the most frequent letters of their alphabet."""
     letters = "".join(_different_words(text))
     return sum(letter in COMMON_LETTERS for letter in letters) / max(len(letters), 1)
 

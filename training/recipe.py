@@ -118,7 +118,7 @@ class Recipe:
 def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, fold_rows: int = 0) -> Recipe:
     """Decide the settings that the options do not set. rows: number of train rows; columns: number of numeric columns.
 
-    fold_rows: train and validation rows if folds of them may evaluate the trials, else 0.
+    fold_rows: number of train and validation rows if folds may evaluate the trials, else 0.
 
     Raises UsageError if options contradict each other.
     """

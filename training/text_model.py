@@ -1,7 +1,7 @@
 """Fits the score of a text column: ridge regression of the target on TF-IDF features.
 
-The training rows receive scores of models that were not fitted to them (out of fold): with the scores of a model that
-was fitted to them, a network would rely on the score too much.
+The training rows receive scores of models that were not fitted to them (out of fold): otherwise a network would rely on
+the score too much.
 """
 
 from collections.abc import Sequence

@@ -104,7 +104,7 @@ def _input_of(tensor: Any) -> ModelInput:
 
 
 def _output_names(model: Any, count: int) -> list[str]:
-    """The keys of a dictionary of outputs, else the names of the layers that compute them."""
+    """Return the keys if the outputs are a dictionary, else the names of the layers that compute the outputs."""
     structure = model.get_config().get("output_layers")
     if isinstance(structure, dict):
         return sorted(structure)

@@ -92,7 +92,7 @@ def check_model_file(path: Path) -> None:
 
 
 def _is_member_name(name: str) -> bool:
-    """Whether a name is that of a member of a stored model file, or of the vocabulary file of a lookup."""
+    """Whether a name belongs to a member of a stored model file, or to the vocabulary file of a lookup."""
     parts = name.split("/")
     return all(map(is_plain_name, parts)) and (
         name in MEMBERS or (parts[0] == "assets" and parts[-1] == "vocabulary.txt")

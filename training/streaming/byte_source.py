@@ -1,4 +1,4 @@
-"""Reads the content of a file as often as it is needed, decompressed while it is read."""
+"""Reads and decompresses the content of a file as often as it is needed."""
 
 import hashlib
 import io

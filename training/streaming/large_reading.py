@@ -107,7 +107,7 @@ def _file_count(files: list[TableFile]) -> dict[str, Any]:
 
 
 def _fingerprint(sources: list[ByteSource]) -> str:
-    """SHA-256 of the file, or of the hashes of several files."""
+    """Return the SHA-256 of a single file, or a SHA-256 over the hashes of several files."""
     for source in sources:
         if not source.fingerprint:
             for _ in source.blocks():
