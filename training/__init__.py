@@ -1,7 +1,7 @@
 """Training: reads a table, infers its columns, splits it, fits and evaluates a network, and stores a version.
 
 `from training import store_keras_model` imports the function that stores a Keras model trained elsewhere. Its module is
-loaded at the first use, so `import training` loads no large library. `__init__.pyi` declares the function's type.
+loaded on first use, so `import training` loads no large library. `__init__.pyi` declares the function's type.
 """
 
 import importlib

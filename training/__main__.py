@@ -23,7 +23,7 @@ from training.config import DataOptions, FitOptions
 from training.errors import UsageError
 from training.importing.import_command import import_file, import_parser
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PROGRAM = "python -m training"
@@ -32,7 +32,7 @@ NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models uses the NumPy net
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run a command line and return its exit code. Help texts and errors name the command as `program`."""
+    """Run a command line and return its exit code. Help texts and errors call the command `program`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {
         "inspect": inspect_table,
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 
 
 def train(arguments: list[str], program: str) -> int:
-    """Train bundled data sets by name, or the user's own table, and store a version of each."""
+    """Train on bundled data sets, or on the user's own table, and store a version for each."""
     parsed = train_parser(program).parse_args(arguments)
     data_options, fit_options = options_from(DataOptions, parsed), options_from(FitOptions, parsed)
     if parsed.names and data_options.data:
@@ -123,7 +123,7 @@ def train(arguments: list[str], program: str) -> int:
 
 
 def with_captured_target(options: DataOptions) -> DataOptions:
-    """The options, completed with the model and the target that files of captured rows name."""
+    """Return the options with the model and the target that captured files declare."""
     if not options.data or (options.target and options.name):
         return options
     from training import captured_data
@@ -219,7 +219,7 @@ def import_keras_model(arguments: list[str], program: str) -> int:
 def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
-        description="Train bundled data sets by name (without any: housing, income, penguins), or a table of your own.",
+        description="Train on bundled data sets by name (default: housing, income, penguins), or on your own table.",
         epilog="also: python -m training inspect|import|list|delete|prune|report --help",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="bundled data sets: see `python -m training list`")
@@ -297,11 +297,11 @@ PARSERS = {
     "prune": store_commands.prune_parser,
     "report": report_parser,
 }
-"""The parser of each subcommand; tabserve/ uses them for shell completion."""
+"""The parser of each subcommand; tabserve/ uses these parsers for shell completion."""
 
 
 def quiet_tensorflow() -> None:
-    """Suppress the log messages of TensorFlow's start."""
+    """Suppress the log messages that TensorFlow prints at start-up."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN logs twice and is not faster here
 

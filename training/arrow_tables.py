@@ -13,14 +13,14 @@ from training.raw_table import RawTable, check_names
 
 STARTS = {
     b"PAR1": "Parquet",
-    b"ARROW1": "Arrow",  # Feather files have the same first bytes since version 2
+    b"ARROW1": "Arrow",  # version 2 of Feather uses the same first bytes
     b"FEA1": "Feather",
     b"\xff\xff\xff\xff": "Arrow",  # an Arrow stream
 }
 
 
 def format_of(content: bytes) -> str | None:
-    """The name of a format recognised by its first bytes, or None."""
+    """Return the name of the format with these first bytes, or None."""
     return next((name for start, name in STARTS.items() if content.startswith(start)), None)
 
 
@@ -65,7 +65,7 @@ def categorical_columns(schema: Any) -> set[str]:
 
 
 def exact_decimals(column: Any) -> Any:
-    """Decimals without fraction digits as integers, or as text if 64 bits are too few: most of them are identifiers."""
+    """Convert decimals without fraction digits to integers, or to text beyond 64 bits: most of them are identifiers."""
     if not pa.types.is_decimal(column.type) or column.type.scale > 0:
         return column
     try:

@@ -23,18 +23,19 @@ from training.training_run import Report
 TREE_SECONDS = 30.0
 TREE_STEP = 25  # number of trees that are added per step
 TREE_PATIENCE = 3  # number of steps with a smaller gain after which training stops
-TREE_GAIN = 1e-3  # minimum gain of a step, as a share of the validation loss
+TREE_GAIN = 1e-3  # minimum gain of a step, as a fraction of the validation loss
 UNLIMITED_PATIENCE = 60  # number of rounds without a smaller validation loss after which training stops
 MAX_TREE_LEVELS = 255
-MAX_WORK = 2e8  # multiplications per step of a linear model, about 30 s of training
-MAX_TREE_WORK = 2e7  # rows * classes, about 30 s of training
+MAX_WORK = 2e8  # maximum multiplications per step of a linear model, about 30 s of training
+MAX_TREE_WORK = 2e7  # maximum rows * classes of boosted trees, about 30 s of training
 MAX_CELLS = 1e8  # maximum size of the matrix of a linear model
 MAX_ROWS = 200_000  # maximum number of rows for the baselines, which are fitted in memory
 PREDICTED_ROWS = 1 << 16  # number of test rows that are predicted at once
 
 
 class Baselines:
-    """Simpler models on the same split, fitted on the train set. The trees stop early, by the validation set."""
+    """Simpler models on the same split, fitted on the train set. The trees use the validation set for early
+    stopping."""
 
     def __init__(
         self, schema: FeatureSchema, frame: Frame | SpilledFrame, y: Array, sets: tuple[Array, Array, Array]
@@ -53,7 +54,7 @@ class Baselines:
         self.y = self.scale.apply(y) if self.task == "regression" else y
 
     def run(self, report: Report) -> dict[str, EvaluationMetrics]:
-        """The metrics of each baseline on the test set, by its name.
+        """Compute the metrics of each baseline on the test set, by name.
 
         A baseline that takes too long is stopped early, and `report` receives a notice.
         """
@@ -101,7 +102,7 @@ class Baselines:
         return np.concatenate([predict(part) for part in parts])
 
     def _limit_train_rows(self, limit: int, model: str, report: Report) -> Array:
-        """The train rows, or a random sample of about `limit` of them with at least one row of each class."""
+        """Return the train rows, or a random sample of about `limit` train rows that contains every class."""
         if len(self.train) <= limit:
             return self.train
         shuffled = np.random.default_rng(0).permutation(self.train)
@@ -111,7 +112,7 @@ class Baselines:
         return np.asarray(shuffled[chosen[chosen < len(shuffled)]])
 
     def trees(self, report: Report) -> EvaluationMetrics:
-        """scikit-learn's histogram gradient boosting with rate 0.05, stopped by the validation set or after 30 s."""
+        """scikit-learn's histogram gradient boosting at learning rate 0.05, with early stopping and a limit of 30 s."""
         x, categorical = self._tree_matrix()
         model = self._new_trees(categorical, warm_start=True, early_stopping=False)
         rows = self._limit_train_rows(int(MAX_TREE_WORK / max(self.classes, 1)), "boosted trees", report)
@@ -134,7 +135,7 @@ class Baselines:
         return self._evaluate(best)
 
     def catboost(self, report: Report) -> EvaluationMetrics:
-        """CatBoost, stopped by the validation set or after 30 s."""
+        """CatBoost with early stopping and a limit of 30 s."""
         x, categorical = self._tree_matrix()
         rows = self._limit_train_rows(int(MAX_TREE_WORK / max(self.classes, 1)), "CatBoost", report)
         validation = x[self.validation], self.y[self.validation]
@@ -149,9 +150,9 @@ class Baselines:
         return self._evaluate(self._all_classes(model.classes_.astype(int), model.predict_proba(x_test)))
 
     def trees_unlimited(self) -> EvaluationMetrics:
-        """Boosted trees without limits of time and rows, for comparisons.
+        """Boosted trees without time and row limits, for comparisons.
 
-        Training stops UNLIMITED_PATIENCE rounds after the smallest validation loss; the model of that round predicts.
+        Training stops UNLIMITED_PATIENCE rounds after the smallest validation loss; the model of that round is used.
         """
         x, categorical = self._tree_matrix()
         model = self._new_trees(
@@ -202,7 +203,7 @@ class Baselines:
         return np.concatenate([x[:, :plain], *levels], axis=1)
 
     def _tree_matrix(self) -> tuple[Array, list[int]]:
-        """Numbers (NaN if missing) and codes; and the positions of the codes with at most MAX_TREE_LEVELS levels."""
+        """Return a matrix of numbers (NaN if missing) and codes, and the positions of codes with few levels."""
         codes = self.frame.codes.astype(float)
         few = [j for j in range(codes.shape[1]) if codes[:, j].max(initial=0) < MAX_TREE_LEVELS]
         codes[codes < 0] = np.nan

@@ -50,9 +50,9 @@ LANGUAGES = {
 
 
 def boolean_words(texts: Iterable[str]) -> BooleanWords | None:
-    """The words for true and for false, if a column has only such words of one language, and has both; else None.
+    """Return the words for true and false if all texts are such words of one language and both occur, else None.
 
-    A column of `true` and `false` needs no words, so the result is None, too.
+    A column of `true` and `false` needs no words, so the result is also None.
     """
     used = {text.casefold() for text in texts}
     if used <= {"true", "false"}:

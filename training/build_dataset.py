@@ -122,7 +122,7 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
 def _infer_columns(
     names: list[str], infer: Callable[[str], InferredColumn], used: npt.NDArray[np.intp], table: RawTable
 ) -> tuple[list[InferredColumn], MemoryColumns | SpilledColumns, tuple[TextCandidate, ...]]:
-    """The columns without their values, the values of the features in the used rows, and the text columns that training
+    """Return the columns without values, the feature values of the used rows, and the text columns that training
     tries."""
     if not table.spilled:
         inferred = _use_text_if_no_other_feature([infer(name) for name in names])
@@ -147,7 +147,7 @@ def _infer_columns(
 
 
 def _use_text_if_no_other_feature(columns: list[InferredColumn]) -> list[InferredColumn]:
-    """Make the text candidates features, without a trial, if there is no other feature."""
+    """Use the text candidates as features, without a trial, if there is no other feature."""
     if any(column.feature for column in columns):
         return columns
     return [replace(column, feature=column.candidate, candidate=None) for column in columns]
@@ -162,7 +162,7 @@ def _without_text(column: InferredColumn) -> InferredColumn:
 
 
 def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None) -> list[InferredColumn]:
-    """The features, in the order of the table or of the edited schema. Raises UsageError if there are none."""
+    """Return the features in the order of the table or the edited schema. Raises UsageError if there are none."""
     features = [column for column in columns if column.feature]
     if not features:
         raise UsageError(f"no usable feature: {_describe_ignored(columns) or 'the table has only the target'}")

@@ -151,7 +151,7 @@ def without_dictionaries(table: Any) -> Any:
 
 
 def joined_table(tables: Sequence[Any]) -> Any:
-    """The rows of all tables; the cells of a column that a table does not have are missing. Raises UsageError."""
+    """Concatenate tables; if a table lacks a column, its cells are missing. Raises UsageError."""
     try:
         return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:
@@ -160,14 +160,14 @@ def joined_table(tables: Sequence[Any]) -> Any:
 
 
 def without_ambiguous_ids(rows: Any) -> Any:
-    """The rows whose id occurs once: feedback about a repeated id could mean either row."""
+    """Return the rows whose id occurs once: feedback about a repeated id could belong to either row."""
     counts = pc.value_counts(rows.column(ID))
     once = counts.field("values").filter(pc.equal(counts.field("counts"), 1))
     return rows.filter(pc.is_in(rows.column(ID), once))
 
 
 def newest_truth(feedback: Any) -> Any:
-    """The id and the true value of each row with feedback, the newest if there are several."""
+    """Return the id and the newest true value of each row with feedback."""
     ordered = feedback.sort_by([(TIME, "descending")])
     _, first = np.unique(np.array(ordered.column(ID).to_pylist(), dtype=object).astype(str), return_index=True)
     return ordered.take(pa.array(np.sort(first))).select([ID, TRUTH])

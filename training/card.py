@@ -44,7 +44,8 @@ def write_card(
     coverage: dict[str, Any] | None = None,
     importance: Sequence[ColumnImportance] = (),
 ) -> str:
-    """card.md: the model, its metrics, its data and training, its columns and the notices. record: see provenance."""
+    """card.md: the model, its metrics, its data and training, its columns and the notices. record: see
+    `training.provenance`."""
     bundled = BUNDLED.get(record.get("bundled") or "")
     sections = [
         f"# {schema.name}",
@@ -75,7 +76,7 @@ def markdown_metrics(metrics: EvaluationMetrics) -> str:
 
 
 def column_sections(schema: FeatureSchema) -> list[str]:
-    """The columns of a model, and those that it does not use."""
+    """Describe the columns that a model uses and the columns that it ignores."""
     columns = [["column", "kind", "may be missing", "seen in training"]]
     for feature in schema.features:
         columns.append([feature.name, feature.kind, "yes" if feature.nullable else "no", _describe_seen(feature.seen)])
@@ -132,7 +133,8 @@ def importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
 
 
 def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
-    """The section about uncertainty. coverage: of `training.coverage_report.report`, {} if there were too few rows."""
+    """The section about uncertainty. coverage: from `training.coverage_report.report`, {} if there were too few
+    rows."""
     if not coverage:
         return []
     level, rows = coverage["level"], coverage["rows"]
@@ -144,8 +146,8 @@ def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
         text = (
             f"Intervals at level {level:g} contain the true value for {covered}. Mean width "
             f"{coverage['mean_width']:.4g}, with constant width {coverage['constant_width']:.4g}. "
-            f"Interval score {coverage['interval_score']:.4g}, {better:.0%} better than with constant width. Share "
-            f"covered by fifth of the prediction, from the smallest: {fifths}."
+            f"Interval score {coverage['interval_score']:.4g}, {better:.0%} better than with constant width. Coverage "
+            f"by fifth of the predictions, from the smallest: {fifths}."
         )
         levels = {f"`{name}`": shares for name, shares in coverage["coverage_by_level"].items()}
     else:
@@ -155,7 +157,7 @@ def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
         )
         levels = {"the classes": coverage["coverage_by_class"]}
     groups = [
-        f"Share covered by {name}: " + ", ".join(f"{level} {share:.2f}" for level, share in shares.items()) + "."
+        f"Coverage by {name}: " + ", ".join(f"{level} {share:.2f}" for level, share in shares.items()) + "."
         for name, shares in levels.items()
     ]
     return ["## Intervals and label sets", " ".join([text, *groups]), f"![coverage]({COVERAGE_PICTURE})"]

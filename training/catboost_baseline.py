@@ -20,9 +20,10 @@ def is_installed() -> bool:
 def fit(
     x: Array, y: Array, validation: tuple[Array, Array], categorical: list[int], classes: int, seconds: float
 ) -> tuple[Any, bool]:
-    """The model after the round with the smallest validation loss, and whether the time limit stopped it.
+    """Fit CatBoost. Returns the model of the round with the smallest validation loss, and whether the time limit was
+    reached.
 
-    x (rows, columns): numbers with NaN; categorical: the columns of codes. classes: 0 for a regression.
+    x (rows, columns): numbers with NaN; categorical: the indices of code columns. classes: 0 for a regression.
     """
     import catboost
 
@@ -46,7 +47,7 @@ def fit(
 
 
 def as_objects(x: Array, categorical: list[int]) -> Any:
-    """(rows, columns) of objects: the categories as text, a missing category as "nan"."""
+    """Convert x (rows, columns) to objects, with categories as text and "nan" for a missing category."""
     if not categorical:
         return x
     objects = x.astype(object)
@@ -55,7 +56,7 @@ def as_objects(x: Array, categorical: list[int]) -> Any:
 
 
 class TimeLimit:
-    """A callback of CatBoost that stops the training after a number of seconds."""
+    """A callback of CatBoost that stops training after a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.end, self.reached = time.perf_counter() + seconds, False

@@ -1,7 +1,8 @@
-"""Decides the format of the cells of each text column, by its cells, the flags and the other columns.
+"""Decides the cell format of each text column from its cells, the flags and the other columns.
 
 If only one format fits, it is used, with a notice. If two formats fit whose numbers differ by a factor, as for 1.234 in
-a file with decimal commas, the other columns decide. If they do not decide, the user is asked.
+a file with decimal commas, the other columns decide. If the format is still ambiguous, an error names the flags that
+decide it.
 """
 
 import re
@@ -23,12 +24,12 @@ from training.config import DataOptions
 from training.date_formats import detect_date_format
 from training.errors import UsageError
 from training.number_notation import (
-    MIN_SHARE,
+    MIN_FRACTION,
     SAMPLE_VALUES,
     Marks,
     Notation,
     detect_notation,
-    fitting_share,
+    fitting_fraction,
     possible_marks,
     scale_words,
 )
@@ -39,7 +40,7 @@ MISSING_WORDS = frozenset(  # in upper or lower case; among numbers, dates and b
     nat <na> (null) (none) (blank) \\n missing unknown undefined k.a. : / \u2026 ... \u2012 \u2015 \uff0d
     nd n.d. n.d s/d s.d. n/d n.v. n.v.t. n.b. nvt na. (na) <null> [null] tbd н/д н.д. #н/д 不明 无 無 なし 없음 缺失
     unbekannt inconnu desconocido desconhecido sconosciuto onbekend okänd ukjent ukendt неизвестно bilinmiyor
-    """.split()  # noqa: SIM905 - a list of so many strings is harder to read
+    """.split()  # noqa: SIM905 - a list of this many strings is harder to read
 ) | {
     *("not available", "not applicable", "not known", "no data", "keine angabe", "k. a.", "nicht verfügbar"),
     *("sin dato", "sin datos", "no aplica", "sem dados", "sem informação", "non disponible", "non disponibile"),
@@ -54,7 +55,7 @@ DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks("
 
 @dataclass
 class Candidate:
-    """A column of text whose cells are numbers, and the marks that fit them."""
+    """A text column whose cells are numbers, and the marks that fit these numbers."""
 
     column: str
     texts: list[str]  # some of its cells
@@ -117,20 +118,21 @@ def decide_cell_formats(
     options: DataOptions,
     schema: FeatureSchema | None,
 ) -> dict[str, ColumnFormat]:
-    """The format of each column; the columns are not kept in memory. Raises UsageError if only the user can decide."""
+    """Decide the format of each column, without keeping the columns in memory. Raises UsageError if only the user can
+    decide."""
     if options.decimal and options.decimal == options.thousands:
         raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
     decided: dict[str, ColumnFormat] = {}
     candidates: list[Candidate] = []
     for column in columns:
         declared = _declared_format(column, target, options, schema)
-        found = declared or _candidate(column, target, options, ask=schema is None)
+        found = declared or _candidate(column, target, options, strict=schema is None)
         if isinstance(found, Candidate):
             candidates.append(found)
         else:
             decided[column.name] = found
         del column  # frees it before the next column is read: only one is in memory
-    _resolve(candidates, delimiter, options, ask=schema is None)
+    _resolve(candidates, delimiter, options, strict=schema is None)
     return decided | {candidate.column: _finish_format(candidate, options) for candidate in candidates}
 
 
@@ -153,13 +155,15 @@ def _declared_format(
     return None if cells == PLAIN and (options.decimal or options.thousands) else ColumnFormat(cells)
 
 
-def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, ask: bool) -> Candidate | ColumnFormat:
-    """A candidate if the cells are numbers, else the column's format. Raises UsageError if only the user can decide
-    and `ask` is set."""
+def _candidate(
+    column: FactorizedColumn, target: str, options: DataOptions, *, strict: bool
+) -> Candidate | ColumnFormat:
+    """Return a candidate if the cells are numbers, else the column's format. Raises UsageError for ambiguous cells if
+    `strict` is set."""
     present, words = _without_missing_words(column, options)
     declared = column.name in options.number or (column.name == target and options.task == "regression")
     notation = None if column.name in options.date else detect_notation(present, declared=declared)
-    if notation is not None and not (notation.mixed_percent and not ask):
+    if notation is not None and not (notation.mixed_percent and not strict):
         fits = _fitting_marks(present, notation, options)
         cells = notation.cells.model_copy(update={"missing": [*words]})
         if fits and _may_be_numbers(column, target, options, cells, fits):
@@ -180,13 +184,13 @@ def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, a
 
 
 def _fitting_marks(column: FactorizedColumn, notation: Notation, options: DataOptions) -> list[Marks]:
-    """The marks that fit nearly all cells, ordered by the share of cells that they fit."""
+    """The marks that fit nearly all cells, ordered by the fraction of cells that they fit."""
     sample, shares = _sample(column), dict[Marks, float]()
     for marks in possible_marks(notation.cores, options.decimal, options.thousands):
         cells = _with_marks(notation.cells, marks)
-        if fitting_share(sample, cells) >= 2 * MIN_SHARE - 1:
-            shares[marks] = fitting_share(column, cells)
-    return sorted((marks for marks in shares if shares[marks] >= MIN_SHARE), key=lambda marks: -shares[marks])
+        if fitting_fraction(sample, cells) >= 2 * MIN_FRACTION - 1:
+            shares[marks] = fitting_fraction(column, cells)
+    return sorted((marks for marks in shares if shares[marks] >= MIN_FRACTION), key=lambda marks: -shares[marks])
 
 
 def _without_missing_words(column: FactorizedColumn, options: DataOptions) -> tuple[FactorizedColumn, dict[str, int]]:
@@ -207,7 +211,7 @@ def _is_date_or_boolean(present: FactorizedColumn, column: FactorizedColumn, opt
 
 
 def _sample_texts(column: FactorizedColumn) -> list[str]:
-    """The first cells, and one cell with a minus sign other than the hyphen, if there is one."""
+    """Return the first cells, and one cell whose minus sign is not a hyphen, if there is one."""
     other = next((text for text in column.values if "\u2212" in text), None)
     return column.values[:SAMPLE_VALUES] + ([other] if other else [])
 
@@ -233,14 +237,14 @@ def _may_be_numbers(
 
 
 def _distinct_fits(cores: list[str], fits: list[Marks]) -> list[Marks]:
-    """The fitting marks without those whose thousands mark does not occur; if none remain, the best fit."""
+    """Drop the marks whose thousands mark does not occur in the cells; if none remain, keep the best fit."""
     joined = "".join(cores)
     used = [marks for marks in fits if marks.thousands is None or marks.thousands in joined]
     return used or fits[:1]
 
 
-def _resolve(candidates: list[Candidate], delimiter: str | None, options: DataOptions, *, ask: bool) -> None:
-    """Choose the marks of each candidate, the unambiguous candidates first because they decide the others."""
+def _resolve(candidates: list[Candidate], delimiter: str | None, options: DataOptions, *, strict: bool) -> None:
+    """Choose the marks of each candidate, starting with unambiguous candidates because they help to decide the rest."""
     for candidate in candidates:
         if candidate.ambiguous_mark is None:
             candidate.marks = candidate.fits[0]
@@ -252,7 +256,7 @@ def _resolve(candidates: list[Candidate], delimiter: str | None, options: DataOp
     evidence = {candidate.decimal_evidence for candidate in candidates} - {None}
     for candidate in candidates:
         if candidate.marks is None:
-            if ask:
+            if strict:
                 raise _ambiguous_mark_error(candidate)
             candidate.marks = candidate.fits[0]
         if candidate.marks.decimal == "." and evidence == {","} and candidate.decimal_evidence is None:
@@ -279,7 +283,7 @@ def _marks_by_own_cells(candidate: Candidate, evidence: set[str | None], delimit
 
 
 def _marks_by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    """In comma-separated files the comma is not a decimal mark; the point is one if few cells could be thousands."""
+    """In comma-separated files the comma separates thousands; the point is decimal unless many cells contain one."""
     mark = candidate.ambiguous_mark
     if delimiter != ",":
         return None
@@ -290,7 +294,7 @@ def _marks_by_delimiter(candidate: Candidate, evidence: set[str | None], delimit
 
 
 def _count_cells_without_mark(cores: list[str]) -> tuple[int, int]:
-    """The numbers of cells without a mark: those below 1,000, and the others."""
+    """Return two counts of cells without a mark: numbers below 1,000, and larger numbers."""
     whole = [core for core in cores if core.isdecimal()]
     small = sum(len(core) <= 3 for core in whole)
     return small, len(whole) - small

@@ -1,4 +1,4 @@
-"""The distinct values of a column parsed as numbers, booleans or levels; text cells in the column's `CellFormat`."""
+"""Parses the distinct values of a column as numbers, booleans or levels; for text, in the column's `CellFormat`."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from models.cell_parsing import parse_whole
 from models.feature import LevelType, Scalar
 from training.cells import FactorizedColumn, Mask
 
-MAX_INVALID_SHARE = 0.01  # maximum share of a column's cells with another type than the rest
+MAX_INVALID_FRACTION = 0.01  # maximum fraction of a column's cells whose type differs from the rest
 LEADING_ZERO = re.compile(r"[+-]?0\d+")
 
 Vector = npt.NDArray[np.float64]
@@ -55,8 +55,8 @@ def parse_booleans(column: FactorizedColumn) -> Vector:
 def parse_levels(column: FactorizedColumn, level_type: LevelType | None = None) -> tuple[list[Scalar], LevelType]:
     """(distinct,): the values as levels of one JSON type, and that type.
 
-    Without `level_type` they are numbers only if all of them are and none has leading zeros. Whole floats become
-    integers.
+    Without `level_type`, text values become numbers only if all are numbers and none has leading zeros. Whole floats
+    become integers.
     """
     values = column.values
     if level_type is None:
@@ -82,7 +82,7 @@ def _level_type(column: FactorizedColumn) -> LevelType:
 
 
 def numeric_level(value: Any, cells: CellFormat) -> Scalar:
-    """A number, or the text of one, as a level: an integer if it is whole."""
+    """Convert a number, or the text of a number, to a level: an integer if it is whole."""
     if isinstance(value, str):
         whole = parse_whole(value)
         value = cells.parse_number(value) if whole is None else whole
@@ -103,13 +103,13 @@ def is_numeric_column(column: FactorizedColumn, numbers: Vector) -> bool:
     if column.cell_type != "untyped" and not column.cells.reads_text:
         return False
     return (
-        column.share(~np.isnan(numbers)) >= 1 - MAX_INVALID_SHARE
-        and column.share(has_leading_zeros(column)) <= MAX_INVALID_SHARE
+        column.fraction(~np.isnan(numbers)) >= 1 - MAX_INVALID_FRACTION
+        and column.fraction(has_leading_zeros(column)) <= MAX_INVALID_FRACTION
     )
 
 
 def swap_decimal(column: FactorizedColumn) -> FactorizedColumn:
-    """The same cells read with the other decimal mark."""
+    """Return the same cells, read with the other decimal mark."""
     return column.with_cells(CellFormat(decimal="," if column.cells.decimal == "." else "."))
 
 

@@ -56,8 +56,8 @@ class FactorizedColumn:
     def missing(self) -> int:
         return len(self.codes) - self.present
 
-    def share(self, mask: Mask) -> float:
-        """The share of the present cells whose value is in the mask."""
+    def fraction(self, mask: Mask) -> float:
+        """The fraction of the cells with a value whose value is in the mask."""
         return float(self.counts[mask].sum() / max(self.present, 1))
 
     def broadcast(self, values: Sequence[Any] | npt.NDArray[Any], missing: Any, dtype: Any) -> npt.NDArray[Any]:
@@ -74,7 +74,7 @@ class FactorizedColumn:
         return ", ".join(render(self.values[index]) for index in where)
 
     def without(self, mask: Mask) -> "FactorizedColumn":
-        """The column in which the values in the mask count as missing."""
+        """Return the column with the values in the mask counted as missing."""
         codes, values = _drop_values(self.codes, self.values, mask)
         return replace(self, codes=codes, values=values, counts=self.counts[~mask])
 
@@ -123,8 +123,8 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
 
 
 def _normalized(codes: npt.NDArray[Any], values: list[str]) -> tuple[npt.NDArray[Any], list[str], bool]:
-    """Codes and texts without invisible characters in Unicode's normal form C, in which an accented letter is one
-    character; and whether there were invisible characters.
+    """Convert texts to Unicode's normal form C, in which an accented letter is one character, and remove invisible
+    characters. Returns codes, texts, and whether there were invisible characters.
     """
     normal = [normal_form("NFC", text) for text in values]
     visible = [*map(visible_text, normal)]
@@ -144,7 +144,7 @@ def _drop_values(codes: npt.NDArray[Any], values: list[Any], mask: Mask) -> tupl
 
 
 def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any, bool]:
-    """The type of a column's cells, the column cast to a type that JSON has, and whether blanks were removed."""
+    """Return a column's cell type, the column cast to a type that JSON has, and whether blanks were removed."""
     kind, is_a = column.type, pa.types
     if not typed and (is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)):
         column = column.cast(pa.large_string())
@@ -154,7 +154,7 @@ def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any, bool]:
 
 
 def _typed_column(column: Any) -> tuple[CellType, Any]:
-    """The type of the cells of a column of a typed table, and the column cast to a type that JSON has."""
+    """Return the cell type of a column in a typed table, and the column cast to a type that JSON has."""
     kind, is_a = column.type, pa.types
     if is_a.is_null(kind):
         return "text", column.cast(pa.string())
@@ -174,7 +174,8 @@ def _typed_column(column: Any) -> tuple[CellType, Any]:
 
 
 def _iso_texts(moments: Any) -> list[str]:
-    """ISO 8601 texts of an Arrow array, without the time if no value has one. Converts TEXT_ROWS values at a time."""
+    """ISO 8601 texts of an Arrow array, without the time if no value has a time. Converts TEXT_ROWS values at a
+    time."""
     parts = [moments.slice(start, TEXT_ROWS) for start in range(0, len(moments), TEXT_ROWS)]
     dates_only = all(_is_date(moment) for part in parts for moment in part.to_pylist())
     return [

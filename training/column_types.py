@@ -10,7 +10,7 @@ from models.schema import FeatureSchema
 from models.text import render
 from models.text_score import MAX_CHARACTERS
 from training.cell_values import (
-    MAX_INVALID_SHARE,
+    MAX_INVALID_FRACTION,
     Vector,
     is_numeric_column,
     parse_booleans,
@@ -24,14 +24,14 @@ from training.date_formats import detect_date_format
 from training.number_notation import unit_kind
 from training.split_rule import parse_split_rule
 
-NEARLY_DISTINCT = 0.9  # text with this share of distinct values identifies rows instead of grouping them
-LONG_TEXT = 40  # average length from which the share LONG_TEXT_DISTINCT is sufficient
+NEARLY_DISTINCT = 0.9  # text with this fraction of distinct values identifies rows instead of grouping them
+LONG_TEXT = 40  # average length from which the fraction LONG_TEXT_DISTINCT is sufficient
 LONG_TEXT_DISTINCT = 0.5
 LENGTH_SAMPLE = 10_000
 WORD = re.compile(
     r"[^\W\d_]{2,}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )  # a single Chinese, Japanese or Korean character
-MIN_WORDS, MIN_WORDY_SHARE = 2, 0.5  # free text has at least this number of words in this share of its values
+MIN_WORDS, MIN_WORDY_FRACTION = 2, 0.5  # free text has at least this many words in this fraction of its values
 TRIED_TEXT = "free text: training tries it"
 EPOCH_SECONDS = 946_684_800, 2_051_222_400  # 2000 to 2034
 COMPACT_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
@@ -60,7 +60,7 @@ class ColumnType(NamedTuple):
 
 
 def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> ColumnType:
-    """Decide the type of a column by the edited schema and the flags, otherwise by its values."""
+    """Decide the type of a column from the edited schema and the flags, otherwise from its values."""
     in_schema = schema is not None and column.name in schema.by_name
     if column.cell_type == "other" and not in_schema:
         return ColumnType("ignored", f"cells of type {column.arrow_type} cannot be used")
@@ -99,7 +99,8 @@ def _requested_type(name: str, options: DataOptions, schema: FeatureSchema | Non
 
 
 def infer_type(column: FactorizedColumn, date_format: str | None = None) -> ColumnType:
-    """Decide the type by the values only, of which there is at least one. date_format: the value of `--date-format`."""
+    """Decide the type from the values only; there must be at least one value. date_format: the value of
+    `--date-format`."""
     numbers = parse_numbers(column)
     if np.isinf(numbers).all():
         return ColumnType("ignored", "empty except for infinities" if column.missing else "all infinite")
@@ -165,7 +166,7 @@ def is_free_text(column: FactorizedColumn, share: float) -> bool:
         return False
     if share < NEARLY_DISTINCT and mean_length(column) <= LONG_TEXT:
         return False
-    return sum(len(WORD.findall(text)) >= MIN_WORDS for text in sample) >= MIN_WORDY_SHARE * len(sample)
+    return sum(len(WORD.findall(text)) >= MIN_WORDS for text in sample) >= MIN_WORDY_FRACTION * len(sample)
 
 
 def mean_length(column: FactorizedColumn) -> float:
@@ -175,18 +176,18 @@ def mean_length(column: FactorizedColumn) -> float:
 
 
 def _text_hint(column: FactorizedColumn) -> str:
-    """A hint at another possible type of a text column, or an empty text."""
+    """A hint at another possible type of a text column, or an empty string."""
     numbers = parse_numbers(column)
-    share = column.share(~np.isnan(numbers))
+    share = column.fraction(~np.isnan(numbers))
     if column.cell_type == "text":
         return f" (numbers kept as text; --number {column.name} reads them as numbers)" if share > 0.99 else ""
     if share <= 0.5:
         swapped = swap_decimal(column)
-        reads = swapped.share(~np.isnan(parse_numbers(swapped))) > 0.9
+        reads = swapped.fraction(~np.isnan(parse_numbers(swapped))) > 0.9
         return (
             f" (numbers with a decimal {swapped.cells.decimal!r}? see --decimal)" if reads else _notation_hint(column)
         )
-    if share < 1 - MAX_INVALID_SHARE:
+    if share < 1 - MAX_INVALID_FRACTION:
         examples = column.examples(np.isnan(numbers))
         return f" ({1 - share:.0%} of the cells are not numbers, e.g. {examples}; see --na, --number)"
     return ", numbers with leading zeros"

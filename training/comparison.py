@@ -10,7 +10,7 @@ from models.outputs import Array
 
 MIN_ROWS = 200
 TOLERATED = 0.01
-"""The maximum upper end of the difference's interval, as a share of the current model's error."""
+"""The maximum upper end of the difference's interval, as a fraction of the current model's error."""
 NORMAL_95 = 1.959963984540054
 MIN_PROBABILITY = 1e-6  # minimum for the true class, so that a single confident error does not decide the result
 Vector = npt.NDArray[np.float64]

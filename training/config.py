@@ -71,7 +71,8 @@ class DataOptions:
     split: str | None = option(
         None,
         "random, hash, time:COLUMN, group:COLUMN or column:COLUMN (default: hash, which keeps a row in the same set in "
-        "every training, for tables of your own with at least 1000 rows, else random; bundled tables have fixed sets)",
+        "every training run, for tables of your own with at least 1000 rows, else random; bundled tables have "
+        "fixed sets)",
     )
     seed: int = option(42, "the seed of the split")
     rows: str | None = option(
@@ -108,7 +109,7 @@ class FitOptions:
     )
     dropout: float | None = option(
         None,
-        "share of activations dropped in training (default: the best of 0.3, 0.2, 0.1 and 0 on the validation set; "
+        "fraction of activations dropped in training (default: the best of 0.3, 0.2, 0.1 and 0 on the validation set; "
         "plain: 0.1; with --hidden: 0)",
     )
     members: int | None = option(None, f"number of ensemble members, which share most weights (default: {MEMBERS})")
@@ -126,22 +127,22 @@ class FitOptions:
     loss: LossName | None = option(None, "the loss function (default: mse for a regression, crossentropy for classes)")
     learning_rate: float | None = option(
         None,
-        "the learning rate (default: 0.014, in the trials with dropout 0.3 and 0.2 0.004; plain: 0.003; with --hidden: "
-        "0.001, sgd 0.01)",
+        "the learning rate (default: 0.014, or 0.004 in the trials with dropout 0.3 and 0.2; plain: 0.003; with "
+        "--hidden: 0.001, sgd 0.01)",
     )
     schedule: ScheduleName | None = option(
         None, "the schedule of the learning rate (default: cosine with warm-up; with --hidden: constant)"
     )
     weight_decay: float | None = option(
-        None, "the weight decay of adamw (default: 0.01, in the trial with dropout 0.3 0.1; with --hidden: 0.004)"
+        None, "the weight decay of adamw (default: 0.01, or 0.1 in the trial with dropout 0.3; with --hidden: 0.004)"
     )
     batch_size: int | None = option(
-        None, "number of rows of a batch (default: 16 to 256 by the number of rows; with --hidden: 32)"
+        None, "number of rows in a batch (default: 16 to 256, depending on the number of rows; with --hidden: 32)"
     )
     epochs: int | None = option(
         None,
-        "number of epochs (default: 12 to 60 by the size of the table, half of it in the trial with dropout 0.2, a "
-        "fifth in the trial with 0.3, fewer for more than 250,000 rows; with --hidden: 10)",
+        "number of epochs (default: 12 to 60, depending on the size of the table; half as many in the trial with "
+        "dropout 0.2, a fifth in the trial with dropout 0.3; fewer for more than 250,000 rows; with --hidden: 10)",
     )
     patience: int | None = option(
         None,
@@ -150,7 +151,8 @@ class FitOptions:
     )
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes count as much as frequent ones")
     label_smoothing: float | None = option(
-        None, f"probability that the targets give to the other classes (default: {SMOOTHING} for the ensemble, else 0)"
+        None,
+        f"probability that the targets assign to the other classes (default: {SMOOTHING} for the ensemble, else 0)",
     )
     final: Literal["train", "validation", "all"] | None = option(
         None,

@@ -114,7 +114,7 @@ def uneven_category(rows: HeldOutRows) -> int | None:
 
 
 def folds(count: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Two random halves of the rows; each half is tested once with the scores of the other half."""
+    """Split the rows into random halves; each half is tested once with the scores of the other half."""
     order = np.random.default_rng(0).permutation(count)
     first, second = order[: count // 2], order[count // 2 :]
     return [(first, second), (second, first)]
@@ -131,14 +131,14 @@ def covered_by_folds(scores: Vector, level: float = LEVEL) -> npt.NDArray[np.boo
 
 
 def held_out_rows(model: TabularModel, frame: Frame, target: npt.NDArray[Any]) -> HeldOutRows:
-    """The test rows with the model's predictions. frame, target: of the test set."""
+    """Predict the test rows. frame, target: the rows and the target of the test set."""
     scaling = model.encoder.target
     low, high = (-np.inf, np.inf) if scaling.low is None or scaling.high is None else (scaling.low, scaling.high)
     return HeldOutRows(frame, target, model.with_scale.predict(frame), model.schema, (low, high))
 
 
 def with_scale_of(model: TabularModel, rows: HeldOutRows) -> HeldOutRows:
-    """The same rows with the scale that `model` predicts for them; unchanged if they have no scale."""
+    """Return the rows with the scale that `model` predicts for them, or unchanged if they have no scale."""
     if SCALE not in rows.outputs.extras:
         return rows
     scale = model.with_scale.predict(rows.frame).extras[SCALE]

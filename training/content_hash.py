@@ -1,4 +1,4 @@
-"""Computes hashes of values that are the same in every training and on every machine."""
+"""Computes hashes of values that are the same in every training run and on every machine."""
 
 import hashlib
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def hash_columns(columns: Iterable[tuple[str, npt.NDArray[np.generic]]]) -> Hash
 
 
 def value_hashes(values: npt.NDArray[np.generic]) -> Hashes:
-    """(n,): hashes of numbers by their value, and of everything else by its text."""
+    """(n,): numbers are hashed by value, everything else by its text."""
     if values.dtype != object:
         numbers = values.astype(np.float64) + 0.0  # -0.0 is 0.0
         return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)  # all NaN have the same bits

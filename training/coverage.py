@@ -38,8 +38,8 @@ class LevelCoverage(NamedTuple):
 
 
 def level_coverage(rows: HeldOutRows, fitted: Uncertainty, level: float, splits: int) -> LevelCoverage:
-    """Measure the coverage of scores at a level. The most probable label, which each label set contains in any case, is
-    not added."""
+    """Measure the coverage of scores at a level. The most probable label is not added, although a label set always
+    contains it."""
     rng, count = np.random.default_rng(1), len(rows.scores)
     by_folds = np.mean([_covered(rows, fitted, level, *fold).mean() for fold in folds(count)])
     means = []
@@ -69,7 +69,7 @@ def _covered(
 
 
 def coverage_by_fifth(rows: HeldOutRows, fitted: Uncertainty, level: float) -> tuple[list[float], list[float]]:
-    """The coverage of intervals, and of intervals of constant width, by fifths of the prediction."""
+    """Compute the coverage by fifth of the predictions, for the intervals and for intervals of constant width."""
     predicted, distance = rows.outputs.primary[:, 0], np.abs(rows.target - rows.outputs.primary[:, 0])
     own, constant = np.empty(len(distance), dtype=bool), np.empty(len(distance), dtype=bool)
     for calibration, tested in folds(len(distance)):

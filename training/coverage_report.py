@@ -1,6 +1,7 @@
 """Reports the coverage of a trained model's intervals and label sets, for its card and `metrics.json`.
 
-Each half of the test rows is tested with the scores of the other half; the stored scores are those of all test rows.
+Each half of the test rows is tested with the scores of the other half; the stored scores are computed from all test
+rows.
 """
 
 from typing import Any, NamedTuple, Self
@@ -20,7 +21,7 @@ from training.conformalization import (
     folds,
 )
 
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # levels in the picture
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # levels in the plot
 Places = npt.NDArray[np.intp]
 
 
@@ -121,12 +122,12 @@ def refit(fitted: Uncertainty, scores: Vector, groups: Codes | None) -> Uncertai
 
 
 def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: float) -> npt.NDArray[np.bool_]:
-    """(n, classes): which labels are in the set of each row. The set always has the most probable label."""
+    """(n, classes): which labels are in the set of each row. The set always contains the most probable label."""
     return uncertainty.label_sets(probabilities, fitted.quantiles_at(level).for_groups(range(probabilities.shape[1])))
 
 
 def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
-    """The share of covered rows of the largest levels of each category; they have at least MIN_GROUP_ROWS rows."""
+    """Compute the coverage of the largest levels of each category, among levels with at least MIN_GROUP_ROWS rows."""
     found: dict[str, dict[str, float]] = {}
     for column, feature in enumerate(rows.schema.categorical):
         codes, levels = rows.frame.codes[:, column], feature.seen.levels or []

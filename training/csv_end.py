@@ -1,4 +1,4 @@
-"""The character ^Z (0x1A) with which programs for DOS end a file, once or up to the end of a block."""
+"""Removes the character ^Z (0x1A) that DOS programs write at the end of a file, once or up to the end of a block."""
 
 from collections.abc import Iterable, Iterator
 

@@ -27,10 +27,10 @@ DATA_CELL = re.compile(r"[-+]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d|true|false|", re.IGN
 
 
 class Regularity(NamedTuple):
-    """How regular the first lines are with a delimiter.
+    """How regular the first lines are when a delimiter is assumed.
 
-    share: of the lines with as many cells as the first line, or an additional empty cell. width: the number of cells of
-    the first line. trailing: the share of the lines with an additional empty cell."""
+    share: the fraction of lines with as many cells as the first line, or one additional empty cell. width: the number
+    of cells of the first line. trailing: the fraction of lines with an additional empty cell."""
 
     share: float
     width: int
@@ -137,7 +137,7 @@ class QuotedCells(NamedTuple):
 
 
 def with_plain_quotes(chunks: Iterable[bytes], cells: QuotedCells, where: str) -> Iterator[bytes]:
-    """The same table with quotes as CSV has them. Each chunk ends at the end of a line. Raises UsageError."""
+    """Rewrite a table with standard CSV quotes. Each chunk ends at the end of a line. Raises UsageError."""
     marked = map(mark_escaped, chunks) if cells.escaped else chunks
     lines = (line for chunk in marked for line in io.StringIO(chunk.decode(), newline=""))
     reader = csv.reader(lines, delimiter=cells.delimiter, skipinitialspace=cells.blanks, strict=True)
@@ -158,7 +158,7 @@ def with_plain_quotes(chunks: Iterable[bytes], cells: QuotedCells, where: str) -
 
 
 def has_escaped_quotes(head: str, delimiter: str | None) -> bool:
-    """Whether the quotes of the first lines fit together if backslashes escape quotes. delimiter: if known."""
+    """Whether the quotes of the first lines match if backslashes escape quotes. delimiter: None if unknown."""
     if '\\"' not in head:
         return False
     marked = mark_escaped(head.encode()).decode()  # `"C:\\dir\\"`, whose last quote ends the cell, would lack a quote

@@ -37,7 +37,7 @@ def table_start(first: bytes, rest: Iterable[bytes], where: str, skip_rows: int)
 
 
 class CommentBlanks:
-    """Replaces comments by blank lines, so that line numbers stay the same. `found` says whether there were comments.
+    """Replaces comments by blank lines, so that line numbers stay the same. `found` is true if there were comments.
 
     comment: the text that comments begin with, or None if the file has no comments. Raises UsageError.
     """

@@ -40,7 +40,7 @@ class ChunkReader(io.RawIOBase):
 
 @dataclass
 class CsvRows:
-    """Parses rows of as many cells as the header has; a few shorter lines at the end are left out.
+    """Parses rows with as many cells as the header; a few shorter lines at the end are left out.
 
     lines: number of lines up to the header's end. trailing: whether each row ends with a delimiter after which there is
     no cell. block_bytes: number of bytes that Arrow parses at once.

@@ -10,7 +10,7 @@ from training.infer_columns import ColumnDecision
 
 HEADINGS = ("column", "kind", "missing", "distinct", "range", "example", "why")
 LEFT_ALIGNED = [index for index, heading in enumerate(HEADINGS) if heading not in ("missing", "distinct")]
-MAX_CELL_LENGTH = 36  # limit for the cells of all columns except the last
+MAX_CELL_LENGTH = 36  # maximum length of cells, except in the last column
 
 
 def report(dataset: Dataset) -> str:

@@ -22,7 +22,7 @@ from models.date_parsing import (
     parse_plain_date,
 )
 from models.date_words import with_english_words
-from training.cell_values import MAX_INVALID_SHARE, Vector
+from training.cell_values import MAX_INVALID_FRACTION, Vector
 from training.cells import FactorizedColumn
 from training.errors import UsageError
 
@@ -93,7 +93,7 @@ FORMATS_OF_SHAPE = _formats_by_shape()
 
 
 class DateFormat(NamedTuple):
-    """A date format, and another one that fits the same values equally well but yields other days."""
+    """A date format, and a rival format that fits the same values equally well but yields other days."""
 
     text: str
     rival: str | None = None
@@ -121,17 +121,17 @@ def _detect_other_words(column: FactorizedColumn) -> DateFormat | None:
 
 
 def _may_be_dates(sample: list[str]) -> bool:
-    return _share_of_iso_dates(sample) >= 1 - 2 * MAX_INVALID_SHARE or bool(_possible_formats(sample))
+    return _iso_date_fraction(sample) >= 1 - 2 * MAX_INVALID_FRACTION or bool(_possible_formats(sample))
 
 
 def _detect(column: FactorizedColumn, wanted: str | None) -> DateFormat | None:
     sample = column.values[:: max(1, len(column.values) // SAMPLE_VALUES)]
-    if wanted and column.cell_type != "timestamp" and _share_of_dates(column, wanted) >= 1 - MAX_INVALID_SHARE:
+    if wanted and column.cell_type != "timestamp" and _date_fraction(column, wanted) >= 1 - MAX_INVALID_FRACTION:
         return DateFormat(wanted)
-    if column.cell_type == "timestamp" or _share_of_iso_dates(sample) >= 1 - MAX_INVALID_SHARE:
-        return DateFormat("iso") if _share_of_dates(column, "iso") >= 1 - MAX_INVALID_SHARE else None
-    shares = {form: _share_of_dates(column, form) for form in _possible_formats(sample)}
-    fitting = [form for form in shares if shares[form] >= 1 - MAX_INVALID_SHARE]
+    if column.cell_type == "timestamp" or _iso_date_fraction(sample) >= 1 - MAX_INVALID_FRACTION:
+        return DateFormat("iso") if _date_fraction(column, "iso") >= 1 - MAX_INVALID_FRACTION else None
+    shares = {form: _date_fraction(column, form) for form in _possible_formats(sample)}
+    fitting = [form for form in shares if shares[form] >= 1 - MAX_INVALID_FRACTION]
     if not fitting:
         return None
     best, *others = sorted(fitting, key=lambda form: -shares[form])
@@ -157,7 +157,7 @@ def epoch_unit(texts: Sequence[str]) -> str | None:
         ("epoch_s", FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND),
         ("epoch_ms", LAST_EPOCH_SECOND, LAST_EPOCH_MILLISECOND),
     ):
-        if len(numbers) and np.mean((numbers >= low) & (numbers <= high)) >= 1 - 2 * MAX_INVALID_SHARE:
+        if len(numbers) and np.mean((numbers >= low) & (numbers <= high)) >= 1 - 2 * MAX_INVALID_FRACTION:
             return unit
     return None
 
@@ -204,7 +204,7 @@ def _possible_formats(sample: list[str]) -> list[str]:
         form
         for shape in shapes
         for form in FORMATS_OF_SHAPE.get(shape, ())
-        if np.mean([_matches(value, form) for value in sample]) >= 1 - 2 * MAX_INVALID_SHARE
+        if np.mean([_matches(value, form) for value in sample]) >= 1 - 2 * MAX_INVALID_FRACTION
     ]
 
 
@@ -215,7 +215,7 @@ def _matches(text: str, date_format: str) -> bool:
         return False
 
 
-def _share_of_iso_dates(sample: list[str]) -> float:
+def _iso_date_fraction(sample: list[str]) -> float:
     return float(np.mean([_is_iso_date(value) for value in sample]))
 
 
@@ -225,5 +225,5 @@ def _is_iso_date(text: str) -> bool:
     return len(DIGITS.findall(text)) > 1 and bool(ISO_DATE.fullmatch(with_english_words(text)))
 
 
-def _share_of_dates(column: FactorizedColumn, date_format: str) -> float:
-    return column.share(~np.isnan(parse_dates(column.values, date_format)))
+def _date_fraction(column: FactorizedColumn, date_format: str) -> float:
+    return column.fraction(~np.isnan(parse_dates(column.values, date_format)))

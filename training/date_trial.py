@@ -2,9 +2,9 @@
 
 A network that reads a date as a trend and as cycles cannot learn that a certain week was different. Its errors on the
 validation rows show such weeks: a small tree can predict these errors from the date, for rows that the tree was not
-fitted on. If it can, a second network with the same settings is trained that also reads the day as a quantile-encoded
-number with periodic features. The second network is used if the mean loss of the validation rows falls by more than
-its standard error.
+fitted on. If the tree succeeds, a second network is trained with the same settings that also reads the day as a
+quantile-encoded number with periodic features. The second network is used if the mean loss of the validation rows falls
+by more than its standard error.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ FitDays = Callable[[Recipe], NetworkFit]
 
 
 def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> NetworkFit:
-    """The network, or a better network that also reads days as numbers. fit_days: trains such a network."""
+    """Return the network, or a better network that also reads days as numbers. fit_days: trains such a network."""
     dates = [feature.name for feature in trained.dataset.schema.features if feature.kind == "date"]
     if trained.split.by_time or not dates or not gain_by_days(trained).is_clear:
         return trained
@@ -56,7 +56,7 @@ def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> Net
 
 
 def gain_by_days(trained: NetworkFit) -> Gain:
-    """The decrease of the validation rows' squared errors by a tree that reads a date; the clearest of all dates."""
+    """Measure by how much a tree on one date column reduces the squared validation errors; the clearest gain counts."""
     found = trained.fit.member_outputs
     none = Gain(0.0, 0.0)
     if found is None or len(found.rows) < MIN_ROWS:
@@ -82,7 +82,7 @@ def residuals(trained: NetworkFit) -> Vector:
 
 
 def _gain_of_tree(seconds: Vector, errors: Vector) -> Gain:
-    """The gain of a tree, by cross-validation. seconds: (rows,) of a date."""
+    """The gain of a tree, by cross-validation. seconds: (rows,), the date as a number."""
     known = np.flatnonzero(~np.isnan(seconds))
     if len(known) < MIN_ROWS:
         return Gain(0.0, 0.0)

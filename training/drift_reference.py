@@ -12,7 +12,8 @@ from training.evaluation import EvaluationMetrics
 def fit_reference(
     schema: FeatureSchema, train_rows: FrameColumns, held_out: HeldOutRows, metrics: EvaluationMetrics
 ) -> DriftReference:
-    """The drift reference of a model. train_rows: its training rows. held_out, metrics: of the test rows."""
+    """The drift reference of a model. train_rows: its training rows. held_out, metrics: the test rows and their
+    metrics."""
     reference = DriftReference.fit(schema, train_rows)
     if len(held_out.target) < MIN_TEST_ROWS:
         return reference
@@ -20,11 +21,11 @@ def fit_reference(
 
 
 def estimate_quality(rows: HeldOutRows, metrics: EvaluationMetrics) -> QualityEstimate | None:
-    """The quality that a model estimates for itself: the mean probability of the predicted class, or the mean scale of
-    its errors.
+    """Estimate the quality from the predictions alone: the mean probability of the predicted class, or the mean scale
+    of the errors.
 
-    The first is the accuracy if probabilities are calibrated. The scale of Laplace distributed errors is their mean
-    absolute value.
+    The mean probability equals the accuracy if probabilities are calibrated. The scale of Laplace distributed errors is
+    their mean absolute value.
     """
     if rows.schema.task != "regression":
         confidence = float(rows.outputs.primary.max(axis=1).astype(np.float64).mean())

@@ -1,4 +1,5 @@
-"""Detects the encoding of a text file, by its whole content or by `--encoding`, and converts the content to UTF-8.
+"""Detects the encoding of a text file from its whole content, or reads it from `--encoding`, and converts the content
+to UTF-8.
 
 A large file is read in chunks, see `training.streaming`.
 """
@@ -15,7 +16,7 @@ from training.errors import UsageError
 from training.legacy_encodings import WESTERN_EUROPEAN, likely_encodings
 
 HEAD_BYTES = 1 << 22  # searched for signs of binary content
-END_OF_FILE = b"\x1a"  # programs for DOS write it once or up to the end of a block
+END_OF_FILE = b"\x1a"  # DOS programs write it once or up to the end of a block
 BYTE_ORDER_MARKS = (  # the byte order mark of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -74,7 +75,7 @@ def decode(content: bytes, where: str, requested: str | None = None, expected: s
 def detect_encoding(
     head: bytes, chunks: Chunks, where: str, requested: str | None = None, expected: str | None = None
 ) -> TextEncoding:
-    """Detect the encoding of a text by all of its bytes. head: its first bytes. Raises UsageError."""
+    """Detect the encoding of a text from all of its bytes. head: its first bytes. Raises UsageError."""
     if requested is not None:
         return _check_decodes(chunks, where, requested)
     for mark, name in BYTE_ORDER_MARKS:
@@ -118,7 +119,7 @@ def _check_decodes(chunks: Chunks, where: str, requested: str, flag: str = "--en
 
 
 def _check_is_encoding_of_text(name: str) -> None:
-    """Raises LookupError for a codec of bytes or of other objects."""
+    """Raises LookupError for a codec that does not encode text."""
     with contextlib.suppress(UnicodeDecodeError):  # the chunk ends inside a character
         b" ".decode(name)
 
@@ -137,7 +138,7 @@ def _check_marked(chunks: Chunks, where: str, name: str) -> TextEncoding:
 
 
 def _utf16_without_mark(head: bytes) -> str | None:
-    """UTF-16 of Latin text: one of the two bytes of each character is zero."""
+    """Detect UTF-16 in Latin text, in which one byte of each character is zero."""
     zeros = [half.count(0) / max(len(half), 1) for half in (head[::2], head[1::2])]
     if max(zeros) > 0.5 and min(zeros) < 0.1:
         return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"

@@ -28,14 +28,14 @@ def select_trial(
 ) -> tuple[TrialResult, dict[str, float]]:
     """Train with the settings of each trial. Returns the result with the smallest validation loss, and all losses.
 
-    train_all: trains the trials of the recipe at once; without it they are trained in turn. Raises DivergenceError if
-    all of them diverge.
+    train_all: trains the trials of the recipe at once; without it they are trained one after the other. Raises
+    DivergenceError if all of them diverge.
     """
     results: list[TrialResult] = []
     errors: list[DivergenceError] = []
     budget = TimeBudget(recipe)
     recipes = [replace(recipe, trials=(), **settings) for settings in recipe.trials or ({},)]
-    trained = train_all(recipes) if train_all else _train_in_turn(recipes, train)
+    trained = train_all(recipes) if train_all else _train_sequentially(recipes, train)
     for trial, result in zip(recipes, trained, strict=True):
         if isinstance(result, TrialResult):
             results.append(result)
@@ -56,7 +56,7 @@ def select_trial(
     return best, losses
 
 
-def _train_in_turn(recipes: Sequence[Recipe], train: TrainTrial) -> Iterator[TrialResult | DivergenceError]:
+def _train_sequentially(recipes: Sequence[Recipe], train: TrainTrial) -> Iterator[TrialResult | DivergenceError]:
     for recipe in recipes:
         try:
             yield train(recipe)
@@ -87,7 +87,8 @@ def _run_further_trials(
 
 
 def refit(run: TrainingRun, trial: TrialResult, fit: Callable[[TrialResult], Any]) -> Any:
-    """The served weights: trained again on train and validation rows if the recipe requires it, else the trial's.
+    """Return the served weights: trained again on train and validation rows if the recipe requires it, else those of
+    the trial.
 
     `fit` trains with the trial's recipe up to the number of its best epoch.
     """
@@ -109,15 +110,15 @@ def configure(architecture: Architecture, recipe: Recipe) -> Architecture:
 
 def schedule(recipe: Recipe, steps: int) -> optimizers.Cosine:
     """The learning rate rises in the first twentieth of all steps, at most one epoch, then falls to 0 as a cosine.
-
-    steps: per epoch.
+    steps: the number of steps per epoch.
     """
     total = steps * recipe.epochs
     return optimizers.Cosine(recipe.learning_rate, total, warmup=max(1, min(steps, total // 20)))
 
 
 def optimizer(recipe: Recipe, steps: int) -> optimizers.AdamW:
-    """The optimizer of the NumPy network, the same as in the compiled step of `ensemble_keras`. steps: per epoch."""
+    """The optimizer of the NumPy network, the same as in the compiled step of `ensemble_keras`. steps: the number of
+    steps per epoch."""
     return optimizers.AdamW(
         schedule(recipe, steps), recipe.weight_decay, BETA_1, recipe.beta_2, EPSILON, clip_norm=recipe.clip_norm
     )

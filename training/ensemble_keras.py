@@ -28,7 +28,7 @@ MAX_PREDICTED_ROWS = 1 << 14  # maximum rows predicted at once, whose hidden out
 
 
 class Segments(NamedTuple):
-    """The segments of an epoch, which the compiled program runs one by one. steps: in each segment."""
+    """The segments of an epoch, which the compiled program runs one by one. steps: the number in each segment."""
 
     number: int
     steps: int
@@ -61,7 +61,7 @@ class EnsembleTrainer:
         from models import keras_nets
 
         self.recipe, self.architecture, self.loss, self.on_rows = recipe, architecture, loss, on_rows
-        self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own rate
+        self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own dropout rate
         self.initial_weights: dict[Architecture, list[Array]] = {}
         self.rows, self.train_rows = len(data[0]), train_rows
         self.batch = min(recipe.batch_size, train_rows)
@@ -110,7 +110,7 @@ class EnsembleTrainer:
     def refit(self, trial: TrialResult, on_epoch: OnEpoch) -> Any:
         """The weights after training on all rows with the trial's recipe up to its best epoch. Raises DivergenceError.
 
-        The schedule is scaled, so that it is at the same point after the same number of passes over the rows.
+        The schedule is stretched, so that it reaches the same point after the same number of passes over the rows.
         """
         stretch = self.rows / self.train_rows
         recipe = replace(trial.recipe, epochs=max(1, round(stretch * trial.recipe.epochs)))
@@ -147,7 +147,7 @@ class EnsembleTrainer:
     def _orders(self, rng: np.random.Generator, rows: RowNumbers) -> Iterator[RowNumbers]:
         """The row numbers of each epoch, taken from passes over the rows in random order.
 
-        The rows that an epoch does not use are the first ones of the next epoch.
+        Rows that an epoch does not use come first in the next epoch.
         """
         size = self.segments.number * self.segments.steps * self.batch
         order = np.empty(0, np.intp)

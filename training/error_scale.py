@@ -1,8 +1,8 @@
 """Fits the scale of a regression's errors, which is smaller for rows that the network predicts better.
 
-The scale of a row is exp(h·W + b) with h the last hidden layer. W and b are the maximum-likelihood estimate of Laplace
-distributed errors, with a penalty on W that cross-validation selects. They are fitted to rows that the network was not
-trained on: its errors on training rows are too small, especially on rows that it memorised.
+The scale of a row is exp(h·W + b), where h is the output of the last hidden layer. W and b are the maximum-likelihood
+estimate of Laplace distributed errors, with a penalty on W that cross-validation selects. They are fitted to rows that
+the network was not trained on: its errors on training rows are too small, especially on rows that it memorised.
 
 But there are many more training rows, and their errors are largest where the errors on new rows are largest. So a scale
 fitted to the training rows is a further input with a very small penalty, and the held-out rows only correct it.
@@ -23,7 +23,7 @@ FOLDS = 4
 MIN_ROWS = 50  # with fewer rows the scale is constant
 MAX_TRAINING_ROWS = 20_000
 TRAINING_PENALTY = 0.01
-TRAINING_WEIGHT = 10.0  # makes the penalty of this input a hundredth of that of the others
+TRAINING_WEIGHT = 10.0  # reduces the penalty of this input to a hundredth of the usual penalty
 LIMITS = (0.01, 0.99)  # the log scale is limited to these quantiles, also for rows far from all others
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -67,7 +67,8 @@ def _fit_scale_head(held_out: RowErrors, training: RowErrors | None) -> ScaleHea
 def _scale_inputs(
     hidden: npt.NDArray[np.float32], mean: Vector, factor: Vector, direction: Vector | None = None
 ) -> Matrix:
-    """(n, units + 1): the scaled outputs and ones. direction: adds the projection of the outputs before the ones."""
+    """(n, units + 1): the scaled outputs and a column of ones. direction: inserts a projection of the outputs before
+    the ones."""
     units = hidden.shape[1]
     x = np.ones((len(hidden), units + (1 if direction is None else 2)))
     h = x[:, :units]
@@ -79,7 +80,7 @@ def _scale_inputs(
 
 
 def _training_direction(training: RowErrors, mean: Vector, factor: Vector) -> Vector:
-    """(units,): the weights of a scale fitted to training rows, 0 if their errors are 0 or they are too few."""
+    """(units,): the weights of a scale fitted to training rows, 0 if there are too few rows or their errors are 0."""
     step = max(1, -(-len(training.errors) // MAX_TRAINING_ROWS))
     absolute = np.abs(training.errors[::step])
     if len(absolute) < MIN_ROWS or not absolute.mean() > 0:
@@ -102,9 +103,9 @@ def _fold_losses(x: Matrix, absolute: Vector, penalty: float) -> Iterator[float]
 
 
 def _fit(x: Matrix, absolute: Vector, penalty: float) -> Vector:
-    """The vector of w and b with the smallest mean of log scale + error / scale, plus penalty·|w|².
+    """Minimise the mean of log scale + error / scale, plus penalty·|w|². Returns w and b in one vector.
 
-    x: its last column is 1.
+    The last column of x is 1.
     """
 
     def loss(parameters: Vector) -> tuple[float, Vector]:

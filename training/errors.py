@@ -2,7 +2,7 @@
 
 
 class UsageError(Exception):
-    """Wrong usage or an unusable table. The message is one line; the program prints it and exits with 2."""
+    """Wrong usage or an unusable table. The message is one line; the program prints it and exits with code 2."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))

@@ -44,7 +44,7 @@ def metric_error(metric: str, value: float) -> float:
 def _regression(y: Array, values: Array) -> EvaluationMetrics:
     with np.errstate(over="ignore"):
         errors = np.abs(np.clip(values - y, -MAX_FLOAT, MAX_FLOAT))
-    largest = float(errors.max()) or 1.0  # the squares of errors such as 1e200 overflow, those of scaled errors do not
+    largest = float(errors.max()) or 1.0  # squares of errors such as 1e200 overflow, squares of scaled errors do not
     result = {
         "rmse": math.sqrt(np.mean((errors / largest) ** 2)) * largest,
         "mae": float(np.mean(errors / largest)) * largest,

@@ -17,7 +17,7 @@ from training.errors import UsageError
 ColumnArrays = Mapping[str, npt.NDArray[Any]]
 GOLDEN_ROWS = 32
 COMPLETE_ROWS = 3  # examples without missing values, to show to users
-MAX_SAMPLE = 10_000  # limit of the values drawn from a column
+MAX_SAMPLE = 10_000  # maximum number of values drawn from a column
 
 
 def draw_rows(

@@ -20,7 +20,7 @@ Row = Sequence[Any]
 
 
 def read_excel(content: bytes, where: str, skip_rows: int) -> RawTable:
-    """Read the first sheet that has cells. Formulas have their stored values. Raises UsageError."""
+    """Read the first sheet that has cells. Formulas are read as their stored values. Raises UsageError."""
     sheets = _sheets(content, where)
     filled = [(title, rows) for title, rows in sheets if rows]
     if not filled:
@@ -82,13 +82,14 @@ def _check_width(width: int, body: Sequence[Row], where: str, title: str) -> Non
 
 
 def _cell(row: Row, index: int) -> Any:
-    """A cell; None if it is empty or a formula failed."""
+    """Return a cell, or None if it is empty or its formula failed."""
     cell = row[index] if index < len(row) else None
     return None if isinstance(cell, str) and (cell in ERRORS or not cell.strip()) else cell
 
 
 def _column(cells: list[Any]) -> Any:
-    """A column of the cells' type if all have the same; otherwise text, which is parsed like the cells of a CSV."""
+    """Return a column of the cells' type if they all have one type; otherwise text, which is parsed like the cells of a
+    CSV."""
     types = {type(cell) for cell in cells} - {type(None)}
     if types <= {date, datetime} and len(types) > 1:
         cells = [datetime(cell.year, cell.month, cell.day) if type(cell) is date else cell for cell in cells]

@@ -16,7 +16,7 @@ from models.text import truncate
 from training.errors import UsageError
 
 CHUNK_BYTES = 1 << 20
-BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"  # the bytes of a file without content, in any encoding
+BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"  # the bytes that occur in a file without content, in any encoding
 FREE_BYTES = 1 << 28  # any archive may expand to this size
 MAX_EXPANSION = 200  # maximum expansion as a multiple of the file's size, beyond FREE_BYTES
 ZIP_START = b"PK\x03\x04"

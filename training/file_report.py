@@ -44,7 +44,7 @@ def report_files(parsed: argparse.Namespace) -> int:
 
 
 def compare(schema: FeatureSchema, before: Frame, after: Frame) -> dict[str, Any]:
-    """The report of drift from one frame to another."""
+    """Report the drift from one frame to another."""
     reference = DriftReference.fit(schema, before)
     counter = DriftCounter(schema, reference)
     return drift_report(schema, reference, counter.read(counter.count(after)))

@@ -1,7 +1,7 @@
 """`--final all`: trains the served network once more on all rows, after its quality was measured on the test rows.
 
-The settings are those selected before. Rows with isolated cells are excluded, as in training. The scores of intervals
-and label sets are those of the previous network on the test rows, which were not used to train it.
+It keeps the settings that were selected before. Rows with isolated cells are excluded, as in training. The scores of
+intervals and label sets come from the test rows, predicted by the previous network, which was not trained on them.
 """
 
 from collections.abc import Callable

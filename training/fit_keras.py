@@ -96,7 +96,7 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
 
 
 def _quiet_tensorflow() -> None:
-    """Suppress the log messages of TensorFlow's start."""
+    """Suppress the log messages that TensorFlow prints at start-up."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

@@ -1,7 +1,7 @@
 """The folds that evaluate a trial: one validation set or, for small tables, five folds.
 
-With few rows the best trial and the best epoch depend on which rows are in the validation set. Five folds evaluate
-each train and validation row, with a network that was not trained on it.
+With few rows the best trial and the best epoch depend on which rows are in the validation set. With five folds, each
+train and validation row is evaluated by a network that was not trained on it.
 """
 
 import math
@@ -101,7 +101,8 @@ def _ignore_epoch(epoch: Epoch) -> None:
 
 
 def _evaluate(run: TrainingRun, fold: Fold, outputs: list[Array], keep_all: bool) -> Evaluate:
-    """A function that returns the loss of a fold's validation rows, and stores outputs of all or the best epochs."""
+    """Return a function that computes the loss of a fold's validation rows and stores the outputs of all or the best
+    epochs."""
     loss, losses = validation_loss(run, run.pooled.y[fold.validation]), list[float]()
 
     def evaluate(after_epoch: Array) -> float:

@@ -19,12 +19,12 @@ LOGARITHMIC = {  # ranges of settings that are drawn on a logarithmic scale; epo
     "frequency_scale": (0.3, 4.0),
     "epochs": (0.1, 1.5),
 }
-NEIGHBOURHOOD = 0.2  # standard deviation of a varied setting, as a share of its range
+NEIGHBOURHOOD = 0.2  # standard deviation of a varied setting, as a fraction of its range
 
 
 class TimeBudget:
     """The seconds for all trials and the final fit; the duration of the next trial is estimated from the previous
-    ones."""
+    trials."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.trial_started = time.monotonic()
@@ -51,7 +51,7 @@ def draw_settings(recipe: Recipe, best: Recipe, number: int, rng: np.random.Gene
         drawn[name] = unit * math.exp(_draw(rng, math.log(low), math.log(high), center))
     drawn = {name: float(f"{value:.3g}") for name, value in drawn.items()}
     drawn["epochs"] = max(1, round(drawn["epochs"]))
-    # Another number of frequencies than those of the recipe's trials would need another compiled program.
+    # A number of frequencies that no trial of the recipe has would require another compiled program.
     compiled = {trial.get("frequencies", recipe.frequencies) for trial in recipe.trials or ({},)}
     drawn["frequencies"] = int(rng.choice(sorted(compiled)))
     return {name: drawn[name] for name in recipe.searched}

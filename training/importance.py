@@ -20,14 +20,16 @@ MAX_EVALUATIONS = 200_000  # evaluations of the model for all explained rows
 MAX_SHUFFLED_ROWS = 2000
 MAX_SHUFFLED_CELLS = 400_000  # rows times columns that are predicted with one column shuffled
 SHUFFLES = 3
-UNUSED_SHARE = 0.001  # share of the largest contribution; columns below it that do not change the loss are reported
+UNUSED_FRACTION = (
+    0.001  # fraction of the largest contribution; columns below it that do not change the loss are reported
+)
 MIN_ROWS = 20
 
 
 @dataclass(frozen=True)
 class ColumnImportance:
-    """The importance of a column. contribution: mean absolute, in the unit of the prediction. loss_increase: relative
-    to the loss of the unchanged rows."""
+    """The importance of a column. contribution: its mean absolute value, in the unit of the prediction. loss_increase:
+    relative to the loss of the unchanged rows."""
 
     name: str
     contribution: float
@@ -104,5 +106,5 @@ def unused_columns(importance: list[ColumnImportance]) -> list[str]:
     """Columns that change neither the predictions nor the loss."""
     if not importance:
         return []
-    smallest = UNUSED_SHARE * importance[0].contribution
+    smallest = UNUSED_FRACTION * importance[0].contribution
     return [column.name for column in importance if column.contribution <= smallest and column.loss_increase <= 0.001]

@@ -22,7 +22,7 @@ from training.errors import UsageError
 from training.numeric_columns import NumericColumn, read_boolean_column, read_date_column, read_number_column
 
 DECLARED_FIELDS = ("nullable", "minimum", "maximum", "unseen")
-FREQUENT_TOKEN = 0.05  # a word read as missing is reported if at least this share of a column's cells has it
+FREQUENT_TOKEN = 0.05  # a word read as missing is reported if at least this fraction of a column's cells contains it
 
 
 class ColumnDecision(NamedTuple):

@@ -9,7 +9,7 @@ from models.text import render
 from training.cells import Mask
 from training.dataset import Dataset
 
-MAX_ISOLATED_TARGETS = 0.001  # maximum share of rows at each end (at least one row); more rows are not isolated
+MAX_ISOLATED_TARGETS = 0.001  # maximum fraction of rows at each end (at least one row); more rows are not isolated
 MIN_FEW = 5  # number of rows that may be excluded from any table
 MAX_NAMED = 3  # number of cells of a column that a notice names
 TOTAL_WORDS = {
@@ -54,7 +54,7 @@ def _isolated_values(values: Vector) -> Mask:
 
 
 def isolated_cell_notices(dataset: Dataset) -> list[str]:
-    """Notices that name the isolated cells of each numeric column and of the target, and a last row of totals."""
+    """Return notices about isolated cells in numeric columns and the target, and about a last row of totals."""
     left_out = isolated_rows(dataset)
     notices = []
     for feature in numeric_features(dataset):
@@ -101,8 +101,8 @@ def _render(value: float, kind: Kind) -> str:
 
 
 def _total_row_notices(dataset: Dataset, isolated: Mask) -> list[str]:
-    """A notice if the last row looks like a row of totals: a level that no other row has, and a number that is far
-    outside, or a word for totals."""
+    """A notice if the last row looks like a row of totals: its level occurs in no other row, and it has a number far
+    outside of the others or a word for totals."""
     last = len(dataset.target) - 1
     for feature in dataset.schema.categorical:
         levels = dataset.columns[feature.name]

@@ -64,7 +64,7 @@ def _columns(content: Any, where: str) -> Columns:
 
 
 def _from_records(rows: Sequence[Any], where: str) -> Columns:
-    """Read orient="records"; the value of a key that a row does not have is missing."""
+    """Read orient="records"; a key that a row lacks is a missing value."""
     names: dict[str, None] = {}
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -100,7 +100,7 @@ def _from_lists(columns: dict[str, list[Any]], where: str) -> Columns:
 
 
 def _from_dicts(outer: dict[str, dict[str, Any]], where: str) -> Columns:
-    """Read orient="columns", pandas' default, or orient="index", if all keys are numbers of rows."""
+    """Read orient="columns", pandas' default, or orient="index", if all keys are row numbers."""
     if all(key.isdigit() for key in outer):
         return _from_records(list(outer.values()), where)
     keys = dict.fromkeys(key for cells in outer.values() for key in cells)

@@ -14,7 +14,7 @@ from training.training_run import OnEpoch
 
 
 def loss_of(recipe: Recipe, task: Task, reduction: str | None = "sum_over_batch_size") -> Any:
-    """The loss of a recipe: the mean over rows, or a number for each row without a reduction."""
+    """The loss of a recipe: the mean over rows or, without a reduction, a number for each row."""
     from keras import losses
 
     if task == "regression":

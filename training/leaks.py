@@ -74,7 +74,8 @@ def _value_score(column: Vector, target: Vector, train: Indices, test: Indices) 
 
 
 def _linear_score(column: Vector, target: Vector) -> float:
-    """R² of a straight line, fitted to the rows in which the column is not missing, times the share of these rows."""
+    """R² of a straight line, fitted to the rows in which the column is not missing, times the fraction of these
+    rows."""
     present = ~np.isnan(column)
     if not present.any() or np.ptp(column[present]) == 0 or np.ptp(target[present]) == 0:
         return 0.0

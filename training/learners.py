@@ -137,7 +137,7 @@ def fit_pytabkit(kind: Any, parts: Parts, categorical: list[str], classes: int) 
 
 
 def as_categories(parts: Parts, categorical: list[str]) -> Parts:
-    """The parts with categorical columns of the same levels: those of the train rows."""
+    """Convert the categorical columns of all parts to the levels of the train rows."""
     x = parts[0]
     levels = {name: sorted(x[name].dropna().unique()) for name in categorical}
 

@@ -1,8 +1,9 @@
-"""The encoding of a text that is not UTF-8: cp1252, another one that a detector is sure about, or a question.
+"""Finds the encoding of a text that is not UTF-8: cp1252, or another encoding if a detector is sure of it.
 
-Each encoding with one byte per character decodes nearly any bytes, so the words decide. In Western European words most
-letters are ASCII. In Cyrillic or Greek words none is, and cp1252 makes them words like `Ìîñêâà`. The detector is wrong
-about a few short words; the characters that are frequent in a language correct it, or the command asks.
+Each encoding with one byte per character decodes nearly any bytes, so the decoded words are examined. In Western
+European words most letters are ASCII. Cyrillic and Greek words contain no ASCII letters, and cp1252 turns them into
+words like `Ìîñêâà`. The detector is unreliable for a few short words; the frequent characters of a language correct it.
+If no encoding is clear, an error asks for --encoding.
 """
 
 import codecs
@@ -16,22 +17,22 @@ if TYPE_CHECKING:
     from charset_normalizer import CharsetMatch
 
 WESTERN, CENTRAL, TURKISH = "cp1252", "cp1250", "cp1254"
-WESTERN_EUROPEAN = (WESTERN, "latin-1")  # latin-1 has all bytes
-OTHERS = (  # encodings of tables; those of single languages that only differ in rare characters are left out
+WESTERN_EUROPEAN = (WESTERN, "latin-1")  # latin-1 decodes all bytes
+OTHERS = (  # encodings of tables, except encodings that differ from these only in rare characters of one language
     *("cp932", "euc_jp", "cp949", "gb18030", "big5"),
     *("cp1251", "koi8_r", "koi8_u", "iso8859_5", "cp866"),
     *("cp1253", "cp1255", "cp1256", "cp874", CENTRAL, TURKISH),
 )
 SAMPLE_BYTES = 1 << 16  # of lines with characters beyond ASCII
-MAX_ODD = 0.25  # share of odd characters in Western European words
-CLEAR_CHAOS = 0.06  # the detector's measure of disorder: by how much it is larger for the next encoding
-CLEAR_COHERENCE = 0.1  # its measure of similarity to a language: half of what makes an encoding clear
-MAX_CHAOS = 0.35  # words of one letter case between many numbers have .25
-MIN_REGULAR = 0.9  # share of the words
+MAX_ODD = 0.25  # maximum fraction of odd characters in Western European words
+CLEAR_CHAOS = 0.06  # minimum difference in the detector's measure of disorder between the first two encodings
+CLEAR_COHERENCE = 0.1  # half of the minimum of the detector's measure of similarity to a language
+MAX_CHAOS = 0.35  # words of one letter case among many numbers have 0.25
+MIN_REGULAR = 0.9  # minimum fraction of regular words
 MIN_DIFFERENT = 6  # characters
 COMMON_LETTERS = frozenset("оеаинтсрвлαοιεστνρκηיוהלארתבמשاليمنورتبهานรอกเงยมลั่")
-MIN_COMMON = 0.5  # share of these letters in a text of its language
-COMMON_FIRST_BYTES = {  # of the frequent characters of East Asian languages
+MIN_COMMON = 0.5  # minimum fraction of these letters in a text of the language
+COMMON_FIRST_BYTES = {  # first bytes of the frequent characters of East Asian languages
     "gb18030": range(0xB0, 0xD8),
     "big5": range(0xA4, 0xC7),
     "cp949": range(0xB0, 0xC9),
@@ -39,9 +40,9 @@ COMMON_FIRST_BYTES = {  # of the frequent characters of East Asian languages
     "euc_jp": (*range(0xA4, 0xA6), *range(0xB0, 0xD0)),
 }
 HIGH_SECOND_BYTES = ("gb18030", "cp949")  # the second byte of their frequent characters is above 0xa0
-MIN_RELATIVE = 0.6  # the smallest share of frequent characters, relative to the reading with the largest share
-MAX_READINGS = 3  # that a message shows
-MIN_COMMON_OF_MISSED = 0.9  # share of frequent characters in a reading that the detector does not name
+MIN_RELATIVE = 0.6  # minimum fraction of frequent characters, relative to the reading with the largest fraction
+MAX_READINGS = 3  # maximum number of readings in a message
+MIN_COMMON_UNDETECTED = 0.9  # minimum fraction of frequent characters in a reading that the detector does not name
 HALF_WIDTH = re.compile("[\uff66-\uff9f]")
 SCRIPTS = (
     frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "FULLWIDTH", "LATIN"}),
@@ -56,14 +57,16 @@ SIGNS = frozenset("°§€–—‘’“”„…•«»‹›·©®™±×÷�
 
 
 class LikelyEncodings(NamedTuple):
-    """The encodings that the words of a text allow, the most likely one first. sure: whether only the first does."""
+    """The encodings that the words of a text allow, the most likely one first. sure: whether only the first one is
+    plausible."""
 
     names: list[str]
     sure: bool
 
 
 def likely_encodings(chunks: Iterable[bytes]) -> LikelyEncodings:
-    """chunks: of a text with bytes beyond ASCII, which end at the ends of lines."""
+    """Return the likely encodings of a text. chunks: the text, with bytes beyond ASCII, in chunks that end at the ends
+    of lines."""
     from charset_normalizer import from_bytes  # only for files that are not UTF-8
 
     sample = b"".join(_sample(chunks))
@@ -73,9 +76,9 @@ def likely_encodings(chunks: Iterable[bytes]) -> LikelyEncodings:
     matches = from_bytes(sample, cp_isolation=[*OTHERS], threshold=MAX_CHAOS)
     named = [match for match in matches if match.encoding in OTHERS]
     found = _with_common_characters(sample, [match for match in named if _is_regular(sample.decode(match.encoding))])
-    missed = _missed(sample, named)
-    names = [codecs.lookup(name).name for name in (*(match.encoding for match in found), *missed)]
-    return LikelyEncodings(names[:MAX_READINGS] or [western, CENTRAL], sure=not missed and _is_clear(sample, found))
+    undetected = _undetected(sample, named)
+    names = [codecs.lookup(name).name for name in (*(match.encoding for match in found), *undetected)]
+    return LikelyEncodings(names[:MAX_READINGS] or [western, CENTRAL], sure=not undetected and _is_clear(sample, found))
 
 
 def _is_clear(sample: bytes, found: "Sequence[CharsetMatch]") -> bool:
@@ -87,7 +90,7 @@ def _is_clear(sample: bytes, found: "Sequence[CharsetMatch]") -> bool:
         return False  # nearly any bytes are such letters
     if others[0].chaos - first.chaos > CLEAR_CHAOS:
         return len(_characters(sample, first.encoding)) >= MIN_DIFFERENT
-    share, *shares = (_share_of_common_letters(sample.decode(match.encoding)) for match in found)
+    share, *shares = (_common_letter_fraction(sample.decode(match.encoding)) for match in found)
     return first.coherence >= 2 * max(CLEAR_COHERENCE, *(match.coherence for match in others)) and share >= max(
         MIN_COMMON, *shares
     )
@@ -98,11 +101,11 @@ def _has_half_width(sample: bytes, encoding: str) -> bool:
 
 
 def _with_common_characters(sample: bytes, found: "Sequence[CharsetMatch]") -> "list[CharsetMatch]":
-    """Without the readings that have much fewer characters that are frequent in the languages of their encoding.
+    """Remove the readings with far fewer characters that are frequent in the languages of their encoding.
 
     A few words are not enough to compare the readings.
     """
-    shares = [_share_of_common_characters(sample, match.encoding) for match in found]
+    shares = [_common_character_fraction(sample, match.encoding) for match in found]
     enough = all(len(_characters(sample, match.encoding)) >= MIN_DIFFERENT for match in found)
     least = MIN_RELATIVE * max(shares, default=0)
     return [
@@ -112,23 +115,23 @@ def _with_common_characters(sample: bytes, found: "Sequence[CharsetMatch]") -> "
     ]
 
 
-def _missed(sample: bytes, matches: "Sequence[CharsetMatch]") -> list[str]:
-    """Other encodings that give another text, whose words are regular and have mostly frequent characters."""
+def _undetected(sample: bytes, matches: "Sequence[CharsetMatch]") -> list[str]:
+    """Return further encodings that yield a different text, with regular words of mostly frequent characters."""
     texts = {sample.decode(match.encoding) for match in matches}
     shares: dict[str, float] = {}
     for name in OTHERS:
         if _decodes(sample, name) and (text := sample.decode(name)) not in texts and _is_regular(text):
             texts.add(text)
-            shares[name] = _share_of_common_characters(sample, name)
-    likely = [name for name, share in shares.items() if share >= MIN_COMMON_OF_MISSED]
+            shares[name] = _common_character_fraction(sample, name)
+    likely = [name for name, share in shares.items() if share >= MIN_COMMON_UNDETECTED]
     return sorted(likely, key=lambda name: -shares[name])
 
 
-def _share_of_common_characters(sample: bytes, encoding: str) -> float:
-    """The share of the characters of all different words that are frequent in the languages of the encoding."""
+def _common_character_fraction(sample: bytes, encoding: str) -> float:
+    """Return the fraction of characters, in distinct words, that are frequent in the languages of the encoding."""
     text = sample.decode(encoding)
     if encoding not in COMMON_FIRST_BYTES:
-        return min(_share_of_common_letters(text) / MIN_COMMON, 1.0)
+        return min(_common_letter_fraction(text) / MIN_COMMON, 1.0)
     characters = "".join(_different_words(text))
     common = sum(_is_common_character(character.encode(encoding), encoding) for character in characters)
     return common / max(len(characters), 1)
@@ -140,8 +143,8 @@ def _is_common_character(character: bytes, encoding: str) -> bool:
     return character[0] in COMMON_FIRST_BYTES[encoding]
 
 
-def _share_of_common_letters(text: str) -> float:
-    """The share of the letters of all different words that are among the most frequent of their alphabet."""
+def _common_letter_fraction(text: str) -> float:
+    """Return the fraction of letters, in distinct words, that are among the most frequent letters of their alphabet."""
     letters = "".join(_different_words(text))
     return sum(letter in COMMON_LETTERS for letter in letters) / max(len(letters), 1)
 
@@ -157,7 +160,7 @@ def _different_words(text: str) -> set[str]:
 
 
 def _is_regular(text: str) -> bool:
-    """Whether the words beyond ASCII have letters of one script each, in regular case."""
+    """Whether the words beyond ASCII each have letters of one script, in regular case."""
     words = {word for word in WORD.findall(text) if not word.isascii()}
     return sum(map(_is_regular_word, words)) >= MIN_REGULAR * len(words)
 
@@ -176,7 +179,7 @@ def _script(character: str) -> str:
 
 
 def _sample(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines with bytes beyond ASCII, each once."""
+    """Return the distinct lines with bytes beyond ASCII."""
     seen: set[bytes] = set()
     left = SAMPLE_BYTES
     for chunk in chunks:
@@ -210,7 +213,7 @@ def _is_western(text: str) -> bool:
 
 
 def _signs_in_words(characters: list[str]) -> int:
-    """How many characters beyond ASCII stand before a letter and are not letters, as in `£ódŸ`."""
+    """Count the characters beyond ASCII that are not letters and precede a letter, as in `£ódŸ`."""
     return sum(
         one > "\x7f" and not unicodedata.category(one).startswith("L") and two.isalpha()
         for one, two in pairwise(characters)

@@ -1,6 +1,6 @@
 """A linear model as a further candidate: it replaces the default network if its validation loss is not larger.
 
-The rows, the folds and the loss are those that select the network's trial. A constant is the linear model with an
+It is evaluated with the rows, folds and loss that select the network's trial. A constant is the linear model with an
 infinite penalty.
 """
 
@@ -23,9 +23,9 @@ from training.training_run import FitResult, HeldOutOutputs, RowNumbers, Trainin
 from training.validation_loss import validation_loss
 
 MAX_COLUMNS = 1000
-MAX_CELLS = 2e7  # rows · columns, for a classification also · classes
+MAX_CELLS = 2e7  # maximum of rows · columns, for a classification also · classes
 CLEARLY_WORSE = 1.2  # ratio to the network's loss above which no other penalties are tried, if there are enough rows
-ROWS_PER_COLUMN = 10  # number of rows per column that is enough for this decision
+ROWS_PER_COLUMN = 10  # number of rows per column that is sufficient for this decision
 REASON = "a linear model"
 
 
@@ -44,9 +44,9 @@ class LinearFit:
 
 
 def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
-    """The trained network, or a linear model if its loss is not larger. Both losses are in `trial_losses`.
+    """Return the trained network, or a linear model if its loss is not larger. Both losses are in `trial_losses`.
 
-    run: that of the network, with rows encoded by `encoder`.
+    run: the training run of the network, with rows encoded by `encoder`.
     """
     loss = fitted.validation_loss
     if loss is None:
@@ -71,7 +71,7 @@ def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
 
 
 def is_affordable(encoder: Encoder, rows: int, outputs: int) -> bool:
-    """Whether a linear model is fitted within seconds."""
+    """Whether a linear model can be fitted within seconds."""
     columns = linear_model.column_count(encoder)
     return columns <= MAX_COLUMNS and rows * columns * outputs <= MAX_CELLS
 
@@ -89,7 +89,7 @@ def with_extended_dates(encoder: Encoder) -> Encoder:
 
 
 def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> LinearFit | None:
-    """The penalty with the smallest loss; None if all losses are infinite."""
+    """Return the fit with the smallest loss, or None if all losses are infinite."""
     folds, pooled = draw_folds(run), run.pooled
     y = pooled.y
     columns = linear_model.one_hot_columns(np.asarray(pooled.x), encoder)
@@ -116,7 +116,7 @@ def _fit_each(run: TrainingRun, columns: Array64, y: Targets, penalties: Sequenc
 
 
 def fit_with_penalty(run: TrainingRun, columns: Array64, penalty: float) -> LinearModel:
-    """The model of a penalty, fitted to the first rows of the final fit, whose one-hot columns are `columns`."""
+    """Fit a model with a penalty to the first rows of the final fit. columns: their one-hot columns."""
     return next(_fit_each(run, columns, run.final_rows.y[: len(columns)], [penalty]))
 
 

@@ -1,7 +1,7 @@
 """Ridge and logistic regression over encoded rows, and the same model as a network without hidden layers.
 
 Numbers are scaled, and a category has one column for each group. The intercept is not penalised, so an infinite penalty
-leaves only a constant: the mean of the target, or the shares of the classes.
+leaves only a constant: the mean of the target, or the class frequencies.
 """
 
 import math
@@ -23,12 +23,12 @@ from models.network.tabular_layers import Tabular
 from training.encoded_rows import Targets
 from training.streaming.stored_matrix import Matrix
 
-PENALTIES: dict[bool, tuple[float, ...]] = {  # penalties of the squared weights, by whether the task is a regression
+PENALTIES: dict[bool, tuple[float, ...]] = {  # penalties of the squared weights; the key is true for a regression
     True: (0.3, 3.0, 30.0, 300.0, 3000.0, math.inf),
     False: (1.0, 10.0, 100.0, math.inf),
 }
 ITERATIONS = 200  # iterations of logistic regression
-ABSENT_ROWS = 0.5  # number of rows that a class without training rows counts as
+ABSENT_ROWS = 0.5  # assumed number of rows of a class without training rows
 
 Array64 = npt.NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def column_count(encoder: Encoder) -> int:
 def fit_each(
     columns: Array64, y: Targets, task: Task, classes: int, weights: Sequence[float] | None, penalties: Sequence[float]
 ) -> Iterator[LinearModel]:
-    """A model for each penalty. y (rows,): standardised values or class numbers; weights: of the classes."""
+    """Fit a model for each penalty. y (rows,): standardised values or class numbers; weights: the class weights."""
     if task == "regression":
         yield from _fit_ridge(columns, y, penalties)
         return

@@ -1,6 +1,6 @@
 """Adds a linear part to a small table's network: a weighted sum of the network's and a linear model's outputs.
 
-The weights have the smallest loss on the validation rows. The linear model has the same encoded rows, so the sum is
+The weights have the smallest loss on the validation rows. The linear model reads the same encoded rows, so the sum is
 again an ensemble of the same layers: each hidden layer gets a unit for each member and output that carries the linear
 model's output (plus a constant, so that ReLU does not cut it off), and the last layer adds it.
 """
@@ -29,11 +29,12 @@ from training.training_run import FitResult, HeldOutOutputs, TrainingRun
 from training.validation_loss import validation_loss
 
 NAME = "with a linear part"  # label in the losses of the trials
-MAX_UNITS = 4  # limit of units added to a hidden layer: one output of four members; 12 cost 13 % more time in batches
-MIN_GAIN = 1e-3  # share by which the validation loss has to fall
-MIN_FACTOR = 1e-3  # limit of a member's input factors, by which the linear weights are divided
+# The maximum number of units added to a hidden layer: one output of four members. 12 cost 13 % more time in batches.
+MAX_UNITS = 4
+MIN_GAIN = 1e-3  # minimum relative decrease of the validation loss
+MIN_FACTOR = 1e-3  # minimum of a member's input factors, by which the linear weights are divided
 MAX_SHARE = 2.0
-HEADROOM = 2.0  # multiple of the largest linear output above which, far from all training rows, ReLU cuts it off
+HEADROOM = 2.0  # multiple of the largest linear output; a larger output, far from all training rows, is cut off by ReLU
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Shares:
 
 
 def add_linear_part(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
-    """The same network with a linear part, if the table is small and this lowers the validation loss.
+    """Add a linear part to the network if the table is small and this lowers the validation loss.
 
     run: the training run of the network; it has the encoded rows.
     """
@@ -165,7 +166,7 @@ def _input_columns(first: Layer, model: LinearModel) -> InputColumns:
 
 
 def _widen_tables(layer: Tabular, model: LinearModel) -> Tabular:
-    """Each table gets a column for each output: the linear model's weights of the levels."""
+    """Add to each table a column for each output, with the linear model's weights of the levels."""
     tables, start = {}, layer.numbers
     for j, table in enumerate(layer.tables):
         weights = model.W[start : start + len(table) - 1]
@@ -214,7 +215,7 @@ def _widen_hidden(layer: SharedDense, extra: int) -> SharedDense:
 
 
 def _widen_last(layer: MemberDense, shares: Shares, offset: float) -> MemberDense:
-    """Each member adds its own additional units; the other units contain the factors of other members."""
+    """Add the additional units of each member to its outputs; the other units contain the factors of other members."""
     members, _, outputs = layer.W.shape
     further = np.zeros((members, members * outputs, outputs))
     for member in range(members):

@@ -48,9 +48,9 @@ class NetworkFit:
     fit: FitResult
     split: Split
     search: dict[str, Any] | None  # the trials of --tune
-    days: bool = False  # whether dates are also numbers
+    days: bool = False  # whether the network also reads dates as numbers
     further: Indices | None = None  # rows that only the final fit uses
-    recipe: Recipe | None = None  # the network's recipe, if a linear model has replaced it
+    recipe: Recipe | None = None  # the network's recipe, if a linear model has replaced the network
 
     @property
     def y(self) -> Targets:
@@ -70,7 +70,7 @@ class NetworkFit:
 
 
 def recipe_for(dataset: Dataset, split: Split, fit_options: FitOptions) -> Recipe:
-    """The settings of the training. Raises UsageError."""
+    """Return the settings of the training run. Raises UsageError."""
     schema = dataset.schema
     pooled = len(split.train) + len(split.validation)
     fold_rows = pooled if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0
@@ -92,8 +92,8 @@ def fit_network(
 ) -> NetworkFit:
     """Fit the scores of texts, encode, and train the network.
 
-    tune: seconds to search for better settings first. trainer: trains several trials at once. days: whether dates are
-    also numbers. further: rows that only the final fit uses.
+    tune: seconds to search for better settings first. trainer: trains several trials at once. days: whether the network
+    also reads dates as numbers. further: rows that only the final fit uses.
     """
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):

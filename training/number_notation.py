@@ -13,7 +13,7 @@ from models.equivalent_characters import with_ascii_forms
 from models.number_words import MONEY_SCALES, SCALES, is_currency
 from training.cells import FactorizedColumn
 
-MIN_SHARE = 0.99  # minimum share of a column's cells that the marks must fit
+MIN_FRACTION = 0.99  # minimum fraction of a column's cells that the marks must fit
 SAMPLE_VALUES = 1000
 MAX_LENGTH = 60  # maximum characters of a cell that may be a number
 WRITTEN = re.compile(
@@ -22,7 +22,7 @@ WRITTEN = re.compile(
     r"(?P<last>-)?(?P<closed>\))?"
 )
 LEADING_ZERO = re.compile(r"0\d")
-ATTACHED_UNITS = frozenset("gmhsltLWVCмглтсч")  # noqa: RUF001 - one letter, directly behind the digits
+ATTACHED_UNITS = frozenset("gmhsltLWVCмглтсч")  # noqa: RUF001 - one letter, directly after the digits
 UNIT_SIGNS = '%‰°℃℉"″'
 LONGEST_FIRST = sorted(MONEY_SCALES, key=len, reverse=True)
 
@@ -38,7 +38,7 @@ class Notation(NamedTuple):
     """The text around the digits, and the digits with their marks."""
 
     cells: CellFormat
-    cores: list[str]  # cores of a sample of cells
+    cores: list[str]  # the digits and marks of a sample of cells
     mixed_percent: bool = False  # 5 and 5 % in one column: 5 could be 5 % or 500 %
 
 
@@ -55,7 +55,7 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
     texts, counts = column.values[::step], column.counts[::step].astype(float)
     matches = match_numbers(texts)
     matched = np.array([match is not None for match in matches])
-    if not len(texts) or counts[matched].sum() < (2 * MIN_SHARE - 1) * counts.sum():
+    if not len(texts) or counts[matched].sum() < (2 * MIN_FRACTION - 1) * counts.sum():
         return None
     parts = [_parts(match) for match in matches if match is not None]
     weights = counts[matched]
@@ -72,7 +72,7 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
         return None
     cells = CellFormat(units=units, scales=scales, parentheses=opened > 0, trailing_minus=last > 0)
     bare = sum(weight for part, weight in zip(parts, weights.tolist(), strict=True) if _unit_of(part) is None)
-    mixed = units == ["%"] and bare > (1 - MIN_SHARE) * weights.sum() and not declared
+    mixed = units == ["%"] and bare > (1 - MIN_FRACTION) * weights.sum() and not declared
     return Notation(cells, cores, mixed)
 
 
@@ -83,11 +83,11 @@ def _are_names(parts: list[dict[str, str]], cores: list[str], units: list[str], 
     graded = [len(core) <= 2 for part, core in zip(parts, cores, strict=True) if part["last"]]
     if graded and all(graded):
         return True
-    return bool(units) and sum(bool(LEADING_ZERO.match(core)) for core in cores) > (1 - MIN_SHARE) * len(cores)
+    return bool(units) and sum(bool(LEADING_ZERO.match(core)) for core in cores) > (1 - MIN_FRACTION) * len(cores)
 
 
 def _parts(match: re.Match[str]) -> dict[str, str]:
-    """The parts of a number; the word for its scale is not part of its unit: `Mio. €` has both."""
+    """The parts of a number; a word for the scale is not part of the unit: `Mio. €` contains both."""
     part = match.groupdict() | {"scale": ""}
     after, money = part["after"] or "", is_currency(part["before"] or "")
     for word in LONGEST_FIRST:
@@ -103,14 +103,14 @@ def _parts(match: re.Match[str]) -> dict[str, str]:
 
 
 def scale_words(texts: Sequence[str]) -> list[str]:
-    """The words for scales in the given cells."""
+    """Return the words for scales, such as `Mio.`, in the given cells."""
     return [*dict.fromkeys(word for match in match_numbers(texts) if match and (word := _parts(match)["scale"]))]
 
 
 def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]") -> list[str] | None:
-    """The spellings of the only unit, [] without a unit; None if there are several units, or if the text is a name.
+    """Return the spellings of the only unit, [] without a unit, or None for several units or texts that are names.
 
-    A unit that only few cells have is ignored, except for a percent sign, which changes the number.
+    A unit in only a few cells is ignored, except for a percent sign, which changes the number.
     """
     spellings: Counter[str] = Counter()
     bare = 0.0
@@ -132,13 +132,13 @@ def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]"
         return []
     (unit, share), *_ = by_unit.most_common(1)
     if unit == "\0":
-        return None if share > (1 - MIN_SHARE) * total else []
-    if sum(by_unit.values()) - share > (1 - MIN_SHARE) * total:
+        return None if share > (1 - MIN_FRACTION) * total else []
+    if sum(by_unit.values()) - share > (1 - MIN_FRACTION) * total:
         return None
     if unit == "%":
         return ["%"]
     found = sorted(spelling for spelling in spellings if _singular(spelling) == unit)
-    return found if len(found) <= 8 and not (share <= (1 - MIN_SHARE) * total) else []
+    return found if len(found) <= 8 and not (share <= (1 - MIN_FRACTION) * total) else []
 
 
 def _unit_of(part: dict[str, str]) -> str | None:
@@ -162,7 +162,7 @@ def _is_unit(part: dict[str, str]) -> bool:
 
 
 def unit_kind(text: str) -> Literal["unit", "bare", "none"]:
-    """Whether a text is a number with a unit, a plain number, or not a number."""
+    """Classify a text as a number with a unit, a plain number, or no number."""
     (match,) = match_numbers([text])
     if match is None:
         return "none"
@@ -173,7 +173,7 @@ def unit_kind(text: str) -> Literal["unit", "bare", "none"]:
 
 
 def possible_marks(cores: Sequence[str], decimal: Decimal | None, thousands: Thousands | None) -> list[Marks]:
-    """The marks to try, the simplest first. decimal, thousands: of the flags."""
+    """Return the marks to try, the simplest first. decimal, thousands: the values of the flags."""
     joined = "".join(cores)
     found = []
     for mark in (decimal,) if decimal else (".", ","):
@@ -186,8 +186,8 @@ def possible_marks(cores: Sequence[str], decimal: Decimal | None, thousands: Tho
     return found
 
 
-def fitting_share(column: FactorizedColumn, cells: CellFormat) -> float:
-    """The share of the column's cells that are numbers in the given format."""
+def fitting_fraction(column: FactorizedColumn, cells: CellFormat) -> float:
+    """The fraction of the column's cells that are numbers in the given format."""
     pattern = NUMBER[cells.decimal]
     reads = [bool(pattern.fullmatch(text)) or cells.parse_number(text) is not None for text in column.values]
-    return column.share(np.array(reads, dtype=bool))
+    return column.fraction(np.array(reads, dtype=bool))

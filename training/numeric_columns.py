@@ -12,7 +12,7 @@ from training.cells import FactorizedColumn, Mask
 from training.date_formats import closest_date_format, detect_date_format, parse_dates
 from training.errors import UsageError
 
-MAX_TOKENS, MAX_TOKEN = 100, 200  # limits for the invalid cells that the schema lists as missing
+MAX_TOKENS, MAX_TOKEN = 100, 200  # maximum number and length of the invalid cells that the schema lists as missing
 
 
 class NumericColumn(NamedTuple):

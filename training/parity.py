@@ -1,9 +1,9 @@
 """`python -m training.parity`: compares the accuracy and the speed of the NumPy network with those of Keras.
 
-Both are trained in turn on the bundled tables, with the same recipe and split and with several fit seeds. The table
-shows the means of the main metric on the test set, and the medians of the training seconds (Keras is imported before).
-A run takes several minutes. Only the seconds of the plain network have a goal, because a program that XLA compiles
-trains the ensemble of Keras (training/ensemble_keras.py).
+Both are trained, one after the other, on the bundled tables, with the same recipe and split and with several fit seeds.
+The table shows the means of the main metric on the test set, and the medians of the training seconds (Keras is imported
+before). A run takes several minutes. Only the plain network has a goal for its training time, because the Keras
+ensemble is trained by a program that XLA compiles (training/ensemble_keras.py).
 """
 
 import os
@@ -24,7 +24,7 @@ from training.evaluation import MAIN_METRIC, METRIC_LABELS
 FRAMEWORKS: tuple[Framework, Framework] = ("numpy", "keras")
 TOLERANCE = 0.02
 """The relative tolerance of the metric."""
-# The maximum seconds of the plain network, as a multiple of Keras's.
+# The maximum training time of the plain network, as a multiple of the time with Keras.
 MAX_SLOWDOWN = {"housing": 1.0, "penguins": 1.0, "income": 1.5, "letter": 1.5, "diamonds": 1.5}
 
 Runs = dict[Framework, list[float]]

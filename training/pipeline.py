@@ -55,14 +55,14 @@ from training.test_set import without_test_set
 from training.text_trial import fit_with_texts
 from training.training_run import FitResult, Report
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from training.ray_trainer import RayTrainer
 
 TrainingEngine = Literal["local", "ray"]
 MANY_ROWS = 100_000
-BETTER = 0.02  # a notice names a baseline whose error is smaller by at least this share
+BETTER = 0.02  # a notice names a baseline whose error is smaller by at least this fraction
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TrainingResult:
     scale_head: ScaleHead | None = None  # set for a regression
     search: dict[str, Any] | None = None  # the trials of --tune
     final: NetworkFit | None = (
-        None  # the served network, if trained on all rows; the other fields are of the network before
+        None  # the served network, if trained on all rows; the other fields describe the network before that
     )
 
 
@@ -94,10 +94,11 @@ def run(
     signing_key: "EllipticCurvePrivateKey | None" = None,
     report: Report = print,
 ) -> tuple[StoredVersion, TrainingResult]:
-    """Train and store a version. Returns it with the result. tune: seconds to search for better settings first.
+    """Train and store a version. Returns the version and the result. tune: seconds to search for better settings first.
     engine: where trials are trained. signing_key: signs the version.
 
-    Raises UsageError, DivergenceError or StoreError, and then stores nothing. Errors of libraries are UnexpectedError.
+    Raises UsageError, DivergenceError or StoreError, and then stores nothing. Errors of libraries are raised as
+    UnexpectedError.
     """
     store.check_writable()
     for repair in repair_store(store.location()):

@@ -51,7 +51,7 @@ def draw_plots(
 
 
 def plot_style() -> Any:
-    """Settings of Matplotlib with the colours of all pages."""
+    """Settings of Matplotlib, with the colours used on all pages."""
     colours = light_colours()
     text = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["text"])
     lines = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["quiet"])
@@ -103,7 +103,7 @@ def _draw_classes(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (y, outputs.argmax(axis=1)), 1)
     image = left.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=left, shrink=0.8, label="share of the true class")
+    figure.colorbar(image, ax=left, shrink=0.8, label="fraction of the true class")
     left.set(xlabel="predicted", ylabel="true", title="confusion")
     if len(classes) <= MAX_NAMED_CLASSES:
         names = [render(label, bare=True)[:12] for label in classes]
@@ -116,7 +116,9 @@ def _draw_classes(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     right.plot(
         [confidence[where == b].mean() for b in groups], [correct[where == b].mean() for b in groups], marker="o"
     )
-    right.set(xlabel="probability of the predicted class", ylabel="share of correct predictions", title="calibration")
+    right.set(
+        xlabel="probability of the predicted class", ylabel="fraction of correct predictions", title="calibration"
+    )
     right.grid(alpha=0.3)
     return figure
 
@@ -127,13 +129,13 @@ def _draw_coverage(coverage: dict[str, Any]) -> Figure:
     levels, shares = zip(*coverage["coverage_at"], strict=True)
     left.plot([0, 1], [0, 1], color=matplotlib.rcParams["axes.edgecolor"], linewidth=0.8)
     left.plot(levels, shares, marker="o")
-    left.set(xlabel="level", ylabel="share of held-out rows that are covered", title="reliability")
+    left.set(xlabel="level", ylabel="fraction of held-out rows covered", title="reliability")
     left.grid(alpha=0.3)
     by = coverage.get("coverage_by_fifth") or [*coverage["coverage_by_class"].values()]
     right.bar(range(1, len(by) + 1), by)
     right.axhline(coverage["level"], color=matplotlib.rcParams["axes.edgecolor"], linewidth=0.8)
     what = "fifth of the prediction" if "coverage_by_fifth" in coverage else "class, in order"
-    right.set(xlabel=what, ylabel="share that is covered", title=f"level {coverage['level']:g}")
+    right.set(xlabel=what, ylabel="fraction covered", title=f"level {coverage['level']:g}")
     return figure
 
 

@@ -28,7 +28,7 @@ from training.splitting import Indices
 from training.test_set import NotComparable, column_types, unseen_rows
 from training.training_run import Report
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PromotionMode = Literal["auto", "always", "never", "if-better"]
@@ -102,17 +102,17 @@ def keep_current(versions: VersionStore, current: StoredVersion | None) -> None:
             current.name,
             lambda state: state if state.champion else serving_changes.promote(state, number, by_person=False),
             stored=current,
-            reason="served before a training, remains the champion",
+            reason="served before a training run, remains the champion",
         )
 
 
 def is_chosen_by_person(state: ModelState) -> bool:
-    """Whether a person chose the served version, so that a training does not change it."""
+    """Whether a person chose the served version, so that a training run does not change it."""
     return state.chosen_by_person or state.traffic is not None or state.shadow is not None
 
 
 def current_champion(versions: VersionStore, state: ModelState, stored: StoredVersion) -> StoredVersion | None:
-    """The champion before this training, by default the newest version."""
+    """The champion before this training run, by default the newest version."""
     others = [found for found in versions.versions(stored.name) if found.version != stored.version]
     if state.champion is None:
         return next(iter(others), None)
@@ -146,7 +146,7 @@ def promote_if_better(
 
 
 def make_challenger(versions: VersionStore, stored: StoredVersion, reason: str) -> bool:
-    """Make a version the challenger. False if another challenger receives requests: it stays."""
+    """Make a version the challenger. Returns False, and keeps the current challenger, if that receives requests."""
 
     def apply(state: ModelState) -> ModelState:
         return state if receives_requests(state) else serving_changes.set_alias(state, CHALLENGER, stored.version)
@@ -178,7 +178,7 @@ def compare(current: StoredVersion, result: TrainingResult, data: DataOptions, j
     if dataset.schema.task == "regression":
         return compare_regressions(target, outputs[0][:, 0], outputs[1][:, 0])
     classes = [[str(name) for name in schema.classes or ()] for schema in (dataset.schema, new.schema, champion.schema)]
-    names = list(dict.fromkeys([*classes[0], *classes[1], *classes[2]]))  # those of the target first
+    names = list(dict.fromkeys([*classes[0], *classes[1], *classes[2]]))  # the classes of the target come first
     new_p, current_p = (with_all_classes(p, own, names) for p, own in zip(outputs, classes[1:], strict=True))
     return compare_classifications(target, new_p, current_p)
 
@@ -190,7 +190,7 @@ def rows_of_test_set(record: dict[str, Any] | None, result: TrainingResult) -> I
 
 
 def rows_of_file(dataset: Dataset, result: TrainingResult) -> Indices:
-    """The rows of a file that are not among those that the new version was trained on."""
+    """The rows of a file that the new version was not trained on."""
     learned = np.concatenate([result.split.train, result.split.validation])
     return np.flatnonzero(~np.isin(row_hashes(dataset), row_hashes(result.dataset)[learned]))
 

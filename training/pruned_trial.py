@@ -11,7 +11,7 @@ from training.training_run import TrainingRun
 
 MIN_PERCENT = 50  # no trial is pruned before this percentage of its epochs
 FinishedTrials = list[Any]
-"""Completed trials of Optuna."""
+"""Optuna's completed trials."""
 
 
 class PrunedTrial(NamedTuple):
@@ -30,7 +30,7 @@ class _PrunedError(Exception):
 
 
 def new_pruner() -> Any:
-    """A pruner that stops a trial if half of the earlier trials were better after the same share of the epochs."""
+    """A pruner that stops a trial if half of the earlier trials were better after the same fraction of the epochs."""
     import optuna
 
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=MIN_PERCENT)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from training.evaluation import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS, metric_error
 from training.quality_results import Job, Results, jobs
 
-MAX_SECONDS = 90.0  # maximum for one training
+MAX_SECONDS = 90.0  # maximum for one training run
 
 
 class Goal(NamedTuple):
-    """A bound for the mean over all runs: of the metric itself, or of the ratio of its error to the trees' error."""
+    """A bound on the mean over all runs, either of the metric or of the ratio of its error to the trees' error."""
 
     metric: str
     bound: float

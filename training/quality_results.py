@@ -37,7 +37,7 @@ class Job(NamedTuple):
     table: str
     seed: int
     model: str  # network, plain, trees or, in the development suite, another learner
-    fit: int  # the number of the fit, each with other initial weights
+    fit: int  # the number of the fit; each fit has different initial weights
 
 
 def jobs(tables: Sequence[str], seeds: Sequence[int], fits: int) -> Iterator[Job]:

@@ -15,7 +15,7 @@ from training.errors import UsageError
 class RawTable:
     """A table as it was read, before any type inference.
 
-    columns: an Arrow array for each name; those of a large table are read from a disk each time.
+    columns: an Arrow array for each name; the arrays of a large table are read from disk each time.
     typed: whether text is a value; otherwise (CSV, Excel) it is a cell to parse.
     origin: how the file was read (its format, encoding, …), stored in training.json.
     """
@@ -38,7 +38,7 @@ class RawTable:
 
 
 class BatchSink(Protocol):
-    """Receives the rows of a table in batches of equal columns."""
+    """Receives the rows of a table in batches with the same columns."""
 
     def add(self, batch: Any) -> None: ...
     def columns(self) -> Sequence[Any]:

@@ -1,8 +1,8 @@
 """`--engine ray`: trials are trained as tasks of a Ray cluster, several at once.
 
-A task has one CPU and the same result as in this process, because the seed of a trial determines the result. If a
-worker dies, Ray repeats its task. `RAY_ADDRESS` names the cluster; without it a cluster is started on this machine,
-with all of its CPUs.
+A task uses one CPU and returns the same result as this process would, because the seed of a trial determines its
+result. If a worker dies, Ray repeats its task. `RAY_ADDRESS` names the cluster; without it a cluster is started on this
+machine, with all of its CPUs.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class RayTrainer:
 
     @property
     def parallel(self) -> int:
-        """The number of trials at once: a CPU for each."""
+        """The number of trials at once, one for each CPU."""
         return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def train_trials(self, run: TrainingRun, recipes: Sequence[Recipe]) -> Iterator[TrialResult | DivergenceError]:
@@ -90,7 +90,7 @@ def load_rows(rows: EncodedRows) -> EncodedRows:
 
 
 def without_rows(run: TrainingRun) -> TrainingRun:
-    """The arguments of a training without its rows, and without its reports, which only this machine can print."""
+    """Return the arguments of a training run without its rows and reports; only this machine can print reports."""
     empty = EncodedRows(np.empty((0, 0), np.float32), np.empty(0))
     return replace(
         run,

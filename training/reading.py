@@ -20,7 +20,7 @@ COMPRESSED = 8  # assumed expansion of a compressed file
 
 
 def read_table(options: DataOptions, encoding: str | None = None) -> RawTable:
-    """Read the table that the options name. encoding: that of `--schema`, for a text that is not UTF-8.
+    """Read the table that the options name. encoding: the encoding in `--schema`, for text that is not UTF-8.
 
     Raises UsageError.
     """

@@ -1,4 +1,4 @@
-"""Decides the recipe of a training run by the options and the size of the data."""
+"""Decides the recipe of a training run from the options and the size of the data."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,17 +19,17 @@ from training.config import (
 from training.option_checks import check_combination, check_ranges
 
 HIDDEN = (128, 128, 128)  # units of the hidden layers of the ensemble
-EXAMPLES = 650_000  # rows times epochs of the ensemble's training
+EXAMPLES = 650_000  # rows times epochs in the training of the ensemble
 PLAIN_EXAMPLES = 600_000
 FOLDS = 5  # number of folds that evaluate the trials of a small table
-MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # limits of a small table
+MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # maximum rows and classes of a small table
 BETA_2, FOLDED_BETA_2 = 0.99, 0.95
 """The decays of AdamW's second moment: for large and for small tables."""
 # Options that do not change the default network.
-NOT_OF_THE_NETWORK = ("framework", "class_weights", "final", "fit_seed", "time")
-MAX_EXAMPLES = 3_000_000  # limit for tables that are so large that even 12 epochs exceed EXAMPLES
-FREQUENCIES = 2048  # total of all columns, so that many columns have fewer frequencies each
-EMBEDDED = 1024  # total of the periodic features of all columns
+NON_NETWORK_OPTIONS = ("framework", "class_weights", "final", "fit_seed", "time")
+MAX_EXAMPLES = 3_000_000  # maximum for large tables, for which even 12 epochs exceed EXAMPLES
+FREQUENCIES = 2048  # total over all columns: with many columns, each has fewer frequencies
+EMBEDDED = 1024  # total number of periodic features of all columns
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Recipe:
     compare_linear: bool = False  # whether a linear model is served if its validation loss is not larger
     penalty: float | None = None  # penalty of a linear model's squared weights
     all_rows: bool = False  # whether the served network is trained again on all rows, including the test rows
-    linear_part: tuple[float, float] | None = None  # shares of the network and of a linear model in the outputs
+    linear_part: tuple[float, float] | None = None  # weights of the network and of a linear model in the outputs
 
     @property
     def keeps_best_epoch(self) -> bool:
@@ -118,7 +118,7 @@ class Recipe:
 def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, fold_rows: int = 0) -> Recipe:
     """Decide the settings that the options do not set. rows: number of train rows; columns: number of numeric columns.
 
-    fold_rows: train and validation rows if folds of them may evaluate the trials, else 0.
+    fold_rows: number of train and validation rows if folds may evaluate the trials, else 0.
 
     Raises UsageError if options contradict each other.
     """
@@ -169,25 +169,25 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, 
         beta_2=FOLDED_BETA_2 if folded else BETA_2,
         fit_seed=options.fit_seed,
         seconds=options.time,
-        searched=_searched(options) if ensemble and options.time is not None else (),
-        compare_linear=ensemble and _is_default(options),
+        searched=_searched_settings(options) if ensemble and options.time is not None else (),
+        compare_linear=ensemble and _has_default_network(options),
         all_rows=options.final == "all",
     )
 
 
-def _searched(options: FitOptions) -> tuple[str, ...]:
-    """The settings of a trial that the options do not supply."""
+def _searched_settings(options: FitOptions) -> tuple[str, ...]:
+    """Return the names of the settings of a trial that the options do not supply."""
     names = {"epochs" if name == "length" else name for name in vars(TRIALS[0])}
     return tuple(sorted(name for name in names if getattr(options, name, None) is None))
 
 
-def _is_default(options: FitOptions) -> bool:
-    """Whether no option of the network is set."""
-    return replace(options, **{name: getattr(FitOptions(), name) for name in NOT_OF_THE_NETWORK}) == FitOptions()
+def _has_default_network(options: FitOptions) -> bool:
+    """Whether all options of the network have their defaults."""
+    return replace(options, **{name: getattr(FitOptions(), name) for name in NON_NETWORK_OPTIONS}) == FitOptions()
 
 
 def _trials(options: FitOptions, epochs: int, max_frequencies: int) -> tuple[dict[str, Any], ...]:
-    """The settings of each trial of the ensemble, without those that the options supply."""
+    """Return the settings of each trial of the ensemble, without settings that the options supply."""
     supplied = {name for name, value in vars(options).items() if value is not None}
     trials = []
     for trial in TRIALS:
@@ -198,8 +198,8 @@ def _trials(options: FitOptions, epochs: int, max_frequencies: int) -> tuple[dic
 
 
 def _epochs(rows: int, examples: int) -> int:
-    """The number of epochs in which the network sees about `examples` rows: from 12 to 60, fewer for a very large
-    table."""
+    """Return the number of epochs in which the network is trained on about `examples` rows: from 12 to 60, fewer for a
+    very large table."""
     rows = max(rows, 1)
     return min(60, max(min(12, math.ceil(MAX_EXAMPLES / rows)), examples // rows))
 

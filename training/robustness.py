@@ -1,8 +1,8 @@
 """`python -m training.robustness`: measures how much an isolated cell of a table changes a model's error on other rows.
 
-A random table is trained on unchanged, and with one replaced cell; each several times with different fit seeds. The
-error is the RMSE on further rows of the same distribution, without isolated cells. An isolated cell may change the mean
-error by 2 % or one standard error of the mean, whichever is larger.
+A network is trained on a random table, unchanged and with one replaced cell, several times each with different fit
+seeds. The error is the RMSE on further rows of the same distribution, without isolated cells. An isolated cell may
+change the mean error by 2 % or one standard error of the mean, whichever is larger.
 
 `--epochs` shortens a run; the number is the same for the table with the cell and without it. With `--results FILE` a
 run that was interrupted, or ended by `--minutes`, continues where it stopped.
@@ -92,11 +92,11 @@ class Errors:
 
 
 class TimeIsUp(Exception):  # noqa: N818 - the name describes the error
-    """The time of a run has ended before all errors were measured."""
+    """The time limit was reached before all errors were measured."""
 
 
 class KnownErrors:
-    """The errors that were measured so far, stored in a file if there is one."""
+    """The errors measured so far, stored in a file if there is one."""
 
     def __init__(self, path: Path | None = None, seconds: float = np.inf) -> None:
         self._path = path
@@ -104,7 +104,7 @@ class KnownErrors:
         self._errors: dict[str, float] = json.loads(path.read_text()) if path and path.exists() else {}
 
     def error(self, key: str, measure: Callable[[], float]) -> float:
-        """The error with this key, measured if it is not known. Raises TimeIsUp."""
+        """Return the error with this key; it is measured if it is not stored. Raises TimeIsUp."""
         if key not in self._errors:
             if time.monotonic() > self._deadline:
                 raise TimeIsUp
@@ -115,7 +115,7 @@ class KnownErrors:
 
 
 class Trainings(NamedTuple):
-    """The trainings on each table: a network and a number of epochs, several times with other fit seeds."""
+    """The training runs on each table: the network, the number of epochs, and the fit seeds."""
 
     network: NetworkName
     epochs: int
@@ -186,7 +186,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=list(EPOCHS))
     parser.add_argument("--networks", nargs="+", default=["ensemble", "plain"], choices=["ensemble", "plain"])
     parser.add_argument(
-        "--epochs", type=int, help="number of epochs of every training (default: by the number of rows)"
+        "--epochs", type=int, help="number of epochs of each training run (default: depends on the number of rows)"
     )
     parser.add_argument("--fits", type=int, default=10, help="number of fit seeds for each table")
     parser.add_argument("--cells", nargs="+", default=list(ISOLATED_CELLS), choices=list(ISOLATED_CELLS))

@@ -21,7 +21,7 @@ ALL = "all"
 # Bytes for each row, measured by `make large-tables`: the memory of one column while it is read, and that of all rows
 # during training (targets, numbers of rows, a part of the test set).
 TEXT_ROW_BYTES, TYPED_ROW_BYTES, COLUMN_BYTES = 650, 250, 4
-DEFAULT_SHARE = 0.5  # share of the free memory
+DEFAULT_FRACTION = 0.5  # fraction of the free memory
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -59,13 +59,13 @@ def parse_rows(text: str | None) -> int | None:
 
 
 def affordable_rows(table: RawTable, memory: int) -> int:
-    """The number of rows for which training needs this memory in addition to that for a small table."""
+    """The number of rows for which training needs this memory, in addition to the memory for a small table."""
     row_bytes = (TYPED_ROW_BYTES if table.typed else TEXT_ROW_BYTES) + COLUMN_BYTES * len(table.names)
     return max(memory // row_bytes, 1)
 
 
 def free_memory() -> int:
-    """The default share of the memory that is now free on the machine or in the container."""
+    """The default fraction of the free memory of the machine or the container."""
     pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
     free = pages * os.sysconf("SC_PAGE_SIZE") if pages else 1 << 32
     try:
@@ -77,7 +77,7 @@ def free_memory() -> int:
         free = min(free, int(limit)) if limit.isdecimal() else free
     except OSError:  # not Linux
         pass
-    return int(DEFAULT_SHARE * free)
+    return int(DEFAULT_FRACTION * free)
 
 
 def _take_rows(columns: Sequence[Any], rows: Any) -> Sequence[Any]:

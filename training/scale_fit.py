@@ -66,7 +66,7 @@ def training_errors(model: TabularModel, rows: EncodedRows, training: Indices) -
 
 
 def evenly_spaced(rows: Indices, limit: int) -> Indices:
-    """Every k-th of the rows, `limit` at most."""
+    """Select every k-th row, at most `limit` rows."""
     return rows[:: max(1, -(-len(rows) // limit))]
 
 

@@ -24,7 +24,7 @@ from models.text_tables import markdown
 
 PACKAGES = Path(__file__).resolve().parents[1] / "build/shap-comparison"
 ROWS = 5
-KERAS_ROWS = 2  # fewer rows, because Keras takes long
+KERAS_ROWS = 2  # fewer rows, because Keras is slow
 Matrix = npt.NDArray[np.float64]
 Function = Callable[[Matrix], Matrix]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.text import did_you_mean, render, truncate
-from training.cell_values import MAX_INVALID_SHARE, Vector, parse_numbers
+from training.cell_values import MAX_INVALID_FRACTION, Vector, parse_numbers
 from training.cells import FactorizedColumn
 from training.content_hash import Hashes, text_hash
 from training.date_formats import detect_date_format, parse_dates
@@ -64,10 +64,10 @@ def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> No
 
 
 def read_split_key(column: FactorizedColumn, method: SplitMethod, date_format: str | None = None) -> npt.NDArray[Any]:
-    """(rows,): the key of the split, from its column, whose cells have their format. Raises UsageError.
+    """(rows,): the key of the split, from its column, read in the format of its cells. Raises UsageError.
 
     float64 times (NaN where missing), uint64 hashes of groups, or the objects "train", "validation" and "test".
-    date_format: of the flag or of an edited schema.
+    date_format: from the flag or an edited schema.
     """
     if method == "time":
         return _times(column, date_format)
@@ -85,7 +85,7 @@ def _times(column: FactorizedColumn, date_format: str | None) -> Vector:
     numbers = parse_numbers(column)
     found = detect_date_format(column, date_format)
     is_declared = found is not None and found.text == date_format  # 31122023 is also a number
-    if column.share(np.isfinite(numbers)) >= 1 - MAX_INVALID_SHARE and column.values and not is_declared:
+    if column.fraction(np.isfinite(numbers)) >= 1 - MAX_INVALID_FRACTION and column.values and not is_declared:
         return column.broadcast(np.where(np.isinf(numbers), np.nan, numbers), np.nan, np.float64)
     if found is None:
         raise UsageError(f"--split time: column {column.name!r} contains neither dates nor numbers")

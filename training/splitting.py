@@ -16,7 +16,7 @@ from training.row_hash import row_hashes
 from training.split_rule import SplitMethod, SplitRule, parse_split_rule
 from training.test_set import in_test_set, test_set_record
 
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 MIN_HASH_ROWS = 1000  # with fewer rows, a stratified test set is better, and too few rows remain to compare versions
 MIN_ROWS_TO_STRATIFY = 3  # minimum rows of a class; with fewer, a set could have no row of the class
 
@@ -26,7 +26,7 @@ Indices = npt.NDArray[np.intp]
 class Split(NamedTuple):
     """The rows of a `Dataset` in each set; no row is in two of them. `how` describes the split.
 
-    drawn: whether train and validation rows were drawn at random, so that random folds of them are as good.
+    drawn: whether train and validation rows were drawn at random, so that random folds are equally valid.
     """
 
     train: Indices
@@ -40,7 +40,7 @@ class Split(NamedTuple):
 
 
 class _Holdout(NamedTuple):
-    """Rows that are split into two sets."""
+    """Rows, split into two sets."""
 
     rest: Indices
     held_out: Indices
@@ -50,8 +50,8 @@ class _Holdout(NamedTuple):
 def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     """Split the rows of a data set by `--split`; the same seed gives the same split. Raises UsageError.
 
-    The test set gets 20 % of all rows, the validation set 20 % of the others. Rows with isolated cells stay in the test
-    set and are excluded from the other two sets.
+    The test set gets 20 % of all rows, the validation set 20 % of the remaining rows. Rows with isolated cells stay in
+    the test set and are excluded from the other two sets.
     """
     rule = _choose_rule(dataset, options)
     _check_classes(dataset)
@@ -93,7 +93,7 @@ def _check_classes(dataset: Dataset) -> None:
 def _describe(rule: SplitRule, seed: int) -> str:
     return {
         "random": f"random, seed {seed}",
-        "hash": f"by a hash of each row, which stays in its set in every training; validation random, seed {seed}",
+        "hash": f"by a hash of each row, which stays in its set in every training run; validation random, seed {seed}",
         "time": f"by time: the last 20 % by {rule.column!r} are the test set",
         "group": f"by group: no {rule.column!r} is in two sets; validation random, seed {seed}",
         "column": f"by column {rule.column!r}",
@@ -112,17 +112,17 @@ def _hold_out_test_set(dataset: Dataset, method: SplitMethod, seed: int, officia
         return _hold_out_by_hash(dataset, rows)
     if method == "group":
         return _hold_out_groups(dataset.split_key, rows, None)
-    return _hold_out_share(dataset, rows, method, seed)
+    return _hold_out_fifth(dataset, rows, method, seed)
 
 
 def _hold_out_validation_set(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
     if method != "column":
-        return _hold_out_share(dataset, rows, "random" if method == "hash" else method, seed)
+        return _hold_out_fifth(dataset, rows, "random" if method == "hash" else method, seed)
     assert dataset.split_key is not None
     declared = dataset.split_key[rows] == "validation"
     if declared.any():
         return _hold_out(rows, declared)
-    drawn = _hold_out_share(dataset, rows, "random", seed)
+    drawn = _hold_out_fifth(dataset, rows, "random", seed)
     notice = "no row is declared validation: a random fifth of the training rows is used"
     return drawn._replace(notices=[*drawn.notices, notice])
 
@@ -132,7 +132,7 @@ def _hold_out(rows: Indices, mask: npt.NDArray[np.bool_]) -> _Holdout:
 
 
 def _hold_out_by_hash(dataset: Dataset, rows: Indices) -> _Holdout:
-    """Hold out the rows that their hashes select. Rows of a class with too few rows are not held out."""
+    """Hold out the rows selected by their hashes. Rows of a class with too few rows are not held out."""
     held_out = in_test_set(row_hashes(dataset))
     if dataset.schema.task == "regression":
         return _hold_out(rows, held_out)
@@ -147,7 +147,7 @@ def _rare_class_notices(counts: npt.NDArray[Any]) -> list[str]:
     return [f"{few} class(es) with fewer than {MIN_ROWS_TO_STRATIFY} rows are only used for training, not for the test"]
 
 
-def _hold_out_share(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
+def _hold_out_fifth(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
     """Hold out a fifth of the rows."""
     if method == "time":
         return _hold_out_latest(dataset.split_key, rows)
@@ -155,23 +155,23 @@ def _hold_out_share(dataset: Dataset, rows: Indices, method: SplitMethod, seed: 
         return _hold_out_groups(dataset.split_key, rows, seed)
     if dataset.schema.task != "regression":
         return _hold_out_stratified(dataset.target, rows, seed)
-    rest, held_out = train_test_split(rows, test_size=TEST_SHARE, random_state=seed)
+    rest, held_out = train_test_split(rows, test_size=TEST_FRACTION, random_state=seed)
     return _Holdout(rest, held_out, [])
 
 
 def _hold_out_stratified(target: npt.NDArray[Any], rows: Indices, seed: int) -> _Holdout:
-    """Hold out the same share of each class. Rows of a class with too few rows are not held out."""
+    """Hold out the same fraction of each class. Rows of a class with too few rows are not held out."""
     labels = target[rows]
     counts = np.bincount(labels)
     rare = counts[labels] < MIN_ROWS_TO_STRATIFY
     common = rows[~rare]
     classes = int((counts >= MIN_ROWS_TO_STRATIFY).sum())
-    if not classes or len(common) * TEST_SHARE < classes:
-        rest, held_out = train_test_split(rows, test_size=TEST_SHARE, random_state=seed)
+    if not classes or len(common) * TEST_FRACTION < classes:
+        rest, held_out = train_test_split(rows, test_size=TEST_FRACTION, random_state=seed)
         return _Holdout(
             rest, held_out, ["the split is not stratified: there are too few rows for the number of classes"]
         )
-    rest, held_out = train_test_split(common, test_size=TEST_SHARE, random_state=seed, stratify=target[common])
+    rest, held_out = train_test_split(common, test_size=TEST_FRACTION, random_state=seed, stratify=target[common])
     if not rare.any():
         return _Holdout(rest, held_out, [])
     return _Holdout(np.concatenate([rest, rows[rare]]), held_out, _rare_class_notices(counts))
@@ -183,7 +183,7 @@ def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
     moments = times[rows]
     unknown = int(np.isnan(moments).sum())
     order = rows[np.argsort(np.where(np.isnan(moments), -np.inf, moments), kind="stable")]
-    border = len(order) - max(1, round(len(order) * TEST_SHARE))
+    border = len(order) - max(1, round(len(order) * TEST_FRACTION))
     notices = [f"{unknown} rows without a time count as the oldest"] if unknown else []
     return _Holdout(order[:border], order[border:], notices)
 
@@ -191,8 +191,8 @@ def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
 def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int | None) -> _Holdout:
     """Hold out whole groups until a fifth of the rows is reached; at least one group, never all.
 
-    seed: of the random order of the groups. Without a seed the groups are in the order of their hashes, so that every
-    training holds out the same groups.
+    seed: for a random order of the groups. Without a seed the groups are ordered by their hashes, so that every
+    training run holds out the same groups.
     """
     assert groups is not None
     distinct, member, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)
@@ -201,7 +201,7 @@ def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int |
     count = len(distinct)
     order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
     reached = np.cumsum(sizes[order])
-    taken = int(np.clip(np.argmin(np.abs(reached - TEST_SHARE * len(rows))) + 1, 1, count - 1))
+    taken = int(np.clip(np.argmin(np.abs(reached - TEST_FRACTION * len(rows))) + 1, 1, count - 1))
     return _hold_out(rows, np.isin(member, order[:taken]))
 
 

@@ -1,7 +1,7 @@
-"""Converts unexpected failures in the steps of a training to errors that name the table and the step.
+"""Converts unexpected failures in the steps of a training run to errors that name the table and the step.
 
-An error of this project describes what is wrong with the table. An error of a library (scikit-learn, pandas, Keras) is
-about arrays that the user does not know.
+An error of this project describes what is wrong with the table. An error of a library (scikit-learn, pandas, Keras)
+describes arrays that the user has never seen.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ PACKAGES = ("models.", "training.")
 
 
 class UnexpectedError(UsageError):
-    """A step failed for a reason that the project does not know. The cause is the error of a library."""
+    """A step failed for an unknown reason. The cause is the error of a library."""
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ def name_and_version(tag: str) -> tuple[str, int | None]:
 
 def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of versions, at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of versions; it must be at least 1")
     return int(text)
 
 

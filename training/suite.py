@@ -64,7 +64,8 @@ def tables_of(half: Half) -> list[SuiteTable]:
 
 
 def splits_of(table: SuiteTable) -> int:
-    """The number of splits of a table: folds of a repeated cross-validation, 3 for large tables, 1 by time."""
+    """The number of splits of a table: folds of a repeated cross-validation, 3 for large tables, 1 for a split by
+    time."""
     if table.split:
         return 1
     return FOLDS * REPETITIONS if row_count(table) < SMALL else FOLDS

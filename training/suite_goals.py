@@ -13,7 +13,7 @@ from training.suite_report import Errors, collect, geometric_mean
 NETWORK = "network"
 MAX_MEAN_RATIOS = {"catboost": 1.0, "realmlp": 0.99, "trees": 0.95}
 MAX_LOG_LOSS_RATIO = 1.02  # maximum ratio to CatBoost's log loss
-CLEARLY_WORSE, MAX_SHARE = 1.05, 1 / 6  # ratio to CatBoost's error; maximum share of tables above it
+CLEARLY_WORSE, MAX_FRACTION = 1.05, 1 / 6  # ratio to CatBoost's error; maximum fraction of tables above it
 SIMPLE, WORSE_THAN_SIMPLE = ("constant", "linear"), 1.02
 DEVIATIONS = 2.0  # number of standard errors by which a mean ratio must exceed a limit
 
@@ -44,7 +44,7 @@ def _goals(results: Mapping[Job, Result]) -> Iterator[SuiteGoal]:
 
 
 def _mean_ratio(text: str, errors: Errors, other: str, limit: float) -> SuiteGoal:
-    """A goal for the geometric mean over tables; the mean itself decides, not its interval."""
+    """A goal for the geometric mean over tables; it is judged by the mean, not by the interval."""
     pairs = [(mean(of[NETWORK]), mean(of[other])) for of in _tables_with_both(errors, other).values()]
     point, low, high = geometric_mean(pairs)
     if math.isnan(point):
@@ -65,7 +65,7 @@ def _goal_against_catboost(errors: Errors) -> SuiteGoal:
     worse = [table for table, of in both.items() if is_worse(of[NETWORK], of["catboost"], CLEARLY_WORSE)]
     if not both:
         return SuiteGoal(text, "", None)
-    return SuiteGoal(text, _listed(worse, len(both)), len(worse) <= MAX_SHARE * len(both))
+    return SuiteGoal(text, _listed(worse, len(both)), len(worse) <= MAX_FRACTION * len(both))
 
 
 def _goal_against_simple_models(errors: Errors) -> SuiteGoal:

@@ -123,7 +123,7 @@ def run_learner(name: str, dataset: Dataset, split: Split) -> tuple[EvaluationMe
 
 
 def learner_frame(dataset: Dataset, split: Split) -> pd.DataFrame:
-    """The columns as inputs of other learners: numbers, and categories as the numbers of their levels, as text."""
+    """Convert the columns to inputs of other learners: numbers, and categories as level numbers in text form."""
     schema = dataset.schema
     numbers, codes = schema.frames.from_columns(dataset.columns)
     columns: dict[str, Any] = {f"n{j}": column for j, column in enumerate(numbers.T)}

@@ -12,7 +12,7 @@ from training.quality_results import Job, Result
 
 ANCHORS = ("catboost", "trees")  # the first of these learners that was measured is the reference
 BOOTSTRAPS = 2000
-Errors = dict[str, dict[str, list[float]]]  # errors by table and learner, one for each split
+Errors = dict[str, dict[str, list[float]]]  # by table and learner, an error for each split
 
 
 def report(results: Mapping[Job, Result], learners: Sequence[str]) -> list[list[list[str]]]:
@@ -29,7 +29,7 @@ def report(results: Mapping[Job, Result], learners: Sequence[str]) -> list[list[
 
 
 def collect(results: Mapping[Job, Result], key: str) -> Errors:
-    """The errors of the main metric ("error"), or another metric."""
+    """Collect the errors of the main metric (key "error"), or of the metric named by the key."""
     found: Errors = defaultdict(lambda: defaultdict(list))
     for job, result in results.items():
         metrics = result.get("metrics", {})

@@ -11,7 +11,7 @@ from models.feature import Scalar
 from models.schema import FeatureSchema
 from models.text import render
 from training.cell_values import (
-    MAX_INVALID_SHARE,
+    MAX_INVALID_FRACTION,
     Vector,
     has_leading_zeros,
     invalid_cell_notices,
@@ -28,7 +28,7 @@ from training.date_formats import detect_date_format
 from training.errors import UsageError
 
 MAX_CLASSES = 1000
-MAX_INFERRED_CLASSES = 20  # limit for an integer target
+MAX_INFERRED_CLASSES = 20  # maximum for an integer target
 MIN_CLASS_ROWS = 5
 
 TaskOption = Literal["regression", "classification"]
@@ -89,10 +89,10 @@ def _check_words_among_numbers(column: FactorizedColumn, numbers: Vector) -> Non
     valid = ~np.isnan(numbers)
     if column.cell_type != "untyped" or has_leading_zeros(column).any():
         return
-    if column.share(valid) > 0.5 and valid.sum() > MAX_INFERRED_CLASSES:
+    if column.fraction(valid) > 0.5 and valid.sum() > MAX_INFERRED_CLASSES:
         example = column.examples(~valid, 1)
         raise UsageError(
-            f"target {column.name!r} contains numbers, but {1 - column.share(valid):.0%} of its cells are not, e.g. "
+            f"target {column.name!r} contains numbers, but {1 - column.fraction(valid):.0%} of its cells are not, e.g. "
             f"{column.examples(~valid)}: use --na to leave such rows out (--na {example}), or --task classification"
         )
 
@@ -100,8 +100,11 @@ def _check_words_among_numbers(column: FactorizedColumn, numbers: Vector) -> Non
 def _check_decimal_mark(column: FactorizedColumn, numbers: Vector) -> None:
     """Raises UsageError if a target would be text only because of its decimal mark."""
     swapped = swap_decimal(column)
-    reads = column.cell_type == "untyped" and swapped.share(~np.isnan(parse_numbers(swapped))) >= 1 - MAX_INVALID_SHARE
-    if reads and column.share(~np.isnan(numbers)) < 1 - MAX_INVALID_SHARE:
+    reads = (
+        column.cell_type == "untyped"
+        and swapped.fraction(~np.isnan(parse_numbers(swapped))) >= 1 - MAX_INVALID_FRACTION
+    )
+    if reads and column.fraction(~np.isnan(numbers)) < 1 - MAX_INVALID_FRACTION:
         mark = swapped.cells.decimal
         raise UsageError(
             f"target {column.name!r} contains numbers with a decimal {mark!r},  "
@@ -133,7 +136,7 @@ def _decide_task(
 
 
 def _infer_task(column: FactorizedColumn, numbers: Vector) -> tuple[TaskOption, str]:
-    """Few different whole numbers, each of them frequent enough, are classes."""
+    """A few different whole numbers are classes if each is frequent enough."""
     valid = ~np.isnan(numbers)
     values = numbers[valid]
     if (values != np.round(values)).any():
@@ -182,7 +185,7 @@ def _read_classes(column: FactorizedColumn, numbers: Vector | None, schema: Feat
 
 
 def _labels(column: FactorizedColumn, numbers: Vector | None) -> list[Scalar | None]:
-    """(distinct,): the classes, None if a value is not a number although the others are."""
+    """(distinct,): the classes; None for a value that is not a number in a column of numbers."""
     if numbers is None or column.cell_type != "untyped":
         return [*parse_levels(column)[0]]
     return [

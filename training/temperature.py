@@ -1,8 +1,8 @@
 """Temperature scaling: an ensemble's logits are divided by one number, fitted on the validation set.
 
-Smoothed labels and dropout make a network less confident than it is accurate, long training makes it more confident
-(Guo et al. 2017, arXiv 1706.04599). The weights of the members' last layers are divided by the number, so that it costs
-nothing in prediction.
+Smoothed labels and dropout make a network less confident than it is accurate; long training makes it more confident
+(Guo et al. 2017, arXiv 1706.04599). The weights of the members' last layers are divided by the number, so that scaling
+costs nothing at prediction time.
 """
 
 import math
@@ -18,13 +18,15 @@ from models.network.losses import Loss, Targets
 from training.training_run import TrainingRun
 
 MAX_TEMPERATURE = 4.0
-PRIOR_DEVIATION = 0.5  # of the logarithm's prior: a few rows that are all predicted correctly are weak evidence
+# The standard deviation of the logarithm's prior: a few rows, all predicted correctly, are weak evidence.
+PRIOR_DEVIATION = 0.5
 
 
 def calibrate(run: TrainingRun, logits: Array, y: Targets) -> float:
-    """The temperature for the members' logits (rows, members, outputs) of rows that they were not trained on.
+    """Fit the temperature to the members' logits (rows, members, outputs) for rows that the members were not trained
+    on.
 
-    1 for a regression. y: (rows,) class numbers.
+    Returns 1 for a regression. y: (rows,) class numbers.
     """
     if run.task == "regression":
         return 1.0
@@ -40,9 +42,9 @@ class Calibration(NamedTuple):
 
 
 def fit_temperature(logits: Array, y: Targets, link: Link, loss: Loss, tolerance: float = 1e-3) -> Calibration:
-    """The temperature with the smallest loss of the members' mean for y (rows,); logits (rows, members, outputs).
+    """Return the temperature with the smallest loss of the members' mean. logits: (rows, members, outputs). y: (rows,).
 
-    tolerance: of the temperature's logarithm.
+    tolerance: the accuracy of the temperature's logarithm.
     """
 
     def penalized_loss(log_t: float) -> float:

@@ -1,4 +1,4 @@
-"""Encoded rows as tensors for the compiled training: all of them at once, or those of each part of an epoch."""
+"""Encoded rows as tensors for the compiled training: all at once, or separately for each part of an epoch."""
 
 from typing import Any
 
@@ -28,14 +28,15 @@ class TensorRows:
         self._arrays: list[Any] = arrays if self._stored is not None else [tf.constant(array) for array in (x, *arrays)]
 
     def take(self, order: RowNumbers) -> list[Any]:
-        """x, y and, if there are any, weights, each with the shape of `order` and then that of one row."""
+        """Return x, y and, if there are any, weights; each has the shape of `order`, followed by the shape of one
+        row."""
         if self._stored is None:
             return [self._tf.gather(array, order) for array in self._arrays]
         x = self._stored[order.ravel()].reshape((*order.shape, self._stored.shape[1]))
         return [self._tf.constant(array) for array in (x, *(array[order] for array in self._arrays))]
 
     def inputs(self, rows: RowNumbers | None = None) -> Any:
-        """x of these rows, by default of all rows."""
+        """Return x for these rows, by default for all rows."""
         if self._stored is not None:
             return self._tf.constant(self._stored[slice(None) if rows is None else rows])
         return self._arrays[0] if rows is None else self._tf.gather(self._arrays[0], rows)

@@ -1,4 +1,4 @@
-"""Records in `training.json` which rows a version was not trained on, for later trainings.
+"""Records in `training.json` which rows a version was not trained on, for later training runs.
 
 With a split by hash, by group or by time, a row stays in the test set when the table grows; with a random split this
 is not known.
@@ -16,7 +16,7 @@ from training.dataset import Dataset
 from training.row_hash import row_hashes
 
 Mask = npt.NDArray[np.bool_]
-HASH_SHARE = 0.2
+TEST_FRACTION = 0.2
 NO_TEST_SET = "none"
 
 
@@ -26,13 +26,14 @@ class NotComparable(Exception):  # noqa: N818 - the name describes the error
 
 def in_test_set(hashes: Hashes) -> Mask:
     """(n,): whether a row's hash puts it into the test set: a fifth of all rows."""
-    return hashes < np.uint64(int(HASH_SHARE * 2**64))
+    return hashes < np.uint64(int(TEST_FRACTION * 2**64))
 
 
 def test_set_record(
     method: str, column: str | None, seed: int, how: str, dataset: Dataset, fit_rows: npt.NDArray[np.intp]
 ) -> dict[str, Any]:
-    """The information of a training for `unseen_rows`. fit_rows: the rows of the train and validation sets."""
+    """Return the information about a training run that `unseen_rows` needs. fit_rows: the rows of the train and
+    validation sets."""
     record: dict[str, Any] = {
         "method": method,
         "column": column,
@@ -55,14 +56,14 @@ def test_set_record(
 
 
 def without_test_set(record: dict[str, Any]) -> dict[str, Any]:
-    """The record of a training whose served network was trained on all rows."""
+    """Return the record of a training run whose served network was trained on all rows."""
     return record | {"method": NO_TEST_SET}
 
 
 def unseen_rows(current: dict[str, Any] | None, new: dict[str, Any], dataset: Dataset) -> Mask:
     """(n,): the rows that the current version was not trained on; valid only for test rows of the new version.
 
-    current, new: the records of both trainings; the new record is of this table. Raises NotComparable.
+    current, new: the records of both training runs; the new record belongs to this table. Raises NotComparable.
     """
     if current is None:
         raise NotComparable("the training of the current version did not record its training rows")
@@ -85,7 +86,7 @@ def unseen_rows(current: dict[str, Any] | None, new: dict[str, Any], dataset: Da
             return np.asarray(dataset.split_key > current["learned_until"])
         if new["method"] == "group":
             return np.asarray(dataset.split_key < np.uint64(int(current["learned_from"], 16)))
-    raise NotComparable(f"with this split ({new['how']}) the rows of the test set differ from training to training")
+    raise NotComparable(f"with this split ({new['how']}) the rows of the test set differ between training runs")
 
 
 def with_split_columns(dataset: Dataset, columns: Container[str]) -> Dataset:

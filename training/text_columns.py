@@ -1,6 +1,6 @@
 """Fits the scores of text columns to the target; afterwards the columns are numbers.
 
-The rows that a score is fitted to receive out-of-fold scores. With a random split these are the train and validation
+The rows to which a score is fitted receive out-of-fold scores. With a random split these are the train and validation
 rows, otherwise only the train rows, so that the validation rows show how well a score predicts for other rows.
 """
 
@@ -22,14 +22,15 @@ from training.text_model import MAX_ROWS, TextRows, Vector, fit_out_of_fold
 
 @dataclass(frozen=True)
 class ScoredDataset:
-    """A data set whose schema has the scores of all texts. columns: of the data set, with scores instead of texts."""
+    """A data set whose schema has the scores of all texts. columns: the columns of the data set, with scores instead of
+    texts."""
 
     dataset: Dataset
     columns: Mapping[str, npt.NDArray[Any]]
 
 
 def with_candidates(dataset: Dataset) -> Dataset:
-    """The data set with the text columns that training tries."""
+    """Return the data set with the text columns that training tries."""
     place = {decision.column: number for number, decision in enumerate(dataset.decisions)}
     added = [candidate.feature for candidate in dataset.candidates]
     features = sorted([*dataset.schema.features, *added], key=lambda feature: place[feature.name])
@@ -45,7 +46,7 @@ def with_candidates(dataset: Dataset) -> Dataset:
 
 
 def without_candidates(dataset: Dataset, reason: str) -> Dataset:
-    """The data set without text candidates, which its schema ignores for this reason."""
+    """Return the data set without text candidates; its schema ignores them for the given reason."""
     names = {candidate.feature.name for candidate in dataset.candidates}
     ignored = [
         column.model_copy(update={"reason": reason}) if column.name in names else column
@@ -82,7 +83,7 @@ def fit_scores(dataset: Dataset, split: Split, seed: int, groups: npt.NDArray[An
 def _score_all(
     feature: Feature, values: npt.NDArray[Any], fit_rows: npt.NDArray[np.intp], out_of_fold_scores: Vector
 ) -> Vector:
-    """(n,): the scores of all rows, NaN if missing; those of `fit_rows` are out of fold."""
+    """(n,): the scores of all rows, NaN if missing; the scores of `fit_rows` are out of fold."""
     scores = np.full(len(values), np.nan)
     scores[fit_rows] = out_of_fold_scores
     others = np.setdiff1d(np.arange(len(values)), fit_rows)
@@ -91,7 +92,7 @@ def _score_all(
 
 
 def with_features(schema: FeatureSchema, features: list[Feature], **changes: Any) -> FeatureSchema:
-    """The schema with other features. Format 2, if a value may be missing or cells have a format."""
+    """Return the schema with other features. It has format 2 if a value may be missing or cells have a format."""
     plain = not any(feature.nullable or feature.cells.set_fields() for feature in features)
     version = schema.format if plain else 2
     fields = schema.model_dump(exclude={"features", "ignored", "format"})

@@ -1,7 +1,7 @@
 """Fits the score of a text column: ridge regression of the target on TF-IDF features.
 
-The training rows receive scores of models that were not fitted to them (out of fold): with the scores of a model that
-was fitted to them, a network would rely on the score too much.
+The training rows receive scores of models that were not fitted to them (out of fold): otherwise a network would rely on
+the score too much.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from models.text_score import BITS, TextScore, text_buckets
 
 FOLDS = 5
 PENALTIES = (0.5, 1.5, 5.0)
-ITERATIONS = 50  # of conjugate gradients; further iterations change the loss on held-out rows by less than 1 %
+ITERATIONS = 50  # iterations of conjugate gradients; more of them change the loss on held-out rows by less than 1 %
 MIN_ROWS = 2  # minimum rows with a word or n-gram; rarer words and n-grams have no weight
-MAX_ROWS = 50_000  # limit of the rows that a model is fitted to
+MAX_ROWS = 50_000  # maximum number of rows that a model is fitted to
 
 Vector = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -79,7 +79,8 @@ def _tf_idf(counts: csr_matrix, idf: Vector) -> csr_matrix:
 def fit_out_of_fold(
     texts: TextRows, y: Vector, rng: np.random.Generator, groups: npt.NDArray[Any] | None = None
 ) -> tuple[TextModel, Vector]:
-    """The model of all rows, with the penalty that is best on held-out rows; and (rows,) out-of-fold scores."""
+    """Fit a model to all rows, with the penalty that is best on held-out rows. Returns it, and (rows,) out-of-fold
+    scores."""
     fold_of = _draw_folds(len(y), rng, groups)
     parts = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(FOLDS)]
     learned, other = parts[0]

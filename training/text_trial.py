@@ -24,7 +24,7 @@ NO_GAIN = "free text that does not lower the validation loss by more than its st
 
 
 def fit_with_texts(dataset: Dataset, recipe: Recipe, tune: float | None, fit: Fit, report: Report) -> NetworkFit:
-    """The network of the data set, with its text columns if they lower the validation loss.
+    """Train a network on the data set, with its text columns if they lower the validation loss.
 
     fit: trains a network on a data set.
     """

@@ -1,4 +1,4 @@
-"""The arguments and the result of the training of a network."""
+"""The arguments and the result of training a network."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +20,12 @@ RowNumbers = npt.NDArray[np.intp]
 OnEpoch = Callable[[Epoch], None]
 Report = Callable[[str], None]
 OnRows = Callable[[int, int], None]
-"""Receives, during an epoch, the number of rows that are done, and of all rows."""
+"""Receives, during an epoch, the number of processed rows and the number of all rows."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The arguments of a training. report: receives messages about decisions.
+    """The arguments of a training run. report: receives messages about decisions.
 
     further: rows that only the final fit uses, in addition to the train and validation rows.
     """
@@ -70,10 +70,11 @@ class HeldOutOutputs(NamedTuple):
 
 
 class TrialResult(NamedTuple):
-    """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's form.
+    """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's format.
 
-    With several folds the losses are means over folds, the validation loss is that of all rows, and the weights are
-    those of the first fold. outputs (rows, members, outputs) and rows: of the best epoch, for the validation rows.
+    With several folds the losses are means over folds, the validation loss is computed on all rows, and the weights
+    come from the first fold. outputs (rows, members, outputs): the outputs of the best epoch for the validation rows.
+    rows: the numbers of these rows.
     """
 
     recipe: Recipe
@@ -89,7 +90,7 @@ class TrialResult(NamedTuple):
 
     @property
     def loss(self) -> float:
-        """The smallest validation loss, which is that of the weights."""
+        """The smallest validation loss, which belongs to the weights."""
         return best_epoch(self.history).validation_loss or 0.0
 
 
@@ -113,7 +114,7 @@ class FitResult:
     parameters: int
     recipe: Recipe
     trial_losses: dict[str, float]  # the validation loss of each trial
-    temperature: float = 1.0  # the logits are divided by it
+    temperature: float = 1.0  # the divisor of the logits
     held_out: HeldOutOutputs | None = None  # for a regression whose network was also trained on validation rows
     member_outputs: HeldOutOutputs | None = None  # (rows, members, outputs) of an ensemble, before the temperature
     mixed_loss: float | None = None  # the validation loss with a linear part, if the network has one
@@ -125,10 +126,10 @@ class FitResult:
 
     @property
     def validation_loss(self) -> float | None:
-        """The validation loss of the kept epoch, or with a linear part."""
+        """The validation loss of the kept epoch, or of the network with a linear part."""
         return self.kept_epoch.validation_loss if self.mixed_loss is None else self.mixed_loss
 
 
 def best_epoch(history: list[Epoch]) -> Epoch:
-    """The epoch with the smallest validation loss, the first of several equal ones."""
+    """Return the first epoch with the smallest validation loss."""
     return min(history, key=lambda epoch: math.inf if epoch.validation_loss is None else epoch.validation_loss)

@@ -20,10 +20,10 @@ from training.conformalization import HeldOutRows
 from training.coverage import LEVELS, coverage_by_fifth, level_coverage
 from training.synthetic_noise import NOISE, write_table
 
-TABLES = ("housing", "diamonds", "income", "letter")  # those with at least 3,000 test rows
+TABLES = ("housing", "diamonds", "income", "letter")  # tables with at least 3,000 test rows
 SPLITS, SYNTHETIC_SPLITS = 20, 200
 SET_LEVELS = (0.9, 0.95, 0.99)
-MAX_SCORE_SHARE = 0.85  # maximum interval score, as a share of the score of constant-width intervals
+MAX_SCORE_RATIO = 0.85  # maximum interval score, as a fraction of the score of constant-width intervals
 MAX_SIZES = {("letter", 0.95): 1.05, ("letter", 0.99): 1.3}  # mean sizes of label sets
 MIN_FIFTH, MAX_CONSTANT_FIFTH = 0.85, 0.8  # coverage of the worst fifth with growing noise, at the level 0.9
 SYNTHETIC_FIT = FitOptions(framework="numpy", hidden=(32, 32), epochs=20, learning_rate=0.003)
@@ -52,8 +52,10 @@ class Report:
             found = level_coverage(rows, fitted, level, splits)
             figures = [f"{found.by_folds:.4f}", f"± {found.tolerance:.4f}", f"{found.mean_of_splits:.4f}"]
             self.coverage.append([name, f"{level:g}", *figures])
-            self.check(found.is_in_tolerance, f"{name}: {found.by_folds:.4f} by two folds at {level:g}")
-            self.check(found.mean_is_in_tolerance, f"{name}: {found.mean_of_splits:.4f} over the splits at {level:g}")
+            self.check(found.is_in_tolerance, f"{name}: coverage {found.by_folds:.4f} by two folds at level {level:g}")
+            self.check(
+                found.mean_is_in_tolerance, f"{name}: mean coverage {found.mean_of_splits:.4f} at level {level:g}"
+            )
 
     def add_width(self, name: str, rows: HeldOutRows, fitted: Uncertainty) -> None:
         found = coverage_report.interval_report(rows, fitted)
@@ -61,7 +63,8 @@ class Report:
         widths = [f"{found[key]:.4g}" for key in ("mean_width", "constant_width")]
         self.widths.append([name, *widths, f"{score:.4g}", f"{constant:.4g}", f"{1 - score / constant:.1%}"])
         if name in BUNDLED:
-            self.check(score <= MAX_SCORE_SHARE * constant, f"{name}: an interval score of {score / constant:.1%}")
+            ratio = score / constant
+            self.check(ratio <= MAX_SCORE_RATIO, f"{name}: interval score {ratio:.1%} of that with constant width")
 
     def add_sets(self, name: str, rows: HeldOutRows, fitted: Uncertainty) -> None:
         for level in SET_LEVELS:
@@ -69,7 +72,7 @@ class Report:
             coverage, size = found["coverage"], found["mean_size"]
             self.sets.append([name, f"{level:g}", f"{coverage:.4f}", f"{size:.3f}", f"{found['single_labels']:.1%}"])
             largest = MAX_SIZES.get((name, level))
-            self.check(largest is None or size <= largest, f"{name}: sets of {size:.3f} at {level:g}")
+            self.check(largest is None or size <= largest, f"{name}: sets of {size:.3f} labels at level {level:g}")
 
     def add_fifths(self, rows: HeldOutRows, fitted: Uncertainty) -> None:
         own, constant = coverage_by_fifth(rows, fitted, 0.9)
@@ -97,7 +100,7 @@ def measure(name: str, rows: HeldOutRows, report: Report) -> None:
 
 
 def train_tables(names: Sequence[str], folder: Path) -> Iterator[tuple[str, HeldOutRows]]:
-    """Train each table. Yields its name and its test rows with their predictions."""
+    """Train on each table. Yields its name and its test rows with their predictions."""
     for name in names:
         print(f"training {name}", file=sys.stderr)
         if name in BUNDLED:

@@ -50,7 +50,8 @@ class Search:
         self.train_several = train_several
 
     def run(self, seconds: float) -> tuple[Recipe, dict[str, Any]]:
-        """Search for about `seconds`, minus the time of one training. Returns the best recipe, and all trials as JSON.
+        """Search for about `seconds`, minus the time of one training run. Returns the best recipe, and all trials as
+        JSON.
 
         At least one trial is completed. On KeyboardInterrupt it prints how to continue, and raises it again.
         """
@@ -137,7 +138,7 @@ class Search:
                     study.tell(trial, state=states[index])
 
     def _suggest(self, trial: Any) -> dict[str, Any]:
-        """Settings for a trial, for all that the options do not supply."""
+        """Suggest the settings of a trial that the options do not supply."""
         space: dict[str, Callable[[str], Any]] = {
             "learning_rate": lambda name: trial.suggest_float(name, 1e-3, 4e-2, log=True),
             "dropout": lambda name: trial.suggest_float(name, 0.0, 0.4),

@@ -21,7 +21,7 @@ ValidationLoss = Callable[[Array], float]
 
 
 def validation_loss(run: TrainingRun, y: Targets) -> ValidationLoss:
-    """The validation loss of a run for rows with targets y, for both frameworks."""
+    """Return the validation loss of a run as a function, for rows with targets y and for both frameworks."""
     link = run.architecture.link
     if run.task == "regression":
         return lambda outputs: _regression_loss(run.recipe, outputs.mean(axis=1)[:, 0], y)

@@ -13,7 +13,7 @@ SECONDS = 10.0  # interval between two lines if the output is not a terminal
 
 
 class WorkProgress:
-    """The progress of work with a known size. name: of the work. unit: what is counted, such as `rows`."""
+    """The progress of work with a known size. name: what the work is called. unit: what is counted, such as `rows`."""
 
     def __init__(self, name: str, total: int, unit: str, stream: TextIO | None = None) -> None:
         self._name, self._total, self._unit = name, total, f" {unit}"

@@ -1,4 +1,4 @@
-"""The list of real tables is usable; `make tables-check` reads and trains them."""
+"""The list of real tables is usable; `make tables-check` reads the tables and trains on them."""
 
 from tests.training import real_tables
 from tests.training.real_tables import RealTable

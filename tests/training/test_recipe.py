@@ -1,4 +1,4 @@
-"""The size of the table decides the settings of a recipe that no option sets, and contradictions are rejected."""
+"""Settings without an option depend on the size of the table, and contradictory options are rejected."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_many_columns_get_fewer_frequencies_and_many_rows_fewer_epochs() -> None
     assert decide_recipe(FitOptions(), "regression", 10**7, 10**5).epochs == 1
 
 
-def test_options_of_the_other_network_are_rejected() -> None:
+def test_options_for_another_network_are_rejected() -> None:
     for options in (FitOptions(bins=8), FitOptions(patience=3), FitOptions(hidden=(8,), members=4)):
         with pytest.raises(UsageError, match="is for --network"):
             decide_recipe(options, "regression", 1000)
@@ -26,7 +26,7 @@ def test_options_of_the_other_network_are_rejected() -> None:
     assert decide_recipe(FitOptions(), "regression", 1000).network == "ensemble"
 
 
-def test_recipe_of_the_tutorial_has_only_keras_defaults() -> None:
+def test_tutorial_recipe_uses_only_keras_defaults() -> None:
     recipe = decide_recipe(TUTORIAL, "regression", 20_000)
     assert (recipe.hidden, recipe.activation, recipe.epochs, recipe.batch_size) == ((32,), "relu", 10, 32)
     assert (recipe.optimizer, recipe.loss, recipe.learning_rate, recipe.schedule) == (

@@ -1,4 +1,4 @@
-"""The default network on difficult tables is trained and stored, and predicts finite numbers."""
+"""The default network can be trained and stored on difficult tables, and it predicts finite numbers."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-EPOCHS = 6  # instead of 60, with the same learning rates; a network that diverges does so in the first epochs
+EPOCHS = 6  # instead of 60, with the same learning rates; if a network diverges, it does so early
 
 
 def train(data: Path, target: str, **options: Any) -> TabularModel:
@@ -107,7 +107,8 @@ sys.exit(code)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems report memory in other units")
 def test_training_on_a_hundred_thousand_rows_needs_little_memory(write: Write, tmp_path: Path) -> None:
-    """The training runs in a separate process to measure its peak memory. TensorFlow alone takes half a gigabyte."""
+    """Training runs in a separate process so that its peak memory can be measured. TensorFlow alone takes half a
+    gigabyte."""
     x = np.random.default_rng(0).normal(size=(100_000, 8))
     path = write({f"c{number}": column for number, column in enumerate(x.T)} | {"y": x[:, 0] * x[:, 1]})
     options = ["--data", str(path), "--target", "y", "--no-baselines", "--epochs", "1", "--dropout", "0.1"]

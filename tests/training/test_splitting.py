@@ -1,5 +1,4 @@
-"""Train, validation and test sets: reproducible, without overlap, with notices about causes of metrics that are too
-good."""
+"""Splits are reproducible and do not overlap, and notices name the likely causes of metrics that are too good."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +54,7 @@ def test_only_equal_seeds_give_equal_splits(write: Callable[..., str]) -> None:
     assert (len(first.train), len(first.validation), len(first.test)) == (64, 16, 20)
 
 
-def test_classes_keep_their_shares(write: Callable[..., str]) -> None:
+def test_random_split_keeps_class_proportions(write: Callable[..., str]) -> None:
     dataset, parts = split_table(table().assign(y=["a"] * 80 + ["b"] * 20), write, "random")
     assert dataset.target[parts.test].sum() == 4
 
@@ -71,7 +70,7 @@ def test_more_classes_than_test_rows_are_not_stratified_with_a_notice(write: Cal
     assert any("not stratified" in notice for notice in parts.notices)
 
 
-def test_a_target_without_any_class_to_split_is_rejected(write: Callable[..., str]) -> None:
+def test_a_target_with_only_rare_classes_is_rejected(write: Callable[..., str]) -> None:
     with pytest.raises(UsageError, match=r"none of its 50 classes has 3 rows; .*--task regression, --decimal ,"):
         split_table(table().assign(y=[f"c{row % 50}" for row in range(100)]), write, "random")
 
@@ -94,7 +93,7 @@ def test_split_by_time_uses_the_latest_rows_as_test_set(write: Callable[..., str
     assert "day" in dataset.schema.by_name
 
 
-def test_a_group_is_in_one_set_only(write: Callable[..., str]) -> None:
+def test_each_group_is_in_only_one_set(write: Callable[..., str]) -> None:
     groups = np.arange(100) % 17
     dataset, parts = split_table(table(who=groups), write, "group:who")
     seen = [set(groups[part].tolist()) for part in (parts.train, parts.validation, parts.test)]
@@ -124,7 +123,7 @@ KILOMETRES = [f"{number:,} km" for number in range(990, 1090)]
         ([f"{day:%d.%m.%Y}" for day in pd.date_range("2023-12-01", periods=100)], {"drop": ("when",)}),
     ],
 )
-def test_times_of_a_split_are_read_like_the_cells_of_their_column(
+def test_split_times_use_the_cell_format_of_their_column(
     write: Callable[..., str], cells: list[str], options: dict[str, Any]
 ) -> None:
     shuffled = np.random.default_rng(1).permutation(100)
@@ -141,7 +140,7 @@ def test_rows_without_a_time_count_as_the_oldest(write: Callable[..., str]) -> N
     assert "1 rows without a time count as the oldest" in parts.notices
 
 
-def test_times_have_the_date_format_of_an_edited_schema(write: Callable[..., str], tmp_path: Path) -> None:
+def test_split_times_use_the_date_format_of_an_edited_schema(write: Callable[..., str], tmp_path: Path) -> None:
     days = [f"{day:%d%m%Y}" for day in pd.date_range("2023-12-01", periods=100)]
     data = write(table(when=days).to_csv(index=False))
     options = DataOptions(data=data, target="y", date=("when",), date_format="%d%m%Y")

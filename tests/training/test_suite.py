@@ -1,4 +1,4 @@
-"""The list, the halves, the splits and the results of the development suite."""
+"""Tests of the development suite: its list, halves, splits and results."""
 
 import math
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_a_table_is_fetched_and_its_folds_cover_each_row_once(diabetes: suite.Su
     assert not any(feature.name == suite.PART for feature in load_dataset(options).schema.features)
 
 
-def test_suite_file_with_another_checksum_is_rejected(folder: Path) -> None:
+def test_suite_file_with_a_wrong_checksum_is_rejected(folder: Path) -> None:
     table = suite.read_list()["gpa"]
     with pytest.raises(UsageError, match="make suite"):
         suite.fetch(table)
@@ -114,7 +114,7 @@ def test_the_report_compares_the_errors_of_each_table() -> None:
 
 
 def measured_errors(errors: dict[str, list[float]], table: str = "one") -> dict[Job, Any]:
-    """The results of learners on splits of a regression. errors: by learner, one for each split."""
+    """Return results on a regression table. errors: maps each learner to its error on each split."""
     return {
         Job(table, split, name, 0): {"task": "regression", "metrics": {"rmse": value}}
         for name, values in errors.items()

@@ -32,7 +32,7 @@ def test_the_task_is_inferred(infer: Infer, cells: list[Any], task: str, classes
     assert [type(label) for label in dataset.schema.classes or ()] == [type(label) for label in classes or ()]
 
 
-def test_the_notice_names_the_flag_that_overrides(infer: Infer) -> None:
+def test_the_notice_names_the_flag_that_overrides_the_task(infer: Infer) -> None:
     assert has_notice(infer(y=cycle(1, 2)), "--task regression")
     assert has_notice(infer(y=cycle(1, 2.5)), "--task classification")
 
@@ -54,7 +54,7 @@ def test_task_flag_overrides_the_inferred_task(infer: Infer) -> None:
     assert infer(y=cycle(1, 2.5), task="classification").schema.classes == [1, 2.5]
 
 
-def test_the_target_is_the_position_of_the_class(infer: Infer) -> None:
+def test_target_values_are_positions_of_the_classes(infer: Infer) -> None:
     dataset = infer(y=cycle(30, 10, "", 20))
     assert dataset.target.tolist()[:3] == [2, 0, 1]
     assert dataset.target.dtype == np.int64

@@ -58,7 +58,7 @@ def test_words_among_the_numbers_of_a_target_require_a_flag(infer: Infer, word: 
     assert infer(y=cells, task="classification").schema.task == "multiclass"
 
 
-def test_few_numbers_among_the_classes_of_a_target_are_classes(infer: Infer) -> None:
+def test_a_few_numbers_among_target_classes_are_classes(infer: Infer) -> None:
     assert infer(y=cycle("0", "1", "2", "3+")).schema.classes == ["0", "1", "2", "3+"]
 
 

@@ -1,4 +1,4 @@
-"""A row is in the same set in every training, and versions are compared on rows that neither version learned from."""
+"""A row is in the same set in every training run, and versions are compared on rows that neither was trained on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_rows_stay_in_the_test_set_when_the_table_grows(tmp_path: Path) -> None:
 
 
 def test_test_set_does_not_depend_on_text_columns(tmp_path: Path) -> None:
-    """Rows are split before training decides whether it uses texts."""
+    """Rows are split before training decides whether to use text columns."""
     frame = table(3000).drop(columns="day")
     frame["note"] = [f"note {row} about the lake and the mill" for row in range(len(frame))]
     options = options_for(tmp_path, frame.head(2000))
@@ -73,7 +73,7 @@ def test_test_set_does_not_depend_on_text_columns(tmp_path: Path) -> None:
     assert set(after.test) == set(np.flatnonzero(unseen_rows(before.record, after.record, used)))
 
 
-def test_small_tables_and_other_rules_keep_a_random_split(tmp_path: Path) -> None:
+def test_hash_split_is_the_default_only_for_large_tables(tmp_path: Path) -> None:
     options = options_for(tmp_path, table(900))
     assert split_rows(load_dataset(options), options).how == "random, seed 42"
     options = options_for(tmp_path, table(1000), split="random")
@@ -82,7 +82,7 @@ def test_small_tables_and_other_rules_keep_a_random_split(tmp_path: Path) -> Non
     assert split_rows(load_dataset(options), options).how.startswith("by a hash of each row")
 
 
-def test_rows_of_rare_classes_are_trained_on_and_never_tested(tmp_path: Path) -> None:
+def test_rows_of_rare_classes_are_used_only_for_training(tmp_path: Path) -> None:
     frame = table(1200)
     frame["y"] = np.where(frame["a"] > 0, "high", "low")
     frame.loc[[1, 5], "y"] = "rare"
@@ -109,7 +109,7 @@ def test_rows_after_the_last_learned_time_are_unseen(tmp_path: Path) -> None:
     assert set(dataset.split_key[unseen]) == set(range(800, 1500))
 
 
-def test_groups_that_were_not_learned_are_unseen(tmp_path: Path) -> None:
+def test_groups_without_training_rows_are_unseen(tmp_path: Path) -> None:
     frame = table(1500)
     frame["who"] = [f"client {row % 100}" for row in range(1500)]
     frame.loc[frame.index % 31 == 0, "who"] = None
@@ -138,7 +138,7 @@ def test_incomparable_test_sets_are_not_compared(tmp_path: Path) -> None:
     for present, new, message in (
         (None, record, "did not record"),
         (hashed, record, "the split was by a hash of each row"),
-        (record | {"table": "other"}, record, "differ from training to training"),
+        (record | {"table": "other"}, record, "differ between training runs"),
         (hashed | {"rows": 3, "columns": column_types(dataset) | {"a": "category"}}, hashed, "have changed"),
     ):
         with pytest.raises(NotComparable, match=message):

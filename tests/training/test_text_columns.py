@@ -99,7 +99,7 @@ def test_text_that_is_not_tried_is_left_out_with_a_reason(write_csv: WriteCsv) -
 
 
 def test_scores_are_out_of_fold() -> None:
-    """The target is random, so only the scores of a model that learned from a row would agree with its target."""
+    """The target is random, so a score agrees with the target of a row only if the model was trained on that row."""
     rng = np.random.default_rng(0)
     texts, y = titles(rng, 300), rng.normal(size=300)
     rows = TextRows(np.array([*texts[:-1], None], dtype=object))
@@ -113,7 +113,7 @@ def test_scores_are_out_of_fold() -> None:
 
 
 def test_rows_of_a_group_are_in_one_fold() -> None:
-    """Each group has one target and separate words, which are unknown outside of its fold."""
+    """Each group has one target and its own words, which do not occur outside its fold."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 5)
     y = rng.normal(size=40)[groups]

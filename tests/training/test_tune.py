@@ -24,7 +24,7 @@ from training.tune import Search, TrainSeveral
 def test_search_starts_with_the_recipe_and_keeps_supplied_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each training advances the clock by a minute."""
+    """Each training run advances the clock by a minute."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: clock.now))
     options = FitOptions(weight_decay=0.02, network="ensemble")
@@ -86,7 +86,7 @@ def test_search_with_parallel_trials_has_the_same_first_trials(tmp_path: Path, m
 
 
 def _raise_if_called(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
-    raise AssertionError("this process trains no trial")
+    raise AssertionError("this process must not train a trial")
 
 
 def test_unfinished_trials_of_an_interrupted_search_count_as_failed(tmp_path: Path) -> None:

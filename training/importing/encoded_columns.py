@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 UNKNOWN = "\x1ftabserve: unknown"
 UNKNOWN_NUMBER = -(2**31) + 7
 """A text and a number that do not occur in any vocabulary."""
-MAX_TABLE_NUMBERS = 16_000_000  # limit for one table, which a version stores and a server loads
+MAX_TABLE_NUMBERS = 16_000_000  # maximum size of one table, which a version stores and a server loads
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ InputParts = list[MatrixColumns | CodedColumn]
 def make_encoder(
     schema: FeatureSchema, frame: Frame, target: npt.NDArray[np.float64] | None, columns: ColumnMatch
 ) -> Encoder:
-    """The encoder of an imported model. frame: the sample's rows. target: of a regression, else None."""
+    """The encoder of an imported model. frame: the rows of the sample. target: the target of a regression, else
+    None."""
     numbers: list[Any] = []
     for feature, values in zip(schema.numeric, frame.numbers.T, strict=True):
         if columns.preprocessing == "fit" and feature.kind == "number":
@@ -76,7 +77,7 @@ def input_parts(schema: FeatureSchema, columns: ColumnMatch) -> dict[str, InputP
 
 
 def one_hot(levels: int) -> Array:
-    """(levels + 1, levels): a row for each level, zeros for an unseen one. Raises UsageError for too many levels."""
+    """(levels + 1, levels): a row for each level, zeros for an unseen level. Raises UsageError for too many levels."""
     check_table_size("a column for each level", levels + 1, levels)
     return np.eye(levels + 1, levels, dtype=np.float32)
 

@@ -19,7 +19,8 @@ SAME = "the layers of the imported model, in NumPy"
 
 @dataclass(frozen=True)
 class ImportedEngine:
-    """The engine of an imported model. network: None for TensorFlow. distance: of its outputs from the original."""
+    """The engine of an imported model. network: None for TensorFlow. distance: the largest difference from the original
+    outputs."""
 
     engine: Engine
     network: Network | None
@@ -32,9 +33,9 @@ class ImportedEngine:
 
 
 def choose_engine(rebuilt: RebuiltModel, model_of: Any, rows: Any, original: Array) -> ImportedEngine:
-    """The first engine whose outputs for the rows equal those of the original model.
+    """Return the first engine whose outputs for the rows equal those of the original model.
 
-    model_of: makes a `TabularModel` of an engine. rows: a frame. original: (rows, outputs). Raises UsageError.
+    model_of: makes a `TabularModel` from an engine. rows: a frame. original: (rows, outputs). Raises UsageError.
     """
     from models.keras_export import CannotExport
     from training.importing.numpy_graph import to_network

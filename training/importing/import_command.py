@@ -11,7 +11,7 @@ from training.config import DataOptions
 from training.errors import UsageError
 from training.importing.import_options import ImportOptions, OutputForm, Preprocessing
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PROGRAM = "python -m training"

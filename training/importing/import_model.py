@@ -34,12 +34,12 @@ from training.training_run import Report
 if TYPE_CHECKING:  # the module imports Keras
     from training.importing.rebuild import RebuiltModel
 
-MAX_COMPARED_ROWS = 2000  # limit of the rows whose outputs are compared with those of the original model
+MAX_COMPARED_ROWS = 2000  # maximum number of rows on which the outputs are compared with the original model
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A model with the outputs of the original one, the rows of the sample, and the metrics on held-out rows."""
+    """A model with the outputs of the original model, the rows of the sample, and the metrics on held-out rows."""
 
     file: ModelFile
     dataset: Dataset
@@ -137,7 +137,7 @@ def _dataset(
 
 
 def _form_by_target(dataset: Dataset, output: ModelOutput, task: str | None) -> OutputForm:
-    """The form of a single output without an activation, by the target."""
+    """Determine the form of a single output without an activation from the target."""
     if dataset.schema.task == "binary" and task is None:
         raise UsageError(
             f"{output.layer} has one output without an activation, and the target has two values: use --output logits "
@@ -155,7 +155,7 @@ def output_width(model: Any, name: str, names: list[str]) -> int:
 
 
 def _check_fit_width(graph: LayerGraph, columns: ColumnMatch, dataset: Dataset) -> None:
-    """Raises UsageError if --preprocessing fit makes another number of columns than the input has."""
+    """Raises UsageError if the number of columns made by --preprocessing fit differs from the width of the input."""
     if columns.preprocessing != "fit":
         return
     schema = dataset.schema

@@ -11,7 +11,7 @@ Preprocessing = Literal["none", "inside", "fit"]
 class ImportOptions:
     """The options of an import.
 
-    model: the path of the file. output, preprocessing: None if the model determines them. head: the output.
+    model: the path of the file. output, preprocessing: None if the model determines them. head: the name of the output.
     """
 
     model: str

@@ -21,7 +21,7 @@ from training.promotion import PromotionMode
 from training.steps import step
 from training.training_run import Report
 
-if TYPE_CHECKING:  # cryptography needs the extra `signing`
+if TYPE_CHECKING:  # the extra `signing` installs cryptography
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
@@ -67,8 +67,8 @@ def store_keras_model(
     """Store a Keras model as a version, the same as `python -m training import`.
 
     model: a Keras model, or the path of its `.keras` file. data: a pandas table with the columns of the model
-    and the target, or the path of a file. promote: whether the version is served; None: unless a person chose what is
-    served. Raises UsageError for a model that cannot be served, with the layer, and StoreError.
+    and the target, or the path of a file. promote: whether the version is served; None: it is served unless a person
+    chose the served version. Raises UsageError for a model that cannot be served, with the layer, and StoreError.
     """
     check_model_name(name)  # the name is part of paths
     mode: PromotionMode = "auto" if promote is None else "always" if promote else "never"

@@ -26,7 +26,7 @@ class ModelInput(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The number of columns of the input. Raises UsageError if its shape is not that of columns of a row."""
+        """The number of columns of the input. Raises UsageError if its shape is not one list of columns."""
         if len(self.shape) > 1 or None in self.shape:
             wanted = " by ".join("any" if size is None else str(size) for size in self.shape)
             raise UsageError(
@@ -104,7 +104,7 @@ def _input_of(tensor: Any) -> ModelInput:
 
 
 def _output_names(model: Any, count: int) -> list[str]:
-    """The keys of a dictionary of outputs, else the names of the layers that compute them."""
+    """Return the keys if the outputs are a dictionary, else the names of the layers that compute the outputs."""
     structure = model.get_config().get("output_layers")
     if isinstance(structure, dict):
         return sorted(structure)

@@ -39,7 +39,7 @@ def column_vocabulary(graph: LayerGraph, number: int) -> Vocabulary:
 def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Array:
     """(levels + 1, columns): the output of the layer for each level, in the last row for unseen levels.
 
-    width: of the rows, None for a layer whose input has no axis for columns. A layer without an output for unseen
+    width: the width of a row, None for a layer whose input has no column axis. A layer without an output for unseen
     levels has zeros in the last row; the schema rejects such levels.
     """
     columns = 1 if layer.output_mode == "int" else int(layer.vocabulary_size())
@@ -55,7 +55,7 @@ def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Arr
     try:
         table = np.asarray(layer(values)).astype(np.float32).reshape(len(tokens), -1)
     except (ValueError, tf.errors.OpError) as error:
-        raise UsageError(f"{layer_title(layer)} does not know one of its own values: {error}") from error
+        raise UsageError(f"{layer_title(layer)} cannot look up one of its own values: {error}") from error
     return table if layer.num_oov_indices else np.concatenate([table, np.zeros((1, table.shape[1]), np.float32)])
 
 

@@ -1,7 +1,7 @@
 """Checks a model file before Keras reads it: only the configuration determines the objects that the file contains.
 
-More is accepted than in a stored version (`models.keras_archive`): lookups of text and a few operations, which the
-import replaces by layers. An error names the layer that is refused.
+It accepts some objects that a stored version may not contain (`models.keras_archive`): text lookups and a few
+operations, which the import replaces by layers. An error names the refused layer.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ OPERATIONS = {"Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"
 OPERATION_MODULES = {"keras.src.ops.numpy", "keras.ops"}
 TEXT_LAYERS = {"TextVectorization", "Hashing", "HashedCrossing", "FeatureSpace"}
 OTHER_SHAPES = ("LSTM", "GRU", "RNN", "Conv", "Pooling2D", "Pooling3D", "Random", "Center", "Resizing", "Bidirectional")
-"""Parts of the names of layers for sequences and images."""
+"""Substrings of the names of layers for sequences and images."""
 HDF5 = b"\x89HDF"
 
 
@@ -70,7 +70,7 @@ def check_is_keras(path: Path) -> None:
 
 
 def check_model_file(path: Path) -> None:
-    """Raises UsageError if the file has an object that is not known to run no code."""
+    """Raises UsageError if the file contains an object that may run code."""
     try:
         members = {member.filename: member for member in check_members(path, _is_member_name)}
         if not members.keys() >= MEMBERS:
@@ -92,7 +92,7 @@ def check_model_file(path: Path) -> None:
 
 
 def _is_member_name(name: str) -> bool:
-    """Whether it is a member of a stored model file, or the vocabulary of a lookup in a folder of the archive."""
+    """Whether a name belongs to a member of a stored model file, or to the vocabulary file of a lookup."""
     parts = name.split("/")
     return all(map(is_plain_name, parts)) and (
         name in MEMBERS or (parts[0] == "assets" and parts[-1] == "vocabulary.txt")

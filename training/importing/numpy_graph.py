@@ -128,7 +128,7 @@ def _check_matrix(layer: Any, tensor: Any) -> None:
 
 
 def merge_branches(branches: list[Branch], end: int) -> list[Branch]:
-    """The branches that the value `end` needs, each chain of them merged into one branch."""
+    """Keep the branches that the value `end` needs, and merge each chain of branches into one branch."""
     users = [0] * (len(branches) + 1)
     needed = {end}
     for number in range(end, 0, -1):
@@ -151,11 +151,11 @@ def merge_branches(branches: list[Branch], end: int) -> list[Branch]:
         else:
             kept.append(replace(branch, values=values))
             places[number] = len(kept)
-    return _moved_to_end(kept, places[end])
+    return _move_to_end(kept, places[end])
 
 
-def _moved_to_end(branches: list[Branch], end: int) -> list[Branch]:
-    """The branches with number `end` as the last one; no other branch uses its value."""
+def _move_to_end(branches: list[Branch], end: int) -> list[Branch]:
+    """Move branch `end`, whose value no other branch uses, to the end of the list."""
     if end == len(branches):
         return branches
     order = [number for number in range(1, len(branches) + 1) if number != end] + [end]

@@ -1,4 +1,5 @@
-"""Determines the form of a model's outputs (logits, probabilities, value) by last layer, option and target."""
+"""Determines the form of a model's outputs (logits, probabilities, value) from the last layer, the option and the
+target."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,7 +30,7 @@ def choose_output(graph: LayerGraph, target: str, head: str | None) -> ModelOutp
     name = head or (names[0] if len(names) == 1 else target)
     if name not in names:
         raise UsageError(
-            f"the model has {len(names)} outputs, {list_names(names)}, and none is named as the target {target!r}: "
+            f"the model has {len(names)} outputs, {list_names(names)}, and none has the name of the target {target!r}: "
             "use --head NAME"
         )
     value = graph.outputs[name]

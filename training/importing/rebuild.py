@@ -33,7 +33,8 @@ class RebuiltModel:
 
 @dataclass(frozen=True)
 class ModelEnd:
-    """The end of the rebuilt model. form: of the original outputs. scaling: of a regression's target."""
+    """The end of the rebuilt model. form: the form of the original outputs. scaling: the scaling of a regression
+    target."""
 
     output: ModelOutput
     form: OutputForm
@@ -47,8 +48,8 @@ def rebuild(
     tables: Callable[[Call], CodedColumn],
     end: ModelEnd,
 ) -> RebuiltModel:
-    """Rebuild a model. width: of the matrix. parts: those of the matrix for each input. tables: returns the table
-    of a lookup. Raises UsageError."""
+    """Rebuild a model. width: the width of the matrix. parts: the parts of the matrix for each input. tables: returns
+    the table of a lookup. Raises UsageError."""
     builder = _Builder(graph, width, parts, tables)
     try:
         value = builder.end_with(end)
@@ -76,7 +77,7 @@ class _Builder:
         self._number = 0
 
     def value(self, original: Value) -> Value:
-        """The rebuilt value of an original value. Adds all calls that it needs."""
+        """Return the rebuilt value of an original value, after adding all calls that it needs."""
         needed = [original]
         while needed:
             current = needed[-1]
@@ -208,7 +209,7 @@ def _dense_weights(layer: Any) -> tuple[Array, Array]:
 
 
 def _runs(places: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Consecutive places as ranges, in their order."""
+    """Group consecutive places into ranges, in their order."""
     runs: list[tuple[int, int]] = []
     for place in places:
         if runs and runs[-1][1] == place:

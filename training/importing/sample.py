@@ -39,7 +39,7 @@ class Sample:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the model may use: those of the schema in its order, else those of the table."""
+        """The columns that the model may use: the columns of the schema, in its order, else of the table."""
         if self.edited is not None:
             return [feature.name for feature in self.edited.features]
         return [name for name in self.table.names if name and name not in (self.target, *self.options.drop)]
@@ -213,7 +213,7 @@ def _fit_feature(
 
 
 def _fit_category(feature: Feature, vocabulary: Vocabulary) -> Feature:
-    """A category whose levels are those of the model."""
+    """Return the category with the levels of the model."""
     if feature.kind != "category":
         raise UsageError(f"column {feature.name!r} is a {feature.kind} in the schema, but the model takes names there")
     levels: Sequence[Scalar] = vocabulary.levels

@@ -1,4 +1,4 @@
-"""Reads the content of a file as often as it is needed, decompressed while it is read."""
+"""Reads and decompresses the content of a file as often as it is needed."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 1 << 24
 
 
 class CountedFile(io.RawIOBase):
-    """A file that reports its reading position and hashes each byte once, in the order from the beginning."""
+    """A file that reports its reading position and hashes each byte once, in order from the beginning."""
 
     def __init__(self, file: Any, read: Callable[[int], None]) -> None:
         self._file, self._report = file, read
@@ -75,7 +75,7 @@ class ByteSource:
         self, where: str, size: int, opener: Callable[[], Any], on_read: Callable[[int], None] = lambda end: None
     ) -> None:
         self.where, self.size, self._open, self._on_read = where, size, opener, on_read
-        self.fingerprint = ""  # known after the first complete reading
+        self.fingerprint = ""  # known after the file was read completely once
         with closing(self.open_raw()) as file:
             self._start = file.read(8)
         self.compression: Compression | None = compression_of(self._start)

@@ -1,4 +1,4 @@
-"""Decides the Arrow type of each column of Python values by all of its cells, before they become Arrow batches.
+"""Decides the Arrow type of each column of Python values from all of its cells, before they become Arrow batches.
 
 The rules are those of `column_of_cells` for a whole column: one type, or the texts of the cells.
 """
@@ -40,7 +40,7 @@ class ColumnTypes:
                 self._nested[name] = column_of_cells([cell]).type
 
     def batch(self, rows: Sequence[dict[str, Any]]) -> Any:
-        """Convert rows to a batch; the value of a column that a row does not have is missing."""
+        """Convert rows to a batch; a column that a row lacks is missing in this row."""
         types = self._types or {name: self._decide(name) for name in self.names}
         self._types = types
         arrays = [_array([row.get(name) for row in rows], types[name]) for name in self.names]

@@ -10,7 +10,7 @@ from training.streaming.unnamed_file import UnnamedFile, disk_error
 
 
 class ColumnFile(PartColumns):
-    """Receives the batches of a table, and is then the sequence of its columns."""
+    """Receives the batches of a table, and afterwards provides its columns as a sequence."""
 
     def __init__(self) -> None:
         self._file = UnnamedFile()

@@ -70,7 +70,8 @@ class OneFileSink:
 def read_large(
     files: list[TableFile], options: DataOptions, encoding: str | None, read_whole: ReadWhole, on_read: "OnRead"
 ) -> RawTable:
-    """Read files as one table. encoding: that of `--schema`. on_read: receives the bytes read. Raises UsageError."""
+    """Read files as one table. encoding: the encoding in `--schema`. on_read: receives the bytes read. Raises
+    UsageError."""
     copies = [local_copy(file, on_read(file)) for file in files]
     sources = [
         ByteSource(copy.name, copy.size, copy.open, on_read(file)) for copy, file in zip(copies, files, strict=True)
@@ -106,7 +107,7 @@ def _file_count(files: list[TableFile]) -> dict[str, Any]:
 
 
 def _fingerprint(sources: list[ByteSource]) -> str:
-    """SHA-256 of the file, or of the hashes of several files."""
+    """Return the SHA-256 of a single file, or a SHA-256 over the hashes of several files."""
     for source in sources:
         if not source.fingerprint:
             for _ in source.blocks():

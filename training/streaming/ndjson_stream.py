@@ -53,7 +53,7 @@ def _rows(chunks: Iterable[bytes], where: str) -> Iterator[dict[str, Any]]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of chunks. Chunks of UTF-16 may end within a line: a byte of a character can equal a line feed."""
+    """Split chunks into lines. Chunks of UTF-16 may end within a line: a byte of a character can equal a line feed."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")

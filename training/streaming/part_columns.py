@@ -28,7 +28,7 @@ class PartColumns(Sequence[Any]):
 
     @abstractmethod
     def type_of(self, index: int) -> Any:
-        """The Arrow type of a column; if there are several files, that of the first file."""
+        """The Arrow type of a column; if there are several files, its type in the first file."""
 
     @abstractmethod
     def read_part(self, index: int, part: int) -> Any:

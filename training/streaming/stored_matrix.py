@@ -42,7 +42,7 @@ class StoredMatrix:
         return StoredMatrix(self._stored, self._rows[rows])
 
     def joined(self, others: Sequence["StoredMatrix"]) -> "StoredMatrix":
-        """The rows of this matrix, then those of other matrices in the same file."""
+        """The rows of this matrix, followed by the rows of other matrices in the same file."""
         return StoredMatrix(self._stored, np.concatenate([self._rows, *(other._rows for other in others)]))
 
     def __getitem__(self, rows: Indices | slice) -> Matrix:
