@@ -62,8 +62,8 @@ large-memory: .venv/.development ## measure only the memory of make large-tables
 key-timing: .venv/.development ## send 100,000 wrong API keys of three classes and compare the times until they are refused
 	$(PY) -m tests.service.key_timing 100000
 
-kills: .venv/.development ## kill 20 trainings and 50 promotions at random times and check the store after each (minutes)
-	$(PY) -m tests.e2e.killed_trainings 20
+kills: .venv/.development ## kill 20 training runs and 50 promotions at random times and check the store after each (minutes)
+	$(PY) -m tests.e2e.killed_training_runs 20
 	$(PY) -m tests.service.killed_commands 50
 
 drift-simulation: .venv/.development ## measure false alarms and power of the drift statistics on 1,000 windows (a minute)

@@ -42,7 +42,7 @@ class MirrorSync:
         self._problems: dict[str, str] = {}
         self._failing_since: dict[str, float] = {}
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Copy all changes if this process is the leader. Problems are reported, not raised."""
         if not self._is_leader():
             return

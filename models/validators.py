@@ -47,11 +47,11 @@ class RowValidators:
 
     def parse_body(self, body: bytes) -> ValidRows | None:
         """The rows of `{"rows": [{...}, ...]}`."""
-        return self._parse(body, self._of_body, "rows", 1)
+        return self._parse(body, self._body_validators, "rows", 1)
 
     def parse_block(self, block: bytes) -> ValidRows | None:
         """The rows of `[[{...}, ...]]`."""
-        return self._parse(block, self._of_block, 0, 0)
+        return self._parse(block, self._block_validators, 0, 0)
 
     def parse_lines(self, lines: Sequence[bytes]) -> ValidRows | None:
         """The rows of lines that each contain a row as JSON."""
@@ -59,7 +59,7 @@ class RowValidators:
         if any(b"NaN" in line or b"Infinity" in line or len(line) > longest for line in lines):
             return None
         try:
-            valid: ValidRows = [*map(self._of_row.validate_json, lines)]
+            valid: ValidRows = [*map(self._row_validators.validate_json, lines)]
         except ValidationError:
             return None
         return None if may_repeat(b"".join(lines), sum(map(len, valid))) else valid
@@ -70,7 +70,7 @@ class RowValidators:
         if any(isinstance(row, dict) and len(row) > most for row in rows):
             return None
         try:
-            valid: ValidRows = self._of_body.rows.validate_python({"rows": rows})["rows"]
+            valid: ValidRows = self._body_validators.rows.validate_python({"rows": rows})["rows"]
         except ValidationError:
             return None
         return valid
@@ -103,17 +103,17 @@ class RowValidators:
         return None if may_repeat(text, sum(map(len, valid)) + outer_names) else valid
 
     @cached_property
-    def _of_body(self) -> Validators:
+    def _body_validators(self) -> Validators:
         numbers = None if self._numbers_row is None else body_validator(self._numbers_row).validate_json
         return Validators(numbers, body_validator(self._named_row), body_validator(self._row))
 
     @cached_property
-    def _of_block(self) -> Validators:
+    def _block_validators(self) -> Validators:
         numbers = None if self._numbers_row is None else block_validator(self._numbers_row).validate_json
         return Validators(numbers, block_validator(self._named_row), block_validator(self._row))
 
     @cached_property
-    def _of_row(self) -> SchemaValidator:
+    def _row_validators(self) -> SchemaValidator:
         return SchemaValidator(self._row)
 
     @cached_property

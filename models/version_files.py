@@ -43,11 +43,11 @@ class StoreError(Exception):
 
 
 class EngineUnavailable(StoreError):  # noqa: N818 - the name describes the error
-    """The requested engine cannot run a valid version. `why` is the reason."""
+    """The requested engine cannot run a valid version. `reason` is the reason."""
 
-    def __init__(self, tag: str, why: str) -> None:
-        super().__init__(f"{tag}: {why}")
-        self.why = why
+    def __init__(self, tag: str, reason: str) -> None:
+        super().__init__(f"{tag}: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def read(
 
 
 def describe_refusal(stored: StoredVersion, error: Exception, *, trusted: bool) -> str:
-    """The reason why a version is not read. trusted: whether it must be signed."""
+    """The reason reason a version is not read. trusted: whether it must be signed."""
     if trusted:
         return f"{stored.tag} in {stored.path} is not trusted: {error} (TABSERVE_TRUSTED_KEYS)"
     has_manifest = (stored.path / MANIFEST_FILE).is_file()
@@ -203,8 +203,8 @@ def make_engines(
     keras_file = stored.path / "model.keras"
     has_network = description["network"] is not None
     if choice == "numpy" and not has_network:
-        why = f"it has no NumPy network ({description['reason']}); use the TensorFlow engine"
-        raise EngineUnavailable(stored.tag, why)
+        reason = f"it has no NumPy network ({description['reason']}); use the TensorFlow engine"
+        raise EngineUnavailable(stored.tag, reason)
     if choice == "tensorflow" and has_network and not keras_file.is_file():
         raise EngineUnavailable(stored.tag, "trained by NumPy, has no Keras model")
     if has_network and choice != "tensorflow":
@@ -215,8 +215,8 @@ def make_engines(
     try:
         keras_engine = TensorFlowEngine.read(keras_file, reason)
     except ImportError as error:
-        why = "needs TensorFlow, which is not installed (the extra 'tensorflow')"
-        raise EngineUnavailable(stored.tag, why) from error
+        reason = "needs TensorFlow, which is not installed (the extra 'tensorflow')"
+        raise EngineUnavailable(stored.tag, reason) from error
     return keras_engine, None if head is None else keras_engine.with_scale_head(head)
 
 

@@ -150,7 +150,7 @@ class CanaryWatch:
                 await self._follower.end_canary(name, canary)
                 del watched[name]
         if ended and self._files.is_leader:
-            self._files.keep_ended({name: canary for name, canary in ended.items() if self._is_split(name)})
+            self._files.set_ended_canaries({name: canary for name, canary in ended.items() if self._is_split(name)})
         if watched and self._files.is_leader:
             for entry in watched.values():
                 if known is not None and known.get(entry.name) != entry.canary:

@@ -17,7 +17,7 @@ LARGE_BLOCK_BYTES = 4 * 1024**2
 KEPT_SHARE = 0.1  # upper limit of the kept memory as a fraction of the budget
 USABLE = 0.9  # usable fraction of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
-LEAST_BYTES = 16 * 1024**2  # minimum budget of a worker, even if less memory is left
+MIN_BYTES = 16 * 1024**2  # minimum budget of a worker, even if less memory is left
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
 MACHINE = Path("/proc/meminfo")
@@ -130,10 +130,10 @@ def memory_of_body(size: int) -> int:
 def worker_budget(limit: int, workers: int) -> int:
     """The bytes for bodies in this worker, before its first request. limit: the memory limit of all workers."""
     share = (int(limit * USABLE) - SUPERVISOR_BYTES) // workers
-    return max(share - own_bytes(), LEAST_BYTES)
+    return max(share - process_bytes(), MIN_BYTES)
 
 
-def own_bytes() -> int:
+def process_bytes() -> int:
     """The memory of this process, with its proportional part of shared memory."""
     return read_kilobytes(OWN_MEMORY, "Pss:") or 100 * 1024**2
 

@@ -162,6 +162,6 @@ def load_version(stored: StoredVersion, settings: Settings) -> TabularModel:
             raise
         model = store.load(stored, trusted_keys=settings.trusted_keys)
         if isinstance(model.engine, NumpyEngine):
-            model.engine.reason = error.why
-        log.warning("using NumPy instead of TensorFlow", extra={"model": stored.tag, "reason": error.why})
+            model.engine.reason = error.reason
+        log.warning("using NumPy instead of TensorFlow", extra={"model": stored.tag, "reason": error.reason})
         return model

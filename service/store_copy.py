@@ -28,7 +28,7 @@ def follow(settings: Settings, selection: Selection) -> Coroutine[Any, Any, None
 
 async def follow_store(sync: MirrorSync) -> None:
     async def poll() -> None:
-        await asyncio.to_thread(sync.look)
+        await asyncio.to_thread(sync.poll)
 
     try:
         await repeat(poll, POLL_S, "the store cannot be copied")

@@ -100,7 +100,7 @@ def check(stored: StoredVersion, settings: Settings) -> dict[str, Any]:
     try:
         model = model_selection.load_version(stored, settings)
     except EngineUnavailable as error:
-        return {"unavailable": error.why}
+        return {"unavailable": error.reason}
     except StoreError as error:
         return {"error": str(error)}
     return {"engine": {"name": model.engine.name, "reason": model.engine.reason}}

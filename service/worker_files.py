@@ -107,9 +107,9 @@ class WorkerFiles:
     def end_canary(self, model: str, canary: str) -> None:
         """Let all workers return the traffic of a model to its champion. Without disk space, only `serving.json` can do
         so."""
-        self.keep_ended({**self.ended_canaries(), model: canary})
+        self.set_ended_canaries({**self.ended_canaries(), model: canary})
 
-    def keep_ended(self, canaries: Mapping[str, str]) -> None:
+    def set_ended_canaries(self, canaries: Mapping[str, str]) -> None:
         """Delete other canaries from the list of rolled back canaries, and the counts of workers that have ended."""
         if self.folder and canaries != self.ended_canaries():
             with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ STOP_S = 120.0
 
 
 @contextmanager
-def ended(process: "subprocess.Popen[AnyStr]") -> Iterator["subprocess.Popen[AnyStr]"]:
+def kill_at_exit(process: "subprocess.Popen[AnyStr]") -> Iterator["subprocess.Popen[AnyStr]"]:
     """Kills a process that still runs at the end of the block, waits for it and closes its streams."""
     with process:
         try:

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from requirements import upgrade_check
 from service.server.library_hooks import all_hooks
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -56,7 +56,7 @@ def test_installation_reports_its_progress(tmp_path: Path, status: int) -> None:
     python.chmod(0o755)
     command = ["sh", str(tmp_path / "requirements/install.sh"), "x"]
     environment = {**os.environ, "PROGRESS_S": "1"}
-    with ended(
+    with kill_at_exit(
         subprocess.Popen(
             command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.date_parsing import iso
-from models.encoding.isolated import MAX_ISOLATED_SHARE, CommonRange, Vector, common_range
+from models.encoding.isolated import MAX_ISOLATED_FRACTION, CommonRange, Vector, common_range
 from models.feature import Feature, Kind, integer_if_exact
 from models.text import render
 from training.cells import Mask
@@ -38,7 +38,7 @@ def numeric_features(dataset: Dataset) -> list[Feature]:
 
 
 def _max_excluded_rows(rows: int) -> float:
-    return max(MIN_FEW, MAX_ISOLATED_SHARE * rows)
+    return max(MIN_FEW, MAX_ISOLATED_FRACTION * rows)
 
 
 def _isolated_targets(dataset: Dataset) -> Mask:

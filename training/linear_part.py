@@ -38,7 +38,7 @@ HEADROOM = 2.0  # multiple of the largest linear output; a larger output, far fr
 
 
 @dataclass(frozen=True)
-class Shares:
+class MixtureWeights:
     """outputs = network · outputs of each member + linear · outputs of the linear model."""
 
     network: float
@@ -58,7 +58,7 @@ def add_linear_part(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> Fi
     if candidate is None or candidate.name == "constant":
         return fitted
     y = run.pooled.y[held_out.rows]
-    shares = fit_shares(run.task, held_out.outputs, candidate.outputs, y, run.class_weights)
+    shares = fit_mixture_weights(run.task, held_out.outputs, candidate.outputs, y, run.class_weights)
     mixed = shares.network * held_out.outputs + shares.linear * candidate.outputs[:, np.newaxis]
     mixed_loss = validation_loss(run, y)(mixed.astype(np.float32))
     if not mixed_loss < (1 - MIN_GAIN) * loss:
@@ -66,7 +66,7 @@ def add_linear_part(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> Fi
     columns = linear_model.one_hot_columns(np.asarray(run.final_rows.x), encoder)
     model = linear_candidate.fit_with_penalty(run, columns, candidate.penalty)
     # Both the last layer and the shares contain the temperature.
-    served = Shares(shares.network * fitted.temperature, shares.linear)
+    served = MixtureWeights(shares.network * fitted.temperature, shares.linear)
     offset = HEADROOM * float(np.abs(model.predict(columns)).max()) + 1.0
     net = with_linear_part(fitted.network, model, served, offset)
     if net is None:
@@ -87,7 +87,7 @@ def add_linear_part(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> Fi
     )
 
 
-def fit_shares(task: Task, members: Matrix, linear: Array64, y: Targets, weights: Sequence[float] | None) -> Shares:
+def fit_mixture_weights(task: Task, members: Matrix, linear: Array64, y: Targets, weights: Sequence[float] | None) -> MixtureWeights:
     """Fit the shares. members: (rows, members, outputs), linear: (rows, outputs), for rows not used to train them.
 
     For a regression the shares sum to 1. For a classification they also calibrate, as the temperature does.
@@ -97,7 +97,7 @@ def fit_shares(task: Task, members: Matrix, linear: Array64, y: Targets, weights
         difference = (network - linear)[:, 0]
         share = float(difference @ (y - linear[:, 0]) / max(float(difference @ difference), 1e-12))
         share = min(max(share, 0.0), 1.0)
-        return Shares(share, 1 - share)
+        return MixtureWeights(share, 1 - share)
     loss: Loss = (BinaryCrossEntropy if task == "binary" else CategoricalCrossEntropy)(0.0, weights)
     link: Link = "sigmoid" if task == "binary" else "softmax"
     logits = members.astype(np.float64)
@@ -110,10 +110,10 @@ def fit_shares(task: Task, members: Matrix, linear: Array64, y: Targets, weights
     log_limit = np.log(MAX_SHARE) * 2
     bounds = [(-2 * log_limit, log_limit), (0.0, MAX_SHARE)]
     found = minimize(penalized_loss, np.array([-0.5, 0.5]), bounds=bounds, method="L-BFGS-B").x
-    return Shares(float(np.exp(found[0])), float(found[1]))
+    return MixtureWeights(float(np.exp(found[0])), float(found[1]))
 
 
-def with_linear_part(net: Network, model: LinearModel, shares: Shares, offset: float) -> Network | None:
+def with_linear_part(net: Network, model: LinearModel, shares: MixtureWeights, offset: float) -> Network | None:
     """The combined network; None if a member almost ignores an input that the linear model uses."""
     layers = list(net.layers)
     outputs = len(model.b)
@@ -214,7 +214,7 @@ def _widen_hidden(layer: SharedDense, extra: int) -> SharedDense:
     return SharedDense(_float32(W), _with_ones(layer.r, extra), _with_ones(layer.parameters["s"], extra), _float32(b))
 
 
-def _widen_last(layer: MemberDense, shares: Shares, offset: float) -> MemberDense:
+def _widen_last(layer: MemberDense, shares: MixtureWeights, offset: float) -> MemberDense:
     """Add the additional units of each member to its outputs; the other units contain the factors of other members."""
     members, _, outputs = layer.W.shape
     further = np.zeros((members, members * outputs, outputs))

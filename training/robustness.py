@@ -114,7 +114,7 @@ class KnownErrors:
         return self._errors[key]
 
 
-class Trainings(NamedTuple):
+class TrainingRuns(NamedTuple):
     """The training runs on each table: the network, the number of epochs, and the fit seeds."""
 
     network: NetworkName
@@ -122,7 +122,7 @@ class Trainings(NamedTuple):
     fits: Sequence[int]
 
 
-def measure(table: Frame, trainings: Trainings, fresh: Frame, known: KnownErrors, name: str) -> Errors:
+def measure(table: Frame, trainings: TrainingRuns, fresh: Frame, known: KnownErrors, name: str) -> Errors:
     """Train on a table with each fit seed. fresh: the rows that the errors are measured on. Raises TimeIsUp."""
     network, epochs, fits = trainings
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +137,7 @@ def measure(table: Frame, trainings: Trainings, fresh: Frame, known: KnownErrors
     return Errors(np.array(errors))
 
 
-def _error(path: str, trainings: Trainings, seed: int, fresh: Frame) -> float:
+def _error(path: str, trainings: TrainingRuns, seed: int, fresh: Frame) -> float:
     rows, (network, epochs, _) = len(fresh), trainings
     fit_options = FitOptions(framework="numpy", network=network, epochs=epochs, fit_seed=seed)
     if network == "ensemble":
@@ -165,7 +165,7 @@ def is_within(clean: Errors, changed: Errors) -> bool:
     return changed.mean - clean.mean <= allowed
 
 
-def compare(rows: int, trainings: Trainings, cells: Sequence[str], known: KnownErrors) -> tuple[list[list[str]], bool]:
+def compare(rows: int, trainings: TrainingRuns, cells: Sequence[str], known: KnownErrors) -> tuple[list[list[str]], bool]:
     """A line for each isolated cell, and whether all changes are within the limit. Raises TimeIsUp."""
     table, fresh = draw_table(rows, seed=1), draw_table(FRESH_ROWS, seed=2)
     clean = measure(table, trainings, fresh, known, f"{rows} rows")
@@ -198,7 +198,7 @@ def main() -> int:
     for rows in arguments.rows:
         for network in arguments.networks:
             try:
-                trainings = Trainings(network, arguments.epochs or epochs_for(rows), range(arguments.fits))
+                trainings = TrainingRuns(network, arguments.epochs or epochs_for(rows), range(arguments.fits))
                 lines, within = compare(rows, trainings, arguments.cells, known)
             except TimeIsUp:
                 print("the time is up: run the same command again", file=sys.stderr)

@@ -37,7 +37,7 @@ def run(rounds: int, markdown: Path | None) -> int:
     print(f"{text_tables.aligned(table)}\n\n{text}\n\nCPU time, one thread, medians of {rounds} rounds.")
     if markdown:
         markdown.write_text(text + "\n", "utf-8")
-    slow = too_slow(results)
+    slow = slow_paths(results)
     for path in slow:
         print(f"{path} saves less than {GOAL:.0%}")
     return 1 if slow else 0
@@ -87,7 +87,7 @@ def table_of(results: Iterable[FastPathResult]) -> list[list[str]]:
     return [["fast path", "part of a request", "µs fast", "µs general", "saves"], *rows]
 
 
-def too_slow(results: Iterable[FastPathResult]) -> list[str]:
+def slow_paths(results: Iterable[FastPathResult]) -> list[str]:
     """The fast paths that save less than the goal in all of their cases."""
     best: dict[str, float] = {}
     for one in results:

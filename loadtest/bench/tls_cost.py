@@ -63,7 +63,7 @@ class MissingProgramError(Exception):
 
 
 @dataclass
-class Measured:
+class MeasuredServer:
     """A measured server. proxy: the nginx process in front of the server."""
 
     server: BenchServer
@@ -109,17 +109,17 @@ def tls_server(certificate: Path, key: Path) -> Contender:
 
 
 @contextlib.contextmanager
-def running(store: Path, home: Path) -> Iterator[dict[str, Measured]]:
+def running(store: Path, home: Path) -> Iterator[dict[str, MeasuredServer]]:
     """The three servers, which run until the block ends."""
     certificate, key = make_certificate(home)
     request = body(store, MODEL, 1)
     plain = tabserve_server(PLAIN, MODEL)
     contenders = {PLAIN: plain, TLS: tls_server(certificate, key), NGINX: plain}
-    found: dict[str, Measured] = {}
+    found: dict[str, MeasuredServer] = {}
     try:
         for name, contender in contenders.items():
             server = BenchServer(contender, store, home, request)
-            found[name] = Measured(server, server.url)
+            found[name] = MeasuredServer(server, server.url)
             server.wait()
         found[NGINX].proxy, port = start_nginx(home, found[NGINX].server.port)
         found[NGINX].url = f"https://127.0.0.1:{port}{plain.path}"
@@ -143,7 +143,7 @@ def start_nginx(folder: Path, upstream: int) -> "tuple[subprocess.Popen[bytes], 
     return subprocess.Popen([program("nginx"), "-g", "daemon off;", "-c", str(path)]), port
 
 
-def measure(servers: Mapping[str, Measured], rounds: int, seconds: float) -> None:
+def measure(servers: Mapping[str, MeasuredServer], rounds: int, seconds: float) -> None:
     for number in range(rounds + 1):  # the first is a warm-up
         for measured in servers.values():
             for kind in CONNECTIONS:
@@ -153,7 +153,7 @@ def measure(servers: Mapping[str, Measured], rounds: int, seconds: float) -> Non
                     measured.loads[kind].clear()
 
 
-def table(servers: Mapping[str, Measured], kind: str) -> list[list[str]]:
+def table(servers: Mapping[str, MeasuredServer], kind: str) -> list[list[str]]:
     lines = [
         ["server", "CPU µs / request", f"÷ {PLAIN}", "95 % interval", "requests / s", "p50 ms", "p99 ms", "errors"]
     ]
@@ -192,7 +192,7 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     return report(servers, rounds, markdown)
 
 
-def report(servers: Mapping[str, Measured], rounds: int, markdown: Path | None) -> int:
+def report(servers: Mapping[str, MeasuredServer], rounds: int, markdown: Path | None) -> int:
     written: list[str] = []
     for kind, connections in CONNECTIONS.items():
         lines: Sequence[Sequence[str]] = table(servers, kind)

@@ -4,8 +4,8 @@ An open loop sends requests at a fraction of the saturating rate. Two versions t
 promotion loads a version, checks it, and frees the other one. There is a pause between two promotions, and only
 requests that waited during a promotion are compared. A separate process of low priority makes the changes, so that they
 do not delay the load generator: it runs `python -m loadtest.bench.version_swaps URL`. The clients have a separate core.
-Requests are large, so that the load generator uses only a small part of this core. A shadow is
-measured after its first rows.
+Requests are large, so that the load generator uses only a small part of this core. A shadow is measured after
+its first rows.
 """
 
 import contextlib

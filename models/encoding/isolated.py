@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_GAP = 2.0  # as a multiple of the range of the other values; a value beyond a wider gap is isolated
-MAX_ISOLATED_SHARE = 0.01  # maximum fraction of isolated values at each end of a column, but at least one value
+MAX_ISOLATED_FRACTION = 0.01  # maximum fraction of isolated values at each end of a column, but at least one value
 SENTINEL_GAP = 10.0  # the same for a repeated value at an end, which may be a separate level
 MIN_DISTINCT = 4
 MARGIN = 0.25  # isolated values are clipped at this fraction of the range beyond the other values
@@ -31,7 +31,7 @@ class CommonRange(NamedTuple):
         return MARGIN * (self.high - self.low)
 
 
-def common_range(values: Vector, max_share: float = MAX_ISOLATED_SHARE) -> CommonRange:
+def common_range(values: Vector, max_share: float = MAX_ISOLATED_FRACTION) -> CommonRange:
     """The range of the values that are not isolated. values: (n,), finite, at least one.
 
     At each end, up to `max_share` of the rows may be isolated, or all rows of one value that less than half of the rows

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.file_destination import RemoteFolder
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from tests.cloud.s3_server import BUCKET, Fault, S3Server
 from tests.scoring.tables import ROOT, STORE, numbers_table
 
@@ -46,13 +46,13 @@ def start_scoring(words: list[str]) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    with ended(process):
+    with kill_at_exit(process):
         output, _ = process.communicate(timeout=300)
     return process.returncode, output
 
 
 def finish_both(first: "subprocess.Popen[str]", second: "subprocess.Popen[str]") -> list[tuple[int, str]]:
-    with ended(first), ended(second):
+    with kill_at_exit(first), kill_at_exit(second):
         return [finish(first), finish(second)]
 
 
@@ -79,7 +79,7 @@ def test_output_at_a_url_equals_output_in_a_folder_after_kills_and_failures(
     }
     chance, out = random.Random(5), f"{folder}/out"
     for _ in range(KILLS):
-        with ended(start_scoring([f"{folder}/in/", "--out", out])):
+        with kill_at_exit(start_scoring([f"{folder}/in/", "--out", out])):
             time.sleep(duration * chance.uniform(0.3, 1.0))
     with s3.failing(Fault("403", "/out/", "PUT")):
         code, text = finish(start_scoring([f"{folder}/in/", "--out", out]))

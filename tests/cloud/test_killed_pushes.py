@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models import store as local_store
 from models.version_lifecycle import VersionStore
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from tests.cloud.conftest import Command
 from tests.e2e.conftest import ROOT, environment
 
@@ -28,7 +28,7 @@ def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Pope
 
 
 def kill_at_random(process: "subprocess.Popen[bytes]", seconds: float, chance: random.Random) -> None:
-    with ended(process):
+    with kill_at_exit(process):
         time.sleep(seconds * chance.uniform(IMPORT_FRACTION, 1.05))
 
 

@@ -198,7 +198,7 @@ def test_a_full_disk_of_the_local_copy_is_reported(store: VersionStore, tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
     try:
         sync = MirrorSync(store.mirror, MirrorSelection())
-        sync.look()
+        sync.poll()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         sync.close()

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from tests.e2e.conftest import ROOT, environment
 from tests.e2e.server_processes import WAIT_S, descendants, wait_until
 from tests.ports import free_port
@@ -132,7 +132,7 @@ def test_a_server_ends_when_its_launching_command_is_killed(home: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "service", "--port", str(port)]
     settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
-    with ended(
+    with kill_at_exit(
         subprocess.Popen(command, cwd=ROOT, env=environment(home, **settings), stdout=subprocess.PIPE)
     ) as launcher:
         assert launcher.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.bench import tls_cost
 from loadtest.bench.clients import JSON, LoadFigures, run_bundled_client
-from loadtest.bench.tls_cost import CONNECTIONS, NGINX, PLAIN, TLS, Measured
+from loadtest.bench.tls_cost import CONNECTIONS, NGINX, PLAIN, TLS, MeasuredServer
 from tests.certificates import Authority
 
 
@@ -48,7 +48,7 @@ def test_bundled_client_connects_with_tls(tmp_path: Path, closes: bool) -> None:
 
 
 def test_the_report_compares_with_the_server_without_tls(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    ways = {name: Measured(None, "") for name in (PLAIN, TLS, NGINX)}  # type: ignore[arg-type]  # no request is sent
+    ways = {name: MeasuredServer(None, "") for name in (PLAIN, TLS, NGINX)}  # type: ignore[arg-type]  # no request is sent
     for number, measured in enumerate(ways.values(), 1):
         for kind in CONNECTIONS:
             measured.cpu_us[kind] = [100.0 * number] * 3

@@ -28,7 +28,7 @@ from loadtest.request_plan import RequestPlan
 from loadtest.response_check import MISSING, MIXED_UP, WRONG
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import command_line
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from tests.ports import free_port
 
 STALL_S = 0.3
@@ -255,7 +255,7 @@ def test_locust_master_records_the_responses_for_its_workers(url: str, tmp_path:
     worker = ["--worker", "--master-host", "127.0.0.1", "--master-port", port, *record]
     with ExitStack() as stack:
         master, *workers = (
-            stack.enter_context(ended(subprocess.Popen([*LOCUST, *words], **common)))  # type: ignore[call-overload]
+            stack.enter_context(kill_at_exit(subprocess.Popen([*LOCUST, *words], **common)))  # type: ignore[call-overload]
             for words in (["--master", *bind, *load, *record], worker, worker)
         )
         outputs = [process.communicate(timeout=300)[0] for process in (master, *workers)]

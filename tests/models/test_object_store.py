@@ -134,7 +134,7 @@ def test_serving_json_is_copied_after_the_versions_that_it_names(pushed: Version
     assert champion(mirror.folder) is None
     pushed.promote(pushed.find("homes", 1), by_person=True)
     shutil.rmtree(mirror.folder / "models" / "homes")
-    sync.look()
+    sync.poll()
     assert (champion(mirror.folder), copied(mirror)) == (1, [1, 2, 3])
     assert reported_problem(mirror.folder) == ""
 
@@ -149,11 +149,11 @@ def test_version_that_cannot_be_copied_delays_serving_json(
     pushed.promote(pushed.find("homes", 2), by_person=True)
     shutil.rmtree(mirror.folder / "models" / "homes" / "2")
     mirror.objects.put("homes/2/weights.npz", b"no archive")
-    sync.look()
+    sync.poll()
     assert champion(mirror.folder) == 1
     assert "homes:2" in reported_problem(mirror.folder)
     monkeypatch.setattr(mirror_sync, "HOLD_BACK_S", 0.0)
-    sync.look()
+    sync.poll()
     assert champion(mirror.folder) == 2, "other models are not held back forever"
     assert "homes:2" in reported_problem(mirror.folder)
 
@@ -172,7 +172,7 @@ def test_version_that_fails_again_later_delays_serving_json_again(
     followed = []
     for number in (2, 1, 3, 2):  # while homes:1 is served, homes:2 is needed for a rollback; with homes:3 it is not
         pushed.promote(versions[number], by_person=True)
-        sync.look()
+        sync.poll()
         followed.append(champion(mirror.folder))
         clock[0] += 3600
     assert followed == [1, 1, 3, 3]
@@ -190,7 +190,7 @@ def test_unreachable_store_is_reported_and_the_copy_remains(
 
     with monkeypatch.context() as unreachable:
         unreachable.setattr(ObjectStore, "_get", fail)
-        sync.look()
+        sync.poll()
         assert reported_problem(mirror.folder) == "no response"
         assert (champion(mirror.folder), copied(mirror)) == (2, [1, 2, 3])
         MirrorSync(mirror, ALL).fill()  # this start uses the copy of an earlier start
@@ -198,7 +198,7 @@ def test_unreachable_store_is_reported_and_the_copy_remains(
         (mirror.folder / "models").mkdir()
         with pytest.raises(StoreUnreachable):
             MirrorSync(mirror, ALL).fill()
-    sync.look()
+    sync.poll()
     assert reported_problem(mirror.folder) == ""
 
 
@@ -207,10 +207,10 @@ def test_emptied_store_or_invalid_serving_json_leaves_the_copy(pushed: VersionSt
     pushed.promote(pushed.find("homes", 2), by_person=True)
     sync.fill()
     mirror.objects.put(SERVING_FILE, b'{"format": 1, "generation": 9, "mod')
-    sync.look()
+    sync.poll()
     assert "is not valid" in reported_problem(mirror.folder)
     mirror.objects.delete([each.name for each in mirror.objects.list()])
-    sync.look()
+    sync.poll()
     assert "there is no model in memory:" in reported_problem(mirror.folder)
     assert (champion(mirror.folder), copied(mirror)) == (2, [1, 2, 3])
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tests.child_processes import ended, wait_or_kill
+from tests.child_processes import kill_at_exit, wait_or_kill
 from tests.scoring.conftest import WAIT_S, tree
 from tests.scoring.tables import ROOT, STORE, numbers_table
 
@@ -69,7 +69,7 @@ class KilledJobs:
 
     def _kill_once(self) -> None:
         victim = self._rng.choice(VICTIMS)
-        with ended(self._start()) as process:
+        with kill_at_exit(self._start()) as process:
             self._wait_for_random_moment(process)
             with contextlib.suppress(ProcessLookupError):
                 if victim == "all":

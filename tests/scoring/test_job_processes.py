@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from tests.scoring.conftest import WAIT_S, output, start_job
 from tests.scoring.tables import numbers_table
 
@@ -30,12 +30,12 @@ def test_full_disk_ends_the_job_and_the_same_command_continues_it(table: Path, o
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
-    with ended(start_job(words, preexec_fn=limit)) as process:
+    with kill_at_exit(start_job(words, preexec_fn=limit)) as process:
         printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 1, printed
     assert b"the output cannot be written: File too large" in printed
     assert not [*out.glob("part-*")]
-    with ended(start_job(words)) as process:
+    with kill_at_exit(start_job(words)) as process:
         printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, printed
     assert output(out).num_rows == 1000
@@ -53,7 +53,7 @@ def kill_worker(path: Path, out: Path) -> bool:
     """Run a job, and kill its worker while it writes. Returns whether it was killed."""
     words = ["numbers", str(path), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"]
     deadline, killed = time.monotonic() + WAIT_S, False
-    with ended(start_job(words)) as process:
+    with kill_at_exit(start_job(words)) as process:
         while process.poll() is None and time.monotonic() < deadline and not killed:
             for temporary in out.glob("_temporary/*.parquet"):  # the name contains the process id
                 with contextlib.suppress(ProcessLookupError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from models import audit
 from models.serving_file import ServingFile
-from tests.child_processes import ended, wait_or_kill
+from tests.child_processes import kill_at_exit, wait_or_kill
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ def kill_commands(root: Path, count: int, chance: random.Random) -> dict[str, in
     for _ in range(count):
         old = file.read()
         version = 3 - (old.model("homes").champion or 0)
-        with ended(start_promotion(root, version)):
+        with kill_at_exit(start_promotion(root, version)):
             time.sleep(duration * chance.uniform(0.0, 1.1))
         new = file.read()
         assert new == old or (new.generation > old.generation and new.model("homes").champion == version)

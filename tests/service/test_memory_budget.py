@@ -62,10 +62,10 @@ def test_the_memory_limits_of_control_groups_are_found(
 
 
 def test_a_worker_gets_its_share_of_the_server_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_budget, "own_bytes", lambda: 90 * 1024**2)
+    monkeypatch.setattr(memory_budget, "process_bytes", lambda: 90 * 1024**2)
     one, two = (memory_budget.worker_budget(1024**3, workers) for workers in (1, 2))
-    assert one > two > memory_budget.LEAST_BYTES
-    assert memory_budget.worker_budget(1, 4) == memory_budget.LEAST_BYTES
+    assert one > two > memory_budget.MIN_BYTES
+    assert memory_budget.worker_budget(1, 4) == memory_budget.MIN_BYTES
 
 
 def test_a_body_is_refused_while_other_requests_use_the_budget(

@@ -21,7 +21,7 @@ from models.rows import RowError
 from service.http.asgi import Application
 from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, ModelCounters, add_buckets
 from service.worker_records import is_alive
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from tests.service.conftest import call_asgi
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +160,7 @@ def test_unknown_paths_add_no_time_series(server: Any) -> None:
 
 
 def test_a_zombie_does_not_count_as_alive() -> None:
-    with ended(subprocess.Popen(["true"])) as process:
+    with kill_at_exit(subprocess.Popen(["true"])) as process:
         until = time.monotonic() + 300
         while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < until
@@ -229,7 +229,7 @@ def test_counts_of_a_killed_worker_are_kept_except_for_its_waiting_rows(
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
-                ended(subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+                kill_at_exit(subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             )
             for _ in range(2)
         ]

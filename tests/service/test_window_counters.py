@@ -14,7 +14,7 @@ import pytest
 from models.file_lock import try_lock
 from service import window_counters
 from service.window_counters import DAY, HOUR, MINUTE, WEEK, WindowCounters, remove_old_files
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 
 NOW = 1_800_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def test_the_counts_of_a_killed_worker_are_kept(tmp_path: Path) -> None:
     seen = new_counters(tmp_path, time.time)
     for killed in range(1, 3):
         command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-        with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)) as worker:
+        with kill_at_exit(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"True\n"
         assert seen.total(HOUR).counts.tolist() == [killed, 10 * killed, 100 * killed]

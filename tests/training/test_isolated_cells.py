@@ -113,10 +113,10 @@ def test_isolated_cell_hardly_changes_the_error_on_other_rows() -> None:
     """A short run of `python -m training.robustness`."""
     table, fresh = robustness.draw_table(300, seed=1), robustness.draw_table(500, seed=2)
     known = robustness.KnownErrors()
-    trainings = robustness.Trainings("plain", robustness.epochs_for(300), [0, 1])
-    clean = robustness.measure(table, trainings, fresh, known, "clean")
+    runs = robustness.TrainingRuns("plain", robustness.epochs_for(300), [0, 1])
+    clean = robustness.measure(table, runs, fresh, known, "clean")
     for cell in ("date 9999-12-31", "target 1e6"):
-        odd = robustness.measure(robustness.ISOLATED_CELLS[cell](table), trainings, fresh, known, cell)
+        odd = robustness.measure(robustness.ISOLATED_CELLS[cell](table), runs, fresh, known, cell)
         assert odd.mean < clean.mean * 1.1, cell
 
 

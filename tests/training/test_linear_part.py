@@ -16,7 +16,7 @@ from training.config import FitOptions
 from training.encoded_rows import EncodedRows
 from training.fit import training_run
 from training.linear_model import LinearModel
-from training.linear_part import Shares
+from training.linear_part import MixtureWeights
 from training.recipe import decide_recipe
 from training.training_run import FitResult, HeldOutOutputs, TrainingRun
 
@@ -77,7 +77,7 @@ def test_member_outputs_are_the_weighted_sum_in_both_frameworks(categories: int,
     x, architecture = rows(categories), architecture_of(categories, outputs, link)
     net = trained(architecture)
     model, columns = linear(x, encoder, outputs)
-    mixed = linear_part.with_linear_part(net, model, Shares(0.6, 0.3), 50.0)
+    mixed = linear_part.with_linear_part(net, model, MixtureWeights(0.6, 0.3), 50.0)
     assert mixed is not None
     members = [Network(one.layers[:-1]).predict(x) for one in (net, mixed)]
     expected = 0.6 * members[0] + 0.3 * model.predict(columns)[:, np.newaxis]
@@ -104,7 +104,7 @@ def test_a_member_that_ignores_an_input_gets_no_linear_part() -> None:
     x, net = rows(0), trained(architecture_of(0, 1, "linear"))
     net.parameters["1.shared_dense.r"][1, 0] = 0.0
     model, _ = linear(x, encoder, 1)
-    assert linear_part.with_linear_part(net, model, Shares(0.5, 0.5), 50.0) is None
+    assert linear_part.with_linear_part(net, model, MixtureWeights(0.5, 0.5), 50.0) is None
 
 
 def test_shares_of_network_and_linear_part_minimise_the_loss() -> None:
@@ -112,14 +112,14 @@ def test_shares_of_network_and_linear_part_minimise_the_loss() -> None:
     y = rng.normal(size=500)
     network_outputs = (y + rng.normal(size=500))[:, np.newaxis, np.newaxis].astype(np.float32)
     linear_outputs = (y + 0.5 * rng.normal(size=500))[:, np.newaxis]
-    shares = linear_part.fit_shares("regression", network_outputs, linear_outputs, y, None)
+    shares = linear_part.fit_mixture_weights("regression", network_outputs, linear_outputs, y, None)
     # The shares are inversely proportional to the variances of the errors, 1 and 0.25.
     assert shares.network == pytest.approx(0.2, abs=0.05)
     assert shares.network + shares.linear == pytest.approx(1)
     labels = (rng.random(2000) < 1 / (1 + np.exp(-2 * np.linspace(-2, 2, 2000)))).astype(int)
     logits = np.linspace(-2, 2, 2000)[:, np.newaxis]
     noise = rng.normal(size=(2000, 1, 1)).astype(np.float32)
-    found = linear_part.fit_shares("binary", noise, logits, labels, None)
+    found = linear_part.fit_mixture_weights("binary", noise, logits, labels, None)
     assert found.linear == pytest.approx(2, abs=0.25)
     assert found.network < 0.2
 

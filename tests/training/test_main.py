@@ -16,7 +16,7 @@ import pytest
 
 from models import store, version_files
 from models.schema import FeatureSchema
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from training.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("short_trees")
@@ -365,7 +365,7 @@ def start(home: Path, *arguments: str, how: Sequence[str] = ("-m", "training")) 
 def test_ctrl_c_ends_a_run_with_code_1_and_stores_nothing(good: Path, tmp_path: Path) -> None:
     numpy = ("--framework", "numpy", "--hidden", "64,64", "--no-baselines")
     process = start(tmp_path / "home", "--data", str(good), "--target", "target", *numpy, "--epochs", "1000000")
-    with ended(process):
+    with kill_at_exit(process):
         assert process.stdout is not None
         assert any("epoch 1/" in line for line in process.stdout)
         time.sleep(0.2)
@@ -398,7 +398,7 @@ def test_interruption_while_storing_leaves_no_partial_version(
     good: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path / "home", "--data", str(good), "--target", "target", *QUICK, how=("-c", SLOW_STORE))
-    with ended(process):
+    with kill_at_exit(process):
         assert process.stdout is not None
         assert any("half stored" in line for line in process.stdout)
         process.send_signal(number)
@@ -416,7 +416,7 @@ def test_signal_handlers_are_restored(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_closed_output_pipe_causes_no_traceback(tmp_path: Path) -> None:
-    with ended(start(tmp_path / "home", "inspect", "penguins")) as process:
+    with kill_at_exit(start(tmp_path / "home", "inspect", "penguins")) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-/** The view API: the OpenAPI document of this server for readers. */
+/** The API view: the OpenAPI document of this server for readers. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
 import { operationView } from "../components/operation_view.js";

@@ -1,4 +1,4 @@
-/** The view Live: the activity of the server, and the drift of its rows. */
+/** The Live view: the activity of the server, and the drift of its rows. */
 import { ApiError, isTemporary, onSessionChange, request } from "../api.js";
 import { h } from "../components/dom.js";
 import { modelPicker } from "../components/model_picker.js";

@@ -1,4 +1,4 @@
-/** The view Models: the served models, their quality and their columns. */
+/** The Models view: the served models, their quality and their columns. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
 import { number } from "../components/numbers.js";

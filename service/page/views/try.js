@@ -1,4 +1,4 @@
-/** The view Try: a row in a form, and the model's predictions while the row changes. */
+/** The Try view: a row in a form, and the model's predictions while the row changes. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
 import { modelPicker } from "../components/model_picker.js";

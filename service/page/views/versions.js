@@ -1,4 +1,4 @@
-/** The view Versions: compares the stored versions of a model, and changes the served versions. */
+/** The Versions view: compares the stored versions of a model, and changes the served versions. */
 import { ApiError, getJson, request, sendJson } from "../api.js";
 import { confirmChange } from "../components/confirm.js";
 import { h } from "../components/dom.js";

@@ -13,7 +13,7 @@ from service.fair_turns import FairTurns
 from service.http import direct_responses
 from service.http.direct_responses import DirectResponses
 from tests.service.server.conftest import listening
-from tests.service.server.test_direct_answers import (
+from tests.service.server.test_direct_responses import (
     BODIES,
     FIELDS,
     LAST,

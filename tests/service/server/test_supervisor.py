@@ -24,7 +24,7 @@ from service.server.listeners import refuses_new_connections
 from service.server.stop_signals import SIGNALS, StopSignals
 from service.server.worker_watch import CHECK_INTERVAL_S
 from service.worker_records import WorkerRecords
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 
 
 @dataclass
@@ -186,7 +186,7 @@ def test_an_attempt_to_stop_is_repeated_until_circus_stops() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
 def test_a_second_signal_kills_the_workers(first: int, second: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ended(subprocess.Popen(["sleep", "600"])) as process:
+    with kill_at_exit(subprocess.Popen(["sleep", "600"])) as process:
         StopSignals(Arbiter([Watcher(processes={process.pid: process})]), grace_s=600.0).install()
         signal.raise_signal(first)
         monkeypatch.setattr(stop_signals, "SAME_S", 0.0)

@@ -13,7 +13,7 @@ from circus.watcher import Watcher  # type: ignore[import-untyped]
 from service import worker_records
 from service.server.worker_watch import STOP_S, STUCK_S, UNKNOWN_S, WorkerWatch, is_running_child
 from service.worker_records import WorkerRecords, WorkerState
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 from tests.e2e.server_processes import wait_until
 
 START_S, GRACE_S = 60.0, 3.0
@@ -152,7 +152,7 @@ def test_dead_workers_of_a_stopping_server_are_not_replaced(watched: WatchedWork
 
 
 def test_a_worker_unknown_to_circus_is_killed(watched: WatchedWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ended(subprocess.Popen(["sleep", "600"])) as unknown:
+    with kill_at_exit(subprocess.Popen(["sleep", "600"])) as unknown:
         watched.register(unknown.pid, monkeypatch, WorkerState.READY)
         watched.check_after(UNKNOWN_S - 1)
         assert unknown.poll() is None

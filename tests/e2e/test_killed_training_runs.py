@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from models.store_repair import repair_store
-from tests.e2e.killed_trainings import CONCURRENT_RUNS, NAME, KilledTrainingRuns
+from tests.e2e.killed_training_runs import CONCURRENT_RUNS, NAME, KilledTrainingRuns
 
 
 def test_concurrent_training_runs_succeed_when_one_is_killed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Kills training processes at random times and checks the store after each: `python -m tests.e2e.killed_trainings 20`.
+"""Kills training processes at random times and checks the store after each: `python -m tests.e2e.killed_training_runs 20`.
 
 Each round starts one or three concurrent training runs of one model and kills one of them: at a random time, or shortly
 after its folder in the store appears. After each round, all versions in the store must load, and BentoML must list
@@ -20,7 +20,7 @@ from bentoml._internal.models import ModelStore
 
 from models import store
 from models.unfinished_folder import PREFIX
-from tests.child_processes import ended
+from tests.child_processes import kill_at_exit
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "victim"
@@ -51,7 +51,7 @@ class KilledTrainingRuns:
     def run_to_end(self) -> str:
         """Complete one training run. Returns its output."""
         started = time.monotonic()
-        with ended(self._start()) as process:
+        with kill_at_exit(self._start()) as process:
             output, _ = process.communicate(timeout=TIMEOUT_S)
         self._seconds = time.monotonic() - started
         self._require(process.returncode == 0, f"a training run failed: {output}")
@@ -64,7 +64,7 @@ class KilledTrainingRuns:
         """Start training runs, kill the first one, and wait for the others. Returns a description."""
         before, leftovers = self._versions(), set(self._folders_being_written())
         with ExitStack() as stack:
-            processes = [stack.enter_context(ended(self._start())) for _ in range(at_once)]
+            processes = [stack.enter_context(kill_at_exit(self._start())) for _ in range(at_once)]
             moment = (
                 self._wait_until_writing(processes[0], leftovers)
                 if while_writing
@@ -130,7 +130,7 @@ class KilledTrainingRuns:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m tests.e2e.killed_trainings", description=__doc__)
+    parser = argparse.ArgumentParser("python -m tests.e2e.killed_training_runs", description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=20)
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args(arguments)
