@@ -19,7 +19,7 @@ Draws = npt.NDArray[np.float64]
 
 
 class MetricComparison(NamedTuple):
-    """The ratio B / A of a figure, with the interval of 95 % of the resampled runs."""
+    """The ratio B / A of a figure, with its 95 % bootstrap interval."""
 
     name: str
     a: float

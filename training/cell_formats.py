@@ -184,7 +184,7 @@ def _candidate(
 
 
 def _fitting_marks(column: FactorizedColumn, notation: Notation, options: DataOptions) -> list[Marks]:
-    """The marks that fit nearly all cells, ordered by the fraction of cells that they fit."""
+    """The decimal and thousands marks that fit nearly all cells, ordered by the fraction of cells that they fit."""
     sample, shares = _sample(column), dict[Marks, float]()
     for marks in possible_marks(notation.cores, options.decimal, options.thousands):
         cells = _with_marks(notation.cells, marks)

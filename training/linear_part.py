@@ -87,7 +87,9 @@ def add_linear_part(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> Fi
     )
 
 
-def fit_mixture_weights(task: Task, members: Matrix, linear: Array64, y: Targets, weights: Sequence[float] | None) -> MixtureWeights:
+def fit_mixture_weights(
+    task: Task, members: Matrix, linear: Array64, y: Targets, weights: Sequence[float] | None
+) -> MixtureWeights:
     """Fit the shares. members: (rows, members, outputs), linear: (rows, outputs), for rows not used to train them.
 
     For a regression the shares sum to 1. For a classification they also calibrate, as the temperature does.

@@ -165,7 +165,9 @@ def is_within(clean: Errors, changed: Errors) -> bool:
     return changed.mean - clean.mean <= allowed
 
 
-def compare(rows: int, trainings: TrainingRuns, cells: Sequence[str], known: KnownErrors) -> tuple[list[list[str]], bool]:
+def compare(
+    rows: int, trainings: TrainingRuns, cells: Sequence[str], known: KnownErrors
+) -> tuple[list[list[str]], bool]:
     """A line for each isolated cell, and whether all changes are within the limit. Raises TimeIsUp."""
     table, fresh = draw_table(rows, seed=1), draw_table(FRESH_ROWS, seed=2)
     clean = measure(table, trainings, fresh, known, f"{rows} rows")

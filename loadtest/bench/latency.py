@@ -9,34 +9,21 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 
-from loadtest import open_loop, request_plan
 from loadtest.bench import checkouts, cpu_affinity, paired_ratios
 from loadtest.bench.clients import load
+from loadtest.bench.paced_client import PacedClient
 from loadtest.bench.server_process import BenchServer, rows_of
 from loadtest.bench.server_scenarios import ROOT, as_json, tabserve_server
 from loadtest.bench.servers import train
-from loadtest.request_mix import RequestMix
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL, CONNECTIONS = "eight", 32
 SHARE = 0.7  # rate of the open loop, as a fraction of the saturating rate
-MAX_PER_SECOND = 1500.0  # highest rate at which the open-loop client sends on time
-
-
-class RowsPerRequest(NamedTuple):
-    rows: int
-    mix: RequestMix
-
-
-KINDS = (
-    RowsPerRequest(1, RequestMix(one=1, many=0, invalid=0)),
-    RowsPerRequest(1000, RequestMix(one=0, many=1, invalid=0, rows=1000)),
-)
+ROWS = (1, 1000)  # rows of a request
 
 
 def saturating_rate(server: BenchServer, seconds: float) -> float:
@@ -44,15 +31,11 @@ def saturating_rate(server: BenchServer, seconds: float) -> float:
     return load(server.url, server.request, CONNECTIONS, seconds, server.headers).per_second
 
 
-def p99(server: BenchServer, mix: RequestMix, rate: float, seconds: float, rng: np.random.Generator) -> float:
+def p99(server: BenchServer, rate: float, seconds: float, rng: np.random.Generator) -> float:
     """The 99th percentile of the seconds from due time to response. Raises RuntimeError if a request failed."""
-    url = f"http://127.0.0.1:{server.port}"
     due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
-    plan = request_plan.make(url, mix)
-    records = open_loop.run(url, plan, due, seconds, rng=rng, timeout_s=10 * seconds, connections=CONNECTIONS)
-    if not records.good.all():
-        raise RuntimeError(f"{server.contender.name}: {int((~records.good).sum())} requests failed")
-    return float(np.quantile(records.done - records.due, 0.99))
+    with contextlib.closing(PacedClient(server.url, server.request, CONNECTIONS, server.headers)) as client:
+        return float(np.quantile(client.run(due, 10 * seconds), 0.99))
 
 
 def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
@@ -69,8 +52,8 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
         print("training the model", file=sys.stderr)
         store = train(home, {MODEL}, other)
         stack.enter_context(cpu_affinity.pinned_to(client_core))
-        for kind in KINDS:
-            body = as_json(rows_of(store, MODEL, kind.rows))
+        for rows in ROWS:
+            body = as_json(rows_of(store, MODEL, rows))
             with cpu_affinity.pinned_to(server_cores):
                 servers = [
                     BenchServer(checkouts.contender_in_checkout(side, contender, path), store, home, *body)
@@ -80,8 +63,8 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
                 for server in servers:
                     server.wait()
                     saturating_rate(server, 1.0)  # a warm-up
-                rate = min(SHARE * saturating_rate(servers[0], seconds), MAX_PER_SECOND)
-                found = [[p99(server, kind.mix, rate, seconds, rng) for server in servers] for _ in range(rounds)]
+                rate = SHARE * saturating_rate(servers[0], seconds)
+                found = [[p99(server, rate, seconds, rng) for server in servers] for _ in range(rounds)]
             finally:
                 for server in servers:
                     server.stop()
@@ -89,8 +72,8 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
             ratio = paired_ratios.ratio(old, new)
             medians = [f"{1e3 * median(values):.2f}" for values in (old, new)]
             interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
-            lines.append([f"{kind.rows:,}", f"{rate:,.0f}", *medians, f"{ratio.median:.2f}", interval])
-    title = f"p99 at {SHARE:.0%} of the rate that saturates the old server, or {MAX_PER_SECOND:g} per second"
+            lines.append([f"{rows:,}", f"{rate:,.0f}", *medians, f"{ratio.median:.2f}", interval])
+    title = f"p99 at {SHARE:.0%} of the rate that saturates the old server"
     written.append(f"{title}; one worker, {rounds} rounds of {seconds:g} s")
     print("\n\n".join([*written, text_tables.aligned(lines)]), flush=True)
     if markdown:

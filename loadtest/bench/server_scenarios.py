@@ -222,7 +222,7 @@ SCENARIOS = {
             bare_model(OWN, "income"),
             tabserve_server(NUMPY, "income"),
         ),
-        "one row of income: 14 columns (the first: 8 numbers), networks of 32-1 and the default one",
+        "one row of income: 14 columns instead of 8 numbers; a network with layers 32-1, and the default network",
         (ServerGoal(SMALL, BARE.name, "cost", 2.5), ServerGoal(NUMPY, OWN, "cost", 0.85)),
         (SMALL, NUMPY),
     ),

@@ -636,7 +636,7 @@ INVALID: dict[str, tuple[Row, str]] = {
     "text that is not a date": ({"2nd": "yesterday"}, "2nd"),
     "below a declared limit": ({"educational-num": -0.5}, "educational-num"),
     "above a declared limit": ({"educational-num": 212.0}, "educational-num"),
-    "a date below a declared limit": ({"2nd": "1989-12-31"}, "2nd"),
+    "a date before a declared minimum": ({"2nd": "1989-12-31"}, "2nd"),
     "an unseen level that is declared an error": ({"_u": 4}, "_u"),
     "an integer too large for a number": ({"class": 10**400}, "class"),
 }
