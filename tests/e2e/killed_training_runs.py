@@ -1,4 +1,6 @@
-"""Kills training processes at random times and checks the store after each: `python -m tests.e2e.killed_training_runs 20`.
+"""Kills training processes at random times, and checks the store after each.
+
+`python -m tests.e2e.killed_training_runs 20` kills 20 processes.
 
 Each round starts one or three concurrent training runs of one model and kills one of them: at a random time, or shortly
 after its folder in the store appears. After each round, all versions in the store must load, and BentoML must list
