@@ -1,8 +1,7 @@
 """Decides the cell format of each text column from its cells, the flags and the other columns.
 
 If only one format fits, it is used, with a notice. If two formats fit whose numbers differ by a factor, as for 1.234 in
-a file with decimal commas, the other columns decide. If the format is still ambiguous, an error names the flags that
-decide it.
+a file with decimal commas, the other columns decide. If they do not decide, an error names the flags.
 """
 
 import re
@@ -118,8 +117,7 @@ def decide_cell_formats(
     options: DataOptions,
     schema: FeatureSchema | None,
 ) -> dict[str, ColumnFormat]:
-    """Decide the format of each column, without keeping the columns in memory. Raises UsageError if only the user can
-    decide."""
+    """Decide the format of each column, without keeping the columns in memory. Raises UsageError if it is ambiguous."""
     if options.decimal and options.decimal == options.thousands:
         raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
     decided: dict[str, ColumnFormat] = {}
@@ -155,31 +153,28 @@ def _declared_format(
     return None if cells == PLAIN and (options.decimal or options.thousands) else ColumnFormat(cells)
 
 
-def _candidate(
-    column: FactorizedColumn, target: str, options: DataOptions, *, strict: bool
-) -> Candidate | ColumnFormat:
-    """Return a candidate if the cells are numbers, else the column's format. Raises UsageError for ambiguous cells if
-    `strict` is set."""
-    present, words = _without_missing_words(column, options)
-    declared = column.name in options.number or (column.name == target and options.task == "regression")
-    notation = None if column.name in options.date else detect_notation(present, declared=declared)
+def _candidate(text: FactorizedColumn, target: str, options: DataOptions, *, strict: bool) -> Candidate | ColumnFormat:
+    """Return a candidate if the cells are numbers, else the format. strict: raise UsageError if cells are ambiguous."""
+    present, words = _without_missing_words(text, options)
+    declared = text.name in options.number or (text.name == target and options.task == "regression")
+    notation = None if text.name in options.date else detect_notation(present, declared=declared)
     if notation is not None and not (notation.mixed_percent and not strict):
         fits = _fitting_marks(present, notation, options)
         cells = notation.cells.model_copy(update={"missing": [*words]})
-        if fits and _may_be_numbers(column, target, options, cells, fits):
+        if fits and _may_be_numbers(text, target, options, cells, fits):
             if notation.mixed_percent:
-                raise _mixed_percent_error(present, is_target=column.name == target)
-            if column.cell_type == "text" or _differ_from_json_numbers(present.values):
+                raise _mixed_percent_error(present, is_target=text.name == target)
+            if text.cell_type == "text" or _differ_from_json_numbers(present.values):
                 cells = cells.model_copy(update={"text": True})
             fits = _distinct_fits(notation.cores, fits)
-            return Candidate(column.name, _sample_texts(present), cells, words, notation.cores, fits)
+            return Candidate(text.name, _sample_texts(present), cells, words, notation.cores, fits)
     plain = CellFormat(decimal=options.decimal or ".")
     if (booleans := _boolean_words(present, target, options)) is not None:
         cells = plain.model_copy(update={**booleans._asdict(), "missing": [*words]})
-        return ColumnFormat(cells, [*_boolean_notices(column.name, booleans), *_missing_notices(column.name, words)])
-    if words and _is_date_or_boolean(present, column, options):
+        return ColumnFormat(cells, [*_boolean_notices(text.name, booleans), *_missing_notices(text.name, words)])
+    if words and _is_date_or_boolean(present, text, options):
         cells = plain.model_copy(update={"missing": [*words]})
-        return ColumnFormat(cells, _missing_notices(column.name, words))
+        return ColumnFormat(cells, _missing_notices(text.name, words))
     return ColumnFormat(plain)
 
 

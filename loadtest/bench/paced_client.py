@@ -54,7 +54,7 @@ class PacedClient:
         in_progress: dict[int, int] = {}  # the request of each busy connection
         received: dict[int, bytes] = {}
         next_request, start = 0, time.perf_counter()
-        while next_request < len(times) or in_progress:
+        while next_request < len(times) or waiting or in_progress:
             now = time.perf_counter() - start
             while next_request < len(times) and times[next_request] <= now:
                 waiting.append(next_request)

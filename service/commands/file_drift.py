@@ -40,7 +40,7 @@ def drift(arguments: Arguments, versions: VersionStore) -> int:
         print_report(report)
     if invalid:
         print(
-            f"{invalid:,} rows are invalid and left out, as a server would refuse them; the first errors:",
+            f"invalid rows, which a server would refuse, are left out: {invalid:,}; the first errors:",
             file=sys.stderr,
         )
         for row_error in errors[:MAX_PRINTED_ERRORS]:

@@ -232,8 +232,8 @@ def test_bench_starts_compares_decisions_with_a_quiet_start() -> None:
         return {model: [*rows] for model in starts.MODELS}
 
     quiet = decisions(100, 100)
-    lines, missed = starts.compared(quiet, [quiet, decisions(60, 150)])
+    lines, missed = starts.compare_decisions(quiet, [quiet, decisions(60, 150)])
     assert not missed
     assert lines[1] == ["eight", "100", "60", "150", "0.60", "1.50", "1"]
-    assert starts.compared(quiet, [decisions(0, 100)])[1]
-    assert starts.compared(quiet, [decisions(100, 201)])[1]
+    assert starts.compare_decisions(quiet, [decisions(0, 100)])[1]
+    assert starts.compare_decisions(quiet, [decisions(100, 201)])[1]

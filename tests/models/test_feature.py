@@ -58,8 +58,8 @@ def test_hash_bucket_is_the_same_on_every_machine() -> None:
         ({"kind": "category", "minimum": 1}, "a category has no minimum"),
         ({"kind": "boolean", "maximum": 1}, "a boolean has no maximum"),
         ({"kind": "category", "unseen": "error", "seen": {"hashed": 8}}, "are hashed"),
-        ({"kind": "category", "seen": {"levels": [1, True]}}, "true is not"),
-        ({"kind": "category", "seen": {"levels": ["a", 1]}}, "1 is not"),
+        ({"kind": "category", "seen": {"levels": [1, True]}}, "but true does not"),
+        ({"kind": "category", "seen": {"levels": ["a", 1]}}, "but 1 does not"),
         ({"kind": "category", "seen": {"levels": [1, 2, 1.0]}}, "1 is listed twice"),
     ],
 )

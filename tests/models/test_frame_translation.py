@@ -56,5 +56,5 @@ def test_columns_that_only_the_target_schema_has_are_missing() -> None:
 def test_incompatible_columns_cannot_be_translated() -> None:
     with pytest.raises(ValueError, match="'age' has a different kind"):
         FrameTranslation(schema(AGE), schema(Feature(name="age", kind="boolean", nullable=True)))
-    with pytest.raises(ValueError, match="'job' has another encoding"):
+    with pytest.raises(ValueError, match="'job' has a different encoding"):
         FrameTranslation(schema(category("a")), schema(category("a", hashed=16)))

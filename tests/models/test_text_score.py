@@ -141,7 +141,7 @@ def test_frame_is_translated_only_between_equal_text_scores() -> None:
     same = FrameTranslation(schema(), schema()).translate(frame)
     np.testing.assert_array_equal(same.numbers, frame.numbers)
     title = schema().features[1].model_copy(update={"score": score(9)})
-    with pytest.raises(ValueError, match="another score"):
+    with pytest.raises(ValueError, match="score differs"):
         FrameTranslation(schema(), schema().model_copy(update={"features": [schema().features[0], title]}))
 
 

@@ -65,7 +65,7 @@ def test_invalid_rows_are_counted_and_excluded(run: Run, tmp_path: Path) -> None
     code, printed, errors = run("fares", "--data", write_csv(tmp_path / "a.csv", rows))
     assert code == 0
     assert "299 rows" in printed
-    assert "1 rows are not valid" in errors
+    assert "invalid rows, which a server would refuse, are left out: 1;" in errors
     assert "row 7, feature 'km'" in errors
 
 
