@@ -46,7 +46,7 @@ SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
 RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:.0%}")
 CHANGE_S = 300.0
 SHADOW_ROWS = "tabserve_shadow_difference_count"
-WARM_UP_S = 0.5
+WARM_UP_S, WARM_UP_PAUSE_S = 0.1, 1.0
 PAUSE_S = 0.5  # pause between two promotions
 LONGEST_S = 600.0  # time limit for the process that changes versions
 LOW_PRIORITY = 19  # increment of nice(1) for this process
@@ -98,6 +98,7 @@ class Versions:
         deadline = time.monotonic() + CHANGE_S
         while self._rows_of_shadow() == before and time.monotonic() < deadline:
             load(server.url, server.request, 1, WARM_UP_S, server.headers)
+            time.sleep(WARM_UP_PAUSE_S)  # the process of the shadow runs only while the server is idle
         yield []
         self.put("/shadow", None)
         self._client.delete("/aliases/challenger").raise_for_status()
