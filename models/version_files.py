@@ -146,7 +146,7 @@ def read(
 
 
 def describe_refusal(stored: StoredVersion, error: Exception, *, trusted: bool) -> str:
-    """The reason reason a version is not read. trusted: whether it must be signed."""
+    """The reason why a version is not read. trusted: whether it must be signed."""
     if trusted:
         return f"{stored.tag} in {stored.path} is not trusted: {error} (TABSERVE_TRUSTED_KEYS)"
     has_manifest = (stored.path / MANIFEST_FILE).is_file()

@@ -315,7 +315,8 @@ def from_environment() -> Any:
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: the port is in use")
         if files := TlsFiles.of_arguments(sys.argv):
             files.check()
-        tempfile.gettempdir()  # chosen now: once the folder is full, Python would choose another one without a warning
+        with contextlib.suppress(OSError):  # reported where the folder is used
+            tempfile.gettempdir()  # chosen now: once it is full, Python would choose another one without a warning
         if folder:
             records = WorkerRecords.of_worker(folder)
             records.register()

@@ -17,6 +17,7 @@ from service.thread_priority import lower_priority, set_idle_priority
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WAIT_S = 120.0  # after this time without a reply, the process is considered hung
+MAX_IDLE_WAIT_S = 600.0  # the same for a process that runs only while the processor is idle
 TRIES = 2
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
 log = logging.getLogger("tabserve.background")
@@ -97,7 +98,7 @@ class BackgroundClient:
             raise ConnectionError("the server is shutting down")
         if self._running is None:
             own, other = socket.socketpair()
-            own.settimeout(MAX_WAIT_S)
+            own.settimeout(MAX_WAIT_S if self._urgent else MAX_IDLE_WAIT_S)
             with other:
                 program = ["service.background_process", str(other.fileno())]
                 process = subprocess.Popen(

@@ -36,10 +36,12 @@ class FileWatch:
     async def change(self, timeout_s: float) -> None:
         """Wait for a change since the last call, at most `timeout_s`. The first call returns after the first check."""
         if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            threading.Thread(target=self._watch, args=(self._loop,), name=self._name, daemon=True).start()
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=self._watch, args=(loop,), name=self._name, daemon=True).start()
+            self._loop = loop  # only now: if the thread cannot be started, the next call tries again
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # Python 3.11's `wait_for` may lose a cancellation
+                await self._changed.wait()
         self._changed.clear()
 
     def stop(self) -> None:
@@ -50,6 +52,8 @@ class FileWatch:
         while not self._stop.is_set():
             if (found := [file_signature(path) for path in self._paths]) != seen:
                 seen = found
-                with contextlib.suppress(RuntimeError):  # the event loop is closed
+                try:
                     loop.call_soon_threadsafe(self._changed.set)
+                except RuntimeError:  # the event loop is closed
+                    return
             self._stop.wait(self._interval_s)

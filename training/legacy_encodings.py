@@ -41,6 +41,7 @@ COMMON_FIRST_BYTES = {  # first bytes of the frequent characters of East Asian l
 }
 HIGH_SECOND_BYTES = ("gb18030", "cp949")  # the second byte of their frequent characters is above 0xa0
 MIN_RELATIVE = 0.6  # minimum fraction of frequent characters, relative to the reading with the largest fraction
+MIN_SURE = 0.4  # the smallest fraction of frequent characters of a reading that is used without a question
 MAX_READINGS = 3  # maximum number of readings in a message
 MIN_COMMON_UNDETECTED = 0.9  # minimum fraction of frequent characters in a reading that the detector does not name
 HALF_WIDTH = re.compile("[\uff66-\uff9f]")
@@ -53,6 +54,7 @@ SCRIPTS = (
 CASED = frozenset({"CYRILLIC", "GREEK", "LATIN"})
 NOT_ASCII_LINE = re.compile(rb"[^\r\n]*[\x80-\xff][^\r\n]*[\r\n]*")
 WORD = re.compile(r"(?:[^\W\d_]|[^\x00-\x7f\s])+")
+NEUTRAL = ("ROMAN NUMERAL", "ANGSTROM SIGN", "OHM SIGN", "CIRCLED", "PARENTHESIZED", "SQUARE")  # in any script
 SIGNS = frozenset("°§€–—‘’“”„…•«»‹›·©®™±×÷†‡‰′″")  # noqa: RUF001 - signs that may touch words
 
 
@@ -83,9 +85,13 @@ def likely_encodings(chunks: Iterable[bytes]) -> LikelyEncodings:
 
 def _is_clear(sample: bytes, found: "Sequence[CharsetMatch]") -> bool:
     """Whether the first reading is much better than the others: less disorder, or more similar to a language."""
-    if len(found) < 2:
-        return bool(found)
+    if not found:
+        return False
     first, others = found[0], found[1:]
+    if first.encoding not in (CENTRAL, TURKISH) and _common_character_fraction(sample, first.encoding) < MIN_SURE:
+        return False
+    if not others:
+        return True
     if first.encoding in (CENTRAL, TURKISH) or _has_half_width(sample, first.encoding):
         return False  # nearly any bytes are such letters
     if others[0].chaos - first.chaos > CLEAR_CHAOS:
@@ -133,7 +139,7 @@ def _common_character_fraction(sample: bytes, encoding: str) -> float:
     if encoding not in COMMON_FIRST_BYTES:
         return min(_common_letter_fraction(text) / MIN_COMMON, 1.0)
     characters = "".join(_different_words(text))
-    common = sum(_is_common_character(character.encode(encoding), encoding) for character in characters)
+    common = sum(_is_common_character(character.encode(encoding, "replace"), encoding) for character in characters)
     return common / max(len(characters), 1)
 
 
@@ -166,13 +172,15 @@ def _is_regular(text: str) -> bool:
 
 
 def _is_regular_word(word: str) -> bool:
-    scripts = {_script(character) for character in word if character not in SIGNS}
+    scripts = {_script(character) for character in word if character not in SIGNS} - {"neutral"}
     if not any(scripts <= group for group in SCRIPTS):
         return False
     return word.islower() or word.isupper() or word[1:].islower() or not scripts & CASED
 
 
 def _script(character: str) -> str:
+    if unicodedata.name(character, "").startswith(NEUTRAL):
+        return "neutral"
     if not character.isalpha() and not unicodedata.category(character).startswith("M"):
         return "sign" if character > "\x7f" else "LATIN"
     return unicodedata.name(character, "unknown").partition(" ")[0]

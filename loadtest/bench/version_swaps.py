@@ -96,7 +96,9 @@ class Versions:
         self.put("/aliases/challenger", {"version": 2})
         self.put("/shadow", {"alias": "challenger", "share": SHADOW_SHARE})
         deadline = time.monotonic() + CHANGE_S
-        while self._rows_of_shadow() == before and time.monotonic() < deadline:
+        while self._rows_of_shadow() == before:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the shadow predicted no rows within {CHANGE_S:g} s")
             load(server.url, server.request, 1, WARM_UP_S, server.headers)
             time.sleep(WARM_UP_PAUSE_S)  # the process of the shadow runs only while the server is idle
         yield []

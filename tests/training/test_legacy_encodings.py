@@ -30,6 +30,8 @@ FEW_WORDS = [  # words that a detector reads in a wrong encoding
     ("cp1251", ("Самара", "да", "Тула")),
     ("cp1251", ("Уфа", "Омск", "красный", "мужской", "Пермь", "Казань", "Москва")),
     ("cp1256", ("دمشق", "بغداد")),
+    ("big5", ("臺北", "高雄", "臺中", "男性", "女性", "紅色", "新竹", "第Ⅱ類")),  # the encoding has no lower-case Ⅱ
+    ("cp932", ("東京", "大阪", "名古屋", "札幌", "5\u212b", "福岡")),
 ]
 READ = [
     *((encoding, RUSSIAN) for encoding in ("cp1251", "koi8-r", "cp866", "iso8859-5")),
