@@ -76,7 +76,8 @@ def bundled_options(name: str, options: DataOptions | None = None) -> DataOption
     """
     options = options or DataOptions()
     if name not in BUNDLED:
-        raise UsageError(f"no data set {truncate(name)!r}{did_you_mean(name, BUNDLED)}; there are {', '.join(BUNDLED)}")
+        hint = f"; for a file use --data {truncate(name)}" if Path(name).suffix else did_you_mean(name, BUNDLED)
+        raise UsageError(f"no bundled data set {truncate(name)!r}{hint}; there are {', '.join(BUNDLED)}")
     path = DATASETS / BUNDLED[name].file
     if not path.exists():
         raise UsageError(

@@ -72,6 +72,8 @@ def empty(folder: Path) -> bool:
         (["--dropout", "1.5", "penguins"], "--dropout"),
         (["--loss", "mse", "penguins"], "--loss mse does not fit"),
         (["penguin"], "did you mean 'penguins'"),
+        (["table.csv"], "for a file use --data table.csv"),
+        (["inspect", "data/table.csv.gz"], "for a file use --data data/table.csv.gz"),
         (["penguins", "--data", "x.csv", "--target", "y"], "not both"),
         (["penguins", "--data", ""], "--data is missing"),
         (["--data", "", "--target", "y"], "--data is missing"),
