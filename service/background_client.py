@@ -13,11 +13,10 @@ from models.outputs import Array
 from models.tabular_model import TabularModel
 from service import array_messages
 from service.array_messages import ArrayMessage
-from service.thread_priority import lower_priority, set_idle_priority
+from service.thread_priority import lower_priority
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WAIT_S = 120.0  # after this time without a reply, the process is considered hung
-MAX_IDLE_WAIT_S = 600.0  # the same for a process that runs only while the processor is idle
 TRIES = 2
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
 log = logging.getLogger("tabserve.background")
@@ -48,7 +47,7 @@ class BackgroundClient:
     def __init__(self, purpose: str, trusted_keys: Sequence[Path] = (), *, urgent: bool = True) -> None:
         """purpose: the purpose of the process, for the log. trusted_keys: public keys; one must have signed a version.
 
-        urgent: whether a request waits for the first result. If so, the priority is lowered to the lowest only later.
+        urgent: whether a request waits for the first result. If not, the process also starts in short turns.
         """
         self._purpose, self._urgent = purpose, urgent
         self._trusted_keys = [str(path.resolve()) for path in trusted_keys]  # the process has another working directory
@@ -98,7 +97,7 @@ class BackgroundClient:
             raise ConnectionError("the server is shutting down")
         if self._running is None:
             own, other = socket.socketpair()
-            own.settimeout(MAX_WAIT_S if self._urgent else MAX_IDLE_WAIT_S)
+            own.settimeout(MAX_WAIT_S)
             with other:
                 program = ["service.background_process", str(other.fileno())]
                 process = subprocess.Popen(
@@ -111,8 +110,6 @@ class BackgroundClient:
                     pass_fds=[other.fileno()],
                 )
             lower_priority(process.pid)  # before it imports its modules, which takes half a second
-            if not self._urgent:
-                set_idle_priority(process.pid)
             self._running = RunningProcess(process, own, set())
             log.info("background process started", extra={"purpose": self._purpose, "pid": process.pid})
         return self._running

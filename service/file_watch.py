@@ -10,8 +10,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+Signature = tuple[int, ...] | None
+Signatures = list[Signature]
 
-def file_signature(path: Path | str) -> tuple[int, ...] | None:
+
+def file_signature(path: Path | str) -> Signature:
     """A value that changes with the content and the permissions of a file; None without a file."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
@@ -48,7 +51,7 @@ class FileWatch:
         self._stop.set()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        seen: list[tuple[int, ...] | None] = []
+        seen: Signatures = []
         while not self._stop.is_set():
             if (found := [file_signature(path) for path in self._paths]) != seen:
                 seen = found

@@ -19,7 +19,7 @@ from models.store_mirror import mirror_of
 from models.version_files import StoredVersion, StoreError
 from service import local_copies
 from service.data_plane import DataPlane
-from service.file_watch import FileWatch, file_signature
+from service.file_watch import FileWatch, Signatures, file_signature
 from service.periodic_work import repeat
 from service.registry import ModelEntry, Snapshot, canary_id
 from service.served_model import ServedModel
@@ -61,14 +61,14 @@ class Follower:
         self._adopt = adopt
         self._lock = asyncio.Lock()
         self._prepared: dict[str, tuple[ServedModel, float]] = {}  # prepared versions by tag, with their expiry time
-        self._seen: tuple[int, ...] | None = None
+        self._seen: Signatures | None = None
         self._retry_at = 0.0
         self._ended: dict[str, str] = {}  # the canary of each model that was rolled back automatically
         self._answered = ""  # the id of the last request to prepare
 
     async def run(self) -> None:
         """Follow the file until cancelled."""
-        watch = FileWatch(self._watched_files(), CHECK_INTERVAL_S, "watch-versions")
+        watch = FileWatch([*self._state_files(), *self.files.request_files()], CHECK_INTERVAL_S, "watch-versions")
 
         async def poll_after_change() -> None:
             retry_s = self._retry_at - time.monotonic() if self.status.problems else RETRY_S
@@ -92,19 +92,17 @@ class Follower:
         if found != self._seen or (self.status.problems and now >= self._retry_at):
             await self.follow()
 
-    def _watched_files(self) -> list[Path]:
-        problem = [self.file.folder / PROBLEM_FILE] if self._is_copy else []
-        return [self.file.path, *problem, *self.files.request_files()]
+    def _state_files(self) -> list[Path]:
+        """The files that decide what is served: `serving.json`, and the problem of the copy of a store at a URL."""
+        return [self.file.path, *([self.file.folder / PROBLEM_FILE] if self._is_copy else [])]
 
-    def _poll_files(self) -> tuple[PrepareRequest | None, tuple[int, ...]]:
+    def _poll_files(self) -> tuple[PrepareRequest | None, Signatures]:
         """The request of another worker, and the signature of the file. A network file system that hangs blocks the
         call."""
         return self.files.requested(), self._signature()
 
-    def _signature(self) -> tuple[int, ...]:
-        """A value that changes with the file, and with the reported problem of the local copy of a store at a URL."""
-        problem = file_signature(self.file.folder / PROBLEM_FILE) if self._is_copy else None
-        return (*(file_signature(self.file.path) or ()), -1, *(problem or ()))
+    def _signature(self) -> Signatures:
+        return [file_signature(path) for path in self._state_files()]
 
     async def follow(self) -> None:
         """Serve the versions of the file that can be loaded."""

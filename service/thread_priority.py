@@ -14,12 +14,12 @@ def lower_priority(process: int | None = None) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id() if process is None else process, PRIORITY)
 
 
-def set_idle_priority(process: int = 0) -> None:
-    """Let this or another process run only when a core is otherwise idle, if the system supports that.
+def set_idle_priority() -> None:
+    """Let this process run only when a core is otherwise idle, if the system supports that.
 
     A process with the lowest nice value alone would keep its core for some milliseconds when a request arrives.
     """
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process, LOWEST_PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(process, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -30,7 +30,7 @@ CLEAR_COHERENCE = 0.1  # half of the minimum of the detector's measure of simila
 MAX_CHAOS = 0.35  # words of one letter case among many numbers have 0.25
 MIN_REGULAR = 0.9  # minimum fraction of regular words
 MIN_DIFFERENT = 6  # characters
-COMMON_LETTERS = frozenset("оеаинтсрвлαοιεστνρκηיוהלארתבמשاليمنورتبهานรอกเงยมลั่")
+COMMON_LETTERS = frozenset().union("оеаинтсрвл", "αοιεστνρκη", "יוהלארתבמש", "اليمنورتبه", "านรอกเงยมลั่")
 MIN_COMMON = 0.5  # minimum fraction of these letters in a text of the language
 COMMON_FIRST_BYTES = {  # first bytes of the frequent characters of East Asian languages
     "gb18030": range(0xB0, 0xD8),
@@ -41,7 +41,7 @@ COMMON_FIRST_BYTES = {  # first bytes of the frequent characters of East Asian l
 }
 HIGH_SECOND_BYTES = ("gb18030", "cp949")  # the second byte of their frequent characters is above 0xa0
 MIN_RELATIVE = 0.6  # minimum fraction of frequent characters, relative to the reading with the largest fraction
-MIN_SURE = 0.4  # the smallest fraction of frequent characters of a reading that is used without a question
+MIN_SURE = 0.4  # the smallest fraction of frequent characters of a reading that is used without an error
 MAX_READINGS = 3  # maximum number of readings in a message
 MIN_COMMON_UNDETECTED = 0.9  # minimum fraction of frequent characters in a reading that the detector does not name
 HALF_WIDTH = re.compile("[\uff66-\uff9f]")
@@ -88,12 +88,14 @@ def _is_clear(sample: bytes, found: "Sequence[CharsetMatch]") -> bool:
     if not found:
         return False
     first, others = found[0], found[1:]
-    if first.encoding not in (CENTRAL, TURKISH) and _common_character_fraction(sample, first.encoding) < MIN_SURE:
+    if first.encoding in (CENTRAL, TURKISH):
+        return not others  # nearly any bytes are such letters
+    if _common_character_fraction(sample, first.encoding) < MIN_SURE:
         return False
     if not others:
         return True
-    if first.encoding in (CENTRAL, TURKISH) or _has_half_width(sample, first.encoding):
-        return False  # nearly any bytes are such letters
+    if _has_half_width(sample, first.encoding):
+        return False
     if others[0].chaos - first.chaos > CLEAR_CHAOS:
         return len(_characters(sample, first.encoding)) >= MIN_DIFFERENT
     share, *shares = (_common_letter_fraction(sample.decode(match.encoding)) for match in found)

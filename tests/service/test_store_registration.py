@@ -14,10 +14,22 @@ from service.store_registration import StoreRegistration
 from service.worker_files import WorkerFiles
 
 
-def test_the_last_worker_removes_the_registration(tmp_path: Path) -> None:
-    shared, store = tmp_path / "shared", tmp_path / "store"
-    shared.mkdir()
-    store.mkdir()
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """The folder that the workers share."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+def test_the_last_worker_removes_the_registration(shared: Path, store: Path) -> None:
     first, last = [WorkerFiles(shared, pid) for pid in sorted((os.getpid(), os.getppid()))]  # both run
     for files in (first, last):
         files.publish(FollowingStatus(wanted_generation=3, serving_generation=3))
@@ -35,11 +47,8 @@ def test_the_last_worker_removes_the_registration(tmp_path: Path) -> None:
 
 
 def test_a_change_of_a_worker_is_registered_and_an_unchanged_folder_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared, store = tmp_path / "shared", tmp_path / "store"
-    shared.mkdir()
-    store.mkdir()
     files = WorkerFiles(shared, os.getpid())
     files.publish(FollowingStatus(wanted_generation=1, serving_generation=1))
     registration = StoreRegistration(files, store)
@@ -58,10 +67,7 @@ def test_a_change_of_a_worker_is_registered_and_an_unchanged_folder_is_not_read(
     assert registered_generation() == 3
 
 
-def test_a_worker_registers_the_server_after_the_first_worker_has_ended(tmp_path: Path) -> None:
-    shared, store = tmp_path / "shared", tmp_path / "store"
-    shared.mkdir()
-    store.mkdir()
+def test_a_worker_registers_the_server_after_the_first_worker_has_ended(shared: Path, store: Path) -> None:
     processes = sorted((subprocess.Popen(["sleep", "60"]) for _ in range(2)), key=lambda process: process.pid)
     first, last = (WorkerFiles(shared, process.pid) for process in processes)
     try:
@@ -82,10 +88,7 @@ def test_a_worker_registers_the_server_after_the_first_worker_has_ended(tmp_path
             process.wait()
 
 
-def test_a_deleted_folder_does_not_stop_the_registration(tmp_path: Path) -> None:
-    shared, store = tmp_path / "shared", tmp_path / "store"
-    shared.mkdir()
-    store.mkdir()
+def test_a_deleted_folder_does_not_stop_the_registration(shared: Path, store: Path) -> None:
     files = WorkerFiles(shared, os.getpid())
     files.publish(FollowingStatus(wanted_generation=1, serving_generation=1))
     registration = StoreRegistration(files, store)
