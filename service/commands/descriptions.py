@@ -41,7 +41,7 @@ def describe_fields(model: ModelState) -> dict[str, str]:
         if rollback is not None:
             without = "" if rollback.feedback else ", not by feedback"
             traffic += f" (automatic rollback after {rollback.after_rows} rows{without})"
-    shadow = "" if model.shadow is None else f"{model.shadow.share:.4g} of the rows to {model.shadow.alias}"
+    shadow = "" if model.shadow is None else f"{100 * model.shadow.share:.4g} % of the rows to {model.shadow.alias}"
     champion = "" if model.champion is None else str(model.champion)
     texts = {CHAMPION: champion, "aliases": aliases, "traffic": traffic, "shadow": shadow}
     return {field: text or "none" for field, text in texts.items()} | {"served": "yes" if model.served else "no"}

@@ -75,7 +75,7 @@ def test_status_describes_models_and_servers(root: Path, command: Command) -> No
     assert command("status", "homes")[1].splitlines() == [
         f"{root / 'serving.json'}: generation 3",
         "homes: champion 2 (before it 3); aliases challenger = 3; traffic 95 % champion, 5 % challenger (automatic "
-        "rollback after 500 rows); shadow 0.1 of the rows to challenger; stored versions: 3, 2, 1",
+        "rollback after 500 rows); shadow 10 % of the rows to challenger; stored versions: 3, 2, 1",
         f"server web1-3000 (pid {os.getpid()} on {host}, 2 workers): generation 2, wants 3",
         "  worker 7: homes:3 cannot be read",
         f"  {feedback[0]}",
