@@ -10,7 +10,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -174,6 +174,24 @@ async def responses(address: tuple[str, int], pieces: list[bytes], pause: int = 
     return re.sub(rb"date: [^\r]*\r\n", b"", found)
 
 
+def equal_responses(apps: Apps, conversations: Iterable[list[bytes]], pause: int = 1) -> int:
+    """Assert that both servers send the same bytes in each conversation, and return the number of comparisons.
+
+    conversations: the pieces that a client sends. pause: as in `responses`.
+    """
+
+    async def compare() -> int:
+        compared = 0
+        async with listening(apps[0]) as one, listening(apps[1]) as other:
+            for pieces in conversations:
+                found, expected = await asyncio.gather(responses(one, pieces, pause), responses(other, pieces, pause))
+                compared += bool(found and expected)
+                assert found == expected or not (found and expected), pieces
+        return compared
+
+    return asyncio.run(compare())
+
+
 def counters_of(app: Application) -> list[Any]:
     """The counters of all served versions, without durations."""
     parts = []
@@ -188,19 +206,9 @@ def test_direct_responses_equal_those_of_the_application(apps: Apps, caplog: pyt
     with_direct, without, sent = apps
     rng = random.Random(5)
 
-    async def compare() -> int:
-        compared = 0
-        async with listening(with_direct) as one, listening(without) as other:
-            for _ in range(ROUNDS):
-                content = random_requests(rng)
-                pieces = list(random_pieces(rng, content))
-                found, expected = await asyncio.gather(responses(one, pieces), responses(other, pieces))
-                compared += bool(found and expected)
-                assert found == expected or not (found and expected), content
-        return compared
-
+    conversations = ([*random_pieces(rng, random_requests(rng))] for _ in range(ROUNDS))
     caplog.set_level(logging.INFO, "tabserve.access")
-    assert asyncio.run(compare()) > 0.7 * ROUNDS
+    assert equal_responses(apps, conversations) > 0.7 * ROUNDS
     assert len(sent) > ROUNDS / 4
     for name in (b'{"value":', b"x-model-version: ", b'"outputs":['):  # a part of the responses of each protocol
         assert any(name in response for response in sent), name

@@ -21,6 +21,7 @@ from tests.service.server.test_direct_responses import (
     PATHS,
     Apps,
     counters_of,
+    equal_responses,
     plain_request,
     responses,
 )
@@ -97,17 +98,8 @@ def test_slightly_changed_heads_get_the_same_responses_as_parsed_heads(apps: App
     with_direct, without, _ = apps
     rng = random.Random(7)
 
-    async def compare() -> int:
-        compared = 0
-        async with listening(with_direct) as one, listening(without) as other:
-            for _ in range(ROUNDS):
-                pieces = list(conversation(rng))
-                found, expected = await asyncio.gather(responses(one, pieces, 8), responses(other, pieces, 8))
-                compared += bool(found and expected)
-                assert found == expected or not (found and expected), pieces
-        return compared
-
-    assert asyncio.run(compare()) > 0.7 * ROUNDS
+    conversations = ([*conversation(rng)] for _ in range(ROUNDS))
+    assert equal_responses(apps, conversations, 8) > 0.7 * ROUNDS
     assert len(found_heads) > 2 * ROUNDS
     assert counters_of(with_direct) == counters_of(without)
 
@@ -211,20 +203,10 @@ def test_known_heads_with_client_ids_get_the_responses_of_parsed_heads(apps: App
     with_direct, without, sent = apps
     rng = random.Random(11)
 
-    async def compare() -> int:
-        compared = 0
-        async with listening(with_direct) as one, listening(without) as other:
-            for _ in range(ROUNDS):
-                known = plain_request(
-                    BODIES[0], *rng.choice([OTHER_PROTOCOLS[0], OTHER_PROTOCOLS[6], OTHER_PROTOCOLS[11]])
-                )
-                pieces = [with_ids(rng, known) for _ in range(8)] + [LAST]
-                found, expected = await asyncio.gather(responses(one, pieces, 8), responses(other, pieces, 8))
-                compared += bool(found and expected)
-                assert found == expected or not (found and expected), pieces
-        return compared
-
-    assert asyncio.run(compare()) > 0.7 * ROUNDS
+    protocols = [OTHER_PROTOCOLS[0], OTHER_PROTOCOLS[6], OTHER_PROTOCOLS[11]]
+    known = (plain_request(BODIES[0], *rng.choice(protocols)) for _ in range(ROUNDS))
+    conversations = ([with_ids(rng, request) for _ in range(8)] + [LAST] for request in known)
+    assert equal_responses(apps, conversations, 8) > 0.7 * ROUNDS
     assert len(found_heads) > ROUNDS
     assert any(b"x-request-id: given" in response for response in sent)
     assert not with_direct.direct._heads
