@@ -1,5 +1,6 @@
 """The jobs of `training.quality` and their stored results, so that an interrupted run can continue."""
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -8,23 +9,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-DATA_FILES = (  # a change of one of these files invalidates all stored results
-    *("training/reading.py", "training/csv_table.py", "training/csv_format.py", "training/encodings.py"),
-    *("training/cells.py", "training/cell_values.py", "training/isolated_cells.py"),
+DATA_FILES = (  # a change of the code of one of these files invalidates all stored results
+    *("training/*_format*.py", "training/*_tables.py", "training/cell*.py", "training/column_*.py"),
+    *("training/csv_*.py", "training/*encodings.py", "training/number_notation.py", "training/numeric_columns.py"),
+    *("training/boolean_words.py", "training/isolated_cells.py", "training/infer_columns.py", "training/reading.py"),
+    *("training/excel.py", "training/table_inputs.py", "training/raw_table.py", "training/target.py"),
+    *("training/build_dataset.py", "training/dataset.py", "training/row_limit.py", "training/split_rule.py"),
     *(
-        "training/date_formats.py",
-        "training/column_types.py",
-        "training/numeric_columns.py",
-        "training/infer_columns.py",
+        "training/row_hash.py",
+        "training/splitting.py",
+        "training/test_set.py",
+        "training/evaluation.py",
+        "models/schema.py",
     ),
-    *("training/target.py", "training/build_dataset.py", "training/split_rule.py", "training/splitting.py"),
-    "training/evaluation.py",
+    *("models/feature.py", "models/cell_*.py", "models/date_*.py", "models/number_words.py"),
 )
 NETWORK_FILES = (  # a change of these files invalidates only the results of our networks
-    *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py"),
-    *("training/config.py", "training/recipe.py", "training/fit.py", "training/fit_keras.py"),
-    *("training/keras_options.py", "training/ensemble.py", "training/ensemble_keras.py", "training/temperature.py"),
-    *("training/validation_loss.py", "training/folds.py", "training/pipeline.py"),
+    *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py", "models/text_score.py"),
+    *("training/config.py", "training/option_checks.py", "training/recipe.py", "training/fit.py"),
+    *("training/fit_keras.py", "training/keras_options.py", "training/ensemble*.py", "training/temperature.py"),
+    *("training/validation_loss.py", "training/folds.py", "training/training_run.py", "training/tensor_rows.py"),
+    *("training/encoded_rows.py", "training/further_trials.py", "training/linear_*.py", "training/date_trial.py"),
+    *("training/text_*.py", "training/final_fit.py", "training/network_fit.py", "training/pipeline.py"),
+    "training/paired_comparison.py",
 )
 OTHER_FILES = ("training/baselines.py", "training/learners.py")
 
@@ -57,8 +64,18 @@ def decisive_files(model: str) -> list[Path]:
 
 @cache
 def code_hash(model: str) -> str:
-    """A hash of the code that determines a model's results."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in decisive_files(model))).hexdigest()[:12]
+    """A hash of the code that determines a model's results, without comments and docstrings."""
+    code = "".join(_code_of(path) for path in decisive_files(model))
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
+def _code_of(path: Path) -> str:
+    """The code of a file, without comments and docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.unparse(tree)
 
 
 class Results:

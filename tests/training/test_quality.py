@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training import baselines, quality, quality_report
+from training import baselines, quality, quality_report, quality_results
 from training.config import DataOptions, FitOptions
 from training.quality_results import DATA_FILES, NETWORK_FILES, OTHER_FILES, ROOT, Job, Results, jobs
 
@@ -51,6 +51,20 @@ def test_quality_results_are_valid_until_relevant_code_changes(results: Results)
     lines = [json.loads(line) | {"code": "older"} for line in path.read_text("utf-8").splitlines()[:3]]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     assert not Results(path).by_job
+
+
+def test_comments_and_docstrings_do_not_invalidate_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "recipe.py"
+    monkeypatch.setattr(quality_results, "decisive_files", lambda model: [path])
+
+    def hash_of(code: str) -> str:
+        path.write_text(code, "utf-8")
+        return quality_results.code_hash.__wrapped__("network")
+
+    code = "def rate() -> float:\n    return 0.1\n"
+    commented = 'def rate() -> float:\n    """The learning rate."""\n    return 0.1  # a tenth\n'
+    assert hash_of(code) == hash_of(commented)
+    assert hash_of(code) != hash_of(code.replace("0.1", "0.2"))
 
 
 @pytest.mark.parametrize("pattern", DATA_FILES + NETWORK_FILES + OTHER_FILES)
