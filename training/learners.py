@@ -39,6 +39,36 @@ def categories(frame: pd.DataFrame) -> list[str]:
 
 
 def catboost(parts: Parts, categorical: list[str], classes: int) -> Any:
+    if classes:
+        return fit_catboost(
+            parts,
+            categorical,
+            classes,
+            learning_rate=0.08,
+            depth=7,
+            l2_leaf_reg=1e-5,
+            bootstrap_type="Bernoulli",
+            subsample=0.9,
+            one_hot_max_size=15,
+        )
+    return fit_catboost(
+        parts,
+        categorical,
+        classes,
+        learning_rate=0.09,
+        depth=9,
+        l2_leaf_reg=1e-5,
+        leaf_estimation_iterations=20,
+        one_hot_max_size=20,
+    )
+
+
+def catboost_default(parts: Parts, categorical: list[str], classes: int) -> Any:
+    """CatBoost with its own defaults."""
+    return fit_catboost(parts, categorical, classes)
+
+
+def fit_catboost(parts: Parts, categorical: list[str], classes: int, **settings: Any) -> Any:
     from catboost import CatBoostClassifier, CatBoostRegressor
 
     x, y, x_validation, y_validation, x_test = (
@@ -47,22 +77,9 @@ def catboost(parts: Parts, categorical: list[str], classes: int) -> Any:
         else part
         for part in parts
     )
-    common = {
-        "iterations": ROUNDS,
-        "l2_leaf_reg": 1e-5,
-        "random_seed": 0,
-        "verbose": False,
-        "thread_count": 2,
-        "allow_writing_files": False,
-    }
-    if classes:
-        model: Any = CatBoostClassifier(
-            learning_rate=0.08, depth=7, bootstrap_type="Bernoulli", subsample=0.9, one_hot_max_size=15, **common
-        )
-    else:
-        model = CatBoostRegressor(
-            learning_rate=0.09, depth=9, leaf_estimation_iterations=20, one_hot_max_size=20, **common
-        )
+    model: Any = (CatBoostClassifier if classes else CatBoostRegressor)(
+        iterations=ROUNDS, random_seed=0, verbose=False, thread_count=2, allow_writing_files=False, **settings
+    )
     model.fit(
         x,
         y,
@@ -157,6 +174,7 @@ def all_classes(p: Any, present: Any, classes: int) -> Any:
 
 LEARNERS: dict[str, Callable[[Parts, list[str], int], Any]] = {
     "catboost": catboost,
+    "catboost-default": catboost_default,
     "lightgbm": lightgbm,
     "xgboost": xgboost,
     "realmlp": realmlp,

@@ -32,7 +32,7 @@ from training.suite_report import report
 PYTHON = Path("build/learners/bin/python")
 SCRIPT = Path(__file__).with_name("learners.py")
 OURS = ("network", "plain", "trees", "linear", "constant")
-OTHERS = ("catboost", "lightgbm", "xgboost", "realmlp", "tabm")
+OTHERS = ("catboost", "catboost-default", "lightgbm", "xgboost", "realmlp", "tabm")
 LEARNERS = (*OURS, *OTHERS)
 DEFAULT = ("network", "trees", "linear", "constant")
 NETWORKS = ("realmlp", "tabm")  # networks of other packages: a fit takes minutes
@@ -119,7 +119,8 @@ def run_learner(name: str, dataset: Dataset, split: Split) -> tuple[EvaluationMe
             raise subprocess.SubprocessError(done.stderr)
         outputs = np.load(Path(folder) / "outputs.npy")
     seconds = float(done.stdout.split()[-1])
-    return evaluate(dataset.schema.task, dataset.target[split.test], outputs), seconds
+    test = np.sort(split.test)  # the learner writes the outputs in the order of the table
+    return evaluate(dataset.schema.task, dataset.target[test], outputs), seconds
 
 
 def learner_frame(dataset: Dataset, split: Split) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Tests of the development suite: its list, halves, splits and results."""
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from training import learners, suite, suite_goals, suite_quality, suite_report
 from training.build_dataset import load_dataset
+from training.bundled import bundled_options
+from training.config import DataOptions
 from training.errors import UsageError
 from training.quality_results import Job
 from training.splitting import split_rows
@@ -78,6 +81,27 @@ def test_a_learner_without_its_environment_is_an_error(
     monkeypatch.setattr(suite_quality, "PYTHON", tmp_path / "missing")
     with pytest.raises(UsageError, match="make learners"):
         suite_quality.run(Job("diabetes", 0, "catboost", 0), diabetes)
+
+
+def test_outputs_of_a_learner_are_compared_with_the_targets_of_their_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The learner returns the targets of the test rows. A random split lists the test rows in random order."""
+    script = tmp_path / "perfect.py"
+    script.write_text(
+        "import sys, numpy, pandas\n"
+        "frame = pandas.read_parquet(sys.argv[2] + '/table.parquet')\n"
+        "numpy.save(sys.argv[2] + '/outputs.npy', frame.target[frame.part == 2].to_numpy()[:, None])\n"
+        "print(1.0)\n",
+        "utf-8",
+    )
+    monkeypatch.setattr(suite_quality, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(suite_quality, "SCRIPT", script)
+    options = bundled_options("housing", DataOptions(rows="500"))
+    dataset = load_dataset(options)
+    split = split_rows(dataset, options)
+    assert (np.diff(split.test) < 0).any()
+    assert suite_quality.run_learner("perfect", dataset, split)[0]["rmse"] == 0
 
 
 def test_learner_receives_numbers_levels_and_the_split(diabetes: suite.SuiteTable) -> None:
