@@ -253,7 +253,9 @@ class Feature(BaseModel):
         if self.level_type == "number" and not math.isfinite(as_float(value)):
             return "not_finite", "is not a finite number"
         if self.unseen == "error" and self.code(value) == UNSEEN:  # type: ignore[arg-type]
-            return "unseen_level", f"{render(value)} is none of the {len(self.positions)} levels seen in training"
+            number = len(self.positions)
+            known = "not the only level" if number == 1 else f"none of the {number} levels"
+            return "unseen_level", f"{render(value)} is {known} seen in training"
         return None
 
     def ensure_valid(self, value: Scalar) -> Scalar:

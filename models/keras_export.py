@@ -15,7 +15,7 @@ from models.network import activations, ensemble_layers, layers, normalization_l
 from models.network.activations import Array
 from models.network.layers import Layer
 from models.network.network import Network
-from models.text import layer_title
+from models.text import counted, layer_title
 
 TRIAL_ROWS = 16
 TOLERANCE = 1e-4
@@ -82,7 +82,7 @@ def _head(layer: keras.layers.Layer, tensor: Any, producers: dict[int, Any], col
             continue
         tables.append(_table(made, numbers + len(tables), producers))
     if not tables or numbers + len(tables) != columns:
-        raise CannotExport(f"{layer_title(layer)}: takes {numbers + len(tables)} columns of {columns}")
+        raise CannotExport(f"{layer_title(layer)}: takes {counted(numbers + len(tables), 'column')} of {columns}")
     return tabular_layers.Tabular(numbers, **{f"table_{j}": table for j, table in enumerate(tables)})
 
 

@@ -19,6 +19,7 @@ from models.object_store import (
 from models.remote_audit import FOLDER, RemoteAudit
 from models.serving_file import SERVING_FILE, GenerationMismatch, ReadOnlyStore, ServingChange, ServingFile, audit_entry
 from models.serving_state import ServingState, ServingStateError
+from models.text import counted
 
 DELETE = "delete"
 """This action always changes the generation, so that a simultaneous promotion of the deleted version is refused."""
@@ -96,7 +97,8 @@ class RemoteServingFile(ServingFile):
         lines, others = RemoteAudit(self._objects).chain(generation, hash_of(content))
         report = audit.verify_content(b"".join(line + b"\n" for line in lines), generation, hash_of(content))
         if others:
-            report.notes.append(f"{others} entries belong to refused or interrupted changes")
+            entries = counted(others, "entry belongs", "entries belong")
+            report.notes.append(f"{entries} to refused or interrupted changes")
         return report
 
 

@@ -15,7 +15,7 @@ from models.feature import Feature, Ignored, integer_if_exact, level_type_of
 from models.frame import FrameBuilder
 from models.number_rows import NumberRows, can_read_rows
 from models.ranges import NumericRanges
-from models.text import truncate
+from models.text import counted, truncate
 from models.validation_problem import clean_message, error_location
 from models.validators import RowValidators
 
@@ -93,7 +93,7 @@ class FeatureSchema(BaseModel):
             raise ValueError("a classification has classes, a regression has none")
         classes = self.classes or []
         if (self.task == "binary") != (len(classes) == 2) and classes:
-            raise ValueError(f"a {self.task} task does not have {len(classes)} classes")
+            raise ValueError(f"a {self.task} task does not have {counted(len(classes), 'class', 'classes')}")
         if len(set(classes)) < len(classes) or len({level_type_of(label) for label in classes}) > 1:
             raise ValueError("the classes must be distinct and of one type")
         return self

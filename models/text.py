@@ -1,4 +1,4 @@
-"""Texts for messages: nearest names, truncation, and rendering of values."""
+"""Texts for messages: nearest names, numbers with their nouns, truncation, and rendering of values."""
 
 import difflib
 from collections.abc import Iterable
@@ -16,6 +16,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The text `, did you mean 'x'?` with the nearest known name; empty if none is similar."""
     near = nearest(name, known)
     return f", did you mean {near!r}?" if near else ""
+
+
+def counted(number: float, one: str, many: str = "", *, spec: str = "") -> str:
+    """A number and its noun: `counted(1, "row")` is `1 row`, and `counted(1234, "row", spec=",")` is `1,234 rows`.
+
+    The noun may be followed by its verb. many: the plural, by default with an s. spec: the format of the number.
+    """
+    return f"{number:{spec}} {one if number == 1 else many or one + 's'}"
 
 
 def truncate(text: str, limit: int = 60) -> str:

@@ -26,6 +26,7 @@ from models.formats.arrow_messages import (
 from models.formats.blocks import Block
 from models.formats.errors import FormatError, TooLarge
 from models.schema import FeatureSchema
+from models.text import counted
 
 
 class ArrowDecoder:
@@ -57,7 +58,7 @@ class ArrowDecoder:
                 self._source.add(content if self._reader else self._schema_message + content)
                 self._open_reader()
         if self._ended and self._rest:
-            raise FormatError(f"{len(self._rest)} bytes follow the end of its stream")
+            raise FormatError(f"{counted(len(self._rest), 'byte follows', 'bytes follow')} the end of its stream")
 
     def rest(self) -> Iterator[Block]:
         if self._rest:
@@ -139,7 +140,8 @@ class ArrowDecoder:
         try:
             batch = self._next_batch(content)
             if batch.num_rows > len(content) * MAX_ROWS_PER_BYTE:
-                raise FormatError(f"a record batch of {len(content)} bytes cannot contain {batch.num_rows} rows")
+                rows = counted(batch.num_rows, "row")
+                raise FormatError(f"a record batch of {counted(len(content), 'byte')} cannot contain {rows}")
             yield from self._blocks.add(self._validate_batch(batch))
         except arrow_errors() as error:
             raise unreadable_error(error) from None

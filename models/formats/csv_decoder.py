@@ -15,7 +15,7 @@ from models.formats.index_columns import is_unnamed_index
 from models.formats.text_encoding import Utf8Converter
 from models.rows import UndecodableRow, is_unknown
 from models.schema import FeatureSchema
-from models.text import truncate
+from models.text import counted, truncate
 from models.visible_text import visible_text
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -250,4 +250,4 @@ def fit_to_width(line: list[str], width: int) -> list[str] | UndecodableRow:
 
 def ragged_row(line: Sequence[str], width: int) -> UndecodableRow:
     kind = ShortRow if len(line) < width else UndecodableRow
-    return kind("wrong_type", f"it has {len(line)} cells, the header has {width}")
+    return kind("wrong_type", f"it has {counted(len(line), 'cell')}, the header has {width}")

@@ -1,5 +1,7 @@
 """The errors that decoding a table can raise. `service.error_mapping` maps each of them to a request error."""
 
+from models.text import counted
+
 # ruff: noqa: N818 - the names describe the errors, as in httpx and starlette
 
 
@@ -11,7 +13,7 @@ class TooLarge(FormatError):
     """The body, or a part of it, is larger than allowed."""
 
     def __init__(self, limit: int, *, expanded: bool = False, what: str = "the body") -> None:
-        super().__init__(f"{what} is larger than {limit} bytes")
+        super().__init__(f"{what} is larger than {counted(limit, 'byte')}")
         self.limit = limit
         self.expanded = expanded
         self.what = what

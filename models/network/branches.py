@@ -15,6 +15,7 @@ import numpy as np
 from models.network.activations import Array
 from models.network.layers import Layer
 from models.network.plain_layers import PLAIN_LAYERS
+from models.text import counted
 
 Join = Callable[[Sequence[Array]], Array]
 
@@ -58,7 +59,8 @@ class Branches(Layer):
             if not branch.values or not all(0 <= value <= number for value in branch.values):
                 raise ValueError(f"branch {number} has the values {branch.values}, expected earlier values")
             if (len(branch.values) > 1) != bool(branch.join) or (branch.join and branch.join not in JOINS):
-                raise ValueError(f"branch {number}: {branch.join!r} does not join {len(branch.values)} values")
+                values = counted(len(branch.values), "value")
+                raise ValueError(f"branch {number}: {branch.join!r} does not join {values}")
         if not branches:
             raise ValueError("expected at least one branch")
         self.inputs, self.branches = inputs, tuple(branches)

@@ -15,6 +15,7 @@ from models.network import ensemble_layers, initializers, layer_types, layers, n
 from models.network.activations import Array
 from models.network.inference import BLOCK_ROWS, InferenceNetwork
 from models.network.layers import Layer
+from models.text import counted
 
 if TYPE_CHECKING:  # imported by training only
     from models.network.losses import Loss, Targets
@@ -107,7 +108,8 @@ class Network:
         x, y = self._matrix(x), np.asarray(y)
         if len(x) != len(y) or len(x) == 0:
             raise ValueError(
-                f"expected the same number of rows and targets, at least one, given {len(x)} rows and {len(y)} targets"
+                "expected the same number of rows and targets, at least one, "
+                f"given {counted(len(x), 'row')} and {counted(len(y), 'target')}"
             )
         if weights is not None and np.shape(weights) != (len(x),):
             raise ValueError(f"weights: expected shape ({len(x)},), one for each row, given {np.shape(weights)}")

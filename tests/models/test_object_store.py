@@ -281,7 +281,7 @@ def test_the_audit_is_a_chain_of_objects(pushed: VersionStore, mirror: StoreMirr
     assert pushed.serving.verify() == audit.AuditReport(4)
     orphan = audit.encode({**entries[-1], "generation": 5, "prev": "0" * 64})
     mirror.objects.put(f"{FOLDER}/0000000005-{'0' * 16}.json", orphan)
-    assert "1 entries belong to refused" in pushed.serving.verify().notes[0]
+    assert "1 entry belongs to refused" in pushed.serving.verify().notes[0]
     second = mirror.objects.list(FOLDER)[1]
     mirror.objects.put(second.name, audit.encode({**entries[1], "reason": "another"}))
     assert "were removed" in pushed.serving.verify().problems[0]

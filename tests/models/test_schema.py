@@ -35,7 +35,7 @@ def test_schema_json_has_integers_without_a_point_and_one_feature_per_line() -> 
         ({"name": "a" * 42}, "name"),
         ({"colour": 1}, "colour"),
         ({"classes": None}, "a classification has classes"),
-        ({"classes": ["a"]}, "does not have 1 classes"),
+        ({"classes": ["a"]}, "does not have 1 class"),
         ({"classes": ["a", "b", "c"]}, "does not have 3 classes"),
         ({"classes": [1, 1.0]}, "distinct"),
         ({"classes": [0, False]}, "distinct"),
