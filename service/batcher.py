@@ -17,6 +17,7 @@ import numpy as np
 from models.frame import Frame
 from models.outputs import Outputs
 from models.tabular_model import TabularModel
+from models.text import counted
 from service.engine_cost import EngineCost
 from service.errors import ClientDisconnected, DeadlinePassed, EngineFailed, QueueFull, RequestError
 from service.fair_queue import FairQueue
@@ -187,7 +188,8 @@ class Batcher:
     def _queue_full(self) -> QueueFull:
         waiting = self.tally.queue_rows
         after = waiting / self._rows_per_second if self._rows_per_second else 1.0
-        return QueueFull(f"the queue of model {self.model.name!r} is full: {waiting} rows are waiting", after)
+        rows = counted(waiting, "row is", "rows are")
+        return QueueFull(f"the queue of model {self.model.name!r} is full: {rows} waiting", after)
 
     def _count_waiting(self, client: str, rows: int) -> None:
         """Add a number, which may be negative, to the number of waiting rows."""

@@ -16,6 +16,7 @@ import orjson
 
 from models.json_text import error_entries, replace_surrogates
 from models.rows import RowError
+from models.text import counted
 
 PROBLEM = b"application/problem+json"
 
@@ -132,7 +133,7 @@ class BodyTooSlow(RequestError):
     title = "Body too slow"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the body was not received within {seconds:g} seconds")
+        super().__init__(f"the body was not received within {counted(seconds, 'second', spec='g')}")
 
 
 class Conflict(RequestError):
@@ -157,7 +158,7 @@ class BodyTooLarge(RequestError):
     title = "Body too large"
 
     def __init__(self, limit: int, *, expanded: bool = False, subject: str = "the body") -> None:
-        detail = f"{subject} is larger than {limit} bytes" + (" when decompressed" if expanded else "")
+        detail = f"{subject} is larger than {counted(limit, 'byte')}" + (" when decompressed" if expanded else "")
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
@@ -200,7 +201,8 @@ class RowsNotValid(RequestError):
     title = "Rows not valid"
 
     def __init__(self, rows: int, invalid: int, errors: Sequence[RowError], omitted: int) -> None:
-        super().__init__(f"{invalid} of {rows} rows {'is' if invalid == 1 else 'are'} not valid", errors, omitted)
+        of_rows = f"of {counted(rows, 'row')}"
+        super().__init__(f"{counted(invalid, f'{of_rows} is', f'{of_rows} are')} not valid", errors, omitted)
         self.valid, self.invalid = rows - invalid, invalid
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from models.frame import Frame
 from models.output_options import ExplanationArrays, ExtendedModel
 from models.outputs import Outputs
+from models.text import counted
 from service.background_client import BackgroundClient, Fields, ProcessEnded, ProcessUnavailable, describe
 from service.errors import DeadlinePassed, NotReady, QueueFull, TooManyEvaluations
 from service.fair_lock import FairLock
@@ -58,7 +59,7 @@ class ExplanationQueue:
             raise TooManyEvaluations(planned, self.max_evaluations)
         if not self._has_room(client, planned):
             after = self.waiting / self._rate if self._rate else 1.0
-            raise QueueFull(f"explanations that take {self.waiting} evaluations are waiting", after)
+            raise QueueFull(f"explanations that take {counted(self.waiting, 'evaluation')} are waiting", after)
         self.waiting += planned
         self._waiting_of[client] += planned
         size = max(1, BLOCK_EVALUATIONS * rows // planned)

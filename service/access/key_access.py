@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 
+from models.text import counted
 from service.access.caller import ANYBODY, NOBODY, Access
 from service.access.key_ring import ActiveKey, KeyRing
 from service.access_control import AccessControl
@@ -53,8 +54,8 @@ class KeyAccess(AccessControl):
         if models is not None and model is not None and (model not in models or request.served is None):
             request.check_model(model, served=access != "admin")
         if found.rate is not None and (seconds := found.rate.take()):
-            limit = f"{found.rate.per_second:g}"
-            raise RateExceeded(f"the key {caller.name!r} is limited to {limit} requests per second", seconds)
+            limit = counted(found.rate.per_second, "request", spec="g")
+            raise RateExceeded(f"the key {caller.name!r} is limited to {limit} per second", seconds)
 
     def _verify(self, request: Request) -> ActiveKey:
         """The key of a request. Raises Unauthorized.

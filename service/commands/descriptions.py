@@ -4,6 +4,7 @@ from typing import Any
 
 from models.aliases import CHAMPION
 from models.serving_state import ModelState, ServingState
+from models.text import counted
 
 SHOWN = ("champion", "aliases", "traffic", "shadow", "served")
 
@@ -40,7 +41,7 @@ def describe_fields(model: ModelState) -> dict[str, str]:
         rollback = model.traffic.rollback
         if rollback is not None:
             without = "" if rollback.feedback else ", not by feedback"
-            traffic += f" (automatic rollback after {rollback.after_rows} rows{without})"
+            traffic += f" (automatic rollback after {counted(rollback.after_rows, 'row')}{without})"
     shadow = "" if model.shadow is None else f"{100 * model.shadow.share:.4g} % of the rows to {model.shadow.alias}"
     champion = "" if model.champion is None else str(model.champion)
     texts = {CHAMPION: champion, "aliases": aliases, "traffic": traffic, "shadow": shadow}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models.command_line import missing_library
 from models.file_destination import check_destination, is_url, open_destination
+from models.text import counted
 from models.version_lifecycle import VersionStore
 
 
@@ -28,5 +29,6 @@ def erase(arguments: argparse.Namespace, versions: VersionStore) -> int:
     except (ValueError, OSError, sqlite3.Error) as error:
         print(f"error: {place}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    print(f"{erased.rows} rows and {erased.feedback} rows of feedback erased in {erased.files} files")
+    rows, feedback, files = counted(erased.rows, "row"), counted(erased.feedback, "row"), counted(erased.files, "file")
+    print(f"{rows} and {feedback} of feedback erased in {files}")
     return 0

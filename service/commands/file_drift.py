@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from models.formats.errors import EmptyTable, FormatError
 from models.formats.table_files import read_file
 from models.rows import RowError
 from models.tabular_model import TabularModel
+from models.text import counted
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
 from service.commands.named_version import find_version
@@ -69,8 +71,9 @@ def compare_file(model: TabularModel, path: Path) -> tuple[dict[str, object], in
     return head | drift_report(model.schema, model.reference, counts), invalid, errors
 
 
-def print_report(report: dict[str, object]) -> None:
+def print_report(report: dict[str, Any]) -> None:
     from models.drift.drift_table import drift_table
 
-    print(f"{report['rows']:,} rows, compared with the training of {report['model']}:{report['version']}")
+    rows = counted(report["rows"], "row", spec=",")
+    print(f"{rows}, compared with the training of {report['model']}:{report['version']}")
     print(drift_table(report))

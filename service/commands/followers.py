@@ -6,6 +6,7 @@ from pathlib import Path
 from models import server_registration
 from models.server_registration import ServerRegistration
 from models.store_mirror import StoreMirror
+from models.text import counted
 
 POLL_SECONDS = 0.1
 
@@ -33,7 +34,7 @@ def describe_servers(servers: list[ServerRegistration], mirror: StoreMirror | No
         return ["no server has registered in this store"]
     lines = []
     for server in servers:
-        workers = f"{len(server.workers)} worker{'s' * (len(server.workers) != 1)}"
+        workers = counted(len(server.workers), "worker")
         line = f"server {server.id} (pid {server.pid} on {server.host}, {workers}): generation "
         behind = server.serving_generation != server.wanted_generation
         line += f"{server.serving_generation}" + (f", wants {server.wanted_generation}" if behind else "")

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from models import server_registration
+from models.text import counted
 from models.version_lifecycle import VersionStore
 from service.commands.descriptions import describe_entry, describe_model
 from service.commands.followers import describe_servers
@@ -40,5 +41,5 @@ def audit(arguments: Arguments, versions: VersionStore) -> int:
         print(f"error: {problem}", file=sys.stderr)
     if report.problems:
         return 1
-    print(f"{versions.serving.audit_place}: {report.lines} lines, none was altered or removed")
+    print(f"{versions.serving.audit_place}: {counted(report.lines, 'line')}, none was altered or removed")
     return 0

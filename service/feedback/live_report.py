@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from models.aliases import CHAMPION
+from models.text import counted
 from service.confidence_sequence import MeanInterval, Moments, interval
 from service.feedback.live_metrics import MetricKey
 from service.feedback.version_judge import LEVEL, VersionJudge
@@ -123,7 +124,7 @@ def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], al
             error = "rate of errors" if judge.metric == "accuracy" else judge.metric
             return (
                 f"larger errors by feedback: version {version} has a {error} that is {value:.3g} higher than the "
-                f"champion's (at least {least:.3g}) on {int(moments.number)} rows"
+                f"champion's (at least {least:.3g}) on {counted(int(moments.number), 'row')}"
             )
     return None
 

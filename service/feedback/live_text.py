@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from models.text import counted
+
 
 def metric_lines(model: str, versions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A line for each version with feedback. versions: the result of `live_report.report`."""
@@ -18,7 +20,8 @@ def aliases_of(version: Mapping[str, Any]) -> str:
 def parts_of(version: Mapping[str, Any]) -> Iterator[str]:
     metric = version["metric"]
     training = "" if metric["training"] is None else f", {metric['training']:.4g} at training"
-    yield f"{metric['name']} {with_interval(metric, 'value')} on {version['rows']} rows{training}: {version['status']}"
+    rows = counted(version["rows"], "row")
+    yield f"{metric['name']} {with_interval(metric, 'value')} on {rows}{training}: {version['status']}"
     if (coverage := version.get("coverage")) is not None:
         yield f"coverage {with_interval(coverage, 'value')} of {coverage['level']:g}: {coverage['status']}"
     if (difference := version.get("against_champion")) is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from backports import zstd
 
-from models.text import truncate
+from models.text import counted, truncate
 from service.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -79,7 +79,8 @@ class Decompressor:
 
     def _start_member(self, compressed: bytes) -> None:
         if not compressed.startswith(GZIP_MAGIC if self._name == "gzip" else ZSTD_MAGIC):
-            follow = f"the {len(compressed)} bytes after the {self._name} data are not {self._name}"
+            after = f"after the {self._name} data"
+            follow = f"the {counted(len(compressed), f'byte {after} is', f'bytes {after} are')} not {self._name}"
             raise BadBody(follow if self._members else f"it is not {self._name}")
         if self._members == MAX_MEMBERS:
             raise BadBody(f"the {self._name} data have more than {MAX_MEMBERS} members")

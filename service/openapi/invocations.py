@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.tabular_model import TabularModel
+from models.text import counted
 from service.openapi.operations import ANY, JSON_OBJECT, LISTED, TEXT, json_body, operation
 from service.openapi.responses import PREDICTION, READINESS, TIMEOUT_HEADER, text_form
 from service.openapi.schemas import Schema, example_rows
@@ -71,7 +72,8 @@ def predict(path: str, models: Sequence[TabularModel], settings: Settings, summa
         JSON_OBJECT,
         FORM,
         PREDICTION,
-        description=f"Exactly one of these keys, up to {settings.max_rows} rows. Also text/csv, in both directions.",
+        description=f"Exactly one of these keys, up to {counted(settings.max_rows, 'row')}. "
+        "Also text/csv, in both directions.",
         parameters=[
             {
                 "name": ATTRIBUTES.decode(),

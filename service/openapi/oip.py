@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from models.tabular_model import TabularModel
+from models.text import counted
 from service.openapi.operations import operation
 from service.openapi.responses import BODY, MODEL, PREDICTION, READINESS, TIMEOUT_HEADER, ErrorGroup, text_form
 from service.openapi.schemas import Schema
@@ -83,7 +84,7 @@ def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
         {"application/json": {"schema": {}}},
         FORM,
         PREDICTION,
-        description=f"One tensor per feature with up to {settings.max_rows} rows, in JSON or binary."
+        description=f"One tensor per feature with up to {counted(settings.max_rows, 'row')}, in JSON or binary."
         + optional_outputs_note(model),
         requestBody={"required": True, "content": {"application/json": body}},
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.tabular_model import TabularModel
+from models.text import counted
 from service.openapi.operations import ANY, JSON_OBJECT, LISTED, json_body, operation
 from service.openapi.responses import MODEL, PREDICTION, READINESS, TIMEOUT_HEADER, ErrorGroup, text_form
 from service.openapi.schemas import Schema, example_rows
@@ -71,6 +72,6 @@ def predict(model: TabularModel, method: str, settings: Settings) -> Schema:
         JSON_OBJECT,
         FORM,
         PREDICTION,
-        description=f"Model {model.tag}, up to {settings.max_rows} rows. NaN is a missing value.",
+        description=f"Model {model.tag}, up to {counted(settings.max_rows, 'row')}. NaN is a missing value.",
         requestBody=body,
     )

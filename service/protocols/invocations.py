@@ -22,7 +22,7 @@ from models.outputs import Outputs
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import class_key, truncate
+from models.text import class_key, counted, truncate
 from service.error_mapping import translate_format_errors
 from service.errors import RequestError, TooManyRows
 from service.protocols import error_text
@@ -85,8 +85,9 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
     data = content.get("data")
     check_count(data, max_rows, "data")
     assert isinstance(data, list)
+    values = counted(len(columns), "value")
     errors = [
-        RowError(number, None, "wrong_type", f"row {number}: not a list of {len(columns)} values, one per column")
+        RowError(number, None, "wrong_type", f"row {number}: not a list of {values}, one per column")
         for number, row in enumerate(data)
         if not isinstance(row, list) or len(row) != len(columns)
     ]

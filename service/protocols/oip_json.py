@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from models.text import render, truncate
+from models.text import counted, render, truncate
 from service.errors import BadBody
 from service.protocols.oip_tensors import (
     DATATYPES,
@@ -49,7 +49,7 @@ def read(body: bytes, header_length: bytes | None = None) -> InferRequest:
             tensor = decode_content(tensor)
         inputs.append(tensor)
     if position != len(body):
-        raise BadBody(f"{len(body) - position} bytes follow the last tensor")
+        raise BadBody(f"{counted(len(body) - position, 'byte follows', 'bytes follow')} the last tensor")
     request_id = document.get("id", "")
     if not isinstance(request_id, str):
         raise invalid_input("wrong_type", "'id' is not a string", "id")
@@ -59,7 +59,8 @@ def read(body: bytes, header_length: bytes | None = None) -> InferRequest:
 def json_length(text: bytes, body_length: int) -> int:
     if not text.isdigit() or len(text) > MAX_LENGTH_DIGITS or int(text) > body_length:
         rendered = truncate(text.decode("latin-1"))
-        raise BadBody(f"Inference-Header-Content-Length {rendered!r} is not valid for a body of {body_length} bytes")
+        length = counted(body_length, "byte")
+        raise BadBody(f"Inference-Header-Content-Length {rendered!r} is not valid for a body of {length}")
     if int(text) == 0:
         raise BadBody("there is no JSON before the tensors; raw requests are not supported")
     return int(text)
@@ -114,7 +115,7 @@ def read_tensor(entry: object, body: bytes, position: int) -> tuple[InputTensor,
         if data and type(data[0]) is list:
             data = flatten(name, shape, data)
         if len(data) != count:
-            raise wrong_size(name, shape, f"{len(data)} elements")
+            raise wrong_size(name, shape, counted(len(data), "element"))
         return InputTensor(name, datatype, shape, data, parameters), position
     if data is not None:
         raise invalid_input("bad_tensor", f"input {truncate(name)!r} has both data and binary data", name)

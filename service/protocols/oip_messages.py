@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
-from models.text import truncate
+from models.text import counted, truncate
 from service.protocols import oip_tensors
 from service.protocols.oip_tensors import InferRequest, InputTensor, ResponseTensor
 
@@ -119,7 +119,8 @@ def read(request: Any) -> InferRequest:
     """Parse a ModelInferRequest. Raises RequestNotValid."""
     raws = request.raw_input_contents
     if raws and (len(raws) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
-        message = f"the request has {len(raws)} raw contents, expected one for each of the {len(request.inputs)} inputs"
+        found, expected = counted(len(raws), "raw content"), counted(len(request.inputs), "input")
+        message = f"the request has {found}, expected one for each of the {expected}"
         raise oip_tensors.invalid_input("bad_tensor", f"{message} and no typed contents")
     inputs = [
         oip_tensors.decode_content(read_tensor(tensor, raws[position] if raws else None))

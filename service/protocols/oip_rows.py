@@ -13,7 +13,7 @@ from models.feature import Feature
 from models.json_text import short_floats
 from models.rows import RowError, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
-from models.text import did_you_mean, render, truncate
+from models.text import counted, did_you_mean, render, truncate
 from service.error_mapping import require_valid
 from service.errors import TooManyRows
 from service.protocols.oip_tensors import NUMBERS, InferRequest, InputTensor, Parameters, as_array, invalid_input
@@ -88,9 +88,8 @@ def columns_of_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> list[
     matrix, width = inputs[0], len(schema.features)
     if matrix.shape[1] != width:
         names = truncate(", ".join(feature.name for feature in schema.features), 200)
-        message = (
-            f"input {truncate(matrix.name)!r} has {matrix.shape[1]} columns, expected the {width} features: {names}"
-        )
+        columns, features = counted(matrix.shape[1], "column"), counted(width, "feature")
+        message = f"input {truncate(matrix.name)!r} has {columns}, expected the {features}: {names}"
         raise invalid_input("bad_tensor", message, matrix.name)
     rows = matrix.shape[0]
     return [
@@ -108,7 +107,8 @@ def row_count(inputs: Sequence[InputTensor], max_rows: int) -> int:
         name, shape = tensor.name, tensor.shape
         if shape[0] != count:
             first = inputs[0].name
-            message = f"input {truncate(name)!r} has {shape[0]} rows, and input {truncate(first)!r} has {count}"
+            rows = counted(shape[0], "row")
+            message = f"input {truncate(name)!r} has {rows}, and input {truncate(first)!r} has {count}"
             raise invalid_input("bad_tensor", message, name)
         if len(shape) == 2 and shape[1] != 1:
             message = f"input {truncate(name)!r}: its shape {list(shape)} is not [{count}] or [{count}, 1]"

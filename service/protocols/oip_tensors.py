@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.columns import Array
-from models.text import render, truncate
+from models.text import counted, render, truncate
 from service.errors import RequestNotValid
 from service.protocols.parsing import ON_INVALID_OPTIONS, error_entry
 
@@ -110,7 +110,7 @@ def decode(name: str, datatype: str, shape: Sequence[int], raw: "memoryview | by
         return split_bytes(name, shape, count, raw)
     dtype = np.dtype("<u2" if datatype == "BF16" else NUMPY_TYPES[datatype])
     if size != count * dtype.itemsize:
-        raise wrong_size(name, shape, f"{size} bytes of {datatype}, expected {count * dtype.itemsize}")
+        raise wrong_size(name, shape, f"{counted(size, 'byte')} of {datatype}, expected {count * dtype.itemsize}")
     array = np.frombuffer(raw, dtype)
     if datatype == "BF16":  # BF16 is the upper half of a 32-bit float
         return (array.astype("<u4") << 16).view("<f4")
@@ -128,7 +128,9 @@ def split_bytes(name: str, shape: Sequence[int], count: int, raw: "memoryview | 
             found.append(content[position + 4 : stop])
             position = stop
     if position != size or len(found) != count:
-        raise wrong_size(name, shape, f"{size} bytes that are not {count} strings with their lengths")
+        found_bytes = counted(size, "byte that is", "bytes that are")
+        strings = counted(count, "string with its length", "strings with their lengths")
+        raise wrong_size(name, shape, f"{found_bytes} not {strings}")
     return decode_texts(name, found)
 
 

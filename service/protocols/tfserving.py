@@ -17,7 +17,7 @@ from models.outputs import Outputs
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import class_key, nearest, truncate
+from models.text import class_key, counted, nearest, truncate
 from service.errors import BadJson, RequestError, TooManyRows
 from service.protocols import error_text
 from service.protocols.parsing import error_entry, invalid_request, parse_json
@@ -151,7 +151,8 @@ def width_error(names: Sequence[str], number: int, row: Any) -> RowError | None:
     if width == len(names):
         return None
     order = truncate(", ".join(names), 500)
-    return RowError(number, None, "wrong_type", f"row {number}: {width} values, expected {len(names)}: {order}")
+    values = counted(width, "value")
+    return RowError(number, None, "wrong_type", f"row {number}: {values}, expected {len(names)}: {order}")
 
 
 def row_of(names: Sequence[str], row: Any) -> Any:

@@ -478,7 +478,7 @@ def test_the_erase_command_prints_the_erased_rows(
     assert run_erase([str(folder / "missing"), "--id", "a:0"]) == 1
     out, error = capsys.readouterr()
     assert out.splitlines() == [
-        "2 rows and 0 rows of feedback erased in 1 files",
+        "2 rows and 0 rows of feedback erased in 1 file",
         "0 rows and 0 rows of feedback erased in 0 files",
     ]
     assert error == f"error: {folder / 'missing'}: no such folder\n"

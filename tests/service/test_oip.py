@@ -330,7 +330,7 @@ def test_binary_and_json_tensors_may_be_mixed(send_v2: Callable[..., Any]) -> No
         ("99999999", b"", 16, "is not valid for a body of"),
         ("-1", b"", 16, "is not valid for a body of"),
         ("0", b"", 16, "no JSON before"),
-        (None, b"!", 16, "bytes follow"),
+        (None, b"!", 16, "1 byte follows"),
         (None, b"", 17, "binary_data_size"),
         (None, b"", -1, "binary_data_size"),
         (None, b"", 8, "expected 16"),

@@ -14,7 +14,12 @@ export function percent(value) {
   return value === null || value === undefined ? "–" : `${(value * 100).toLocaleString("en", { maximumFractionDigits: 1 })} %`;
 }
 
+/** The noun that follows a number. @param {number} count @param {string} one @param {string} [many] */
+export function nounText(count, one, many = `${one}s`) {
+  return count === 1 ? one : many;
+}
+
 /** @param {number} count @param {string} one @param {string} [many] */
-export function countText(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+export function countText(count, one, many) {
+  return `${count.toLocaleString("en")} ${nounText(count, one, many)}`;
 }

@@ -1,6 +1,6 @@
 /** The probabilities of the classes, the largest first. */
 import { h } from "./dom.js";
-import { percent } from "./numbers.js";
+import { countText, percent } from "./numbers.js";
 
 const SHOWN = 10;
 
@@ -17,6 +17,6 @@ export function probabilityBars(probabilities, labelSet = []) {
     ),
   );
   const rest = sorted.slice(SHOWN);
-  if (rest.length) rows.push(h("li", { class: "quiet" }, `${rest.length} more classes: ${percent(rest.reduce((sum, [, share]) => sum + share, 0))} together`));
+  if (rest.length) rows.push(h("li", { class: "quiet" }, `${countText(rest.length, "more class", "more classes")}: ${percent(rest.reduce((sum, [, share]) => sum + share, 0))} together`));
   return h("ul", { class: "bars" }, rows);
 }

@@ -1,6 +1,6 @@
 /** A chart of the contributions that lead from the baseline to a prediction, the largest first. */
 import { h } from "./dom.js";
-import { number } from "./numbers.js";
+import { countText, number } from "./numbers.js";
 
 const SHOWN = 10;
 
@@ -10,7 +10,7 @@ export function waterfall({ output, baseline, contributions, exact, error }) {
   const shown = sorted.slice(0, SHOWN).filter(([, value]) => value !== 0);
   const rest = sorted.slice(shown.length);
   const restSum = rest.reduce((sum, [, value]) => sum + value, 0);
-  const steps = rest.length ? [...shown, [`${rest.length} other ${rest.length === 1 ? "column" : "columns"}`, restSum]] : shown;
+  const steps = rest.length ? [...shown, [countText(rest.length, "other column"), restSum]] : shown;
   let at = baseline;
   const bars = steps.map(([name, value]) => ({ name: String(name), value: Number(value), from: at, to: (at += Number(value)) }));
   const ends = [baseline, ...bars.map((bar) => bar.to)];

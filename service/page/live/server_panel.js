@@ -1,6 +1,6 @@
 /** Requests, latency, errors, queue and workers of the server, from the server's counters. */
 import { h } from "../components/dom.js";
-import { countText, number, percent } from "../components/numbers.js";
+import { countText, nounText, number, percent } from "../components/numbers.js";
 import { scrollable } from "../components/scrollable.js";
 import { timeChart } from "../components/time_chart.js";
 import { requestsOf, totalOf } from "./counts.js";
@@ -21,13 +21,13 @@ export function serverPanel(history) {
       "p",
       {},
       h("strong", { "data-total": "requests" }, number(requestsOf(total))),
-      " requests and ",
+      ` ${nounText(requestsOf(total), "request")} and `,
       h("strong", { "data-total": "rows" }, number(total.rows)),
-      " rows since the server started. ",
+      ` ${nounText(total.rows, "row")} since the server started. `,
       h("strong", { "data-total": "failed" }, number(total.failed)),
       " failed (status 500 and above), ",
       h("strong", { "data-total": "refused" }, number(total.refused)),
-      " were refused (400 to 499).",
+      ` ${nounText(total.refused, "was", "were")} refused (400 to 499).`,
     ),
     last.counts.problems > 0 && h("p", { class: "error-text" }, `${countText(last.counts.problems, "version")} cannot be loaded.`),
     last.counts.lost > 0 && h("p", { class: "error-text" }, `${countText(last.counts.lost, "time series", "time series")} cannot be counted: the temporary folder is full.`),

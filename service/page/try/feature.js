@@ -1,4 +1,5 @@
 /** A column of a model's schema, with its values at training. */
+import { countText } from "../components/numbers.js";
 import { seconds } from "./dates.js";
 
 /**
@@ -44,7 +45,7 @@ export function hint(feature) {
   if (feature.minimum != null || feature.maximum != null) parts.push(`allowed: ${ends(feature.minimum, feature.maximum)}`);
   if (feature.seen?.min != null) parts.push(`seen: ${ends(feature.seen.min, feature.seen.max)}`);
   const levels = feature.seen?.count ?? feature.seen?.levels?.length;
-  if (feature.kind === "category" && levels) parts.push(`${levels.toLocaleString("en")} levels`);
+  if (feature.kind === "category" && levels) parts.push(countText(levels, "level"));
   if (feature.unseen === "error") parts.push("no others");
   if (feature.nullable) parts.push("may be missing");
   return parts.join(" · ");

@@ -1,7 +1,7 @@
 /** The model's predictions for other values of one column, from one request with a row for each value. */
 import { curve } from "../components/curve.js";
 import { h } from "../components/dom.js";
-import { number, percent } from "../components/numbers.js";
+import { countText, number, percent } from "../components/numbers.js";
 import { dateInput, dateText, seconds } from "./dates.js";
 import { isWhole, range } from "./feature.js";
 
@@ -119,7 +119,7 @@ function answerChanges(answered, label) {
     return left.prediction.label === right.prediction.label ? [] : [h("li", {}, `between ${shownValue(left.value)} and ${shownValue(right.value)}: `, h("bdi", {}, String(left.prediction.label)), " → ", h("bdi", {}, String(right.prediction.label)))];
   });
   if (ordered.length < answered.length / 2) return null;
-  if (changes.length > FLIPS) changes.splice(FLIPS, changes.length, h("li", {}, `and ${changes.length - FLIPS} more times`));
+  if (changes.length > FLIPS) changes.splice(FLIPS, changes.length, h("li", {}, `and ${countText(changes.length - FLIPS, "more time")}`));
   return changes.length ? h("div", { class: "flips" }, h("p", {}, "The answer changes"), h("ul", {}, changes)) : h("p", {}, "The answer stays the same over this range.");
 }
 
