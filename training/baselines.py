@@ -15,6 +15,7 @@ from models.encoding.encoder import Encoder
 from models.encoding.target_scaling import TargetScaling
 from models.frame import Frame
 from models.schema import FeatureSchema
+from models.text import counted
 from training import catboost_baseline
 from training.evaluation import Array, EvaluationMetrics, evaluate
 from training.streaming.spilled_frame import SpilledFrame
@@ -143,7 +144,7 @@ class Baselines:
             x[rows], self.y[rows], validation, categorical, self.classes, TREE_SECONDS
         )
         if stopped:
-            report(f"CatBoost was stopped after {TREE_SECONDS:.0f} s, with {model.tree_count_} rounds")
+            report(f"CatBoost was stopped after {TREE_SECONDS:.0f} s, with {counted(model.tree_count_, 'round')}")
         x_test = catboost_baseline.as_objects(x[self.test], categorical)
         if self.task == "regression":
             return self._evaluate(model.predict(x_test)[:, None])

@@ -12,6 +12,7 @@ from models.cell_format import PLAIN, CellFormat
 from models.feature import Ignored
 from models.freed_memory import return_freed_memory
 from models.schema import FeatureSchema
+from models.text import counted
 from models.validation_problem import first_message
 from training.cell_formats import ColumnFormat, decide_cell_formats, notice_texts
 from training.cells import FactorizedColumn, factorize, may_contain_text
@@ -74,7 +75,8 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
     target = read_target(read_column(target_name), options, edited)
     used = np.flatnonzero(target.usable)
     if len(used) < MIN_ROWS:
-        raise UsageError(f"{len(used)} usable rows (with a target); at least {MIN_ROWS} are needed")
+        rows = counted(len(used), "usable row")
+        raise UsageError(f"{rows} (with a target); at least {MIN_ROWS} are needed")
 
     split_key = None
     if rule.column is not None:

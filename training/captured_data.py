@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from models import capture_format
 from models.capture_format import ID, METADATA, PREFIX, SUFFIX, TIME, TRUTH
 from models.file_destination import check_destination, is_url
-from models.text import truncate
+from models.text import counted, truncate
 from training.config import DataOptions
 from training.errors import UsageError
 from training.raw_table import RawTable
@@ -72,11 +72,15 @@ def read_captured(options: DataOptions) -> RawTable:
     truth = newest_truth(joined_table([read_file(path).table for path in paths]))
     table = rows.join(truth, ID, join_type="inner").sort_by([(TIME, "ascending"), (ID, "ascending")])
     if not table.num_rows:
+        if rows.num_rows == 1:
+            raise UsageError(f"the only captured row of {model} has no feedback")
         raise UsageError(f"none of the {rows.num_rows} captured rows of {model} has feedback")
     target = options.target or files[0].target
     names = [name for name in table.column_names if not name.startswith(PREFIX) and name != target]
     columns = [*(table.column(name) for name in names), table.column(TRUTH)]
-    notices = [f"{table.num_rows} of {rows.num_rows} captured rows have feedback, {len(files)} files"]
+    of_rows = f"of {counted(rows.num_rows, 'captured row')}"
+    with_feedback = counted(table.num_rows, f"{of_rows} has feedback", f"{of_rows} have feedback")
+    notices = [f"{with_feedback}, {counted(len(files), 'file')}"]
     categorical = frozenset(name for file in files for name in file.categories)
     origin = {"format": "captured rows", "files": len(files), "captured": rows.num_rows}
     fingerprint = hashlib.sha256("\n".join(table.column(ID).to_pylist()).encode()).hexdigest()

@@ -6,7 +6,7 @@ from typing import Any
 
 from models.feature import TrainingRange
 from models.schema import FeatureSchema
-from models.text import render
+from models.text import counted, render
 from models.text_tables import markdown
 from training.bundled import BUNDLED
 from training.evaluation import METRIC_LABELS, EvaluationMetrics
@@ -49,10 +49,11 @@ def write_card(
     bundled = BUNDLED.get(record.get("bundled") or "")
     sections = [
         f"# {schema.name}",
-        f"Predicts `{schema.target}` ({schema.task}) from {len(schema.features)} columns.",
+        f"Predicts `{schema.target}` ({schema.task}) from {counted(len(schema.features), 'column')}.",
         "## Quality",
-        f"On {len(split.test):,} held-out rows that training did not use ({split.how}); "
-        f"{len(split.train):,} training rows, {len(split.validation):,} validation rows"
+        f"On {counted(len(split.test), 'held-out row', spec=',')} that training did not use ({split.how}); "
+        f"{counted(len(split.train), 'training row', spec=',')}, "
+        f"{counted(len(split.validation), 'validation row', spec=',')}"
         f"{'; the final fit uses both' if recipe.refit else ''}."
         f"{ALL_ROWS if recipe.all_rows else ''}",
         markdown(metrics_table(network, baselines)),
@@ -94,14 +95,15 @@ def _describe_network(recipe: Recipe, record: dict[str, Any]) -> str:
     if recipe.network in ("linear", "constant"):
         what = f"a linear model, penalty {recipe.penalty:g}" if recipe.penalty is not None else "a constant"
         return (
-            f"Model: {what}, {record['parameters']:,} parameters, {record['seconds']:.1f} s. The network's validation "
-            "loss was not smaller."
+            f"Model: {what}, {counted(record['parameters'], 'parameter', spec=',')}, {record['seconds']:.1f} s. "
+            "The network's validation loss was not smaller."
         )
     return (
         f"Network: {' → '.join(map(str, [*recipe.hidden, record['outputs']]))} units, {recipe.activation}, "
-        f"{record['parameters']:,} parameters; {recipe.optimizer}, learning rate {recipe.learning_rate:g} "
-        f"({recipe.schedule}), batches of {recipe.batch_size}, {record['epochs']} of {recipe.epochs} epochs, "
-        f"weights of epoch {record['kept_epoch']}, {record['seconds']:.1f} s, by {recipe.framework}."
+        f"{counted(record['parameters'], 'parameter', spec=',')}; {recipe.optimizer}, "
+        f"learning rate {recipe.learning_rate:g} ({recipe.schedule}), batches of {recipe.batch_size}, "
+        f"{record['epochs']} of {counted(recipe.epochs, 'epoch')}, weights of epoch {record['kept_epoch']}, "
+        f"{record['seconds']:.1f} s, by {recipe.framework}."
         f"{_linear_part(recipe)}"
     )
 
@@ -165,7 +167,7 @@ def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
 
 def _describe_seen(seen: TrainingRange) -> str:
     if seen.hashed:
-        return f"{seen.count or 'many'} levels, hashed"
+        return f"{counted(seen.count, 'level') if seen.count else 'many levels'}, hashed"
     if seen.levels is not None:
         listed = ", ".join(render(level, bare=True) for level in seen.levels[:8])
         return listed + (f", … ({len(seen.levels):,} levels)" if len(seen.levels) > 8 else "")

@@ -14,7 +14,7 @@ import numpy as np
 from models.cell_format import PLAIN, CellFormat
 from models.equivalent_characters import with_ascii_forms
 from models.schema import FeatureSchema
-from models.text import render
+from models.text import counted, render
 from training.boolean_words import BooleanWords, boolean_words
 from training.cell_values import parse_booleans
 from training.cells import FactorizedColumn
@@ -395,5 +395,6 @@ def _missing_notices(column: str, words: dict[str, int]) -> list[FormatNotice]:
     if not words:
         return []
     count = sum(words.values())
-    reason = f"{count} cell{'s' * (count > 1)} ({_quoted([*words])}) count as missing"
+    quoted = f"({_quoted([*words])})"
+    reason = counted(count, f"cell {quoted} counts as missing", f"cells {quoted} count as missing")
     return [FormatNotice(column, reason, "", "--na")]

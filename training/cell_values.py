@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.cell_format import CellFormat
 from models.cell_parsing import parse_whole
 from models.feature import LevelType, Scalar
+from models.text import counted
 from training.cells import FactorizedColumn, Mask
 
 MAX_INVALID_FRACTION = 0.01  # maximum fraction of a column's cells whose type differs from the rest
@@ -119,4 +120,5 @@ def invalid_cell_notices(column: FactorizedColumn, invalid: Mask, expected: str)
     if not count:
         return []
     examples = column.examples(invalid)
-    return [f"column {column.name!r}: {count} cells are not {expected} and count as missing, e.g. {examples}"]
+    cells = counted(count, f"cell is not {expected} and counts", f"cells are not {expected} and count")
+    return [f"column {column.name!r}: {cells} as missing, e.g. {examples}"]

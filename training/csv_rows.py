@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from models.text import truncate
+from models.text import counted, truncate
 from training.errors import UsageError
 
 MAX_FOOTER_LINES = 5
@@ -128,7 +128,7 @@ class CsvRows:
         if self._filled is not None:
             raise UsageError(
                 f"most rows of {self.where} end with a {self.delimiter!r} after which no cell follows, but one row has "
-                f"{truncate(self._filled)!r} there; the header has {self.width} cells"
+                f"{truncate(self._filled)!r} there; the header has {counted(self.width, 'cell')}"
             )
         self.notices.append(f"each row ends with a {self.delimiter!r}: the empty cell after it is left out")
 
@@ -145,7 +145,7 @@ class CsvRows:
     def _raise_ragged(self, row: int, found: int) -> NoReturn:
         raise UsageError(
             f"row {row} below the header of {self.where} (line {row + self.lines}, if none is blank) "
-            f"has {found} cells, the header has {self.width}"
+            f"has {counted(found, 'cell')}, the header has {self.width}"
         ) from None
 
 

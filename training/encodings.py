@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, NoReturn
 
 from models.formats.text_encoding import ESCAPED, FIRST_ESCAPE, repair_invalid_bytes
-from models.text import did_you_mean, truncate
+from models.text import counted, did_you_mean, truncate
 from training.errors import UsageError
 from training.legacy_encodings import WESTERN_EUROPEAN, likely_encodings
 
@@ -198,12 +198,13 @@ def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
         if likely_encodings(chunks()).names[0] not in WESTERN_EUROPEAN:
             return None
         raise UsageError(
-            f"{where} has {valid} characters of UTF-8 and {invalid} bytes that are not UTF-8, the first of them "
-            f"{byte:#04x} in line {line}: use --encoding cp1252 or another one (gb18030, euc_kr, …), or fix the file"
+            f"{where} has {counted(valid, 'character')} of UTF-8 and "
+            f"{counted(invalid, 'byte that is', 'bytes that are')} not UTF-8, the first of them {byte:#04x} "
+            f"in line {line}: use --encoding cp1252 or another one (gb18030, euc_kr, …), or fix the file"
         )
     notice = (
-        f"{where} is UTF-8, but {invalid} of its bytes are invalid and read as cp1252: line {line} has the byte "
-        f"{byte:#04x}, read as {repair_invalid_bytes(escape)!r} (--encoding overrides)"
+        f"{where} is UTF-8, but {counted(invalid, 'of its bytes is', 'of its bytes are')} invalid and read as cp1252: "
+        f"line {line} has the byte {byte:#04x}, read as {repair_invalid_bytes(escape)!r} (--encoding overrides)"
     )
     return TextEncoding("utf-8", [notice], repaired=True)
 

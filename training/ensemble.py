@@ -13,6 +13,7 @@ import numpy as np
 from models.architecture import Architecture
 from models.network import optimizers
 from models.network.network import DivergenceError
+from models.text import counted
 from training.further_trials import TimeBudget, describe_settings, draw_settings
 from training.recipe import Recipe
 from training.training_run import Report, TrainingRun, TrialResult, best_epoch
@@ -82,7 +83,7 @@ def _run_further_trials(
             report(f"{name}: validation {result.loss:.4f}" + (", the best so far" if result.loss < best.loss else ""))
             best = min(best, result, key=lambda one: one.loss)
         budget.end_trial()
-    report(f"{number} further trials within {recipe.seconds:g} s; smallest validation loss {best.loss:.4f}")
+    report(f"{counted(number, 'further trial')} within {recipe.seconds:g} s; smallest validation loss {best.loss:.4f}")
     return best, losses
 
 
@@ -94,7 +95,8 @@ def refit(run: TrainingRun, trial: TrialResult, fit: Callable[[TrialResult], Any
     """
     if not run.recipe.refit:
         return trial.weights
-    run.report(f"final fit: {best_epoch(trial.history).number} epochs on train and validation rows")
+    epochs = counted(best_epoch(trial.history).number, "epoch")
+    run.report(f"final fit: {epochs} on train and validation rows")
     try:
         return fit(trial)
     except DivergenceError as error:

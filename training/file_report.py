@@ -14,6 +14,7 @@ from models.drift.reference import DriftReference
 from models.feature import Feature
 from models.frame import Frame
 from models.schema import FeatureSchema
+from models.text import counted
 from training.cell_formats import decide_cell_formats
 from training.cells import FactorizedColumn, factorize
 from training.column_options import list_names, missing_tokens
@@ -38,7 +39,8 @@ def report_files(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
     else:
-        print(f"{parsed.new}: {len(after.numbers):,} rows, compared with {len(before.numbers):,} of {parsed.old}")
+        rows = counted(len(after.numbers), "row", spec=",")
+        print(f"{parsed.new}: {rows}, compared with {len(before.numbers):,} of {parsed.old}")
         print(drift_table(report))
     return ALARM if report["status"] == "alarm" else 0
 

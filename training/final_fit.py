@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.text import counted
 from training.isolated_cells import isolated_rows
 from training.network_fit import NetworkFit, compare_linear
 from training.recipe import Recipe
@@ -23,7 +24,7 @@ def fit_all_rows(trained: NetworkFit, fit: FitFinal, report: Report) -> NetworkF
     final fit."""
     test = trained.split.test
     further = test[~isolated_rows(trained.dataset)[test]]
-    report(f"final fit on all rows, including {len(further):,} test rows")
+    report(f"final fit on all rows, including {counted(len(further), 'test row', spec=',')}")
     settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None)
     final = fit(settings, further)
     return compare_linear(final, report) if settings.compare_linear else final

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from models.cell_format import PLAIN, CellFormat
 from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Kind, LevelType, Scalar, TrainingRange
 from models.schema import FeatureSchema
-from models.text import render
+from models.text import counted, render
 from models.text_score import MAX_CHARACTERS
 from models.validation_problem import first_message
 from training.cell_values import Vector, parse_levels, parse_numbers
@@ -124,7 +124,7 @@ def _build_text(column: FactorizedColumn, decided: ColumnType, declared: Feature
         cells=CellFormat(trimmed=column.trimmed, visible=column.visible),
     )
     values = column.broadcast(_object_array([*texts]), None, object)
-    about = f"{min(map(len, texts))} to {longest} characters"
+    about = f"{min(map(len, texts))} to {counted(longest, 'character')}"
     decision = ColumnDecision(
         column.name, "text", decided.reason, column.missing, len(texts), about, render(example, bare=True)
     )
@@ -181,11 +181,12 @@ def _token_notices(column: FactorizedColumn, level_type: LevelType, declared: Fe
         return []
     rows = len(column.codes)
     frequent = [(word, count) for word, count in column.tokens.items() if word and count >= FREQUENT_TOKEN * rows]
-    return [
-        f"column {column.name!r}: {count} cells ({count / rows:.0%}) are {word!r} and count as missing; "
-        f"if it is a level, list the missing words without it (--na '')"
-        for word, count in frequent
-    ]
+    return [_frequent_token_notice(column.name, word, count, count / rows) for word, count in frequent]
+
+
+def _frequent_token_notice(name: str, word: str, count: int, share: float) -> str:
+    cells = counted(count, f"cell ({share:.0%}) is {word!r} and counts", f"cells ({share:.0%}) are {word!r} and count")
+    return f"column {name!r}: {cells} as missing; if it is a level, list the missing words without it (--na '')"
 
 
 def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> LevelType | None:
@@ -230,7 +231,8 @@ def _build_feature(name: str, kind: Kind, declared: Feature | None, **inferred: 
 def _nullable_notices(feature: Feature, declared: Feature | None, missing: int) -> list[str]:
     if not declared or not missing or feature.nullable:
         return []
-    return [f"column {feature.name!r}: {missing} cells are missing, but requests must have a value (nullable)"]
+    cells = counted(missing, "cell is", "cells are")
+    return [f"column {feature.name!r}: {cells} missing, but requests must have a value (nullable)"]
 
 
 def _limit_notices(feature: Feature, values: Vector) -> list[str]:
@@ -240,4 +242,6 @@ def _limit_notices(feature: Feature, values: Vector) -> list[str]:
     outside = int(((values < low) | (values > high)).sum())
     if not outside:
         return []
-    return [f"column {feature.name!r}: {outside} cells are outside the declared limits; they are used for training"]
+    cells = counted(outside, "cell is", "cells are")
+    used = "it is used" if outside == 1 else "they are used"
+    return [f"column {feature.name!r}: {cells} outside the declared limits; {used} for training"]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from models.text import render, truncate
+from models.text import counted, render, truncate
 from training.errors import UsageError
 from training.raw_table import RawTable, check_names, column_of_cells
 
@@ -81,7 +81,8 @@ def _from_split(names: Any, rows: Any, where: str) -> Columns:
         (number for number, row in enumerate(rows, 1) if not isinstance(row, list) or len(row) != len(names)), 0
     )
     if wrong:
-        raise UsageError(f"{where}: row {wrong} of 'data' does not have a value for each of {len(names)} columns")
+        width = counted(len(names), "column")
+        raise UsageError(f"{where}: row {wrong} of 'data' does not have a value for each of {width}")
     texts = [str(name) for name in names]
     check_names(texts, where)
     return {name: [row[index] for row in rows] for index, name in enumerate(texts)}
@@ -93,7 +94,7 @@ def _from_lists(columns: dict[str, list[Any]], where: str) -> Columns:
     for name, cells in columns.items():
         if len(cells) != len(columns[first]):
             raise UsageError(
-                f"{where}: column {truncate(name)!r} has {len(cells)} values, {truncate(first)!r} has "
+                f"{where}: column {truncate(name)!r} has {counted(len(cells), 'value')}, {truncate(first)!r} has "
                 f"{len(columns[first])}"
             )
     return columns

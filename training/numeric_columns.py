@@ -6,7 +6,7 @@ import numpy as np
 
 from models.cell_format import CellFormat
 from models.feature import Scalar, TrainingRange, integer_if_exact
-from models.text import render
+from models.text import counted, render
 from training.cell_values import Vector, invalid_cell_notices, parse_booleans, parse_numbers
 from training.cells import FactorizedColumn, Mask
 from training.date_formats import closest_date_format, detect_date_format, parse_dates
@@ -34,7 +34,8 @@ def read_number_column(column: FactorizedColumn) -> NumericColumn:
     notices = invalid_cell_notices(column, invalid, "a number")
     if infinite.any():
         count = int(column.counts[infinite].sum())
-        notices.append(f"column {column.name!r}: {count} cells are infinite and count as missing")
+        infinite_cells = counted(count, "cell is infinite and counts", "cells are infinite and count")
+        notices.append(f"column {column.name!r}: {infinite_cells} as missing")
     numbers = np.where(infinite, np.nan, numbers)
     median = _median_position(column, numbers, "a number")
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))

@@ -15,6 +15,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from models.architecture import Task
 from models.command_line import CommandParser
+from models.text import counted
 from models.text_tables import aligned, markdown
 from training import pipeline
 from training.bundled import bundled_options
@@ -77,7 +78,7 @@ def compare(name: str, seeds: int, network: NetworkName) -> tuple[Task, Runs, Ru
             values[framework].append(result.metrics[MAIN_METRIC[task]])
             seconds[framework].append(result.fit.seconds)
             epochs = len(result.fit.history)
-            summary = f"{values[framework][-1]:.4f}, {seconds[framework][-1]:.1f} s, {epochs} epochs"
+            summary = f"{values[framework][-1]:.4f}, {seconds[framework][-1]:.1f} s, {counted(epochs, 'epoch')}"
             print(f"{name}, seed {seed}, {framework}: {summary}", file=sys.stderr, flush=True)
     return task, values, seconds
 

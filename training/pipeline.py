@@ -19,6 +19,7 @@ from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.store_repair import repair_store
 from models.tabular_model import Engine, TabularModel
+from models.text import counted
 from models.text_tables import aligned
 from models.version_files import StoredVersion, TrainedVersion
 from training import (
@@ -271,8 +272,9 @@ def better_baseline_notices(result: TrainingResult, baselines: dict[str, Evaluat
     if not name or own == 0 or errors[name] > (1 - BETTER) * own:
         return []
     ours, theirs = (f"{metrics[metric]:.4g}" for metrics in (result.metrics, baselines[name]))
+    rows = counted(len(result.split.test), "test row", spec=",")
     return [
-        f"the baseline {name!r} is better than this model on the {len(result.split.test):,} test rows: "
+        f"the baseline {name!r} is better than this model on the {rows}: "
         f"{METRIC_LABELS[metric]} {theirs} instead of {ours}"
     ]
 

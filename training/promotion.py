@@ -15,6 +15,7 @@ from models.outputs import Array
 from models.schema import FeatureSchema
 from models.serving_state import ModelState
 from models.tabular_model import TabularModel
+from models.text import counted
 from models.version_files import StoredVersion, StoreError, read_json
 from models.version_lifecycle import VersionStore
 from training import pipeline
@@ -171,7 +172,8 @@ def compare(current: StoredVersion, result: TrainingResult, data: DataOptions, j
     dataset = comparison_dataset(result.dataset, data, judge_on) if judge_on else result.dataset
     rows = rows_of_file(dataset, result) if judge_on else rows_of_test_set(record, result)
     if len(rows) < MIN_ROWS:
-        raise NotComparable(f"{len(rows)} rows that neither version was trained on; at least {MIN_ROWS} are needed")
+        found = counted(len(rows), "row")
+        raise NotComparable(f"{found} that neither version was trained on; at least {MIN_ROWS} are needed")
     new = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
     target = dataset.target[rows]
     outputs = [model.predict(frame_of(model, dataset, rows)).primary for model in (new, champion)]

@@ -18,6 +18,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from models.architecture import Task
 from models.command_line import CommandParser
+from models.text import counted
 from models.text_tables import aligned, markdown
 from training import pipeline, suite, suite_quality
 from training.baselines import Baselines
@@ -57,7 +58,7 @@ def main() -> int:
         return 2
     table, missed = report(results, tables, arguments.seeds, arguments.fits)
     print(f"\n{aligned(table)}\n\n{markdown(table)}\n")
-    repetitions = f"Splits {arguments.seeds}, {arguments.fits} fits each"
+    repetitions = f"Splits {arguments.seeds}, {counted(arguments.fits, 'fit')} each"
     print(f"{repetitions}; mean ± deviation; ratio: error of the network / error of the trees.")
     return 1 if missed else 0
 

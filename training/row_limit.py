@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from models.text import counted
 from training.config import DataOptions
 from training.errors import UsageError
 from training.raw_table import RawTable
@@ -40,7 +41,8 @@ def limit_rows(table: RawTable, options: DataOptions) -> RawTable:
     if table.rows <= limit:
         return table
     kept = np.sort(np.random.default_rng(options.seed).choice(table.rows, limit, replace=False))
-    notice = f"{limit:,} of {table.rows:,} rows are used, drawn at random by --seed: {reason}"
+    used = counted(limit, f"of {table.rows:,} rows is used", f"of {table.rows:,} rows are used", spec=",")
+    notice = f"{used}, drawn at random by --seed: {reason}"
     columns = (
         table.columns.keep_rows(kept) if isinstance(table.columns, PartColumns) else _take_rows(table.columns, kept)
     )

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
+from models.text import counted
 from training.bundled import BUNDLED
 from training.cells import Mask
 from training.config import DataOptions
@@ -144,7 +145,9 @@ def _hold_out_by_hash(dataset: Dataset, rows: Indices) -> _Holdout:
 
 def _rare_class_notices(counts: npt.NDArray[Any]) -> list[str]:
     few = int(((counts > 0) & (counts < MIN_ROWS_TO_STRATIFY)).sum())
-    return [f"{few} class(es) with fewer than {MIN_ROWS_TO_STRATIFY} rows are only used for training, not for the test"]
+    rows = f"with fewer than {MIN_ROWS_TO_STRATIFY} rows"
+    classes = counted(few, f"class {rows} is", f"classes {rows} are")
+    return [f"{classes} only used for training, not for the test"]
 
 
 def _hold_out_fifth(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
@@ -184,7 +187,8 @@ def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
     unknown = int(np.isnan(moments).sum())
     order = rows[np.argsort(np.where(np.isnan(moments), -np.inf, moments), kind="stable")]
     border = len(order) - max(1, round(len(order) * TEST_FRACTION))
-    notices = [f"{unknown} rows without a time count as the oldest"] if unknown else []
+    counting = counted(unknown, "row without a time counts", "rows without a time count")
+    notices = [f"{counting} as the oldest"] if unknown else []
     return _Holdout(order[:border], order[border:], notices)
 
 
@@ -220,7 +224,9 @@ def _duplicate_notices(dataset: Dataset, train: Indices, test: Indices) -> list[
     repeated = int(np.isin(hashes[test], hashes[train]).sum())
     if not repeated:
         return []
-    return [f"{repeated} of {len(test)} test rows are also in the train set, equal in every feature and the target"]
+    of_rows = f"of {counted(len(test), 'test row')}"
+    rows = counted(repeated, f"{of_rows} is", f"{of_rows} are")
+    return [f"{rows} also in the train set, equal in every feature and the target"]
 
 
 def _date_notices(dataset: Dataset, method: SplitMethod) -> list[str]:
@@ -238,4 +244,5 @@ def _absent_class_notices(dataset: Dataset, train: Indices) -> list[str]:
     absent = len(dataset.schema.classes or ()) - len(np.unique(dataset.target[train]))
     if dataset.schema.classes is None or not absent:
         return []
-    return [f"{absent} class(es) have no row in the training part and cannot be learned"]
+    classes = counted(absent, "class has", "classes have")
+    return [f"{classes} no row in the training part and cannot be learned"]

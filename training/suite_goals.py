@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.text import counted
 from training.quality_results import Job, Result
 from training.suite_report import Errors, collect, geometric_mean
 
@@ -49,7 +50,7 @@ def _mean_ratio(text: str, errors: Errors, other: str, limit: float) -> SuiteGoa
     point, low, high = geometric_mean(pairs)
     if math.isnan(point):
         return SuiteGoal(text, "", None)
-    return SuiteGoal(text, f"{point:.3f} ({low:.3f} to {high:.3f}), {len(pairs)} tables", point <= limit)
+    return SuiteGoal(text, f"{point:.3f} ({low:.3f} to {high:.3f}), {counted(len(pairs), 'table')}", point <= limit)
 
 
 def _goal_for_calibration(errors: Errors) -> SuiteGoal:
@@ -57,7 +58,7 @@ def _goal_for_calibration(errors: Errors) -> SuiteGoal:
     if not both:
         return SuiteGoal(text, "", None)
     ours, theirs = (mean(mean(of[name]) for of in both) for name in (NETWORK, "catboost"))
-    return SuiteGoal(text, f"{ours:.4f} and {theirs:.4f}, {len(both)} tables", ours <= theirs)
+    return SuiteGoal(text, f"{ours:.4f} and {theirs:.4f}, {counted(len(both), 'table')}", ours <= theirs)
 
 
 def _goal_against_catboost(errors: Errors) -> SuiteGoal:
@@ -90,4 +91,4 @@ def _tables_with_both(errors: Errors, other: str) -> Errors:
 
 
 def _listed(worse: Sequence[str], tables: int) -> str:
-    return f"{len(worse)} of {tables} tables" + (f": {', '.join(worse)}" if worse else "")
+    return f"{len(worse)} of {counted(tables, 'table')}" + (f": {', '.join(worse)}" if worse else "")

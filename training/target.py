@@ -9,7 +9,7 @@ import numpy.typing as npt
 from models.architecture import Task
 from models.feature import Scalar
 from models.schema import FeatureSchema
-from models.text import render
+from models.text import counted, render
 from training.cell_values import (
     MAX_INVALID_FRACTION,
     Vector,
@@ -57,7 +57,7 @@ def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureS
     infinite = int(column.counts[np.isinf(numbers)].sum())
     numeric = is_numeric_column(column, numbers)
     if infinite and numeric:
-        raise UsageError(f"target {name!r} is infinite in {infinite} rows")
+        raise UsageError(f"target {name!r} is infinite in {counted(infinite, 'row')}")
     if not numeric and not (schema or options.task == "classification"):
         _check_decimal_mark(column, numbers)
         _check_words_among_numbers(column, numbers)
@@ -68,7 +68,7 @@ def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureS
         target = _read_classes(column, numbers if numeric else None, schema)
     notices = [f"target {name!r}: {target.task}, {reason}", *target.notices]
     if dropped := int((~target.usable).sum()):
-        notices.append(f"{dropped} rows without a target are left out")
+        notices.append(f"{counted(dropped, 'row without a target is', 'rows without a target are')} left out")
     return replace(target, notices=notices)
 
 
@@ -147,7 +147,7 @@ def _infer_task(column: FactorizedColumn, numbers: Vector) -> tuple[TaskOption, 
         what = f"{len(distinct)} different {whole}"
         rows = np.bincount(position, weights=column.counts[valid].astype(float))
         if len(distinct) <= MAX_INFERRED_CLASSES and rows.min() >= MIN_CLASS_ROWS:
-            each = f"each at least {int(rows.min())} times"
+            each = f"each at least {counted(int(rows.min()), 'time')}"
             return "classification", f"because it contains {what}, {each} (--task regression overrides)"
     overrides = " (--task classification overrides)" if len(values) <= MAX_CLASSES else ""
     return "regression", f"because it contains {what}{overrides}"

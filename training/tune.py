@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from models.architecture import Epoch
 from models.network.network import DivergenceError
+from models.text import counted
 from training.config import FitOptions
 from training.errors import UsageError
 from training.progress import Progress
@@ -191,7 +192,7 @@ def _count_trials(storage: Any) -> int:
 def _summary(study: Any) -> str:
     complete, started = _completed_trials(study), [trial for trial in study.trials if trial.state.name != "WAITING"]
     best = f", best validation loss {study.best_value:.4f}" if complete else ""
-    return f"{len(started)} trials, {len(complete)} completed{best}"
+    return f"{counted(len(started), 'trial')}, {len(complete)} completed{best}"
 
 
 def _to_json(trial: Any) -> dict[str, Any]:

@@ -17,7 +17,9 @@ def test_up_to_one_percent_of_invalid_cells_count_as_missing_with_a_notice(infer
     assert dataset.schema.by_name["a"].kind == "number"
     assert dataset.schema.by_name["a"].nullable
     assert np.isnan(dataset.columns["a"]).sum() == 2
-    assert has_notice(dataset, "'a': 2 cells are not a number")
+    assert has_notice(dataset, "'a': 2 cells are not a number and count as missing")
+    one = infer(a=[*cycle("1.5", "2", "3", rows=199), "n/k"])
+    assert has_notice(one, "'a': 1 cell is not a number and counts as missing")
 
 
 def test_more_than_one_percent_of_invalid_cells_make_a_category(infer: Infer) -> None:

@@ -90,7 +90,7 @@ def test_a_wrong_encoding_in_a_schema_is_reported_with_the_schema(write: Write) 
 
 def test_more_invalid_bytes_than_valid_characters_require_a_flag(write: Write) -> None:
     content = "x,city\n1,Köln\n".encode() + "2,Zürich\n3,Genève\n".encode("latin-1")
-    with pytest.raises(UsageError, match=r"1 characters of UTF-8 and 2 bytes .* 0xfc in line 3: use --encoding"):
+    with pytest.raises(UsageError, match=r"1 character of UTF-8 and 2 bytes .* 0xfc in line 3: use --encoding"):
         read(write(content))
 
 

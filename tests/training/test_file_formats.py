@@ -116,7 +116,7 @@ def test_a_file_that_is_cut_off_is_rejected_in_one_line(write: Write, name: str)
         (b"{}", "no rows"),
         (b"[1, 2]", "its row 1 is 1, not an object"),
         (b"[[1, 2], [3, 4]]", "no column names"),
-        (b'{"a": [1, 2], "b": [1]}', "column 'b' has 1 values, 'a' has 2"),
+        (b'{"a": [1, 2], "b": [1]}', "column 'b' has 1 value, 'a' has 2"),
         (b'{"columns": ["a"], "data": [[1], [1, 2]]}', "row 2 of 'data'"),
         (b'{"a": 1}\n{"a": 2\n', "line 2, is not valid JSON"),
         (b"[" * 100_000, "JSON"),

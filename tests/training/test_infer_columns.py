@@ -30,7 +30,7 @@ def test_ranges_and_levels_include_rows_without_a_target(
     assert dataset.schema.by_name["a"].seen.levels == ["p", "q", "rare"]
     assert dataset.schema.by_name["b"].seen.max == 9
     assert dataset.schema.by_name["c"].nullable
-    assert has_notice(dataset, "1 rows without a target are left out")
+    assert has_notice(dataset, "1 row without a target is left out")
 
 
 def test_up_to_ten_thousand_levels_are_listed_and_more_are_hashed(infer: Infer) -> None:

@@ -55,7 +55,7 @@ def test_the_fingerprint_is_that_of_the_file(write: Callable[..., str]) -> None:
         (b"a,b\n", "no rows"),
         (b"5.1,3.5,setosa\n4.9,3.0,setosa\n", "column names"),
         (b"a,b\n1,2\n3,4,5\n6,7\n8,9\n", "row 2 below the header .*line 3.* has 3 cells, the header has 2"),
-        (b"a,b\n1,2\n3\n6,7\n8,9\n", "has 1 cells"),
+        (b"a,b\n1,2\n3\n6,7\n8,9\n", "has 1 cell,"),
     ],
 )
 def test_files_that_are_not_tables_are_rejected_in_one_line(

@@ -149,11 +149,11 @@ def measured_errors(errors: dict[str, list[float]], table: str = "one") -> dict[
 def test_the_goals_compare_the_network_with_each_learner() -> None:
     errors = {"network": [1.0, 2.0], "catboost": [1.0, 2.1], "constant": [9.0, 9.0], "linear": [0.5, 1.0]}
     rows = {row[0]: row[1:] for row in suite_goals.goals(measured_errors(errors))[1:]}
-    assert rows["error ÷ catboost ≤ 1.00"] == ["0.968 (0.968 to 0.968), 1 tables", "met"]
+    assert rows["error ÷ catboost ≤ 1.00"] == ["0.968 (0.968 to 0.968), 1 table", "met"]
     assert rows["error ÷ realmlp ≤ 0.99"] == ["", "not measured"]
-    assert rows["over 5 % worse than catboost on at most a sixth of the tables"] == ["0 of 1 tables", "met"]
+    assert rows["over 5 % worse than catboost on at most a sixth of the tables"] == ["0 of 1 table", "met"]
     simple = rows["on no table over 2 % worse than the better of constant and linear"]
-    assert simple == ["1 of 1 tables: one", "MISSED"]
+    assert simple == ["1 of 1 table: one", "MISSED"]
     assert rows["log loss ÷ catboost ≤ 1.02"][1] == "not measured"
 
 

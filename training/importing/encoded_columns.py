@@ -15,6 +15,7 @@ from models.encoding.encoder import Encoder
 from models.encoding.target_scaling import TargetScaling
 from models.frame import Frame
 from models.schema import FeatureSchema
+from models.text import counted
 from training.errors import UsageError
 from training.importing.input_columns import ColumnMatch
 from training.importing.layer_graph import ModelInput
@@ -116,4 +117,5 @@ def original_inputs(
 def check_table_size(title: str, rows: int, columns: int) -> None:
     """Raises UsageError for a table that is too large."""
     if rows * columns > MAX_TABLE_NUMBERS:
-        raise UsageError(f"{title} would be a table of {rows:,} rows and {columns:,} columns: use an Embedding instead")
+        size = f"{counted(rows, 'row', spec=',')} and {counted(columns, 'column', spec=',')}"
+        raise UsageError(f"{title} would be a table of {size}: use an Embedding instead")

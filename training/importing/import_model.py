@@ -11,6 +11,7 @@ from models.frame import Frame
 from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, TabularModel
+from models.text import counted
 from training import conformalization, dataset_report
 from training.config import DataOptions
 from training.conformalization import HeldOutRows
@@ -110,7 +111,8 @@ def import_model(options: ImportOptions, data: DataOptions, report: Report) -> I
 
 
 def describe_engine(engine: ImportedEngine, rows: int) -> str:
-    equal = f"Equal to model.predict on {rows:,} rows of the sample (largest difference {engine.distance:.1g})."
+    on_rows = f"on {counted(rows, 'row', spec=',')}"
+    equal = f"Equal to model.predict {on_rows} of the sample (largest difference {engine.distance:.1g})."
     return f"Served by {engine.title}. {equal}"
 
 
@@ -164,7 +166,7 @@ def _check_fit_width(graph: LayerGraph, columns: ColumnMatch, dataset: Dataset) 
     if sum(made.values()) != width:
         each = ", ".join(f"{name} {count}" for name, count in made.items())
         raise UsageError(
-            f"input {graph.inputs[0].name!r} takes {width} numbers, but the columns of the sample make "
+            f"input {graph.inputs[0].name!r} takes {counted(width, 'number')}, but the columns of the sample make "
             f"{sum(made.values())}: {each} (one for a number or a boolean, one for each level of a category)"
         )
 

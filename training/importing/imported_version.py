@@ -10,6 +10,7 @@ import numpy as np
 
 from models.explanation.background import Background
 from models.tabular_model import TabularModel
+from models.text import counted
 from models.version_files import TrainedVersion
 from training import card, conformalization, coverage_report, examples, plots
 from training.config import DataOptions
@@ -111,18 +112,20 @@ def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[s
     }[imported.columns.preprocessing]
     sections = [
         f"# {schema.name}",
-        f"Predicts `{schema.target}` ({schema.task}) from {len(schema.features)} columns. Imported from "
-        f"`{imported.file.name}`.",
+        f"Predicts `{schema.target}` ({schema.task}) from {counted(len(schema.features), 'column')}. "
+        f"Imported from `{imported.file.name}`.",
         "## Quality",
-        f"On {len(split.test):,} held-out rows of the sample ({split.how}). {MAY_BE_TRAINED_ON_SAMPLE}",
+        f"On {counted(len(split.test), 'held-out row', spec=',')} of the sample ({split.how}). "
+        f"{MAY_BE_TRAINED_ON_SAMPLE}",
         card.markdown_metrics(imported.metrics),
         "![predictions on held-out rows](answers.png)",
         *card.uncertainty_section(coverage),
         *card.importance_section(importance),
         "## Model and sample",
-        f"Model: `{imported.file.name}`, SHA-256 `{imported.file.sha256[:16]}…`, {record['parameters']:,} parameters, "
-        f"layers: {', '.join(dict.fromkeys(record['imported']['layers']))}. Its output `{imported.output.name}` is "
-        f"read as {imported.form}. {made}",
+        f"Model: `{imported.file.name}`, SHA-256 `{imported.file.sha256[:16]}…`, "
+        f"{counted(record['parameters'], 'parameter', spec=',')}, "
+        f"layers: {', '.join(dict.fromkeys(record['imported']['layers']))}. "
+        f"Its output `{imported.output.name}` is read as {imported.form}. {made}",
         f"Served by {engine.title}. On the sample its outputs equal those of `model.predict` "
         f"(largest difference {engine.distance:.1g}).",
         f"Sample: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, SHA-256 "

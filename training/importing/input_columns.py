@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.text import counted
 from training.column_options import list_names
 from training.errors import UsageError
 from training.importing.import_options import Preprocessing
@@ -93,8 +94,9 @@ def _normal_name(name: str) -> str:
 def _matrix_columns(model_input: ModelInput, columns: list[str]) -> list[str]:
     if len(columns) != model_input.width:
         raise UsageError(
-            f"input {model_input.name!r} takes {model_input.width} numbers, and the sample has {len(columns)} columns "
-            f"for it: {list_names(columns)}. Leave columns out with --drop, or name the columns in their order with "
-            "--schema; if the rows were scaled and encoded before training, see --preprocessing fit"
+            f"input {model_input.name!r} takes {counted(model_input.width, 'number')}, "
+            f"and the sample has {counted(len(columns), 'column')} for it: {list_names(columns)}. "
+            "Leave columns out with --drop, or name the columns in their order with --schema; "
+            "if the rows were scaled and encoded before training, see --preprocessing fit"
         )
     return columns

@@ -4,6 +4,7 @@ target."""
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.text import counted
 from training.column_options import list_names
 from training.errors import UsageError
 from training.importing.import_options import OutputForm
@@ -79,7 +80,8 @@ def check_width(output: ModelOutput, width: int, form: OutputForm, classes: list
     if width == count or (width == 1 and count == 2 and output.link != "softmax"):
         return
     hint = "; for a number use --output value" if width == 1 else ""
+    outputs, different = counted(width, "output"), counted(count, "class", "classes")
     raise UsageError(
-        f"{output.layer} has {width} output{'s' if width > 1 else ''}, and the target {target!r} has {count} classes "
-        f"in the sample: {list_names([str(label) for label in classes or ()])}{hint}"
+        f"{output.layer} has {outputs}, and the target {target!r} has {different} in the sample: "
+        f"{list_names([str(label) for label in classes or ()])}{hint}"
     )

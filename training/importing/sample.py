@@ -8,6 +8,7 @@ import numpy as np
 
 from models.feature import Feature, Scalar, TrainingRange
 from models.schema import FeatureSchema
+from models.text import counted
 from training.build_dataset import MIN_ROWS, build_dataset, load_table
 from training.column_options import find_target, list_names
 from training.column_types import TRIED_TEXT
@@ -85,14 +86,16 @@ def fitted_dataset(dataset: Dataset, graph: LayerGraph, columns: ColumnMatch) ->
     notices = []
     if missing := int((~complete).sum()):
         with_gaps = [f.name for f in schema.features if dataset.schema.by_name[f.name].nullable]
+        with_gap = "with a missing cell, or a value that the model's tables do not contain"
         notices.append(
-            f"{missing} rows with a missing cell, or a value that the model's tables do not contain, are left out "
+            f"{counted(missing, f'row {with_gap}, is', f'rows {with_gap}, are')} left out "
             f"({list_names(with_gaps or columns.names)}): requests with such values are errors"
         )
     if complete.sum() < MIN_ROWS:
+        of_rows = f"of {counted(len(complete), 'row')}"
+        found = counted(int(complete.sum()), f"{of_rows} has", f"{of_rows} have")
         raise UsageError(
-            f"{int(complete.sum())} of {len(complete)} rows have all values that the model needs; at least {MIN_ROWS} "
-            f"are needed. {' '.join(notices)}"
+            f"{found} all values that the model needs; at least {MIN_ROWS} are needed. {' '.join(notices)}"
         )
     return _select_rows(replace(dataset, schema=schema), complete), notices
 
@@ -149,9 +152,8 @@ def _index_limits(graph: LayerGraph, columns: ColumnMatch) -> dict[str, int]:
         if lookup is not None:
             _check_lookup_size(lookup, size, call.title)
         elif source is None:
-            raise UsageError(
-                f"{call.title} looks up numbers that other layers compute, which may be beyond its {size} rows"
-            )
+            rows = counted(size, "row")
+            raise UsageError(f"{call.title} looks up numbers that other layers compute, which may be beyond its {rows}")
         else:
             for column in columns.columns[graph.inputs[source].name]:
                 limits[column] = min(size - 1, limits.get(column, size - 1))
@@ -179,7 +181,8 @@ def _check_lookup_size(lookup: Any, size: int, title: str) -> None:
     binning = type(lookup).__name__ == BINNING
     count = len(lookup.bin_boundaries) + 1 if binning else int(lookup.vocabulary_size())
     if lookup.output_mode == "int" and count > size:
-        raise UsageError(f"{title} has {size} rows, and layer {lookup.name!r} returns numbers up to {count - 1}")
+        rows = counted(size, "row")
+        raise UsageError(f"{title} has {rows}, and layer {lookup.name!r} returns numbers up to {count - 1}")
 
 
 def _fit_feature(
@@ -191,7 +194,8 @@ def _fit_feature(
         return _fit_category(feature, vocabularies[name])
     if columns.preprocessing == "fit":
         if feature.kind == "date" or feature.seen.hashed:
-            what = "dates" if feature.kind == "date" else f"{feature.seen.count} levels"
+            levels = counted(feature.seen.count, "level") if feature.seen.count else "many levels"
+            what = "dates" if feature.kind == "date" else levels
             raise UsageError(f"column {name!r} contains {what}, which --preprocessing fit cannot encode: leave it out")
         return _changed(feature, nullable=False)
     if feature.kind == "category":
