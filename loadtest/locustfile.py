@@ -30,6 +30,7 @@ from loadtest.api_key import key_headers
 from loadtest.options import add_mix, mix_of
 from loadtest.request_plan import PlanError, RequestPlan
 from loadtest.response_check import MISSING, MIXED_UP, REFUSED
+from models.text import counted
 
 MESSAGE = "plan"
 PLAN_FAILED, NO_REQUESTS = 2, 1  # exit codes
@@ -159,7 +160,7 @@ def record_plan(environment: Environment) -> None:
     assert environment.parsed_options is not None
     plan = request_plan.make(environment.host or "", mix_of(environment.parsed_options))
     state.set_plan(plan)
-    log.info("recorded the responses to %d requests, models: %s", len(plan.requests), plan.models)
+    log.info("recorded the responses to %s, models: %s", counted(len(plan.requests), "request"), plan.models)
 
 
 @events.test_start.add_listener

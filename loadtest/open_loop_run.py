@@ -14,6 +14,7 @@ from loadtest.results import Result
 from loadtest.run_errors import LoadTestUsageError
 from loadtest.run_result import result_of
 from loadtest.scenarios import SCENARIOS, arrivals
+from models.text import counted
 
 WARM_UP_S = 2.0
 WARM_UP_RATE = 300.0
@@ -26,12 +27,12 @@ def run_open_loop(url: str, plan: RequestPlan, arguments: argparse.Namespace, ou
     rng = np.random.default_rng(arguments.seed)
     due = arrivals(scenario, arguments.rate, seconds, rng)
     if not len(due):
-        raise LoadTestUsageError(
-            f"{arguments.rate:g} requests per second for {seconds:g} s give no request; increase one of them"
-        )
+        given = f"per second for {seconds:g} s"
+        rate = counted(arguments.rate, f"request {given} gives", f"requests {given} give", spec="g")
+        raise LoadTestUsageError(f"{rate} no request; increase one of them")
     machine = results.machine()
     warm_up(url, plan, arguments.rate * scenario.stages[0].level, rng)
-    print_progress(f"{arguments.scenario}: {scenario.description}; {len(due)} requests in {seconds:g} s")
+    print_progress(f"{arguments.scenario}: {scenario.description}; {counted(len(due), 'request')} in {seconds:g} s")
     with server_under_test.monitored(url, out / "server.jsonl"):
         started = time.time()
         records = open_loop.run(url, plan, due, seconds, rng=rng, timeout_s=arguments.timeout, progress=ProgressLine())

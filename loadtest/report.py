@@ -11,6 +11,7 @@ from loadtest.charts import Point, Series
 from loadtest.results import BINS_PER_E, MIN_MS, QUANTILES, Result, SecondSummary, Slo
 from models import text_tables
 from models.html_page import single_file_page
+from models.text import counted
 
 STYLE = """
 .outcome { border-left: 6px solid var(--good); } .outcome.missed { border-left-color: var(--error); }
@@ -45,7 +46,8 @@ def write(result: Result, out: Path) -> Path:
 def title(result: Result) -> str:
     if result.saturation:
         return "Sustainable throughput"
-    load = f"{result.load:g} requests per second" if result.loop == "open" else f"{result.load:g} waiting users"
+    one = ("request per second", "requests per second") if result.loop == "open" else ("waiting user", "waiting users")
+    load = counted(result.load, *one, spec="g")
     return f"{result.scenario.capitalize()}: {load}"
 
 
@@ -61,7 +63,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
         ("median latency", ms(latency["p50"])),
         ("99 % latency", ms(latency["p99"])),
         ("maximum latency", ms(latency["max"])),
-        (f"errors in {result.requests:,} requests", f"{sum(result.errors.values()):,}"),
+        (f"errors in {counted(result.requests, 'request', spec=',')}", f"{sum(result.errors.values()):,}"),
     ]
     memory = [entry["memory"] for entry in result.server if "memory" in entry]
     if result.scenario == "soak" and memory:
@@ -70,7 +72,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
         tiles.append(("CPU time of the server per request", f"{cost:,.0f} µs"))
     if result.saturation:
         rates = result.saturation.rates
-        spread = f"{min(rates):,.0f} to {max(rates):,.0f} in {len(rates)} repeats"
+        spread = f"{min(rates):,.0f} to {max(rates):,.0f} in {counted(len(rates), 'repeat')}"
         bound = "at least " if result.saturation.limited else ""
         tiles.insert(0, (f"sustained requests per second, {spread}", f"{bound}{result.saturation.rate:,.0f}"))
     return tiles
@@ -299,7 +301,8 @@ def page(result: Result) -> str:
         else ""
     )
     steady = (
-        f'<p class="quiet">Other charts: {result.load:g} requests per second, 70 % of the sustainable rate.</p>'
+        f'<p class="quiet">Other charts: {counted(result.load, "request", spec="g")} per second, '
+        "70 % of the sustainable rate.</p>"
         if result.saturation
         else ""
     )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from models.text import counted
 from scoring.score_parser import PROGRAM, score_parser
 
 if TYPE_CHECKING:  # shell completion imports this module at each press of the tab key
@@ -53,15 +54,16 @@ def score(parsed: argparse.Namespace) -> int:
     result = run_job(request, versions) if local else run_cluster_job(parsed.engine, request, versions)
     rate = f"{result.scored / max(result.seconds, 1e-9):,.0f} rows/s"
     earlier = f", {result.rows - result.scored:,} of them by an earlier run" if result.rows > result.scored else ""
+    rows, inputs = counted(result.rows, "row", spec=","), counted(result.inputs, "input")
     print(
-        f"{result.tag}: {result.rows:,} rows of {result.inputs} input{'s' * (result.inputs != 1)} in {parsed.out}"
-        f"{earlier}; "
+        f"{result.tag}: {rows} of {inputs} in {parsed.out}{earlier}; "
         f"{result.seconds:.1f} s, {rate}; {result.invalid:,} invalid, {result.with_warnings:,} with warnings"
     )
     for failure in result.failures[:MAX_LISTED_FAILURES]:
         print(f"error: {failure}", file=sys.stderr)
     if result.failures:
-        print(f"error: {len(result.failures)} parts failed; run the same command to try them again", file=sys.stderr)
+        parts, them = counted(len(result.failures), "part"), "it" if len(result.failures) == 1 else "them"
+        print(f"error: {parts} failed; run the same command to try {them} again", file=sys.stderr)
     elif result.too_many_invalid:
         print(
             f"error: more rows are invalid than --max-bad {parsed.max_bad} allows: see {parsed.out}/_errors",

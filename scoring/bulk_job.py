@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from models import manifest, store, version_files
 from models.engines import DeclaredEngine
 from models.file_destination import LOCAL_URL, is_url
+from models.text import counted
 from models.version_files import StoredVersion
 from models.version_lifecycle import VersionStore
 from scoring.bad_row_limit import BadRowLimit
@@ -225,10 +226,9 @@ class BulkJob:
         """Raises ScoringError if the limit of invalid rows is exceeded even if all other rows are valid."""
         limit, invalid = self._request.max_bad, self._result.invalid
         if self._total_rows is not None and limit.is_exceeded(invalid, self._total_rows):
-            raise ScoringError(
-                f"{invalid:,} of {self._result.rows:,} rows so far are invalid, more than --max-bad {limit}: "
-                f"see {self._folder.place}/{ERRORS}"
-            )
+            of_rows = f"of {counted(self._result.rows, 'row', spec=',')} so far"
+            found = counted(invalid, f"{of_rows} is invalid", f"{of_rows} are invalid", spec=",")
+            raise ScoringError(f"{found}, more than --max-bad {limit}: see {self._folder.place}/{ERRORS}")
 
     def _summary(self) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from models.json_text import dumps
+from models.text import counted
 from scoring.batch_scorer import BatchScorer
 from scoring.cluster_request import ClusterRequest, OutputCounts
 from scoring.errors import ScoringError, UnusableRequest
@@ -79,7 +80,8 @@ def run_on_ray(request: ClusterRequest) -> OutputCounts:
         ray.shutdown()
     counts = count_output(system, path, request.scorer.options.keep)
     if counts.rows != expected:
-        raise ScoringError(f"{request.out} has {counts.rows:,} rows, but the inputs have {expected:,}")
+        rows = counted(counts.rows, "row", spec=",")
+        raise ScoringError(f"{request.out} has {rows}, but the inputs have {expected:,}")
     if not request.max_bad.is_exceeded(counts.invalid, counts.rows):
         system.pipe_file(f"{path}/{SUCCESS}", b"")
     return counts

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TextIO
 
+from models.text import counted
+
 LIVE_SECONDS = 0.5
 LOG_SECONDS = 60.0
 
@@ -50,7 +52,7 @@ class ScoringProgress:
     def text(self, seconds: float) -> str:
         rows = self.rows + sum(rows for rows, _ in self._running.values())
         new = self._finished + sum(weight for _, weight in self._running.values())
-        line = f"{rows:,} rows, {rows / max(seconds, 1e-9):,.0f} rows/s"
+        line = f"{counted(rows, 'row', spec=',')}, {rows / max(seconds, 1e-9):,.0f} rows/s"
         if not new or not self._total:
             return line
         left = max(self._total - self._before - new, 0) * seconds / new

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from models.text import counted
 from scoring.batch_scorer import BatchScorer
 from scoring.cluster_request import ClusterRequest, OutputCounts
 from scoring.errors import ScoringError, UnreadableInput, UnusableRequest
@@ -76,7 +77,8 @@ def run_on_spark(request: ClusterRequest) -> OutputCounts:
         score_frame(frame, request.archive, request.scorer).write.parquet(request.out)
         counts = count_output(session, request)
         if counts.rows != (expected := frame.count()):
-            raise ScoringError(f"{request.out} has {counts.rows:,} rows, but the inputs have {expected:,}")
+            rows = counted(counts.rows, "row", spec=",")
+            raise ScoringError(f"{request.out} has {rows}, but the inputs have {expected:,}")
         if request.max_bad.is_exceeded(counts.invalid, counts.rows):
             remove_success(session, request.out)
         return counts

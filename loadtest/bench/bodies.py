@@ -35,6 +35,7 @@ from loadtest.bench.server_scenarios import (
 )
 from loadtest.bench.servers import measure, table, train
 from models import text_tables
+from models.text import counted
 
 GOAL = 2.0  # maximum cost, as a multiple of that of the bare function
 TEXT_GOAL = 5.0  # maximum cost of CSV and NDJSON, relative to binary tensors
@@ -285,7 +286,8 @@ def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
         client = "wrk" if shutil.which("wrk") else "the bundled client (wrk is not installed)"
         for scenario in SCENARIOS:
             measurements = measure(scenario, store, home, rounds, seconds)
-            title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
+            connections = counted(scenario.connections, "connection")
+            title = f"{scenario.text}; {connections} of {client}, median of {counted(rounds, 'round')}"
             lines, over = goal_results(measurements)
             missed += over
             written.append(

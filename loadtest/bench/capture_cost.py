@@ -17,6 +17,7 @@ from loadtest.bench.server_scenarios import Contender, as_json, tabserve_server
 from loadtest.bench.servers import train
 from models import store as model_store
 from models import text_tables
+from models.text import counted
 from service.capture.capture_database import RowBatch
 from service.capture.captured_tables import rows_as_parquet
 
@@ -50,7 +51,8 @@ def run(rounds: int, seconds: float) -> int:
         ratio = paired_ratios.ratio(before, after)
         interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
         lines.append([name, f"{median(before):.1f}", f"{median(after):.1f}", f"{ratio.median:.3f}", interval])
-    print(f"{rounds} rounds, {requests:,} requests per turn; writing files costs {file_us:.1f} µs per captured row")
+    turns = f"{counted(rounds, 'round')}, {counted(requests, 'request', spec=',')} per turn"
+    print(f"{turns}; writing files costs {file_us:.1f} µs per captured row")
     print(text_tables.aligned(lines))
     return int(paired_ratios.ratio(*ratios["CPU, mean, and the files"]).median > GOAL)
 

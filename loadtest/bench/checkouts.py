@@ -23,6 +23,7 @@ from loadtest.bench.server_process import BenchServer, rows_of
 from loadtest.bench.server_scenarios import ROOT, SCENARIOS, Contender, EncodedBody, ServerScenario
 from loadtest.bench.servers import train
 from models import text_tables
+from models.text import counted
 
 SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts
@@ -226,7 +227,8 @@ def run(names: Sequence[str], other: Path, rounds: int, seconds: float, markdown
             rows = contender.rows or SCENARIOS[name].rows
             title = (
                 f"{name}: {contender.name}; model {contender.model}, rows per request: {rows:,}, connections: "
-                f"{comparison.connections}; {rounds} rounds of {TURNS} turns of {requests:,} requests for each server"
+                f"{comparison.connections}; {counted(rounds, 'round')} of {TURNS} turns of "
+                f"{counted(requests, 'request', spec=',')} for each server"
             )
             print(f"\n{title}\n\n{text_tables.aligned(table(found))}\n\n{explanation(found)}", flush=True)
             written.append(f"{title}\n\n{text_tables.markdown(table(found), numbers=True)}\n\n{explanation(found)}")

@@ -15,6 +15,7 @@ from loadtest.bench.server_process import rows_of
 from loadtest.bench.server_scenarios import Contender, as_json, tabserve_server
 from loadtest.bench.servers import train
 from models import text_tables
+from models.text import counted
 
 MODEL, CONNECTIONS = "housing", 32
 GOAL = 1.02  # maximum CPU time, as a multiple of that without counting
@@ -51,7 +52,8 @@ def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
         found, requests = measure(Path(folder), rounds, seconds, rows)
     ratio = paired_ratios.ratio([one.old.cpu_us for one in found], [one.new.cpu_us for one in found])
     title = (
-        f"{rows} rows of {MODEL}, old: without drift counting, new: with it; {rounds} rounds of {requests:,} requests"
+        f"{counted(rows, 'row')} of {MODEL}, old: without drift counting, new: with it; "
+        f"{counted(rounds, 'round')} of {counted(requests, 'request', spec=',')}"
     )
     interval = f"{100 * ratio.coverage:.3g} % interval {ratio.low:.3f} to {ratio.high:.3f}"
     about = f"{interval}; goal: at most {GOAL:g}"

@@ -31,6 +31,7 @@ from loadtest.bench.servers import body, train
 from loadtest.request_mix import RequestMix
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
+from models.text import counted
 
 MODEL = "housing"
 ROWS = 200  # rows of a request
@@ -142,7 +143,7 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
         lines = table(found)
         with_explanations, with_another = (p99_ratio(found, name) for name in RUNS[1:])
         title = f"{rate:,.0f} requests with {ROWS} rows of {MODEL} per second ({share:.0%} of the saturating rate), "
-        title += f"one worker, median of {rounds} rounds"
+        title += f"one worker, median of {counted(rounds, 'round')}"
         outcome = (
             f"p99 with explanations: {with_explanations:.2f} times that of predictions alone (goal: at most {GOAL:g}); "
         )

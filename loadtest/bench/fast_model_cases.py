@@ -32,6 +32,7 @@ from models.outputs import Outputs
 from models.rows import ValidatedRows, from_valid_rows, read_number_rows, validate_each_value, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
+from models.text import counted
 from models.validators import RowValidators
 
 MAX_ROWS, MAX_BYTES = 10_000, 2**24
@@ -51,8 +52,8 @@ def cases() -> Iterator[Case]:
     yield from few_rows_of_ensemble()
 
 
-def plural(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
+def counted_rows(count: int) -> str:
+    return counted(count, "row", spec=",")
 
 
 def single_rows() -> Iterator[Case]:
@@ -75,7 +76,7 @@ def json_entries() -> Iterator[Case]:
         fast, general = fastest_entries(model.output_spec), ColumnEntries(model.output_spec)
         for count in (1, 1_000):
             predicted = model.predict_rows(rows_of(count))
-            input_name = f"write {plural(count)} as JSON"
+            input_name = f"write {counted_rows(count)} as JSON"
             yield Case(name, input_name, partial(fast.joined, predicted), partial(general.joined, predicted))
 
 
@@ -97,7 +98,7 @@ def compiled_validators() -> Iterator[Case]:
     fast, general = (RowValidators(schema.features, ()) for _ in range(2))
     general.__dict__["_body_validators"] = general._body_validators._replace(numbers=None)
     for count in (1, 100):
-        body, input_name = json.dumps({"rows": rows_of(count)}).encode(), f"parse and validate {plural(count)}"
+        body, input_name = json.dumps({"rows": rows_of(count)}).encode(), f"parse and validate {counted_rows(count)}"
         yield Case(
             "`Validators.numbers`", input_name, partial(fast.parse_body, body), partial(general.parse_body, body)
         )
@@ -153,7 +154,7 @@ def columns() -> Iterator[Case]:
     disabled = {"common_columns": (column_validation, lambda *_: None)}
     for count in (1, 1_000):
         call = partial(column_validation.validate_columns, schema, columns_of(rows_of(count)), count)
-        yield case_with_replacement("`common_columns`", f"validate {plural(count)} of columns", call, **disabled)
+        yield case_with_replacement("`common_columns`", f"validate {counted_rows(count)} of columns", call, **disabled)
     mixed = columns_of(rows_of(1, 1))
     call = partial(column_validation.validate_columns, regression(1).schema, mixed, 1)
     yield case_with_replacement(
@@ -172,7 +173,7 @@ def arrow_requests() -> Iterator[Case]:
     schema = regression().schema
     for count in (1, 1_000):
         body = stream_of(rows_of(count))
-        input_name = f"decode and validate {plural(count)} of Arrow"
+        input_name = f"decode and validate {counted_rows(count)} of Arrow"
         yield Case(
             "`common_block`", input_name, partial(block_of, schema, body), partial(decoded, ArrowDecoder, schema, body)
         )
@@ -206,7 +207,7 @@ def arrow_predictions() -> Iterator[Case]:
         rows = from_valid_rows(model.schema, rows_of(count))
         predicted = model.predict(rows.frame)
         fast, general = partial(writer.message, rows, predicted, 0), partial(write_batch, writer, rows, predicted)
-        yield Case("`RecordBatchWriter._fast_message`", f"write {plural(count)} as Arrow", fast, general)
+        yield Case("`RecordBatchWriter._fast_message`", f"write {counted_rows(count)} as Arrow", fast, general)
 
 
 def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, predicted: Outputs) -> bytes:

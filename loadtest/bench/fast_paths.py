@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from loadtest.bench import fast_model_cases, fast_service_cases
 from loadtest.bench.fast_case import Case, check
 from models import text_tables
+from models.text import counted
 
 GOAL = 0.05  # minimum saving of a fast path in one of its cases
 LONG_ENOUGH_S = 0.005  # duration of consecutive calls, so that reading the clock is negligible
@@ -34,7 +35,7 @@ def run(rounds: int, markdown: Path | None) -> int:
         results = measure([*cases()], rounds)
     table = table_of(results)
     text = text_tables.markdown(table, numbers=True)
-    print(f"{text_tables.aligned(table)}\n\n{text}\n\nCPU time, one thread, medians of {rounds} rounds.")
+    print(f"{text_tables.aligned(table)}\n\n{text}\n\nCPU time, one thread, medians of {counted(rounds, 'round')}.")
     if markdown:
         markdown.write_text(text + "\n", "utf-8")
     slow = slow_paths(results)

@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from loadtest.bench.fast_case import Case, case_with_replacement
-from loadtest.bench.fast_model_cases import plural
+from loadtest.bench.fast_model_cases import counted_rows
 from loadtest.bench.fast_models import NUMBERS, classification, regression, rows_of
 from models.rows import ValidatedRows, from_valid_rows
 from models.schema import FeatureSchema
@@ -95,7 +95,7 @@ def native_json(plane: DataPlane) -> Iterator[Case]:
         route = native.PredictRoute(plane, served)
         for count in (1, 8):
             body = json.dumps({"rows": rows_of(count)}).encode()
-            name = f"body to response, {plural(count)}, {served.model.schema.task}"
+            name = f"body to response, {counted_rows(count)}, {served.model.schema.task}"
             yield Case(
                 "`PredictRoute.answer`",
                 name,
@@ -154,13 +154,13 @@ def binary_tensors(schema: FeatureSchema) -> Iterator[Case]:
         x = np.array([[*row.values()] for row in rows_of(count)])
         matrix = [InputTensor("x", "FP64", x.shape, x.ravel())]
         call = partial(accept, schema, matrix)
-        name = f"validate a binary matrix, {plural(count)}"
+        name = f"validate a binary matrix, {counted_rows(count)}"
         yield case_with_replacement("`oip_rows.fast_matrix`", name, call, fast_matrix=(oip_rows, lambda *_: None))
         columns = [
             InputTensor(name, "FP64", (count,), np.ascontiguousarray(column))
             for name, column in zip(NUMBERS, x.T, strict=True)
         ]
-        name = f"validate binary columns, {plural(count)}"
+        name = f"validate binary columns, {counted_rows(count)}"
         call = partial(accept, schema, columns)
         yield case_with_replacement("`oip_rows.fast_columns`", name, call, fast_columns=(oip_rows, lambda *_: None))
 
@@ -175,14 +175,14 @@ def tf_serving() -> Iterator[Case]:
         body = json.dumps({"instances": rows_of(count)}).encode()
         call = partial(tfserving.read_predict, schema, body, MAX_ROWS)
         disabled = {"fast_instances": (tfserving, lambda *_: False)}
-        yield case_with_replacement("`tfserving.fast_instances`", f"parse {plural(count)}", call, **disabled)
+        yield case_with_replacement("`tfserving.fast_instances`", f"parse {counted_rows(count)}", call, **disabled)
     model = classification()
     fast, general = tfserving.TFServingWriter(model), tfserving.TFServingWriter(model)
     general._fast_rows = []
     for count in (1, 1_000):
         predicted = model.predict_rows(rows_of(count))
         calls = partial(fast.predictions, predicted), partial(general.predictions, predicted)
-        yield Case("`tfserving.Writer._fast_rows`", f"write {plural(count)} of classes", *calls)
+        yield Case("`tfserving.Writer._fast_rows`", f"write {counted_rows(count)} of classes", *calls)
 
 
 def headers() -> Iterator[Case]:

@@ -20,6 +20,7 @@ from models.architecture import Architecture
 from models.engines import Matrix, NumpyEngine, TensorFlowEngine
 from models.network.activations import Array
 from models.network.network import Network, build
+from models.text import counted
 
 Forward = Callable[[Matrix], Any]
 
@@ -71,7 +72,7 @@ def run(rounds: int) -> int:
                 table.append([name_of(architecture), f"{rows:,}", *row, "ok" if good else "MISSED"])
                 print(text_tables.aligned([table[0], table[-1]]), flush=True)
     print(f"\n{text_tables.aligned(table)}\n\n{text_tables.markdown(table, numbers=True)}")
-    print(f"\n÷: multiple of the time of plain NumPy. CPU time, one thread, medians of {rounds} rounds.")
+    print(f"\n÷: multiple of the time of plain NumPy. CPU time, one thread, medians of {counted(rounds, 'round')}.")
     return 1 if missed else 0
 
 
@@ -152,7 +153,7 @@ def check(contenders: dict[str, Forward], x: Matrix) -> None:
     for name, forward in contenders.items():
         output = np.asarray(forward(x))
         if output.shape != expected.shape or not np.allclose(output, expected, rtol=1e-3, atol=1e-4):
-            raise ArithmeticError(f"{name} differs from plain NumPy for {x.shape[0]} rows")
+            raise ArithmeticError(f"{name} differs from plain NumPy for {counted(x.shape[0], 'row')}")
 
 
 def measure_in_turns(contenders: dict[str, Forward], x: Matrix, rounds: int) -> dict[str, list[float]]:

@@ -17,6 +17,7 @@ from loadtest.bench.server_process import ServerMeasurements
 from loadtest.bench.server_scenarios import WIDE, Contender, ServerScenario, tabserve_server
 from loadtest.bench.servers import measure, train
 from models import text_tables
+from models.text import counted
 
 COLUMNS = (8, 32, 128, 512)
 ROWS = (1, 10, 100, 1000, 10_000)
@@ -156,7 +157,8 @@ def run(rounds: int, seconds: float, markdown: Path | None, drawing: Path | None
         for series in SERIES:
             points = measure(series.scenario, store, home, rounds, seconds)
             found.append((series, points))
-            title = f"{series.scenario.text}; {series.scenario.connections} connections, median of {rounds} rounds"
+            connections = counted(series.scenario.connections, "connection")
+            title = f"{series.scenario.text}; {connections}, median of {counted(rounds, 'round')}"
             lines = table(series, points)
             print(f"\n{title}\n\n{text_tables.aligned(lines)}", flush=True)
             written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n")

@@ -18,6 +18,7 @@ from loadtest.bench.server_process import rows_of
 from loadtest.bench.server_scenarios import ROOT, EncodedBody, as_json, goal_line, tabserve_server
 from loadtest.bench.servers import train
 from models import text_tables
+from models.text import counted
 
 MODEL, CONNECTIONS = "housing", 32
 GOAL = 1.05
@@ -56,8 +57,8 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
         print("training the model", file=sys.stderr)
         found, requests = checkouts.compare(comparison_of(train(home, {MODEL}), home), rounds, seconds)
     title = (
-        f"one row of {MODEL}, one worker, {CONNECTIONS} connections; {rounds} rounds of {checkouts.TURNS} turns of "
-        f"{requests:,} requests for each server"
+        f"one row of {MODEL}, one worker, {CONNECTIONS} connections; {counted(rounds, 'round')} of "
+        f"{checkouts.TURNS} turns of {counted(requests, 'request', spec=',')} for each server"
     )
     ratio = paired_ratios.ratio([one.old.cpu_us for one in found], [one.new.cpu_us for one in found])
     errors = sum(one.old.errors + one.new.errors for one in found)

@@ -16,6 +16,7 @@ from loadtest.bench.server_scenarios import goal_line, tabserve_server
 from loadtest.bench.servers import body, train
 from loadtest.bench.shared_client import ClientResponses
 from models import text_tables
+from models.text import counted
 
 MODEL = "eight"
 TOLERANCE = 0.1
@@ -102,7 +103,7 @@ def shares(store: Path, home: Path, seconds: float) -> list[MeasuredShares]:
 def require_responses(responses: ClientResponses) -> None:
     """Raises RuntimeError if a request failed or none was accepted, because then the limits were not measured."""
     if responses.failed or not responses.accepted:
-        raise RuntimeError(f"{responses.accepted} requests accepted, {responses.failed} failed")
+        raise RuntimeError(f"{counted(responses.accepted, 'request')} accepted, {responses.failed} failed")
 
 
 def run(rounds: int, seconds: float, markdown: Path | None) -> int:

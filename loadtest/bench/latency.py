@@ -20,6 +20,7 @@ from loadtest.bench.server_scenarios import ROOT, as_json, tabserve_server
 from loadtest.bench.servers import train
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
+from models.text import counted
 
 MODEL, CONNECTIONS = "eight", 32
 SHARE = 0.7  # rate of the open loop, as a fraction of the saturating rate
@@ -74,7 +75,7 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
             interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
             lines.append([f"{rows:,}", f"{rate:,.0f}", *medians, f"{ratio.median:.2f}", interval])
     title = f"p99 at {SHARE:.0%} of the rate that saturates the old server"
-    written.append(f"{title}; one worker, {rounds} rounds of {seconds:g} s")
+    written.append(f"{title}; one worker, {counted(rounds, 'round')} of {seconds:g} s")
     print("\n\n".join([*written, text_tables.aligned(lines)]), flush=True)
     if markdown:
         text = "\n\n".join([*written, text_tables.markdown(lines, numbers=True)])

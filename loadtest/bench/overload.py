@@ -25,6 +25,7 @@ from loadtest.request_records import RequestRecords
 from loadtest.response_check import FATAL
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
+from models.text import counted
 
 ROWS = {"numpy": 200, "tensorflow": 20}  # rows of a request
 CONNECTIONS = (8, 32, 128)
@@ -127,7 +128,7 @@ def run(engines: Sequence[str], rounds: int, seconds: float, max_connections: in
         for engine in engines:
             rates = measure(engine, store, home, rounds, seconds, max_connections)
             title = f"{ROWS[engine]} rows of 8 numbers per request, {engine}, one worker, "
-            title += f"at most {max_connections:,} connections, median of {rounds} rounds"
+            title += f"at most {counted(max_connections, 'connection', spec=',')}, median of {counted(rounds, 'round')}"
             best = max(median(one.correct for one in found) for found in rates.values())
             share = median(one.correct for one in rates[OVERLOAD]) / best
             errors = {kind: count for found in rates.values() for one in found for kind, count in one.errors.items()}

@@ -30,6 +30,7 @@ from loadtest.bench.server_scenarios import (
     goal_line,
 )
 from models import text_tables
+from models.text import counted
 
 
 def train(home: Path, models: set[str], checkout: Path = ROOT) -> Path:
@@ -137,7 +138,8 @@ def run(names: Sequence[str], rounds: int, seconds: float, markdown: Path | None
         for name, scenario in chosen.items():
             measurements = measure(scenario, store, home, rounds, seconds)
             lines = table(measurements)
-            title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
+            connections = counted(scenario.connections, "connection")
+            title = f"{scenario.text}; {connections} of {client}, median of {counted(rounds, 'round')}"
             print(f"\n{title}\n\n{text_tables.aligned(lines)}", flush=True)
             found = goal_results(scenario, measurements)
             words = [line for _, line in found]

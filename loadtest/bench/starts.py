@@ -14,6 +14,7 @@ from loadtest.bench.server_process import READY_S, BenchServer, environment
 from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 from models import text_tables
+from models.text import counted
 
 MODELS = ("eight", "housing", "income")
 READY = '"message":"model ready"'
@@ -98,8 +99,9 @@ def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> 
                 found.append(decisions_without_server(store, home, workers))
                 loads.append(report(found))
     table, missed = compare_decisions(quiet, found)
-    background = f"with {processes} busy processes" if processes else "with other work"
-    what = f"{starts} starts of {workers} workers and {alone} decisions without a server"
+    background = f"with {counted(processes, 'busy process', 'busy processes')}" if processes else "with other work"
+    what = f"{counted(starts, 'start')} of {counted(workers, 'worker')}"
+    what += f" and {counted(alone, 'decision')} without a server"
     print(f"{what}, {background}, load {min(loads):.0f} to {max(loads):.0f}: rows on the event loop\n")
     print(text_tables.aligned(table))
     return int(missed)

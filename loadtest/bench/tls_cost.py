@@ -23,6 +23,7 @@ from loadtest.bench.server_process import BenchServer, free_port
 from loadtest.bench.server_scenarios import Contender, tabserve_server
 from loadtest.bench.servers import body, train
 from models import text_tables
+from models.text import counted
 
 MODEL = "eight"
 CONNECTIONS = {"open connections": 32, "a new connection for each request": 8}
@@ -196,7 +197,8 @@ def report(servers: Mapping[str, MeasuredServer], rounds: int, markdown: Path | 
     written: list[str] = []
     for kind, connections in CONNECTIONS.items():
         lines: Sequence[Sequence[str]] = table(servers, kind)
-        title = f"one row per request, one worker, {connections} clients, {kind}, median of {rounds} rounds"
+        title = f"one row per request, one worker, {counted(connections, 'client')}, {kind}, "
+        title += f"median of {counted(rounds, 'round')}"
         print(f"\n{title}\n\n{text_tables.aligned(lines)}", flush=True)
         written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n")
     if markdown:

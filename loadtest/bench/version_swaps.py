@@ -37,6 +37,7 @@ from loadtest.request_plan import RequestPlan
 from loadtest.response_check import MIXED_UP
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
+from models.text import counted
 
 MODEL = "eight"
 ROWS = {"numpy": 1000, "tensorflow": 20}  # rows of a request
@@ -245,7 +246,7 @@ def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | No
             title = (
                 f"{ROWS[engine]:,} rows of 8 numbers per request, {engine}, one worker, {SHARE:.0%} of the saturating "
             )
-            title += f"rate, median of {rounds} rounds of {seconds:g} s"
+            title += f"rate, median of {counted(rounds, 'round')} of {seconds:g} s"
             swaps, shadow = p99_ratio(found, SWAPS), p99_ratio(found, SHADOW)
             outcome = f"p99 during promotions: {swaps:.2f} times the p99 without changes"
             outcome += (
