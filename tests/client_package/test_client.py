@@ -325,6 +325,7 @@ def test_predictions_are_a_sequence(client: Client, home_rows: Rows) -> None:
     assert len(set(found.ids)) == 4
     assert found.ids[2] == found[2].id
     assert "4 rows, 0 errors" in repr(found)
+    assert "1 row, 0 errors" in repr(client.predict("homes", home_rows(1)))
     with pytest.raises(IndexError):
         found[4]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from tabserve_client.counts import counted
 from tabserve_client.errors import InvalidInput, TabserveError
 from tabserve_client.feedback import FeedbackReport, feedback_requests, read_report
 from tabserve_client.metadata import ModelSchema, ModelSummary, read_models, read_schema
@@ -69,7 +70,7 @@ class ClientCore:
                 report = report.followed_by((yield from exchange(request, read_report, self.policy, end)))
             except TabserveError as error:
                 if sent:
-                    error.add_note(f"The first {sent} entries were reported before.")
+                    error.add_note(f"The first {counted(sent, 'entry was', 'entries were')} reported before.")
                 raise
             sent += entries
         return report

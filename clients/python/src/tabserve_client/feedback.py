@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tabserve_client.counts import counted
 from tabserve_client.errors import InvalidInput, InvalidResponse, objects_in
 from tabserve_client.json_rows import json_rows, row_text
 from tabserve_client.metadata import document_of
@@ -59,7 +60,7 @@ def feedback_requests(
     assert ids is not None
     assert truths is not None
     if len(ids) != len(truths):
-        raise InvalidInput(f"feedback has {len(ids)} ids and {len(truths)} truths")
+        raise InvalidInput(f"feedback has {counted(len(ids), 'id')} and {counted(len(truths), 'truth')}")
     entries = json_rows({"id": str(one), "truth": truth} for one, truth in zip(ids, truths, strict=True))
     for start in range(0, len(entries), ROWS):
         piece = entries[start : start + ROWS]

@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, overload
 
+from tabserve_client.counts import counted
 from tabserve_client.responses import Response, TableResponse
 from tabserve_client.row_issues import RowError, RowWarning
 from tabserve_client.table_columns import Entry, Label, columns_of
@@ -143,7 +144,8 @@ class Predictions(Sequence[Prediction]):
 
     def __repr__(self) -> str:
         versions = ", ".join(self.versions)
-        return f"<Predictions of {self.model} (version {versions}): {len(self)} rows, {len(self.errors)} errors>"
+        rows, errors = counted(len(self), "row"), counted(len(self.errors), "error")
+        return f"<Predictions of {self.model} (version {versions}): {rows}, {errors}>"
 
     @property
     def versions(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from tabserve_client.counts import counted
 from tabserve_client.errors import InvalidResponse, ServerError, TabserveError, objects_in, server_error
 from tabserve_client.options import OutputOptions
 from tabserve_client.row_issues import RowError, RowWarning, error_of, errors_in, joined, warning_of, warnings_in
@@ -117,7 +118,7 @@ def read_response(reply: Reply, sent: SentRequest) -> Response:
     if not reply.complete:
         raise InvalidResponse("the connection ended before the end of the response")
     if len(response.entries if isinstance(response, EntryResponse) else response.table) != sent.rows:
-        raise InvalidResponse(f"the response does not have the {sent.rows} rows of the request")
+        raise InvalidResponse(f"the response does not have the {counted(sent.rows, 'row')} of the request")
     return response
 
 

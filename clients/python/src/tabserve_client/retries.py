@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from tabserve_client.counts import counted
 from tabserve_client.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -131,6 +132,6 @@ def is_retryable(problem: TabserveError, outcome: Outcome, request: Request) -> 
 def deadline_error(attempts: int, problem: TabserveError | None) -> DeadlineExceeded:
     if problem is None:
         return DeadlineExceeded("the deadline passed before the request was sent")
-    error = DeadlineExceeded(f"the deadline passed after {attempts} attempts; the last error: {problem}")
+    error = DeadlineExceeded(f"the deadline passed after {counted(attempts, 'attempt')}; the last error: {problem}")
     error.__cause__ = problem
     return error
