@@ -9,6 +9,7 @@ from models.architecture import Architecture, Task
 from models.network.network import DivergenceError
 from training import fit_keras, fit_numpy
 from training.encoded_rows import EncodedRows, Targets
+from training.level_columns import FoldMeans
 from training.recipe import Recipe
 from training.training_run import FitResult, OnEpoch, OnRows, Report, TrainingRun, TrialResult, TrialTrainer
 
@@ -31,13 +32,14 @@ def fit(
     on_rows: OnRows = lambda done, total: None,
     further: EncodedRows | None = None,
     trainer: TrialTrainer | None = None,
+    fold_means: FoldMeans | None = None,
 ) -> FitResult:
     """Train a network with a recipe. report: receives messages about decisions. further: rows for the final fit only.
 
-    trainer: trains several trials at once.
+    trainer: trains several trials at once. fold_means: fits the level means of each fold.
     Raises DivergenceError if the loss becomes infinite or NaN.
     """
-    run = training_run(recipe, architecture, task, train, validation, on_epoch, report, on_rows, further)
+    run = training_run(recipe, architecture, task, train, validation, on_epoch, report, on_rows, further, fold_means)
     return fit_run(replace(run, trainer=trainer))
 
 
@@ -69,10 +71,12 @@ def training_run(
     report: Report = lambda text: None,
     on_rows: OnRows = lambda done, total: None,
     further: EncodedRows | None = None,
+    fold_means: FoldMeans | None = None,
 ) -> TrainingRun:
     """The arguments of a training run, including the weights of the classes."""
     weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
-    return TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report, on_rows, further)
+    reports = on_epoch, report, on_rows
+    return TrainingRun(recipe, architecture, task, train, validation, weights, *reports, further, fold_means=fold_means)
 
 
 def class_weights(y: Targets, classes: int) -> list[float]:

@@ -9,10 +9,10 @@ import numpy as np
 from models.architecture import Architecture, Epoch
 from training import ensemble, temperature
 from training.ensemble_keras import EnsembleTrainer
-from training.folds import draw_folds, report_trial_rows, run_trial
+from training.folds import Evaluate, Fold, FoldResult, draw_folds, fold_inputs, report_trial_rows, run_trial
 from training.keras_options import encode_targets, epoch_callback, loss_of, optimizer_of
 from training.recipe import Recipe
-from training.training_run import FitResult, HeldOutOutputs, TrainingRun, TrialResult
+from training.training_run import FitResult, HeldOutOutputs, OnEpoch, TrainingRun, TrialResult
 
 STEPS_PER_EXECUTION = 8  # training steps that TensorFlow runs before it returns to Python
 
@@ -70,11 +70,22 @@ class KerasTrials:
 
     def train(self, recipe: Recipe) -> TrialResult:
         """Train a trial. Raises DivergenceError."""
-        return run_trial(self.run, recipe, self.folds, self.trainer(recipe.frequencies).run)
+        return run_trial(self.run, recipe, self.folds, self._fit_fold)
+
+    def _fit_fold(
+        self, recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch
+    ) -> FoldResult:
+        trainer = self.trainer(recipe.frequencies)
+        if self.run.fold_means is not None:
+            trainer.data.set_inputs(fold_inputs(self.run, self.rows.x, fold))
+        return trainer.run(recipe, fold, evaluate, patience, on_epoch)
 
     def refit(self, trial: TrialResult) -> Any:
         """The weights of the final fit. Raises DivergenceError."""
-        return self.trainer(trial.recipe.frequencies).refit(trial, self.run.on_epoch)
+        trainer = self.trainer(trial.recipe.frequencies)
+        if self.run.fold_means is not None:
+            trainer.data.set_inputs(self.rows.x)
+        return trainer.refit(trial, self.run.on_epoch)
 
 
 def fit_ensemble(run: TrainingRun) -> FitResult:

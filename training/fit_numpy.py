@@ -12,7 +12,7 @@ from models.architecture import Epoch, Task
 from models.network import losses, network, optimizers
 from models.network.network import Network
 from training import ensemble, temperature
-from training.folds import Evaluate, Fold, FoldResult, draw_folds, report_trial_rows, run_trial
+from training.folds import Evaluate, Fold, FoldResult, draw_folds, fold_inputs, report_trial_rows, run_trial
 from training.recipe import Recipe
 from training.training_run import FitResult, HeldOutOutputs, OnEpoch, TrainingRun, TrialResult, best_epoch
 
@@ -41,7 +41,8 @@ class NumpyTrials:
         self, recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch
     ) -> FoldResult:
         architecture = ensemble.configure(self.run.architecture, recipe)
-        train, validation = (self.rows.take(part) for part in fold)
+        rows = replace(self.rows, x=fold_inputs(self.run, self.rows.x, fold))
+        train, validation = (rows.take(part) for part in fold)
         of_fold = replace(
             self.run, recipe=recipe, architecture=architecture, train=train, validation=validation, on_epoch=on_epoch
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from models.architecture import Epoch
 from models.network.activations import Array
+from training.encoded_rows import EncodedMatrix
 from training.recipe import MAX_EXAMPLES, Recipe
 from training.training_run import OnEpoch, RowNumbers, TrainingRun, TrialResult, best_epoch
 from training.validation_loss import validation_loss
@@ -55,6 +56,11 @@ def _trial_rows(run: TrainingRun, train: RowNumbers) -> RowNumbers:
     if not run.recipe.refit or len(train) <= MAX_TRIAL_ROWS:
         return train
     return np.sort(np.random.default_rng(run.recipe.fit_seed).permutation(train)[:MAX_TRIAL_ROWS])
+
+
+def fold_inputs(run: TrainingRun, x: EncodedMatrix, fold: Fold) -> EncodedMatrix:
+    """Encoded rows with the level means of a fold. x: the pooled rows, and possibly further rows."""
+    return x if run.fold_means is None else run.fold_means.apply(np.asarray(x), fold.train, fold.validation)
 
 
 def report_trial_rows(run: TrainingRun, folds: list[Fold]) -> None:

@@ -17,7 +17,7 @@ from models.encoding.column_encodings import DateEncoding
 from models.encoding.encoder import Encoder
 from training import linear_model, temperature
 from training.encoded_rows import Targets
-from training.folds import draw_folds
+from training.folds import Fold, draw_folds, fold_inputs
 from training.linear_model import PENALTIES, Array64, LinearModel
 from training.training_run import FitResult, HeldOutOutputs, RowNumbers, TrainingRun
 from training.validation_loss import validation_loss
@@ -92,22 +92,28 @@ def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> L
     """Return the fit with the smallest loss, or None if all losses are infinite."""
     folds, pooled = draw_folds(run), run.pooled
     y = pooled.y
-    columns = linear_model.one_hot_columns(np.asarray(pooled.x), encoder)
     rows = np.concatenate([fold.validation for fold in folds])
     loss_of = validation_loss(run, y[rows])
     penalties = PENALTIES[run.task == "regression"]
-    fits = [_fit_each(run, columns[fold.train], y[fold.train], penalties) for fold in folds]
+    shared = None if run.fold_means else linear_model.one_hot_columns(np.asarray(pooled.x), encoder)
+    columns = [_columns_of(run, encoder, fold) if shared is None else shared for fold in folds]
+    fits = [_fit_each(run, x[fold.train], y[fold.train], penalties) for x, fold in zip(columns, folds, strict=True)]
     best: LinearFit | None = None
     for models in zip(*fits, strict=True):
         outputs = np.concatenate(
-            [model.predict(columns[fold.validation]) for model, fold in zip(models, folds, strict=True)]
+            [model.predict(x[fold.validation]) for model, x, fold in zip(models, columns, folds, strict=True)]
         )
         loss = loss_of(outputs[:, np.newaxis])
         if math.isfinite(loss) and (best is None or loss < best.loss):
             best = LinearFit(loss, models[0].penalty, outputs, rows)
-        if loss > CLEARLY_WORSE * network_loss and len(rows) > ROWS_PER_COLUMN * columns.shape[1]:
+        if loss > CLEARLY_WORSE * network_loss and len(rows) > ROWS_PER_COLUMN * columns[0].shape[1]:
             break
     return best
+
+
+def _columns_of(run: TrainingRun, encoder: Encoder, fold: Fold) -> Array64:
+    """The one-hot columns of the pooled rows, with the level means of a fold."""
+    return linear_model.one_hot_columns(np.asarray(fold_inputs(run, run.pooled.x, fold)), encoder)
 
 
 def _fit_each(run: TrainingRun, columns: Array64, y: Targets, penalties: Sequence[float]) -> Iterator[LinearModel]:

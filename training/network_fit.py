@@ -20,6 +20,7 @@ from training.config import DataOptions, FitOptions
 from training.dataset import Dataset
 from training.encoded_rows import EncodedRows, Targets, encode_rows
 from training.errors import UsageError
+from training.level_columns import FoldMeans, add_level_means
 from training.progress import Progress
 from training.pruned_trial import FinishedTrials, PrunedTrial
 from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
@@ -49,6 +50,8 @@ class NetworkFit:
     split: Split
     search: dict[str, Any] | None  # the trials of --tune
     days: bool = False  # whether the network also reads dates as numbers
+    level_means: tuple[str, ...] = ()  # the categories whose level means the network reads
+    fold_means: FoldMeans | None = None
     further: Indices | None = None  # rows that only the final fit uses
     recipe: Recipe | None = None  # the network's recipe, if a linear model has replaced the network
 
@@ -88,12 +91,14 @@ def fit_network(
     trainer: "RayTrainer | None" = None,
     *,
     days: bool = False,
+    level_means: tuple[str, ...] = (),
     further: Indices | None = None,
 ) -> NetworkFit:
     """Fit the scores of texts, encode, and train the network.
 
     tune: seconds to search for better settings first. trainer: trains several trials at once. days: whether the network
-    also reads dates as numbers. further: rows that only the final fit uses.
+    also reads dates as numbers. level_means: categories whose level means it reads; the rows must be in memory.
+    further: rows that only the final fit uses.
     """
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
@@ -116,7 +121,16 @@ def fit_network(
             days=days,
         )
         y = encoder.target.apply(dataset.target) if regression else dataset.target
-        encoded = encode_rows(encoder, frame, y)
+        fold_means = None
+        if level_means:
+            assert isinstance(frame, Frame)
+            fit_rows = learned if further is None else np.concatenate([learned, further])
+            pooled = np.concatenate([split.train, split.validation])
+            rows = fit_rows, pooled, options.seed, dataset.split_key if grouped else None
+            with_means = add_level_means(encoder, schema, frame, y, level_means, *rows)
+            encoder, encoded, fold_means = with_means.encoder, with_means.encoded, with_means.of_folds
+        else:
+            encoded = encode_rows(encoder, frame, y)
     return_freed_memory()
     train_rows, validation_rows = encoded.take(split.train), encoded.take(split.validation)
 
@@ -124,9 +138,8 @@ def fit_network(
         architecture = choose_architecture(recipe, schema, encoder)
         parts = train_rows, validation_rows
         more = None if further is None else encoded.take(further)
-        return fit.fit(
-            recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows, more, trainer
-        )
+        reports = progress.report, progress.rows
+        return fit.fit(recipe, architecture, schema.task, *parts, on_epoch, *reports, more, trainer, fold_means)
 
     def search_trials(recipes: Sequence[Recipe], finished: FinishedTrials, seconds: float) -> Iterator[PrunedTrial]:
         assert trainer
@@ -148,7 +161,7 @@ def fit_network(
             fitted = fit_recipe(recipe, progress.epoch)
     finally:
         progress.end_line()
-    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search, days, further)
+    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search, days, level_means, fold_means, further)
 
 
 def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
@@ -168,7 +181,8 @@ def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
         architecture = choose_architecture(recipe, schema, encoder)
         more = None if trained.further is None else encoded.take(trained.further)
         runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report, further=more))
-    network = linear_part.add_linear_part(runs[0], encoder, fitted)
+    of_network = replace(runs[0], fold_means=trained.fold_means)
+    network = linear_part.add_linear_part(of_network, encoder, fitted)
     chosen = linear_candidate.compare(runs[1], own, network)
     if chosen.network is network.network:
         return replace(trained, fit=chosen)

@@ -52,3 +52,14 @@ def mean_outputs(task: Task, fitted: FitResult) -> Vector:
     assert fitted.member_outputs is not None
     outputs = fitted.member_outputs.outputs.astype(np.float64) / fitted.temperature
     return np.asarray(member_mean(outputs, LINK[task], axis=1))
+
+
+def residuals(trained: NetworkFit) -> Vector:
+    """(rows, outputs): true value minus prediction for the validation rows; for classes, with their probabilities."""
+    task, y = trained.dataset.schema.task, trained.validated_y
+    outputs = mean_outputs(task, trained.fit)
+    if task == "regression":
+        return np.asarray(y[:, np.newaxis] - outputs)
+    if task == "binary":
+        return np.asarray(y[:, np.newaxis] - 1 / (1 + np.exp(-outputs)))
+    return np.asarray(np.eye(outputs.shape[1])[y] - np.exp(outputs))

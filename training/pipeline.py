@@ -43,6 +43,7 @@ from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, evaluate, metric_error
 from training.final_fit import fit_all_rows, training_rows_of
 from training.importance import column_importance
+from training.level_trial import fit_with_level_means
 from training.network_fit import NetworkFit, compare_linear, fit_network, recipe_for
 from training.option_checks import check_ranges
 from training.progress import Progress
@@ -150,16 +151,22 @@ def train(
     def fit_days(recipe: Recipe) -> NetworkFit:
         return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, trainer, days=True)
 
+    def fit_means(recipe: Recipe, level_means: tuple[str, ...]) -> NetworkFit:
+        return fit_further(recipe, level_means, None)
+
     def fit_final(recipe: Recipe, further: Indices) -> NetworkFit:
-        dates = trained.days
-        data = trained.dataset, split, options
-        return fit_network(*data, fit_options, recipe, None, progress, trainer, days=dates, further=further)
+        return fit_further(recipe, trained.level_means, further)
+
+    def fit_further(recipe: Recipe, level_means: tuple[str, ...], further: Indices | None) -> NetworkFit:
+        inputs: dict[str, Any] = {"days": trained.days, "level_means": level_means, "further": further}
+        return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, trainer, **inputs)
 
     final = None
     try:
         trained = fit_with_texts(dataset, recipe, tune, fit_recipe, progress.report)
         if recipe.compare_linear and tune is None:
             trained = fit_with_days(trained, fit_days, progress.report)
+            trained = fit_with_level_means(trained, fit_means, progress.report)
             with step("the network cannot be trained", options.data):
                 trained = compare_linear(trained, progress.report)
         if recipe.all_rows:

@@ -27,6 +27,11 @@ class TensorRows:
         arrays = [y] if weights is None else [y, weights]
         self._arrays: list[Any] = arrays if self._stored is not None else [tf.constant(array) for array in (x, *arrays)]
 
+    def set_inputs(self, x: EncodedMatrix) -> None:
+        """Replace x by other inputs of the same rows in memory."""
+        assert self._stored is None
+        self._arrays[0] = self._tf.constant(x)
+
     def take(self, order: RowNumbers) -> list[Any]:
         """Return x, y and, if there are any, weights; each has the shape of `order`, followed by the shape of one
         row."""

@@ -13,6 +13,7 @@ from models.architecture import Architecture, Epoch, Task
 from models.network.activations import Array
 from models.network.network import DivergenceError, Network
 from training.encoded_rows import EncodedRows, joined
+from training.level_columns import FoldMeans
 from training.recipe import Recipe
 from training.streaming.stored_matrix import Matrix
 
@@ -27,7 +28,8 @@ OnRows = Callable[[int, int], None]
 class TrainingRun:
     """The arguments of a training run. report: receives messages about decisions.
 
-    further: rows that only the final fit uses, in addition to the train and validation rows.
+    further: rows that only the final fit uses, in addition to the train and validation rows. fold_means: fits the level
+    means of each fold, if the encoded rows have level means.
     """
 
     recipe: Recipe
@@ -41,6 +43,7 @@ class TrainingRun:
     on_rows: OnRows = lambda done, total: None
     further: EncodedRows | None = None
     trainer: "TrialTrainer | None" = None  # None: this process trains one trial after the other
+    fold_means: FoldMeans | None = None
 
     @property
     def final_rows(self) -> EncodedRows:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.encoding.isolated import common_range
+from models.encoding.level_means import LevelMeans
 from models.feature import MISSING, UNSEEN, Feature
 
 DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
@@ -225,7 +226,7 @@ class CategoryEncoding(ColumnEncoding):
     groups: the group of each code (position or bucket), -1 for a code that no training row has. A few groups become
     one-hot columns (two groups become one column of 1 and -1; an unseen level becomes zeros). Many groups become one
     column of group numbers, which the network embeds with a table of `size + 1` rows; the last row is for unseen
-    levels.
+    levels. means: further columns with the mean of the target of each level.
     """
 
     kind: Literal["levels"] = "levels"
@@ -233,6 +234,13 @@ class CategoryEncoding(ColumnEncoding):
     missing: int  # the group of missing cells, -1 if there were none in training
     rare: int  # the group of rare and unseen levels, -1 if no level is rare
     size: int  # the number of groups
+    means: LevelMeans | None = None
+
+    @model_validator(mode="after")
+    def _check_means(self) -> Self:
+        if self.means is not None and self.means.count != self.count:
+            raise ValueError("there must be a mean for each level")
+        return self
 
     @property
     def count(self) -> int:
@@ -302,6 +310,7 @@ NumericEncoding = Annotated[
     NumberEncoding | QuantileEncoding | RawEncoding | BooleanEncoding | DateEncoding, Field(discriminator="kind")
 ]
 LevelEncoding = Annotated[CategoryEncoding | CodeEncoding, Field(discriminator="kind")]
+LevelColumns = CategoryEncoding | CodeEncoding | LevelMeans  # columns of the matrix that are looked up by code
 
 
 def clip_bounds(values: Vector) -> tuple[float | None, float | None]:

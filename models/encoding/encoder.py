@@ -17,6 +17,7 @@ from models.encoding.column_encodings import (
     ColumnEncoding,
     DateEncoding,
     Indices,
+    LevelColumns,
     LevelEncoding,
     Matrix,
     NumberEncoding,
@@ -24,6 +25,7 @@ from models.encoding.column_encodings import (
     QuantileEncoding,
     Vector,
 )
+from models.encoding.level_means import LevelMeans
 from models.encoding.target_scaling import TargetScaling
 from models.encoding.vectorised_encodings import CategoryLookup, QuantileNumbers, ScaledNumbers
 from models.frame import FEW_ROWS, Frame, FrameColumns, any_true
@@ -38,8 +40,8 @@ class Encoder(StoredDocument):
     """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON.
 
     The matrix contains these columns, in this order: quantile-encoded numbers and days, their missing-value indicators;
-    scaled numbers, their missing-value indicators, their bins; flags and dates; one-hot categories; the group numbers
-    of embedded categories. An indicator is 1 if the value is missing.
+    scaled numbers, their missing-value indicators, their bins; flags and dates; one-hot categories and level means; the
+    group numbers of embedded categories. An indicator is 1 if the value is missing.
     """
 
     format: Literal[1] = 1
@@ -130,7 +132,7 @@ class Encoder(StoredDocument):
 
     @cached_property
     def _width(self) -> int:
-        return self._number_width + sum(part.width for part in self.categories)
+        return self._number_width + sum(part.width for _, part in self.ordered_categories)
 
     @cached_property
     def _scaled(self) -> ScaledNumbers:
@@ -166,10 +168,24 @@ class Encoder(StoredDocument):
         ).astype(np.intp)
 
     @cached_property
-    def ordered_categories(self) -> list[tuple[int, LevelEncoding]]:
-        """The categories and their column numbers in the codes, in the order of the matrix: embedded categories are
-        last."""
-        return sorted(enumerate(self.categories), key=lambda entry: entry[1].embedded)
+    def ordered_categories(self) -> list[tuple[int, LevelColumns]]:
+        """The categories and their level means with their column numbers in the codes, in the order of the matrix:
+        embedded categories are last."""
+        columns: list[tuple[int, LevelColumns]] = []
+        for column, part in enumerate(self.categories):
+            columns.append((column, part))
+            if isinstance(part, CategoryEncoding) and part.means is not None:
+                columns.append((column, part.means))
+        return sorted(columns, key=lambda entry: entry[1].embedded)
+
+    @cached_property
+    def mean_columns(self) -> Indices:
+        """The columns of the matrix with level means, in the order of the categories."""
+        places, end = list[int](), self._number_width
+        for _, part in self.ordered_categories:
+            places += range(end, end + part.width) if isinstance(part, LevelMeans) else []
+            end += part.width
+        return np.array(places, dtype=np.intp)
 
     @cached_property
     def _lookup(self) -> CategoryLookup:

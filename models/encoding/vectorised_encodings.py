@@ -15,7 +15,7 @@ from models.encoding.column_encodings import (
     Codes,
     DateEncoding,
     Indices,
-    LevelEncoding,
+    LevelColumns,
     Matrix,
     Matrix64,
     NumberEncoding,
@@ -160,7 +160,7 @@ class CategoryLookup:
     values: Matrix  # (sum of all tables' sizes,)
 
     @classmethod
-    def from_parts(cls, order: Sequence[tuple[int, LevelEncoding]]) -> Self:
+    def from_parts(cls, order: Sequence[tuple[int, LevelColumns]]) -> Self:
         """order: the categories with their column numbers in the codes, in the order of the matrix."""
         of: list[int] = []
         stride: list[int] = []
