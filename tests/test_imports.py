@@ -164,6 +164,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.streaming.spilled_columns", "training.streaming.stored_matrix"},
         {"training.streaming.spilled_frame", "training.streaming.column_file", "training.streaming.ndjson_stream"},
         {"training.encoded_rows", "training.streaming.database_table"},
+        {"training.level_columns"},
         {"training.arguments", "training.bundled", "training.csv_format", "training.option_checks"},
         {
             "training.arrow_tables",
@@ -201,7 +202,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.text_columns"},
         {"training.network_fit"},
         {"training.paired_comparison"},
-        {"training.text_trial", "training.date_trial", "training.final_fit"},
+        {"training.second_network"},
+        {"training.text_trial", "training.date_trial", "training.level_trial", "training.final_fit"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
         {"training.conformalization", "training.importance", "training.scale_fit", "training.catboost_baseline"},
         {"training.coverage_report"},
