@@ -138,7 +138,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.version_lifecycle"},
     ],
     "training": [
-        {"training.boolean_words", "training.common_options", "training.errors", "training.work_progress"},
+        {
+            "training.boolean_words",
+            "training.common_options",
+            "training.errors",
+            "training.out_of_fold",
+            "training.work_progress",
+        },
         {"training.progress"},
         {"training.steps", "training.importing.import_options", "training.importing.layer_graph"},
         {"training.config", "training.model_names", "training.importing.model_file"},

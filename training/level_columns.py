@@ -18,8 +18,8 @@ from models.encoding.level_means import LevelMeans
 from models.frame import Frame
 from models.schema import FeatureSchema
 from training.encoded_rows import EncodedRows, Targets
+from training.out_of_fold import FOLDS, assign_folds
 
-FOLDS = 5
 MAX_CLASSES = 10  # each class has a column; beyond this number, level means are not fitted
 Rows = npt.NDArray[np.intp]
 Matrix = npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ class FoldMeans:
         validation rows the means of all train rows. x: (rows, width), pooled rows and possibly further rows."""
         x = x.copy()
         groups = None if self.groups is None else self.groups[train]
-        fold_of = draw_mean_folds(len(train), np.random.default_rng(self.seed), groups)
+        fold_of = assign_folds(len(train), np.random.default_rng(self.seed), groups)
         of_train, of_validation = list[Matrix](), list[Matrix]()
         for codes, count in zip(self.codes.T, self.counts, strict=True):
             means = LevelMeans.fit(codes[train], self.target[train], count)
@@ -88,7 +88,7 @@ def add_level_means(
     parts = [*encoder.categories]
     rows = np.sort(fit_rows)
     own_groups = None if members is None else members[rows]
-    fold_of = draw_mean_folds(len(rows), np.random.default_rng(seed), own_groups)
+    fold_of = assign_folds(len(rows), np.random.default_rng(seed), own_groups)
     of_rows = []
     for column, count in zip(columns, counts, strict=True):
         part, codes = parts[column], frame.codes[rows, column]
@@ -117,14 +117,6 @@ def out_of_fold_means(codes: Codes, target: Target, count: int, fold_of: Rows) -
         own = fold_of == fold
         means[own] = LevelMeans.fit(codes[~own], target[~own], count).table[codes[own]]
     return means
-
-
-def draw_mean_folds(rows: int, rng: np.random.Generator, groups: Groups | None = None) -> Rows:
-    """(rows,): the fold of each row. groups: (rows,) all rows of a group are in one fold."""
-    if groups is None:
-        return rng.permutation(np.arange(rows) % FOLDS)
-    distinct, member = np.unique(groups, return_inverse=True)
-    return rng.permutation(np.arange(len(distinct)) % FOLDS)[member]
 
 
 def standardised_target(task: Task, y: Targets, classes: int, rows: Rows) -> Target:

@@ -17,8 +17,9 @@ import numpy as np
 from models.encoding.column_encodings import Codes
 from models.frame import Frame
 from training.column_options import list_names
-from training.level_columns import MAX_CLASSES, draw_mean_folds, out_of_fold_means
+from training.level_columns import MAX_CLASSES, out_of_fold_means
 from training.network_fit import NetworkFit
+from training.out_of_fold import assign_folds
 from training.paired_comparison import Gain, Vector, mean_gain, residuals
 from training.recipe import Recipe
 from training.second_network import FurtherInputs, fit_second
@@ -69,6 +70,6 @@ def _has_many_levels(codes: Codes) -> bool:
 def gain_by_level_means(codes: Codes, errors: Vector, count: int) -> Gain:
     """Measure by how much level means reduce the squared errors of rows to which they were not fitted. codes: (rows,).
     errors: (rows, outputs). count: the number of levels."""
-    fold_of = draw_mean_folds(len(codes), np.random.default_rng(0))
+    fold_of = assign_folds(len(codes), np.random.default_rng(0))
     predicted = out_of_fold_means(codes, errors, count, fold_of)
     return mean_gain((errors**2 - (errors - predicted) ** 2).sum(axis=1))

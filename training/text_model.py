@@ -13,8 +13,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import LinearOperator, cg
 
 from models.text_score import BITS, TextScore, text_buckets
+from training.out_of_fold import FOLDS, assign_folds
 
-FOLDS = 5
 PENALTIES = (0.5, 1.5, 5.0)
 ITERATIONS = 50  # iterations of conjugate gradients; more of them change the loss on held-out rows by less than 1 %
 MIN_ROWS = 2  # minimum rows with a word or n-gram; rarer words and n-grams have no weight
@@ -81,7 +81,7 @@ def fit_out_of_fold(
 ) -> tuple[TextModel, Vector]:
     """Fit a model to all rows, with the penalty that is best on held-out rows. Returns it, and (rows,) out-of-fold
     scores."""
-    fold_of = _draw_folds(len(y), rng, groups)
+    fold_of = assign_folds(len(y), rng, groups)
     parts = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(FOLDS)]
     learned, other = parts[0]
 
@@ -95,11 +95,3 @@ def fit_out_of_fold(
     for learned, other in parts:
         scores[other] = texts.scores(texts.fit(learned, y, penalty), other)
     return texts.fit(np.arange(len(y)), y, penalty), scores
-
-
-def _draw_folds(rows: int, rng: np.random.Generator, groups: npt.NDArray[Any] | None) -> Rows:
-    """(rows,): the fold of each row; all rows of a group are in one fold."""
-    if groups is None:
-        return rng.permutation(np.arange(rows) % FOLDS)
-    distinct, member = np.unique(groups, return_inverse=True)
-    return rng.permutation(np.arange(len(distinct)) % FOLDS)[member]

@@ -5,11 +5,13 @@ from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PRIOR_ROWS = 10.0  # number of rows that the overall mean counts for if the rows do not show it
 MIN_PRIOR_ROWS, MAX_PRIOR_ROWS = 1.0, 1000.0
 DIGITS = 6  # decimal places of the stored means of a target whose standard deviation is 1
+MAX_MEAN = 1e6
+Mean = Annotated[float, Field(ge=-MAX_MEAN, le=MAX_MEAN)]  # also finite
 
 
 class LevelMeans(BaseModel):
@@ -21,7 +23,7 @@ class LevelMeans(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    columns: Annotated[list[list[FiniteFloat]], Field(min_length=1)]  # for each output the mean of each code
+    columns: Annotated[list[list[Mean]], Field(min_length=1)]  # for each output the mean of each code
 
     embedded: ClassVar[bool] = False
 
@@ -45,7 +47,8 @@ class LevelMeans(BaseModel):
         rows = np.bincount(codes, minlength=count)
         sums = np.stack([np.bincount(codes, column, minlength=count) for column in y.T]).astype(np.float64)
         prior = estimate_prior_rows(rows, sums, y) if prior_rows is None else prior_rows
-        return cls(columns=(sums / (rows + prior)).round(DIGITS).tolist())
+        means = np.clip(sums / (rows + prior), -MAX_MEAN, MAX_MEAN)
+        return cls(columns=means.round(DIGITS).tolist())
 
     @property
     def count(self) -> int:

@@ -136,9 +136,10 @@ def test_stored_encoder_has_the_same_means_and_earlier_files_are_unchanged() -> 
 
 
 @pytest.mark.parametrize(
-    "columns", ["[]", "[[]]", "[[0.5]]", "[[0.5, NaN]]", "[[0.5, null]]", "[[1, 2], [1]]", '[["a", "b"]]']
+    "columns",
+    ["[]", "[[]]", "[[0.5]]", "[[0.5, NaN]]", "[[0.5, 1e300]]", "[[0.5, null]]", "[[1, 2], [1]]", '[["a", "b"]]'],
 )
-def test_means_of_another_number_of_levels_are_refused(columns: str) -> None:
+def test_invalid_means_are_refused(columns: str) -> None:
     part = '{"name": "c", "kind": "levels", "groups": [0, 1], "missing": -1, "rare": -1, "size": 2, "means": %s}'
     text = '{"numbers": [], "categories": [%s]}' % (part % '{"columns": %s}')
     assert Encoder.from_json(text % "[[0.5, -0.5]]").width == 2

@@ -20,11 +20,11 @@ from training.folds import draw_folds, fold_inputs
 from training.level_columns import (
     WithMeans,
     add_level_means,
-    draw_mean_folds,
     out_of_fold_means,
     standardised_target,
 )
 from training.linear_candidate import best_candidate
+from training.out_of_fold import assign_folds
 from training.recipe import decide_recipe
 from training.training_run import TrainingRun
 
@@ -66,7 +66,7 @@ def test_means_of_noise_are_not_correlated_with_the_own_target() -> None:
     correlations = []
     for _ in range(20):
         codes, target = rng.integers(0, LEVELS, ROWS), rng.normal(size=(ROWS, 1))
-        held_out = out_of_fold_means(codes, target, LEVELS, draw_mean_folds(ROWS, rng))[:, 0]
+        held_out = out_of_fold_means(codes, target, LEVELS, assign_folds(ROWS, rng))[:, 0]
         own = LevelMeans.fit(codes, target, LEVELS).table[codes, 0]
         correlations.append([np.corrcoef(each, target[:, 0])[0, 1] for each in (held_out, own)])
     held_out, own = np.mean(correlations, axis=0)
@@ -77,7 +77,7 @@ def test_means_of_noise_are_not_correlated_with_the_own_target() -> None:
 def test_mean_of_a_training_row_does_not_depend_on_its_own_target() -> None:
     _, y = rows()
     before = means_of(with_means(y))
-    fold_of = draw_mean_folds(len(POOLED), np.random.default_rng(0))
+    fold_of = assign_folds(len(POOLED), np.random.default_rng(0))
     own_fold = np.sort(POOLED)[fold_of == fold_of[7]]
     changed = y.copy()
     changed[own_fold] = changed[own_fold][::-1]  # the mean and the deviation of all rows do not change
@@ -93,6 +93,18 @@ def test_rows_of_a_group_have_means_without_the_targets_of_the_group() -> None:
     changed, group = y.copy(), np.intersect1d(np.flatnonzero(groups == groups[POOLED[0]]), POOLED)
     changed[group] = changed[group][::-1]
     np.testing.assert_array_equal(means_of(with_means(changed, groups))[group], before[group])
+
+    places = np.flatnonzero(np.isin(POOLED, group))[:10]  # train rows of the group in a fold
+    train = np.arange(600)
+    assert len(places) == len(np.intersect1d(places, train)) > 1
+    folds = with_means(y, groups).of_folds
+    other = folds.target.copy()
+    other[places] = other[places][::-1]
+    before, after = (
+        np.asarray(each.apply(np.zeros((ROWS, 9), np.float32), train, np.arange(600, 800))[places, each.places[0]])
+        for each in (folds, replace(folds, target=other))
+    )
+    np.testing.assert_array_equal(before, after)
 
 
 def test_test_rows_and_missing_levels_have_the_means_that_are_served() -> None:

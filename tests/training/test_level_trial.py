@@ -13,7 +13,7 @@ from models import store
 from models.encoding.column_encodings import CategoryEncoding
 from models.encoding.level_means import LevelMeans
 from models.network.network import DivergenceError
-from training import network_fit, pipeline, reading, recipe
+from training import date_trial, pipeline, reading, recipe
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.final_fit import training_rows_of
@@ -121,17 +121,24 @@ def test_table_on_disk_or_with_too_few_validation_rows_has_no_trial(
 def test_served_version_with_a_final_fit_has_the_means_of_all_rows(
     tmp_path: Path, bentoml_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default recipe with few epochs: level means are chosen, served and fitted again by `--final all`."""
+    """The default recipe with few epochs: single days and level means are chosen, served and fitted again by
+    `--final all`."""
     monkeypatch.setattr(recipe, "EXAMPLES", 2000)
     monkeypatch.setattr(recipe, "TRIALS", recipe.TRIALS[3:])
     monkeypatch.setattr(recipe, "HIDDEN", (16,))
-    monkeypatch.setattr(network_fit, "compare_linear", lambda trained, report: trained)
     options = write(tmp_path / "t.csv", effect=2.0)
+    table = pd.read_csv(tmp_path / "t.csv")
+    day = np.random.default_rng(1).integers(0, 300, len(table))
+    table["day"] = (pd.Timestamp("2023-01-01") + pd.to_timedelta(day, unit="D")).strftime("%Y-%m-%d")
+    table["y"] += np.array([6, -6, 4, 6, -4, -6, 6, -6, 2, 6])[day // 30]
+    table.to_csv(tmp_path / "t.csv", index=False)
     fit_options = FitOptions(framework="numpy", final="all")
     stored, result = pipeline.run(options, fit_options, baselines=False, report=lambda text: None)
     assert OTHER in result.fit.trial_losses
     assert result.final is not None
     assert result.final.level_means == ("shop",)
+    assert result.final.days
+    assert date_trial.OTHER in result.fit.trial_losses
     learned = training_rows_of(result.final, result.fit.recipe)
     target = (result.dataset.target - result.dataset.target[learned].mean()) / result.dataset.target[learned].std()
     expected = LevelMeans.fit(result.frame.load().codes[learned, 0], target[learned][:, np.newaxis], LEVELS)
@@ -141,7 +148,7 @@ def test_served_version_with_a_final_fit_has_the_means_of_all_rows(
     assert part.means is not None
     np.testing.assert_allclose(part.means.columns, expected.columns, atol=1e-5)
     network = pipeline.build_model(result.final.fit, served.schema, served.encoder)
-    for row in ({"x": 0.5, "shop": "shop 3"}, {"x": 0.5, "shop": "new"}):
+    for row in ({"x": 0.5, "shop": "shop 3", "day": "2023-05-01"}, {"x": 0.5, "shop": "new", "day": "2023-01-09"}):
         np.testing.assert_array_equal(served.predict_rows([row]).primary, network.predict_rows([row]).primary)
     tried = json.loads((stored.path / "training.json").read_text("utf-8"))["tried"]
     assert OTHER in tried
