@@ -17,7 +17,15 @@ from training import date_trial, pipeline, reading, recipe
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.final_fit import training_rows_of
-from training.level_trial import MIN_LEVELS, NAME, OTHER, categories_with_gain, fit_with_level_means
+from training.level_trial import (
+    MIN_LEVELS,
+    NAME,
+    OTHER,
+    categories_with_gain,
+    fit_with_level_means,
+    gain_by_error_means,
+    gain_by_target_means,
+)
 from training.network_fit import NetworkFit, fit_network, recipe_for
 from training.progress import Progress
 from training.recipe import Recipe
@@ -76,6 +84,20 @@ def test_level_means_are_used_if_levels_with_few_rows_differ(tmp_path: Path, tas
     assert [notice for notice in used.dataset.notices if "level means of 'shop' are used" in notice]
     if task == "regression":
         assert error_of(used) < 0.7 * error_of(plain)
+
+
+def test_few_validation_rows_of_each_level_are_enough() -> None:
+    """The means of the errors of two validation rows say little about a level; the target of ten train rows does."""
+    rng = np.random.default_rng(0)
+    codes, effects = np.repeat(np.arange(200), 12), rng.normal(scale=0.4, size=200)
+    y = (effects[codes] + rng.normal(size=len(codes)))[:, np.newaxis]
+    rows = np.flatnonzero(np.arange(len(codes)) % 12 < 2)
+    assert not gain_by_error_means(codes[rows], y[rows], 200).is_clear
+    assert gain_by_target_means(codes, y, rows, y[rows], 200).is_clear
+    assert gain_by_target_means(codes, y, np.arange(len(codes)), y, 200).is_clear  # validation rows of all folds
+    noise = rng.normal(size=(len(codes), 1))
+    assert not gain_by_target_means(codes, y, rows, noise[rows], 200).is_clear
+    assert not gain_by_target_means(codes, noise, rows, noise[rows], 200).is_clear
 
 
 def test_second_network_is_not_trained_for_a_category_without_effect_or_with_few_levels(tmp_path: Path) -> None:
