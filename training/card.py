@@ -96,7 +96,7 @@ def _describe_network(recipe: Recipe, record: dict[str, Any]) -> str:
         what = f"a linear model, penalty {recipe.penalty:g}" if recipe.penalty is not None else "a constant"
         return (
             f"Model: {what}, {counted(record['parameters'], 'parameter', spec=',')}, {record['seconds']:.1f} s. "
-            "The network's validation loss was not smaller."
+            f"The network's validation loss was not smaller.{_log_target(recipe)}"
         )
     return (
         f"Network: {' → '.join(map(str, [*recipe.hidden, record['outputs']]))} units, {recipe.activation}, "
@@ -104,8 +104,12 @@ def _describe_network(recipe: Recipe, record: dict[str, Any]) -> str:
         f"learning rate {recipe.learning_rate:g} ({recipe.schedule}), batches of {recipe.batch_size}, "
         f"{record['epochs']} of {counted(recipe.epochs, 'epoch')}, weights of epoch {record['kept_epoch']}, "
         f"{record['seconds']:.1f} s, by {recipe.framework}."
-        f"{_linear_part(recipe)}"
+        f"{_linear_part(recipe)}{_log_target(recipe)}"
     )
+
+
+def _log_target(recipe: Recipe) -> str:
+    return " It predicts the logarithm of the target, which is converted back." if recipe.log_target else ""
 
 
 def _linear_part(recipe: Recipe) -> str:

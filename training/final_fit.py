@@ -11,7 +11,7 @@ import numpy as np
 
 from models.text import counted
 from training.isolated_cells import isolated_rows
-from training.network_fit import NetworkFit, compare_linear
+from training.network_fit import NetworkFit, compare_linear, with_logarithm
 from training.recipe import Recipe
 from training.streaming.spilled_frame import Indices
 from training.training_run import Report
@@ -25,8 +25,11 @@ def fit_all_rows(trained: NetworkFit, fit: FitFinal, report: Report) -> NetworkF
     test = trained.split.test
     further = test[~isolated_rows(trained.dataset)[test]]
     report(f"final fit on all rows, including {counted(len(further), 'test row', spec=',')}")
-    settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None)
+    settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None, linear_part=None)
     final = fit(settings, further)
+    logarithm = trained.encoder.target.logarithm
+    if logarithm is not None:  # its factor comes from validation rows
+        final = replace(final, encoder=with_logarithm(final.encoder, logarithm))
     return compare_linear(final, report) if settings.compare_linear else final
 
 

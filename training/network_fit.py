@@ -12,6 +12,7 @@ import numpy as np
 from models import store
 from models.architecture import Architecture, Link, Task
 from models.encoding.encoder import Encoder
+from models.encoding.target_scaling import LogScaling
 from models.frame import Frame
 from models.freed_memory import return_freed_memory
 from models.schema import FeatureSchema
@@ -52,6 +53,7 @@ class NetworkFit:
     days: bool = False  # whether the network also reads dates as numbers
     level_means: tuple[str, ...] = ()  # the categories whose level means the network reads
     fold_means: FoldMeans | None = None
+    log_target: bool = False  # whether the network learns the logarithm of the target
     further: Indices | None = None  # rows that only the final fit uses
     recipe: Recipe | None = None  # the network's recipe, if a linear model has replaced the network
 
@@ -92,13 +94,14 @@ def fit_network(
     *,
     days: bool = False,
     level_means: tuple[str, ...] = (),
+    log_target: bool = False,
     further: Indices | None = None,
 ) -> NetworkFit:
     """Fit the scores of texts, encode, and train the network.
 
     tune: seconds to search for better settings first. trainer: trains several trials at once. days: whether the network
     also reads dates as numbers. level_means: categories whose level means it reads; the rows must be in memory.
-    further: rows that only the final fit uses.
+    log_target: whether it learns the logarithm of the target. further: rows that only the final fit uses.
     """
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
@@ -120,6 +123,8 @@ def fit_network(
             clip=recipe.network == "ensemble" and not split.by_time,
             days=days,
         )
+        if log_target:
+            encoder = with_logarithm(encoder, LogScaling.fit(dataset.target[learned]))
         y = encoder.target.apply(dataset.target) if regression else dataset.target
         fold_means = None
         if level_means:
@@ -161,7 +166,14 @@ def fit_network(
             fitted = fit_recipe(recipe, progress.epoch)
     finally:
         progress.end_line()
-    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search, days, level_means, fold_means, further)
+    how = days, level_means, fold_means, log_target
+    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search, *how, further)
+
+
+def with_logarithm(encoder: Encoder, logarithm: LogScaling) -> Encoder:
+    """The encoder for a network that learns the logarithm of the target."""
+    target = encoder.target.model_copy(update={"logarithm": logarithm})
+    return encoder.model_copy(update={"target": target})
 
 
 def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:

@@ -44,6 +44,7 @@ from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, e
 from training.final_fit import fit_all_rows, training_rows_of
 from training.importance import column_importance
 from training.level_trial import fit_with_level_means
+from training.log_target_trial import fit_with_logarithm
 from training.network_fit import NetworkFit, compare_linear, fit_network, recipe_for
 from training.option_checks import check_ranges
 from training.progress import Progress
@@ -151,15 +152,20 @@ def train(
     def fit_days(recipe: Recipe) -> NetworkFit:
         return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, trainer, days=True)
 
+    def fit_again(recipe: Recipe, **choices: Any) -> NetworkFit:
+        """Train with the columns and the encoding that were chosen before. choices: arguments that differ."""
+        chosen = {"days": trained.days, "level_means": trained.level_means, "log_target": trained.log_target}
+        how = fit_options, recipe, None, progress, trainer
+        return fit_network(trained.dataset, split, options, *how, **(chosen | choices))
+
     def fit_means(recipe: Recipe, level_means: tuple[str, ...]) -> NetworkFit:
-        return fit_further(recipe, level_means, None)
+        return fit_again(recipe, level_means=level_means)
+
+    def fit_logarithm(recipe: Recipe) -> NetworkFit:
+        return fit_again(recipe, log_target=True)
 
     def fit_final(recipe: Recipe, further: Indices) -> NetworkFit:
-        return fit_further(recipe, trained.level_means, further)
-
-    def fit_further(recipe: Recipe, level_means: tuple[str, ...], further: Indices | None) -> NetworkFit:
-        inputs: dict[str, Any] = {"days": trained.days, "level_means": level_means, "further": further}
-        return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, trainer, **inputs)
+        return fit_again(recipe, further=further)
 
     final = None
     try:
@@ -169,6 +175,7 @@ def train(
             trained = fit_with_level_means(trained, fit_means, progress.report)
             with step("the network cannot be trained", options.data):
                 trained = compare_linear(trained, progress.report)
+            trained = fit_with_logarithm(trained, fit_logarithm, progress.report)
         if recipe.all_rows:
             final = fit_all_rows(trained, fit_final, progress.report)
     finally:

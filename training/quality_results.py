@@ -32,6 +32,7 @@ NETWORK_FILES = (  # a change of these files invalidates only the results of our
     *("training/encoded_rows.py", "training/further_trials.py", "training/linear_*.py", "training/date_trial.py"),
     *("training/text_*.py", "training/final_fit.py", "training/network_fit.py", "training/pipeline.py"),
     *("training/paired_comparison.py", "training/second_network.py", "training/level_*.py", "training/out_of_fold.py"),
+    "training/log_target_trial.py",
 )
 OTHER_FILES = ("training/baselines.py", "training/learners.py")
 

@@ -93,6 +93,7 @@ class Recipe:
     penalty: float | None = None  # penalty of a linear model's squared weights
     all_rows: bool = False  # whether the served network is trained again on all rows, including the test rows
     linear_part: tuple[float, float] | None = None  # weights of the network and of a linear model in the outputs
+    log_target: bool = False  # whether the model learns the logarithm of the target
 
     @property
     def keeps_best_epoch(self) -> bool:

@@ -52,17 +52,17 @@ def held_out_errors(
     if fitted.held_out is None:
         numbers = evenly_spaced(validation, MAX_HELD_OUT_ROWS)
         x = rows.x[numbers]
-        return x, rows.y[numbers] - target.apply(model.predict_encoded(x).primary[:, 0])
+        return x, target.errors(rows.y[numbers], model.predict_encoded(x).primary[:, 0])
     held_out = evenly_spaced(np.arange(len(fitted.held_out.rows)), MAX_HELD_OUT_ROWS)
     numbers = pooled[fitted.held_out.rows[held_out]]
-    return rows.x[numbers], rows.y[numbers] - target.apply(target.unscale(fitted.held_out.outputs[held_out]))[:, 0]
+    return rows.x[numbers], target.errors(rows.y[numbers], target.unscale(fitted.held_out.outputs[held_out])[:, 0])
 
 
 def training_errors(model: TabularModel, rows: EncodedRows, training: Indices) -> tuple[Matrix, Targets]:
     """Training rows of the network, and its errors on them."""
     numbers = training if len(training) <= MANY_ROWS else evenly_spaced(training, MAX_TRAINING_ROWS)
     x = rows.x[numbers]
-    return x, rows.y[numbers] - model.encoder.target.apply(model.predict_encoded(x).primary[:, 0])
+    return x, model.encoder.target.errors(rows.y[numbers], model.predict_encoded(x).primary[:, 0])
 
 
 def evenly_spaced(rows: Indices, limit: int) -> Indices:

@@ -12,16 +12,56 @@ from pydantic import BaseModel, ConfigDict
 from models.encoding.column_encodings import Vector, stable_moments
 
 FEW_VALUES = 6  # for up to this number of values Python is faster than NumPy
+MAX_EXPONENT = 300.0  # keeps exp(x) · factor finite
+
+
+class LogScaling(BaseModel):
+    """The network's output is (log(target + offset) - mean) / scale.
+
+    factor: of target + offset, so that predictions have the mean of the target: the exponential of a mean logarithm
+    is smaller than the mean (Duan 1983, https://doi.org/10.1080/01621459.1983.10478017).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    offset: float
+    mean: float
+    scale: float
+    lowest: float  # the smallest target + offset of the training rows; smaller ones count as this
+    factor: float = 1.0
+
+    @classmethod
+    def fit(cls, values: Vector) -> Self:
+        """Fit to training targets (rows,), none of which is negative. If some are 0, the offset is their mean."""
+        offset = 0.0 if values.min() > 0 else float(values.mean())
+        mean, scale = stable_moments(np.log(values + offset))
+        return cls(offset=offset, mean=mean, scale=scale, lowest=float(values.min()) + offset)
+
+    def apply(self, values: Vector) -> Vector:
+        return (np.log(np.maximum(values + self.offset, self.lowest)) - self.mean) / self.scale
+
+    def exponentiate(self, outputs: Vector) -> None:
+        """Replace outputs by their target + offset, without the factor. Infinite outputs remain infinite."""
+        infinite = np.isinf(outputs)
+        unchanged = outputs[infinite]
+        outputs *= self.scale
+        outputs += self.mean
+        np.minimum(outputs, MAX_EXPONENT, out=outputs)
+        np.exp(outputs, out=outputs)
+        outputs[infinite] = unchanged
 
 
 class TargetScaling(BaseModel):
-    """The scale of a regression's target in training, and the range to which predictions are clipped, if any."""
+    """The scale of a regression's target in training, and the range to which predictions are clipped, if any.
+
+    The network's output is (target - mean) / scale, or a logarithm if there is a `logarithm`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     mean: float = 0.0
     scale: float = 1.0
     low: float | None = None
     high: float | None = None
+    logarithm: LogScaling | None = None
 
     @classmethod
     def fit(cls, values: Vector, clip: bool = False) -> Self:
@@ -31,7 +71,19 @@ class TargetScaling(BaseModel):
         return cls(mean=mean, scale=scale, low=low, high=high)
 
     def apply(self, values: Vector) -> Vector:
+        """Targets (rows,) as the network learns them."""
+        if self.logarithm is not None:
+            return self.logarithm.apply(values)
         return (values - self.mean) / self.scale
+
+    def errors(self, learned: Vector, predicted: Vector) -> Vector:
+        """(rows,): targets minus predictions, divided by the scale. learned: the result of `apply`. predicted: in the
+        target's unit."""
+        if self.logarithm is not None:
+            targets = np.array(learned, np.float64)
+            self.logarithm.exponentiate(targets)
+            return (targets - self.logarithm.offset - predicted) / self.scale
+        return learned - (predicted - self.mean) / self.scale
 
     @cached_property
     def _rounding(self) -> tuple[float, float] | None:
@@ -50,9 +102,12 @@ class TargetScaling(BaseModel):
         if outputs.size <= FEW_VALUES:
             return np.array([*map(self.unscaler(), outputs.ravel().tolist())]).reshape(outputs.shape)
         values: Vector = outputs.astype(np.float64)
+        scale, mean = self._line
+        if self.logarithm is not None:
+            self.logarithm.exponentiate(values)
         with np.errstate(over="ignore"):
-            values *= self.scale
-            values += self.mean
+            values *= scale
+            values += mean
         if self._rounding is not None:
             factor, divisor = self._rounding
             if divisor == 1.0:
@@ -74,7 +129,7 @@ class TargetScaling(BaseModel):
 
     def unscaler(self) -> Callable[[float], float]:
         """`unscale_one` for many calls: a function that reads no attributes."""
-        scale, mean = self.scale, self.mean
+        scale, mean = self._line
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
         rounds = self._rounding is not None
@@ -91,4 +146,20 @@ class TargetScaling(BaseModel):
                 return value
             return low if value < low else high
 
-        return unscale
+        if self.logarithm is None:
+            return unscale
+        log_scale, log_mean, exp = self.logarithm.scale, self.logarithm.mean, np.exp  # math.exp may round differently
+
+        def unscale_logarithm(output: float) -> float:
+            if not is_finite(output):
+                return output
+            return unscale(float(exp(min(output * log_scale + log_mean, MAX_EXPONENT))))
+
+        return unscale_logarithm
+
+    @property
+    def _line(self) -> tuple[float, float]:
+        """Slope and intercept of the target as a function of the output, or of the exponential of a logarithm."""
+        if self.logarithm is None:
+            return self.scale, self.mean
+        return self.logarithm.factor, -self.logarithm.offset

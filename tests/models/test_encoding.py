@@ -22,10 +22,11 @@ from models.encoding.column_encodings import (
     DateEncoding,
     NumberEncoding,
     QuantileEncoding,
+    Vector,
     stable_moments,
 )
 from models.encoding.encoder import Encoder
-from models.encoding.target_scaling import TargetScaling
+from models.encoding.target_scaling import LogScaling, TargetScaling
 from models.encoding.vectorised_encodings import CLIP, FEW_INTERPOLATED
 from models.feature import MISSING, UNSEEN, Feature, TrainingRange
 from models.frame import Frame
@@ -453,3 +454,50 @@ def test_predictions_are_clipped_to_the_training_range_and_non_finite_ones_stay_
     assert values[4:] == [np.inf, -np.inf]
     again = TargetScaling.model_validate_json(target.model_dump_json())
     np.testing.assert_array_equal(again.unscale(outputs), target.unscale(outputs))
+
+
+SKEWED = np.array([0.5, 2.0, 40.0, 3e5])
+
+
+def log_target(values: Vector, factor: float = 1.0) -> TargetScaling:
+    logarithm = LogScaling.fit(values).model_copy(update={"factor": factor})
+    return TargetScaling.fit(values, clip=True).model_copy(update={"logarithm": logarithm})
+
+
+@pytest.mark.parametrize("values", [SKEWED, np.append(SKEWED, 0.0)])
+def test_logarithm_of_a_target_is_scaled_and_converted_back(values: Vector) -> None:
+    target = TargetScaling.model_validate_json(log_target(values).model_dump_json())
+    learned = target.apply(values)
+    assert learned.mean() == pytest.approx(0, abs=1e-12)
+    assert learned.std() == pytest.approx(1)
+    np.testing.assert_allclose(target.unscale(learned[:, np.newaxis])[:, 0], values, atol=1e-6 * target.scale)
+    np.testing.assert_allclose(target.errors(learned, values - 7.0), 7.0 / target.scale, atol=1e-9)
+
+
+def test_errors_of_a_target_are_divided_by_its_scale() -> None:
+    target = TargetScaling(mean=5.0, scale=2.0)
+    np.testing.assert_allclose(target.errors(target.apply(SKEWED), SKEWED - 3.0), 1.5)
+
+
+def test_negative_targets_of_test_rows_have_a_finite_logarithm() -> None:
+    target = log_target(SKEWED)
+    np.testing.assert_array_equal(target.apply(np.array([-1.0, 0.0, 0.5])), np.repeat(target.apply(SKEWED[:1]), 3))
+
+
+@given(st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=5), st.floats(0.5, 3.0))
+def test_conversion_of_few_logarithms_equals_that_of_many_bit_for_bit(outputs: list[float], factor: float) -> None:
+    target = log_target(SKEWED, factor)
+    few = np.array([outputs], np.float32).T
+    many = target.unscale(np.resize(few, (100, 1)))
+    assert target.unscale(few).tobytes() == many[: len(outputs)].tobytes()
+    low, high = SKEWED.min(), SKEWED.max()
+    assert ((few < 20) | (many[: len(outputs)] == high)).all()
+    assert ((many >= low) & (many <= high)).all()
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+def test_logarithms_that_are_not_finite_are_predictions_that_are_not_finite(rows: int) -> None:
+    outputs = np.resize(np.array([[np.nan], [np.inf], [-np.inf], [1e38]], np.float32), (4 * rows, 1))
+    values = log_target(SKEWED).unscale(outputs)[:4, 0].tolist()
+    assert np.isnan(values[0])
+    assert values[1:] == [np.inf, -np.inf, 3e5]

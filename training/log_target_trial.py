@@ -1,0 +1,95 @@
+"""Decides whether the network of a regression learns the logarithm of the target.
+
+The errors for a skewed target such as a price or a count often grow with its value, and a few large values determine
+the squared error. A second network with the same settings learns the logarithm. Its predictions are multiplied by a
+factor that gives them the mean of the target on the validation rows (Duan 1983,
+https://doi.org/10.1080/01621459.1983.10478017). It is used if the mean squared error of the validation rows, in the
+target's unit, falls by more than its standard error.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import skew
+
+from models.network.network import DivergenceError
+from training.network_fit import NetworkFit, compare_linear, with_logarithm
+from training.paired_comparison import Vector, mean_gain
+from training.recipe import Recipe
+from training.training_run import HeldOutOutputs, Report
+
+NAME, OTHER = "with the logarithm of the target", "without the logarithm of the target"  # keys in the trials' losses
+MIN_SKEWNESS = 0.75  # of the target, see docs/decisions/0061-logarithm-of-the-target.md
+FitLogarithm = Callable[[Recipe], NetworkFit]
+
+
+def fit_with_logarithm(trained: NetworkFit, fit_logarithm: FitLogarithm, report: Report) -> NetworkFit:
+    """Return the model, or a better one that learns the logarithm of the target. fit_logarithm: trains its network."""
+    if not is_skewed(trained):
+        return trained
+    report("the target is skewed: training a network that learns its logarithm")
+    settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None, linear_part=None)
+    try:
+        other = with_mean_of_target(compare_linear(fit_logarithm(settings), report))
+    except DivergenceError as error:
+        report(f"the network that learns the logarithm diverged in epoch {error.epoch}")
+        return trained
+    before, after = squared_errors(trained), squared_errors(other)
+    used = mean_gain(before - after).is_clear
+    notice = "the logarithm of the target is {}: validation loss {:.4f} with it, {:.4f} without".format(
+        "learned" if used else "not learned", after.mean(), before.mean()
+    )
+    report(notice)
+    chosen = other if used else trained
+    losses = {OTHER: float(before.mean())} if used else {NAME: float(after.mean())}
+    tried = trained.fit.trial_losses | losses
+    seconds = trained.fit.seconds + other.fit.seconds
+    recipe = replace(chosen.fit.recipe, log_target=used)
+    notices = [*chosen.dataset.notices, notice]
+    return replace(
+        chosen,
+        dataset=replace(chosen.dataset, notices=notices),
+        fit=replace(chosen.fit, trial_losses=tried, seconds=seconds, recipe=recipe),
+    )
+
+
+def is_skewed(trained: NetworkFit) -> bool:
+    """Whether the logarithm of the target is tried.
+
+    This requires predictions that are clipped to the range of the target, because an exponential grows without limit.
+    """
+    if trained.encoder.target.low is None or trained.fit.held_out is None:
+        return False
+    split, target = trained.split, trained.dataset.target
+    values = target[np.concatenate([split.train, split.validation])]
+    return bool(values.min() >= 0 and skew(values) >= MIN_SKEWNESS)
+
+
+def with_mean_of_target(trained: NetworkFit) -> NetworkFit:
+    """The same model with the factor that gives its predictions for the validation rows the mean of the target."""
+    logarithm = trained.encoder.target.logarithm
+    assert logarithm is not None
+    rows, outputs = held_out(trained)
+    predicted = outputs.outputs.astype(np.float64)
+    logarithm.exponentiate(predicted)
+    factor = float((trained.dataset.target[rows] + logarithm.offset).sum() / predicted.sum())
+    changed = with_logarithm(trained.encoder, logarithm.model_copy(update={"factor": factor}))
+    return replace(trained, encoder=changed)
+
+
+def squared_errors(trained: NetworkFit) -> Vector:
+    """(rows,): squared errors of the validation rows, divided by the variance of the target."""
+    rows, outputs = held_out(trained)
+    target = trained.encoder.target
+    predicted = target.unscale(outputs.outputs)[:, 0]
+    squares = ((trained.dataset.target[rows] - predicted) / target.scale) ** 2
+    return np.asarray(squares[np.argsort(rows)])
+
+
+def held_out(trained: NetworkFit) -> tuple[Vector, HeldOutOutputs]:
+    """The numbers of the validation rows in the table, and the outputs for them."""
+    outputs = trained.fit.held_out
+    assert outputs is not None
+    pooled = np.concatenate([trained.split.train, trained.split.validation])
+    return pooled[outputs.rows], outputs
