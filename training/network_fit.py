@@ -40,6 +40,22 @@ LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multicl
 
 
 @dataclass(frozen=True)
+class EncodingChoices:
+    """What a second network reads or learns in addition to the default encoding.
+
+    days: whether dates are also numbers. level_means: the categories with level means; the rows must be in memory.
+    log_target: whether the network learns the logarithm of the target.
+    """
+
+    days: bool = False
+    level_means: tuple[str, ...] = ()
+    log_target: bool = False
+
+
+DEFAULT_ENCODING = EncodingChoices()
+
+
+@dataclass(frozen=True)
 class NetworkFit:
     """A network trained on a data set, with its encoder and all rows."""
 
@@ -50,10 +66,8 @@ class NetworkFit:
     fit: FitResult
     split: Split
     search: dict[str, Any] | None  # the trials of --tune
-    days: bool = False  # whether the network also reads dates as numbers
-    level_means: tuple[str, ...] = ()  # the categories whose level means the network reads
+    choices: EncodingChoices = DEFAULT_ENCODING
     fold_means: FoldMeans | None = None
-    log_target: bool = False  # whether the network learns the logarithm of the target
     further: Indices | None = None  # rows that only the final fit uses
     recipe: Recipe | None = None  # the network's recipe, if a linear model has replaced the network
 
@@ -92,16 +106,13 @@ def fit_network(
     progress: Progress,
     trainer: "RayTrainer | None" = None,
     *,
-    days: bool = False,
-    level_means: tuple[str, ...] = (),
-    log_target: bool = False,
+    choices: EncodingChoices = DEFAULT_ENCODING,
     further: Indices | None = None,
 ) -> NetworkFit:
     """Fit the scores of texts, encode, and train the network.
 
-    tune: seconds to search for better settings first. trainer: trains several trials at once. days: whether the network
-    also reads dates as numbers. level_means: categories whose level means it reads; the rows must be in memory.
-    log_target: whether it learns the logarithm of the target. further: rows that only the final fit uses.
+    tune: seconds to search for better settings first. trainer: trains several trials at once. further: rows that only
+    the final fit uses.
     """
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
@@ -121,18 +132,18 @@ def fit_network(
             bins=recipe.bins,
             numbers="quantile" if recipe.network == "ensemble" else "scaled",
             clip=recipe.network == "ensemble" and not split.by_time,
-            days=days,
+            days=choices.days,
         )
-        if log_target:
+        if choices.log_target:
             encoder = with_logarithm(encoder, LogScaling.fit(dataset.target[learned]))
         y = encoder.target.apply(dataset.target) if regression else dataset.target
         fold_means = None
-        if level_means:
+        if choices.level_means:
             assert isinstance(frame, Frame)
             fit_rows = learned if further is None else np.concatenate([learned, further])
             pooled = np.concatenate([split.train, split.validation])
             rows = fit_rows, pooled, options.seed, dataset.split_key if grouped else None
-            with_means = add_level_means(encoder, schema, frame, y, level_means, *rows)
+            with_means = add_level_means(encoder, schema, frame, y, choices.level_means, *rows)
             encoder, encoded, fold_means = with_means.encoder, with_means.encoded, with_means.of_folds
         else:
             encoded = encode_rows(encoder, frame, y)
@@ -166,8 +177,7 @@ def fit_network(
             fitted = fit_recipe(recipe, progress.epoch)
     finally:
         progress.end_line()
-    how = days, level_means, fold_means, log_target
-    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search, *how, further)
+    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search, choices, fold_means, further)
 
 
 def with_logarithm(encoder: Encoder, logarithm: LogScaling) -> Encoder:

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -45,7 +45,7 @@ from training.final_fit import fit_all_rows, training_rows_of
 from training.importance import column_importance
 from training.level_trial import fit_with_level_means
 from training.log_target_trial import fit_with_logarithm
-from training.network_fit import NetworkFit, compare_linear, fit_network, recipe_for
+from training.network_fit import EncodingChoices, NetworkFit, compare_linear, fit_network, recipe_for
 from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
@@ -149,23 +149,21 @@ def train(
     def fit_recipe(dataset: Dataset, recipe: Recipe) -> NetworkFit:
         return fit_network(dataset, split, options, fit_options, recipe, tune, progress, trainer)
 
-    def fit_days(recipe: Recipe) -> NetworkFit:
-        return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, trainer, days=True)
-
-    def fit_again(recipe: Recipe, **choices: Any) -> NetworkFit:
-        """Train with the columns and the encoding that were chosen before. choices: arguments that differ."""
-        chosen = {"days": trained.days, "level_means": trained.level_means, "log_target": trained.log_target}
+    def fit_again(recipe: Recipe, choices: EncodingChoices, further: Indices | None = None) -> NetworkFit:
         how = fit_options, recipe, None, progress, trainer
-        return fit_network(trained.dataset, split, options, *how, **(chosen | choices))
+        return fit_network(trained.dataset, split, options, *how, choices=choices, further=further)
+
+    def fit_days(recipe: Recipe) -> NetworkFit:
+        return fit_again(recipe, replace(trained.choices, days=True))
 
     def fit_means(recipe: Recipe, level_means: tuple[str, ...]) -> NetworkFit:
-        return fit_again(recipe, level_means=level_means)
+        return fit_again(recipe, replace(trained.choices, level_means=level_means))
 
     def fit_logarithm(recipe: Recipe) -> NetworkFit:
-        return fit_again(recipe, log_target=True)
+        return fit_again(recipe, replace(trained.choices, log_target=True))
 
     def fit_final(recipe: Recipe, further: Indices) -> NetworkFit:
-        return fit_again(recipe, further=further)
+        return fit_again(recipe, trained.choices, further)
 
     final = None
     try:

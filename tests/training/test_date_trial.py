@@ -15,7 +15,7 @@ from models.schema import FeatureSchema
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.date_trial import NAME, OTHER, fit_with_days, gain_by_days
-from training.network_fit import NetworkFit, fit_network, recipe_for
+from training.network_fit import EncodingChoices, NetworkFit, fit_network, recipe_for
 from training.progress import Progress
 from training.recipe import Recipe
 from training.splitting import split_rows
@@ -42,7 +42,7 @@ def train(options: DataOptions) -> tuple[NetworkFit, Any]:
     progress = Progress("t")
 
     def fit(recipe: Recipe, *, days: bool) -> NetworkFit:
-        return fit_network(dataset, split, options, NETWORK, recipe, None, progress, days=days)
+        return fit_network(dataset, split, options, NETWORK, recipe, None, progress, choices=EncodingChoices(days=days))
 
     return fit(recipe_for(dataset, split, NETWORK), days=False), fit
 

@@ -26,7 +26,7 @@ from training.level_trial import (
     gain_by_error_means,
     gain_by_target_means,
 )
-from training.network_fit import NetworkFit, fit_network, recipe_for
+from training.network_fit import EncodingChoices, NetworkFit, fit_network, recipe_for
 from training.progress import Progress
 from training.recipe import Recipe
 from training.splitting import split_rows
@@ -55,7 +55,8 @@ def train(options: DataOptions) -> tuple[NetworkFit, Any]:
     progress = Progress("t")
 
     def fit(recipe: Recipe, level_means: tuple[str, ...]) -> NetworkFit:
-        return fit_network(dataset, split, options, NETWORK, recipe, None, progress, level_means=level_means)
+        choices = EncodingChoices(level_means=level_means)
+        return fit_network(dataset, split, options, NETWORK, recipe, None, progress, choices=choices)
 
     return fit(recipe_for(dataset, split, NETWORK), ()), fit
 
@@ -75,7 +76,7 @@ def test_level_means_are_used_if_levels_with_few_rows_differ(tmp_path: Path, tas
     plain, fit = train(write(tmp_path / "t.csv", effect=2.0, task=task))
     assert categories_with_gain(plain) == ["shop"]
     used = fit_with_level_means(plain, fit, lambda text: None)
-    assert used.level_means == ("shop",)
+    assert used.choices.level_means == ("shop",)
     part = used.encoder.categories[0]
     assert isinstance(part, CategoryEncoding)
     assert part.means is not None
@@ -118,7 +119,7 @@ def test_level_means_that_do_not_help_are_not_used(tmp_path: Path) -> None:
     plain, _ = train(write(tmp_path / "t.csv", effect=2.0))
     kept = fit_with_level_means(plain, lambda recipe, names: plain, lambda text: None)  # the same losses
     assert kept.fit.network is plain.fit.network
-    assert kept.level_means == ()
+    assert kept.choices.level_means == ()
     assert NAME in kept.fit.trial_losses
 
     def diverge(recipe: Recipe, level_means: tuple[str, ...]) -> NetworkFit:
@@ -158,8 +159,8 @@ def test_served_version_with_a_final_fit_has_the_means_of_all_rows(
     stored, result = pipeline.run(options, fit_options, baselines=False, report=lambda text: None)
     assert OTHER in result.fit.trial_losses
     assert result.final is not None
-    assert result.final.level_means == ("shop",)
-    assert result.final.days
+    assert result.final.choices.level_means == ("shop",)
+    assert result.final.choices.days
     assert date_trial.OTHER in result.fit.trial_losses
     learned = training_rows_of(result.final, result.fit.recipe)
     target = (result.dataset.target - result.dataset.target[learned].mean()) / result.dataset.target[learned].std()

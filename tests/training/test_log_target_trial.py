@@ -14,7 +14,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.final_fit import fit_all_rows
 from training.log_target_trial import NAME, OTHER, fit_with_logarithm
-from training.network_fit import NetworkFit, fit_network, recipe_for
+from training.network_fit import EncodingChoices, NetworkFit, fit_network, recipe_for
 from training.progress import Progress
 from training.recipe import Recipe
 from training.splitting import split_rows
@@ -40,9 +40,8 @@ def train(options: DataOptions) -> tuple[NetworkFit, Fit]:
     progress = Progress("t")
 
     def fit(recipe: Recipe, further: np.ndarray | None = None, *, log_target: bool = True) -> NetworkFit:
-        return fit_network(
-            dataset, split, options, NETWORK, recipe, None, progress, log_target=log_target, further=further
-        )
+        choices = EncodingChoices(log_target=log_target)
+        return fit_network(dataset, split, options, NETWORK, recipe, None, progress, choices=choices, further=further)
 
     return fit(recipe_for(dataset, split, NETWORK), log_target=False), fit
 
