@@ -254,7 +254,7 @@ class Feature(BaseModel):
             return "not_finite", "is not a finite number"
         if self.unseen == "error" and self.code(value) == UNSEEN:  # type: ignore[arg-type]
             number = len(self.positions)
-            known = "not the only level" if number == 1 else f"none of the {number} levels"
+            known = "not the one level" if number == 1 else f"none of the {number} levels"
             return "unseen_level", f"{render(value)} is {known} seen in training"
         return None
 

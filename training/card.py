@@ -109,7 +109,12 @@ def _describe_network(recipe: Recipe, record: dict[str, Any]) -> str:
 
 
 def _log_target(recipe: Recipe) -> str:
-    return " It predicts the logarithm of the target, which is converted back." if recipe.log_target else ""
+    if not recipe.log_target:
+        return ""
+    return (
+        " It predicts the logarithm of the target, which is converted back; the learning curve shows the loss of the "
+        "logarithm."
+    )
 
 
 def _linear_part(recipe: Recipe) -> str:

@@ -30,7 +30,8 @@ def fit_all_rows(trained: NetworkFit, fit: FitFinal, report: Report) -> NetworkF
     logarithm = trained.encoder.target.logarithm
     if logarithm is not None:  # its factor comes from validation rows
         final = replace(final, encoder=with_logarithm(final.encoder, logarithm))
-    return compare_linear(final, report) if settings.compare_linear else final
+    compared = settings.compare_linear and trained.search is None
+    return compare_linear(final, report) if compared else final
 
 
 def training_rows_of(trained: NetworkFit, recipe: Recipe) -> Indices:

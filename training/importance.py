@@ -88,8 +88,8 @@ def loss(model: TabularModel, frame: Frame, target: npt.NDArray[np.float64]) -> 
     """The RMSE in standard deviations of the target, or the log loss."""
     primary = model.predict(frame).primary
     if model.schema.task == "regression":
-        scaling = model.encoder.target
-        return float(np.sqrt(np.mean((scaling.apply(primary[:, 0]) - scaling.apply(target)) ** 2)))
+        errors = (primary[:, 0] - target) / model.encoder.target.scale
+        return float(np.sqrt(np.mean(errors**2)))
     probability = primary[np.arange(len(target)), target.astype(np.int64)].astype(np.float64)
     return float(-np.log(np.maximum(probability, 1e-7)).mean())
 

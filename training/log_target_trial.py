@@ -31,8 +31,9 @@ def fit_with_logarithm(trained: NetworkFit, fit_logarithm: FitLogarithm, report:
         return trained
     report("the target is skewed: training a network that learns its logarithm")
     settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None, linear_part=None)
+    messages: list[str] = []
     try:
-        other = with_mean_of_target(compare_linear(fit_logarithm(settings), report))
+        other = with_mean_of_target(compare_linear(fit_logarithm(settings), messages.append))
     except DivergenceError as error:
         report(f"the network that learns the logarithm diverged in epoch {error.epoch}")
         return trained
@@ -41,10 +42,15 @@ def fit_with_logarithm(trained: NetworkFit, fit_logarithm: FitLogarithm, report:
     notice = "the logarithm of the target is {}: validation loss {:.4f} with it, {:.4f} without".format(
         "learned" if used else "not learned", after.mean(), before.mean()
     )
-    report(notice)
+    for text in [*(messages if used else []), notice]:
+        report(text)
     chosen = other if used else trained
-    losses = {OTHER: float(before.mean())} if used else {NAME: float(after.mean())}
-    tried = trained.fit.trial_losses | losses
+    tried = {
+        **trained.fit.trial_losses,
+        **{f"logarithm, {name}": loss for name, loss in other.fit.trial_losses.items()},
+        OTHER: float(before.mean()),
+        NAME: float(after.mean()),
+    }
     seconds = trained.fit.seconds + other.fit.seconds
     recipe = replace(chosen.fit.recipe, log_target=used)
     notices = [*chosen.dataset.notices, notice]

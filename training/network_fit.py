@@ -198,7 +198,8 @@ def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
         return trained
     runs = []
     for part in (encoder, own):
-        encoded = encode_rows(part, frame, y)
+        # The rows of the network have out-of-fold level means, which `encode_rows` does not compute.
+        encoded = trained.encoded if part is encoder else encode_rows(part, frame, y)
         train, validation = encoded.take(split.train), encoded.take(split.validation)
         architecture = choose_architecture(recipe, schema, encoder)
         more = None if trained.further is None else encoded.take(trained.further)

@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +21,14 @@ DATA_FILES = (  # a change of the code of one of these files invalidates all sto
         "training/test_set.py",
         "training/evaluation.py",
         "models/schema.py",
+        "models/frame.py",
+        "models/encoding/*.py",
     ),
     *("models/feature.py", "models/cell_*.py", "models/date_*.py", "models/number_words.py"),
 )
 NETWORK_FILES = (  # a change of these files invalidates only the results of our networks
-    *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py", "models/text_score.py"),
+    *("models/architecture.py", "models/network/*.py", "models/keras_nets.py", "models/keras_export.py"),
+    "models/text_score.py",
     *("training/config.py", "training/option_checks.py", "training/recipe.py", "training/fit.py"),
     *("training/fit_keras.py", "training/keras_options.py", "training/ensemble*.py", "training/temperature.py"),
     *("training/validation_loss.py", "training/folds.py", "training/training_run.py", "training/tensor_rows.py"),
@@ -34,7 +37,7 @@ NETWORK_FILES = (  # a change of these files invalidates only the results of our
     *("training/paired_comparison.py", "training/second_network.py", "training/level_*.py", "training/out_of_fold.py"),
     "training/log_target_trial.py",
 )
-OTHER_FILES = ("training/baselines.py", "training/learners.py")
+OTHER_FILES = ("training/baselines.py", "training/learners.py", "training/suite_quality.py")
 
 Result = dict[str, Any]
 
@@ -66,8 +69,12 @@ def decisive_files(model: str) -> list[Path]:
 @cache
 def code_hash(model: str) -> str:
     """A hash of the code that determines a model's results, without comments and docstrings."""
-    code = "".join(_code_of(path) for path in decisive_files(model))
-    return hashlib.sha256(code.encode()).hexdigest()[:12]
+    return hash_of(decisive_files(model))
+
+
+def hash_of(paths: Iterable[Path]) -> str:
+    """A hash of the code of files, without comments and docstrings."""
+    return hashlib.sha256("".join(map(_code_of, paths)).encode()).hexdigest()[:12]
 
 
 def _code_of(path: Path) -> str:

@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.encoding.column_encodings import Vector, stable_moments
 
 FEW_VALUES = 6  # for up to this number of values Python is faster than NumPy
-MAX_EXPONENT = 300.0  # keeps exp(x) · factor finite
+MAX_EXPONENT, MAX_FACTOR = 300.0, 1e100  # keep exp(x) · factor finite
 
 
 class LogScaling(BaseModel):
@@ -22,12 +22,12 @@ class LogScaling(BaseModel):
     is smaller than the mean (Duan 1983, https://doi.org/10.1080/01621459.1983.10478017).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    offset: float
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    offset: float = Field(ge=0)
     mean: float
-    scale: float
-    lowest: float  # the smallest target + offset of the training rows; smaller ones count as this
-    factor: float = 1.0
+    scale: float = Field(gt=0)
+    lowest: float = Field(gt=0)  # the smallest target + offset of the training rows; smaller ones count as this
+    factor: float = Field(default=1.0, gt=0, le=MAX_FACTOR)
 
     @classmethod
     def fit(cls, values: Vector) -> Self:
@@ -43,8 +43,9 @@ class LogScaling(BaseModel):
         """Replace outputs by their target + offset, without the factor. Infinite outputs remain infinite."""
         infinite = np.isinf(outputs)
         unchanged = outputs[infinite]
-        outputs *= self.scale
-        outputs += self.mean
+        with np.errstate(over="ignore"):
+            outputs *= self.scale
+            outputs += self.mean
         np.minimum(outputs, MAX_EXPONENT, out=outputs)
         np.exp(outputs, out=outputs)
         outputs[infinite] = unchanged
@@ -90,6 +91,8 @@ class TargetScaling(BaseModel):
         """The factor and the divisor for rounding, of which one is 1; None for scales at which they would overflow."""
         digits = 7 - math.floor(math.log10(self.scale))
         largest = math.log10(max(self.scale, abs(self.mean)))
+        if self.logarithm is not None:
+            largest = max(largest, MAX_EXPONENT / math.log(10) + math.log10(self.logarithm.factor))
         if abs(digits) > 200 or digits + largest > 200:
             return None
         return (10.0**digits, 1.0) if digits >= 0 else (1.0, 10.0**-digits)

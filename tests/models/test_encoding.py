@@ -3,6 +3,7 @@
 This file has more than 400 lines: the property tests at its end use the encoders that the earlier tests build.
 """
 
+import json
 import math
 from statistics import NormalDist
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from models.encoding.column_encodings import (
     DAY,
@@ -493,6 +495,23 @@ def test_conversion_of_few_logarithms_equals_that_of_many_bit_for_bit(outputs: l
     low, high = SKEWED.min(), SKEWED.max()
     assert ((few < 20) | (many[: len(outputs)] == high)).all()
     assert ((many >= low) & (many <= high)).all()
+
+
+@pytest.mark.parametrize(
+    "changed", [{"scale": 0}, {"scale": "NaN"}, {"offset": -1}, {"lowest": 0}, {"factor": -1}, {"factor": 1e200}]
+)
+def test_damaged_logarithm_is_refused(changed: dict[str, Any]) -> None:
+    stored = LogScaling.fit(SKEWED).model_dump() | changed
+    with pytest.raises(ValidationError):
+        LogScaling.model_validate_json(json.dumps(stored))
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+def test_conversion_of_a_logarithm_never_overflows(rows: int) -> None:
+    logarithm = LogScaling(offset=0.0, mean=0.0, scale=1e300, lowest=1e-200, factor=1e100)
+    target = TargetScaling(scale=1e-190, low=0.0, high=1.0, logarithm=logarithm)
+    outputs = np.resize(np.array([[1000.0], [-1000.0]], np.float32), (2 * rows, 1))
+    assert target.unscale(outputs)[:2, 0].tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("rows", [1, 100])

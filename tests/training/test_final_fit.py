@@ -11,10 +11,12 @@ import pytest
 
 from models import store
 from models.version_files import StoredVersion
-from training import pipeline
+from training import final_fit, pipeline
 from training.config import DataOptions, FitOptions
+from training.encoded_rows import EncodedRows
 from training.errors import UsageError
-from training.final_fit import training_rows_of
+from training.final_fit import fit_all_rows, training_rows_of
+from training.network_fit import NetworkFit
 from training.pipeline import TrainingResult
 from training.recipe import decide_recipe
 from training.test_set import NotComparable, unseen_rows
@@ -63,6 +65,26 @@ def test_figures_are_those_of_the_network_before_the_final_fit(run: Run, classes
     record = json.loads((stored.path / "training.json").read_text("utf-8"))["test_set"]
     with pytest.raises(NotComparable, match="--final all"):
         unseen_rows(record, result.split.record, result.dataset)
+
+
+def test_settings_that_were_searched_get_no_linear_model_in_the_final_fit(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--tune` compares no linear model, so the final fit must not, either."""
+    _, result = run(NETWORK)
+    trained = NetworkFit(
+        result.dataset,
+        result.frame,
+        result.encoder,
+        EncodedRows(np.zeros((ROWS, 1), np.float32), np.zeros(ROWS)),
+        replace(result.fit, recipe=replace(result.fit.recipe, compare_linear=True)),
+        result.split,
+        {"trials": 3},
+    )
+    monkeypatch.setattr(final_fit, "compare_linear", None)
+    assert fit_all_rows(trained, lambda recipe, further: trained, lambda text: None) is trained
+    with pytest.raises(TypeError):
+        fit_all_rows(replace(trained, search=None), lambda recipe, further: trained, lambda text: None)
 
 
 def test_a_plain_network_has_no_final_fit() -> None:

@@ -1,15 +1,18 @@
 """The importance of columns is correct for a known function."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.encoding.encoder import Encoder
+from models.encoding.target_scaling import LogScaling, TargetScaling
 from models.explanation.background import Background
 from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from training.importance import column_importance, unused_columns
+from training.importance import column_importance, loss, unused_columns
 
 
 class Sum:
@@ -43,6 +46,16 @@ def test_columns_are_ranked_by_importance_and_unused_ones_are_named() -> None:
     assert a.loss_increase > b.loss_increase > 0.5
     assert (c.contribution, c.loss_increase) == (0, 0)
     assert unused_columns(found) == ["c"]
+
+
+def test_loss_of_a_logarithm_is_in_the_unit_of_the_target() -> None:
+    """The increase is that of the RMSE of the predictions, in both cases."""
+    model, _, frame, _ = model_and_rows(200)
+    logarithm = LogScaling(offset=0.0, mean=0.0, scale=0.5, lowest=1e-9)
+    scaling = TargetScaling(scale=3.0, logarithm=logarithm)
+    model = replace(model, encoder=model.encoder.model_copy(update={"target": scaling}))
+    target = model.predict(frame).primary[:, 0] + 2.0
+    assert loss(model, frame, target) == pytest.approx(2.0 / 3.0)
 
 
 def test_few_rows_have_no_importance() -> None:

@@ -13,7 +13,7 @@ from models import store
 from models.encoding.column_encodings import CategoryEncoding
 from models.encoding.level_means import LevelMeans
 from models.network.network import DivergenceError
-from training import date_trial, pipeline, reading, recipe
+from training import date_trial, linear_candidate, linear_part, pipeline, reading, recipe
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.final_fit import training_rows_of
@@ -26,10 +26,11 @@ from training.level_trial import (
     gain_by_error_means,
     gain_by_target_means,
 )
-from training.network_fit import EncodingChoices, NetworkFit, fit_network, recipe_for
+from training.network_fit import EncodingChoices, NetworkFit, compare_linear, fit_network, recipe_for
 from training.progress import Progress
 from training.recipe import Recipe
 from training.splitting import split_rows
+from training.training_run import TrainingRun
 
 LEVELS, ROWS_PER_LEVEL = 100, 5
 NETWORK = FitOptions(framework="numpy", network="ensemble", hidden=(16,), epochs=12, dropout=0.0)
@@ -85,6 +86,24 @@ def test_level_means_are_used_if_levels_with_few_rows_differ(tmp_path: Path, tas
     assert [notice for notice in used.dataset.notices if "level means of 'shop' are used" in notice]
     if task == "regression":
         assert error_of(used) < 0.7 * error_of(plain)
+
+
+def test_linear_part_is_fitted_to_out_of_fold_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means that contain the target of their own row would give the mean too large a weight."""
+    plain, fit = train(write(tmp_path / "t.csv", effect=2.0))
+    used = fit_with_level_means(plain, fit, lambda text: None)
+    fitted, fit_with_penalty = [], linear_candidate.fit_with_penalty
+
+    def record(run: TrainingRun, columns: Any, penalty: float) -> Any:
+        fitted.append(np.asarray(run.final_rows.x))
+        return fit_with_penalty(run, columns, penalty)
+
+    monkeypatch.setattr(linear_candidate, "fit_with_penalty", record)
+    monkeypatch.setattr(linear_part, "MIN_GAIN", -1.0)  # the linear part is always fitted
+    compare_linear(used, lambda text: None)
+    pooled = np.concatenate([used.split.train, used.split.validation])
+    np.testing.assert_array_equal(fitted[0], used.encoded.x[pooled])
+    assert (fitted[0] != used.encoder.encode(used.frame.load())[pooled]).any()
 
 
 def test_few_validation_rows_of_each_level_are_enough() -> None:

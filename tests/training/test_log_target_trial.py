@@ -54,7 +54,9 @@ def test_logarithm_is_learned_if_errors_grow_with_the_target(tmp_path: Path) -> 
     plain, fit = train(write(tmp_path / "t.csv"))
     used = fit_with_logarithm(plain, fit, no_report)
     assert used.fit.recipe.log_target
-    assert log_target_trial.squared_errors(used).mean() < 0.9 * used.fit.trial_losses[OTHER]
+    assert used.fit.trial_losses[NAME] == pytest.approx(log_target_trial.squared_errors(used).mean())
+    assert used.fit.trial_losses[NAME] < 0.9 * used.fit.trial_losses[OTHER]
+    assert "logarithm, linear" in used.fit.trial_losses
     assert [notice for notice in used.dataset.notices if "the logarithm of the target is learned" in notice]
     rows, outputs = log_target_trial.held_out(used)
     target = used.dataset.target[rows]
@@ -94,10 +96,12 @@ def test_logarithm_is_not_tried(tmp_path: Path, smallest: float, product: bool, 
 
 def test_logarithm_that_does_not_help_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, fit = train(write(tmp_path / "t.csv", product=False))
-    kept = fit_with_logarithm(plain, fit, no_report)
+    reports: list[str] = []
+    kept = fit_with_logarithm(plain, fit, reports.append)
     assert kept.encoder is plain.encoder
     assert not kept.fit.recipe.log_target
-    assert NAME in kept.fit.trial_losses
+    assert {NAME, OTHER} < kept.fit.trial_losses.keys()
+    assert len(reports) == 2  # no messages about the linear part of a model that is not served
 
     def diverge(recipe: Recipe) -> NetworkFit:
         raise DivergenceError(1, float("nan"))

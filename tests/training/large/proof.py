@@ -17,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.atomic_file import replace_file
 from tests.training.large.random_table import TARGET, write_table
 from training.arguments import parse_size
+from training.quality_results import ROOT, hash_of
 
 PACKAGES = Path("build/large/packages")
 CSV_BOUND = 600_000_000  # bytes beyond the peak of 1,000 rows
@@ -53,15 +54,19 @@ def train(module: str, table: Path, store: Path, *options: str) -> Run:
     return Run(seconds, cpu, usage.ru_maxrss * 1024, metrics["network"]["rmse"])
 
 
-def lightgbm(table: Path, seconds: float) -> dict[str, Any] | None:
-    if not PACKAGES.is_dir():
-        return None
+def lightgbm(table: Path, seconds: float) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": str(PACKAGES.resolve())}
     command = [sys.executable, "-m", "tests.training.large.lightgbm_run", str(table), str(seconds)]
     found: dict[str, Any] = json.loads(
         subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
     )
     return found
+
+
+@cache
+def code_hash() -> str:
+    """A hash of the code that may change the results."""
+    return hash_of(path for package in ("models", "training") for path in sorted(ROOT.glob(f"{package}/**/*.py")))
 
 
 class Steps:
@@ -72,12 +77,13 @@ class Steps:
         self._found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path and path.exists() else {}
 
     def result(self, name: str, run: Callable[[], Any]) -> Any:
-        """Return the result of a step, as JSON; the step runs if it is not stored."""
-        if name not in self._found:
-            self._found[name] = run()
+        """Return the result of a step, as JSON; the step runs if there is no result of the same code."""
+        key = f"{name}, code {code_hash()}"
+        if key not in self._found:
+            self._found[key] = run()
             if self._path:
                 replace_file(self._path, json.dumps(self._found, indent=1).encode())
-        return self._found[name]
+        return self._found[key]
 
     def training(self, name: str, run: Callable[[], Run]) -> Run:
         return Run(**self.result(name, lambda: run()._asdict()))
@@ -117,24 +123,32 @@ def main() -> None:
         folder = Path(name)
         store = folder / "store"
 
-        def train_on(table: Path, *flags: str) -> Callable[[], Run]:
-            return lambda: train(module, table, store, "--no-promote", *flags)
+        def train_on(table: Path, rows: int, *flags: str) -> Run:
+            if not table.exists():
+                write_table(table, rows)
+            return train(module, table, store, "--no-promote", *flags)
 
-        write_table(folder / "small.csv", SMALL_ROWS)
-        small = steps.training(f"{module}, {SMALL_ROWS} rows", train_on(folder / "small.csv"))
+        def fit_trees(table: Path, rows: int, seconds: float) -> dict[str, Any]:
+            if not table.exists():
+                write_table(table, rows)
+            return lightgbm(table, seconds)
+
+        small_table = folder / "small.csv"
+        small = steps.training(f"{module}, {SMALL_ROWS} rows", partial(train_on, small_table, SMALL_ROWS))
         for rows, ending, bound in (
             (options.csv_rows, "csv", CSV_BOUND),
             (options.parquet_rows, "parquet", parse_size(options.memory)),
         ):
-            if rows:
-                table = folder / f"large.{ending}"
-                write_table(table, rows)
-                of_table = f"{rows} rows of {ending}, {options.memory}"
-                run = steps.training(f"{module}, {of_table}", train_on(table, "--memory", options.memory))
-                fit_trees = partial(lightgbm, table, run.seconds)
-                trees = None if options.memory_alone else steps.result(f"LightGBM, {of_table}", fit_trees)
-                within.append(report(f"{rows:,} rows of {ending}", run, small, bound, trees))
-                table.unlink()
+            if not rows:
+                continue
+            table, trees = folder / f"large.{ending}", None
+            of_table = f"{rows} rows of {ending}, {options.memory}"
+            flags = "--memory", options.memory
+            run = steps.training(f"{module}, {of_table}", partial(train_on, table, rows, *flags))
+            if not options.memory_alone and PACKAGES.is_dir():
+                trees = steps.result(f"LightGBM, {of_table}", partial(fit_trees, table, rows, run.seconds))
+            within.append(report(f"{rows:,} rows of {ending}", run, small, bound, trees))
+            table.unlink(missing_ok=True)
     raise SystemExit(0 if all(within) else 1)
 
 
