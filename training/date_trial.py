@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeRegressor
 from training.column_options import list_names
 from training.network_fit import NetworkFit
 from training.paired_comparison import Gain, Vector, mean_gain, residuals
-from training.second_network import FitSecond, FurtherInputs, fit_second
+from training.second_network import Addition, FitSecond, fit_second
 from training.training_run import Report
 
 NAME, OTHER = "with single days", "without single days"  # keys in the losses of the trials
@@ -30,8 +30,8 @@ def fit_with_days(trained: NetworkFit, fit_days: FitSecond, report: Report) -> N
         return trained
     names = list_names(dates)
     report(f"the errors depend on single days ({names}): training a network that also reads days as numbers")
-    inputs = FurtherInputs(f"single days of {names}", "days as numbers", NAME, OTHER)
-    return fit_second(trained, fit_days, inputs, report)
+    addition = Addition(f"single days of {names} are", "them", "reads days as numbers", NAME, OTHER)
+    return fit_second(trained, fit_days, addition, report)
 
 
 def gain_by_days(trained: NetworkFit) -> Gain:

@@ -25,12 +25,11 @@ def fit_all_rows(trained: NetworkFit, fit: FitFinal, report: Report) -> NetworkF
     test = trained.split.test
     further = test[~isolated_rows(trained.dataset)[test]]
     report(f"final fit on all rows, including {counted(len(further), 'test row', spec=',')}")
-    settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None, linear_part=None)
-    final = fit(settings, further)
+    final = fit(trained.settings, further)
     logarithm = trained.encoder.target.logarithm
     if logarithm is not None:  # its factor comes from validation rows
         final = replace(final, encoder=with_logarithm(final.encoder, logarithm))
-    compared = settings.compare_linear and trained.search is None
+    compared = trained.settings.compare_linear and trained.search is None
     return compare_linear(final, report) if compared else final
 
 

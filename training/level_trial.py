@@ -23,7 +23,7 @@ from training.network_fit import NetworkFit
 from training.out_of_fold import FOLDS, assign_folds
 from training.paired_comparison import Gain, Vector, mean_gain, residuals
 from training.recipe import Recipe
-from training.second_network import FurtherInputs, fit_second
+from training.second_network import Addition, fit_second
 from training.training_run import Report
 
 NAME, OTHER = "with level means", "without level means"  # keys in the losses of the trials
@@ -43,8 +43,8 @@ def fit_with_level_means(trained: NetworkFit, fit_means: FitMeans, report: Repor
         return trained
     names = list_names(found)
     report(f"the errors depend on the levels of {names}: training a network that also reads their level means")
-    inputs = FurtherInputs(f"level means of {names}", "level means", NAME, OTHER)
-    return fit_second(trained, lambda recipe: fit_means(recipe, tuple(found)), inputs, report)
+    addition = Addition(f"level means of {names} are", "them", "reads level means", NAME, OTHER)
+    return fit_second(trained, lambda recipe: fit_means(recipe, tuple(found)), addition, report)
 
 
 def categories_with_gain(trained: NetworkFit) -> list[str]:

@@ -7,58 +7,43 @@ https://doi.org/10.1080/01621459.1983.10478017). It is used if the mean squared 
 target's unit, falls by more than its standard error.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from scipy.stats import skew
 
-from models.network.network import DivergenceError
 from training.network_fit import NetworkFit, compare_linear, with_logarithm
 from training.paired_comparison import Vector, mean_gain
 from training.recipe import Recipe
+from training.second_network import Addition, FitSecond, Losses, fit_second
 from training.training_run import HeldOutOutputs, Report
 
 NAME, OTHER = "with the logarithm of the target", "without the logarithm of the target"  # keys in the trials' losses
 MIN_SKEWNESS = 0.75  # of the target, see docs/decisions/0061-logarithm-of-the-target.md
 MAX_ROWS = 250_000  # train and validation rows; for more rows, a second network takes minutes
-FitLogarithm = Callable[[Recipe], NetworkFit]
+ADDITION = Addition("the logarithm of the target is", "it", "learns the logarithm", NAME, OTHER)
 
 
-def fit_with_logarithm(trained: NetworkFit, fit_logarithm: FitLogarithm, report: Report) -> NetworkFit:
+def fit_with_logarithm(trained: NetworkFit, fit_logarithm: FitSecond, report: Report) -> NetworkFit:
     """Return the model, or a better one that learns the logarithm of the target. fit_logarithm: trains its network."""
     if not is_skewed(trained):
         return trained
     report("the target is skewed: training a network that learns its logarithm")
-    settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None, linear_part=None)
     messages: list[str] = []
-    try:
-        other = with_mean_of_target(compare_linear(fit_logarithm(settings), messages.append))
-    except DivergenceError as error:
-        report(f"the network that learns the logarithm diverged in epoch {error.epoch}")
-        return trained
-    before, after = squared_errors(trained), squared_errors(other)
-    used = mean_gain(before - after).is_clear
-    notice = "the logarithm of the target is {}: validation loss {:.4f} with it, {:.4f} without".format(
-        "learned" if used else "not learned", after.mean(), before.mean()
-    )
-    for text in [*(messages if used else []), notice]:
-        report(text)
-    chosen = other if used else trained
-    tried = {
-        **trained.fit.trial_losses,
-        **{f"logarithm, {name}": loss for name, loss in other.fit.trial_losses.items()},
-        OTHER: float(before.mean()),
-        NAME: float(after.mean()),
-    }
-    seconds = trained.fit.seconds + other.fit.seconds
-    recipe = replace(chosen.fit.recipe, log_target=used)
-    notices = [*chosen.dataset.notices, notice]
-    return replace(
-        chosen,
-        dataset=replace(chosen.dataset, notices=notices),
-        fit=replace(chosen.fit, trial_losses=tried, seconds=seconds, recipe=recipe),
-    )
+
+    def fit(recipe: Recipe) -> NetworkFit:
+        return with_mean_of_target(compare_linear(fit_logarithm(recipe), messages.append))
+
+    chosen = fit_second(trained, fit, ADDITION, report, _losses)
+    if chosen.choices.log_target:
+        for text in messages:
+            report(text)
+    return chosen
+
+
+def _losses(first: NetworkFit, second: NetworkFit) -> Losses:
+    before, after = squared_errors(first), squared_errors(second)
+    return Losses(float(before.mean()), float(after.mean()), mean_gain(before - after))
 
 
 def is_skewed(trained: NetworkFit) -> bool:

@@ -76,6 +76,12 @@ class NetworkFit:
         return self.encoded.y
 
     @property
+    def settings(self) -> Recipe:
+        """The settings of the network's best trial, to train another network with them."""
+        network = self.recipe or self.fit.recipe
+        return replace(network, trials=(), searched=(), seconds=None, linear_part=None)
+
+    @property
     def validation_loss(self) -> float:
         assert self.fit.validation_loss is not None
         return self.fit.validation_loss
@@ -114,6 +120,7 @@ def fit_network(
     tune: seconds to search for better settings first. trainer: trains several trials at once. further: rows that only
     the final fit uses.
     """
+    recipe = replace(recipe, log_target=choices.log_target)
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
         scored = fit_scores(dataset, split, options.seed, dataset.split_key if grouped else None)

@@ -56,8 +56,8 @@ def test_logarithm_is_learned_if_errors_grow_with_the_target(tmp_path: Path) -> 
     assert used.fit.recipe.log_target
     assert used.fit.trial_losses[NAME] == pytest.approx(log_target_trial.squared_errors(used).mean())
     assert used.fit.trial_losses[NAME] < 0.9 * used.fit.trial_losses[OTHER]
-    assert "logarithm, linear" in used.fit.trial_losses
-    assert [notice for notice in used.dataset.notices if "the logarithm of the target is learned" in notice]
+    assert f"{NAME}, linear" in used.fit.trial_losses
+    assert [notice for notice in used.dataset.notices if "the logarithm of the target is used" in notice]
     rows, outputs = log_target_trial.held_out(used)
     target = used.dataset.target[rows]
     predicted = used.encoder.target.unscale(outputs.outputs)

@@ -123,15 +123,16 @@ def main() -> None:
         folder = Path(name)
         store = folder / "store"
 
-        def train_on(table: Path, rows: int, *flags: str) -> Run:
+        def written(table: Path, rows: int) -> Path:
             if not table.exists():
                 write_table(table, rows)
-            return train(module, table, store, "--no-promote", *flags)
+            return table
+
+        def train_on(table: Path, rows: int, *flags: str) -> Run:
+            return train(module, written(table, rows), store, "--no-promote", *flags)
 
         def fit_trees(table: Path, rows: int, seconds: float) -> dict[str, Any]:
-            if not table.exists():
-                write_table(table, rows)
-            return lightgbm(table, seconds)
+            return lightgbm(written(table, rows), seconds)
 
         small_table = folder / "small.csv"
         small = steps.training(f"{module}, {SMALL_ROWS} rows", partial(train_on, small_table, SMALL_ROWS))
